@@ -1,0 +1,51 @@
+"""The names of all slots that bleep_sc reads and writes: one place, so that no name is spelt twice."""
+
+SPATIAL = "spatial"
+"""`obsm` and `uns` key of scanpy's and squidpy's spatial conventions."""
+
+CROPS = "crops"
+"""`obsm` key of the image crops, `uns` key of their records by library."""
+
+COUNTS = "counts"
+"""`layers` key of the raw counts."""
+
+HIGHLY_VARIABLE = "highly_variable"
+"""`var` column of the selected genes."""
+
+MODEL = "bleep"
+"""Default name of a fitted model, of its embeddings and of the layer that it imputes."""
+
+
+def image_embedding(key: str) -> str:
+    """`obsm` key of the image embedding."""
+    return f"X_{key}_image"
+
+
+def expression_embedding(key: str) -> str:
+    """`obsm` key of the expression embedding."""
+    return f"X_{key}_expression"
+
+
+def neighbors(key: str) -> str:
+    """`obsm` key of the reference rows that a query spot retrieved."""
+    return f"{key}_neighbors"
+
+
+def distances(key: str) -> str:
+    """`obsm` key of the distances to those rows."""
+    return f"{key}_distances"
+
+
+def representation(key: str) -> str:
+    """`obsm` key of a low-level representation, as scanpy names them."""
+    return f"X_{key}"
+
+
+def pearson(layer: str) -> str:
+    """`var` column of the per-gene Pearson correlation of a layer."""
+    return f"{layer}_pearson"
+
+
+def scores(layer: str) -> str:
+    """`uns` key of the score summary of a layer."""
+    return f"{layer}_scores"

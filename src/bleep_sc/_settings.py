@@ -1,0 +1,101 @@
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
+
+from bleep_sc._logging import logger
+from bleep_sc._validate import check_choice
+
+Precision = Literal["auto", "32", "16-mixed", "bf16-mixed"]
+Verbosity = Literal["error", "warning", "info", "debug"]
+
+
+class Settings:
+    """What holds for a whole session: where to compute, and how much to say.
+
+    The one instance is ``bleep_sc.settings``. A function's own argument of the same name goes first.
+
+    Examples
+    --------
+    >>> import bleep_sc as bl
+    >>> bl.settings.progress_bar = False
+    >>> with bl.settings.override(device="cpu", progress_bar=True):
+    ...     bl.settings.device
+    'cpu'
+    >>> bl.settings.progress_bar = True
+    """
+
+    def __init__(self) -> None:
+        self._device = "auto"
+        self._precision: Precision = "auto"
+        self._progress_bar = True
+        self.verbosity = "info"
+
+    @property
+    def device(self) -> str:
+        """Device of training and embedding: ``"auto"`` (CUDA, else MPS, else CPU) or any name that torch knows."""
+        return self._device
+
+    @device.setter
+    def device(self, value: str) -> None:
+        if not isinstance(value, str) or not value:
+            msg = f"`settings.device` must be 'auto' or a torch device such as 'cpu' or 'cuda:0', found {value!r}."
+            raise ValueError(msg)
+        self._device = value
+
+    @property
+    def precision(self) -> Precision:
+        """Number format of training and embedding: ``"auto"`` is bfloat16 where a CUDA device has it, else float32."""
+        return self._precision
+
+    @precision.setter
+    def precision(self, value: Precision) -> None:
+        check_choice("settings.precision", value, get_args(Precision))
+        self._precision = value
+
+    @property
+    def progress_bar(self) -> bool:
+        """Whether work over a second or two shows a progress bar."""
+        return self._progress_bar
+
+    @progress_bar.setter
+    def progress_bar(self, value: bool) -> None:
+        if not isinstance(value, bool):
+            msg = f"`settings.progress_bar` must be True or False, found {value!r}."
+            raise ValueError(msg)
+        self._progress_bar = value
+
+    @property
+    def verbosity(self) -> Verbosity:
+        """Which messages are shown: ``"error"``, ``"warning"``, ``"info"`` or ``"debug"``."""
+        name: Any = logging.getLevelName(logger.level).lower()
+        return name
+
+    @verbosity.setter
+    def verbosity(self, value: Verbosity) -> None:
+        check_choice("settings.verbosity", value, get_args(Verbosity))
+        logger.setLevel(value.upper())
+
+    @contextmanager
+    def override(self, **values: Any) -> Iterator[None]:
+        """Set some settings for the length of a ``with`` block."""
+        names = ("device", "precision", "progress_bar", "verbosity")
+        for name in values:
+            check_choice("settings.override", name, names)
+        before = {name: getattr(self, name) for name in values}
+        try:
+            for name, value in values.items():
+                setattr(self, name, value)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(self, name, value)
+
+    def __repr__(self) -> str:
+        return (
+            f"Settings(device={self.device!r}, precision={self.precision!r}, "
+            f"progress_bar={self.progress_bar!r}, verbosity={self.verbosity!r})"
+        )
+
+
+settings = Settings()

@@ -1,0 +1,123 @@
+"""Checks that every public function makes before it works: each names what was found, expected, and the remedy."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._errors import MissingKeyError
+
+
+def check_choice(name: str, value: Any, options: Iterable[Any]) -> None:
+    """One of several fixed words."""
+    options = tuple(options)
+    if value not in options:
+        msg = f"`{name}` must be one of {', '.join(map(repr, options))}, found {value!r}."
+        raise ValueError(msg)
+
+
+def check_int(name: str, value: Any, *, minimum: int = 1) -> int:
+    """An integer, NumPy's included, of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
+        msg = f"`{name}` must be an integer of at least {minimum}, found {value!r}."
+        raise ValueError(msg)
+    return int(value)
+
+
+def check_number(name: str, value: Any, *, above: float | None = None, minimum: float | None = None) -> float:
+    """A finite number, above or at least a bound."""
+    bound = f" above {above}" if above is not None else f" of at least {minimum}" if minimum is not None else ""
+    fine = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if (
+        not fine
+        or not np.isfinite(value)
+        or (above is not None and value <= above)
+        or (minimum is not None and value < minimum)
+    ):
+        msg = f"`{name}` must be a finite number{bound}, found {value!r}."
+        raise ValueError(msg)
+    return float(value)
+
+
+def check_adata(adata: Any, *, name: str = "adata") -> None:
+    """An AnnData with at least one spot, unique names, and not a view: writing to a view would copy it silently."""
+    check_readable(adata, name=name)
+    if adata.is_view:
+        msg = (
+            f"`{name}` is a view of another AnnData, so results would be written into a hidden copy. "
+            f"Make it an object of its own first: `{name} = {name}.copy()`."
+        )
+        raise ValueError(msg)
+
+
+def check_readable(adata: Any, *, name: str = "adata") -> None:
+    """An AnnData with at least one spot and unique names."""
+    if not isinstance(adata, AnnData):
+        msg = f"`{name}` must be an AnnData, found {type(adata).__name__}."
+        raise TypeError(msg)
+    if adata.n_obs == 0:
+        msg = f"`{name}` has no spots (n_obs = 0)."
+        raise ValueError(msg)
+    for axis, index in (("obs", adata.obs_names), ("var", adata.var_names)):
+        if not index.is_unique:
+            twice = index[index.duplicated()].unique()
+            msg = (
+                f"`{name}.{axis}_names` are not unique: {len(twice)} names occur more than once, such as "
+                f"{twice[0]!r}. Make them unique with `{name}.{axis}_names_make_unique()`"
+                + (", or pass `index_unique='-'` to `anndata.concat`." if axis == "obs" else ".")
+            )
+            raise ValueError(msg)
+
+
+def check_in(name: str, key: str, keys: Sequence[str] | Iterable[str], *, remedy: str = "") -> None:
+    """A key that must exist; `name` is the full path of the mapping, such as ``adata.obs``."""
+    keys = list(keys)
+    if key not in keys:
+        shown = ", ".join(map(repr, keys[:10])) + (", ..." if len(keys) > 10 else "")
+        msg = f"`{name}[{key!r}]` does not exist; there is {shown or 'nothing'}." + (f" {remedy}" if remedy else "")
+        raise MissingKeyError(msg)
+
+
+def spatial_coordinates(adata: AnnData, *, spatial_key: str = _keys.SPATIAL, name: str = "adata") -> np.ndarray:
+    """Spot centres, float64 (n_obs, 2): x then y, in full-resolution pixels; finite."""
+    check_in(
+        f"{name}.obsm",
+        spatial_key,
+        adata.obsm.keys(),
+        remedy="It must hold the x and y of each spot centre in full-resolution pixels, as `squidpy.read.visium` does.",
+    )
+    found = adata.obsm[spatial_key]
+    try:
+        xy = np.asarray(found, dtype=np.float64)
+    except (TypeError, ValueError) as err:
+        msg = f"`{name}.obsm[{spatial_key!r}]` must hold numbers, found {type(found).__name__}: {err}"
+        raise ValueError(msg) from err
+    if xy.shape != (adata.n_obs, 2):
+        msg = (
+            f"`{name}.obsm[{spatial_key!r}]` must have the shape (n_obs, 2) = ({adata.n_obs}, 2), x then y; "
+            f"found {xy.shape}."
+        )
+        raise ValueError(msg)
+    bad = ~np.isfinite(xy).all(axis=1)
+    if bad.any():
+        msg = (
+            f"`{name}.obsm[{spatial_key!r}]` is NaN or infinite for {bad.sum()} of {adata.n_obs} spots, such as "
+            f"{adata.obs_names[bad][0]!r}. Leave them out: "
+            f"`{name} = {name}[np.isfinite({name}.obsm[{spatial_key!r}]).all(axis=1)].copy()`."
+        )
+        raise ValueError(msg)
+    return xy
+
+
+def section_of_spots(adata: AnnData, library_key: str | None, *, name: str = "adata") -> np.ndarray | None:
+    """The section of each spot as strings (n_obs,), from a column of `obs`; None where no column is named."""
+    if library_key is None:
+        return None
+    check_in(f"{name}.obs", library_key, adata.obs.columns, remedy="Pass the name of a column of `obs`.")
+    column = adata.obs[library_key]
+    if column.isna().any():
+        msg = f"`{name}.obs[{library_key!r}]` is missing for {int(column.isna().sum())} of {adata.n_obs} spots."
+        raise ValueError(msg)
+    return column.astype(str).to_numpy().astype(object)
