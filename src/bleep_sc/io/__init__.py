@@ -1,1 +1,5 @@
-__all__: list[str] = []
+"""The model in and out of AnnData and files."""
+
+from bleep_sc.io._folder import read_model, write_model
+
+__all__ = ["read_model", "write_model"]

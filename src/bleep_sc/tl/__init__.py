@@ -1,1 +1,7 @@
-__all__: list[str] = []
+"""Train, embed, impute, evaluate."""
+
+from bleep_sc.tl._embed import embed
+from bleep_sc.tl._fit import fit
+from bleep_sc.tl._impute import impute
+
+__all__ = ["embed", "fit", "impute"]

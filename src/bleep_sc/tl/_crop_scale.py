@@ -1,0 +1,112 @@
+"""How much tissue a crop shows: of one object, and compared between reference and query."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from bleep_sc._logging import logger, warn
+
+TOLERANCE = 0.1
+
+
+@dataclass(frozen=True)
+class CropScale:
+    """The width of a crop, in three units; None where unknown."""
+
+    size: int
+    size_um: float | None = None
+    spot_diameters: float | None = None
+    library_key: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types for a config."""
+        return asdict(self)
+
+
+def crop_scale(adata: AnnData, image_key: str, *, name: str) -> CropScale:
+    """Read the one scale of an object's crops from the records that `pp.crops` wrote.
+
+    Raises
+    ------
+    ValueError
+        Its libraries were cut at scales more than 10 % apart.
+    """
+    size = int(adata.obsm[image_key].shape[1])
+    records = adata.uns.get(image_key)
+    records = {k: r for k, r in dict(records or {}).items() if isinstance(r, Mapping)}
+    if not records:
+        warn(
+            f"`{name}.uns[{image_key!r}]` does not say at which scale the crops were cut, so it cannot be checked "
+            "that reference and query show the same width of tissue. `bleep_sc.pp.crops` records it."
+        )
+        return CropScale(size)
+    keys = {str(record.get("library_key", "")) for record in records.values()}
+    library_key = keys.pop() if len(keys) == 1 else ""
+    if library_key in adata.obs:
+        there = set(adata.obs[library_key].astype(str))
+        records = {library: record for library, record in records.items() if library in there} or records
+    scales = {
+        library: CropScale(size, _known(record, "size_um"), _known(record, "spot_diameters"), library_key)
+        for library, record in records.items()
+    }
+    (first_library, first), *others = scales.items()
+    for library, scale in others:
+        if (difference := _difference(first, scale)) is not None:
+            msg = (
+                f"`{name}.obsm[{image_key!r}]` mixes scales: the crops of {first_library!r} and {library!r} are "
+                f"{difference}. Cut them alike, with `bleep_sc.pp.crops({name}, ..., um=...)`."
+            )
+            raise ValueError(msg)
+    # a scale that only some libraries know is not the scale of all
+    return CropScale(
+        size,
+        first.size_um if all(s.size_um is not None for s in scales.values()) else None,
+        first.spot_diameters if all(s.spot_diameters is not None for s in scales.values()) else None,
+        library_key,
+    )
+
+
+def compare_scales(reference: CropScale, query: CropScale) -> None:
+    """Refuse a query whose crops show another width of tissue than those the model was trained on."""
+    if reference.size != query.size:
+        msg = (
+            f"the query's crops are {query.size} px wide, the model was trained on {reference.size} px. Cut them again "
+            f"with `bleep_sc.pp.crops(query, ..., size={reference.size}"
+            + (f", um={reference.size_um:.6g})`." if reference.size_um is not None else ")`.")
+        )
+        raise ValueError(msg)
+    difference = _difference(reference, query)
+    if difference is not None:
+        remedy = (
+            f"`bleep_sc.pp.crops(query, ..., size={reference.size}, um={reference.size_um:.6g})`"
+            if reference.size_um is not None
+            else f"`bleep_sc.pp.crops(query, ..., size={reference.size}, um=..., mpp=...)`, and the reference's too"
+        )
+        msg = f"the crops of reference and query show different widths of tissue: {difference}. Cut them by {remedy}."
+        raise ValueError(msg)
+    unit = "µm" if _both(reference, query, "size_um") else "spot diameters"
+    if not _both(reference, query, "size_um") and not _both(reference, query, "spot_diameters"):
+        unit = "pixels, since no other scale is known"
+    logger.info("Crop widths of reference and query agree, compared in %s.", unit)
+
+
+def _known(record: Mapping[str, Any], name: str) -> float | None:
+    value = float(record.get(name, np.nan))
+    return value if np.isfinite(value) else None
+
+
+def _both(a: CropScale, b: CropScale, unit: str) -> bool:
+    return getattr(a, unit) is not None and getattr(b, unit) is not None
+
+
+def _difference(a: CropScale, b: CropScale) -> str | None:
+    """The widths in the best unit that both know, where they are more than 10 % apart."""
+    for unit, text in (("size_um", "µm"), ("spot_diameters", "spot diameters"), ("size", "px")):
+        if _both(a, b, unit):
+            width, other = getattr(a, unit), getattr(b, unit)
+            apart = abs(width - other) > TOLERANCE * width
+            return f"{width:.4g} and {other:.4g} {text} wide" if apart else None
+    return None

@@ -1,0 +1,127 @@
+from collections.abc import Callable
+from typing import Any
+
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._logging import logger
+from bleep_sc._settings import Precision
+from bleep_sc._validate import check_adata, check_readable
+
+
+def embed(
+    adata: AnnData,
+    ref: AnnData | None = None,
+    *,
+    key: str = _keys.MODEL,
+    key_added: str | None = None,
+    image_key: str | None = None,
+    encoder: Callable[..., Any] | None = None,
+    batch_size: int | None = None,
+    device: str | None = None,
+    precision: Precision | None = None,
+    progress_bar: bool | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Place spots into the joint space of a fitted model.
+
+    Embeds what the spots have: their images, and their expression where `adata` has what the model reads. Use it to
+    look at query spots in the joint space, and to make new sections part of a reference: after ``anndata.concat`` or
+    :func:`bleep_sc.io.read_model`, ``bl.tl.embed(ref)`` gives every row its place.
+
+    Parameters
+    ----------
+    adata
+        Spots with crops, or the features that the model was trained on.
+    ref
+        AnnData that holds the model; ``None``: `adata` itself does.
+    key
+        Name of the model in `ref.uns`.
+    key_added
+        Name of the fields below; ``None`` is `key`.
+    image_key
+        Crops or features in `adata.obsm`; ``None``: the key that the model was trained on.
+    encoder
+        Your own image encoder, where the model was trained with one.
+    batch_size
+        Spots embedded at a time; 256 by default.
+    device, precision, progress_bar
+        In place of :attr:`bleep_sc.settings`'s.
+    copy
+        Return a changed copy instead of changing `adata`.
+
+    Returns
+    -------
+    ``None``, or the changed copy if ``copy=True``. Sets the following fields:
+
+    `adata.obsm['X_bleep_image' | 'X_{key_added}_image']` : :class:`numpy.ndarray` (float32, (n_obs, dim))
+        Image embeddings.
+    `adata.obsm['X_bleep_expression' | 'X_{key_added}_expression']` : :class:`numpy.ndarray` (float32, (n_obs, dim))
+        Expression embeddings, if the expression is there.
+
+    Raises
+    ------
+    KeyError
+        No model, or no crops.
+    ValueError
+        Crops of another scale than the model's, features of another width, a damaged or foreign model.
+    """
+    check_adata(adata)
+    if ref is not None:
+        check_readable(ref, name="ref")
+
+    from bleep_sc.models.device import resolve_compute
+    from bleep_sc.models.embedding import embed_in_batches
+    from bleep_sc.tl._expression import expression_input
+    from bleep_sc.tl._images import image_input_like
+    from bleep_sc.tl._load import load_model
+
+    compute = resolve_compute(device=device, precision=precision, batch_size=batch_size, progress_bar=progress_bar)
+    stored, model = load_model(adata if ref is None else ref, key, name="adata" if ref is None else "ref")
+    images = image_input_like(
+        adata,
+        image_key,
+        stored.config["image"],
+        encoder,
+        compute=compute,
+        name="adata",
+    )
+    model.to(compute.device)
+    name = key if key_added is None else key_added
+    found = {
+        _keys.image_embedding(name): embed_in_batches(
+            model.embed_image,
+            images.rows,
+            compute=compute,
+            desc="Embedding images",
+        )
+    }
+    source = stored.config["expression"]
+    lacking = _lacks_expression(adata, source, stored.genes)
+    if lacking:
+        logger.info("Only the images were embedded: %s.", lacking)
+    else:
+        expression = expression_input(adata, **source, mask_var=None, genes=stored.genes)
+        found[_keys.expression_embedding(name)] = embed_in_batches(
+            model.embed_expression,
+            expression.matrix,
+            compute=compute,
+            desc="Embedding expression",
+        )
+    adata = adata.copy() if copy else adata
+    for obsm_key, embedding in found.items():
+        adata.obsm[obsm_key] = embedding
+    return adata if copy else None
+
+
+def _lacks_expression(adata: AnnData, source: dict[str, Any], genes: Any) -> str:
+    """Why the expression cannot be embedded; empty where it can."""
+    layer, use_rep = source["layer"], source["use_rep"]
+    if use_rep is not None:
+        return "" if use_rep in adata.obsm else f"`adata.obsm[{use_rep!r}]` does not exist"
+    if layer is not None and layer not in adata.layers:
+        return f"`adata.layers[{layer!r}]` does not exist"
+    if layer is None and adata.X is None:
+        return "`adata.X` is empty"
+    missing = (adata.var_names.get_indexer(genes) < 0).sum()
+    return f"`adata` lacks {missing} of the {len(genes)} genes that the model reads" if missing else ""

@@ -1,0 +1,155 @@
+"""From AnnData to the matrices that are learned from, and averaged."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from scipy import sparse
+
+from bleep_sc import _keys
+from bleep_sc._errors import MissingKeyError
+from bleep_sc._logging import logger, warn
+from bleep_sc._validate import check_in
+
+
+@dataclass(frozen=True)
+class ExpressionInput:
+    """What the expression side of a model reads."""
+
+    matrix: np.ndarray
+    """float32 (n_obs, n_genes)."""
+    genes: np.ndarray
+    """Names (n_genes,)."""
+
+
+def expression_values(adata: AnnData, layer: str | None, *, name: str) -> Any:
+    """Return `X` or a layer as NumPy array or CSR, in memory, free of NaN."""
+    path = f"{name}.X" if layer is None else f"{name}.layers[{layer!r}]"
+    if layer is not None:
+        check_in(f"{name}.layers", layer, adata.layers.keys(), remedy="`layer=None` takes `X`.")
+    values: Any = adata.X if layer is None else adata.layers[layer]
+    if values is None:
+        msg = f"`{path}` is empty: expression is needed there. A section without any can only be a query."
+        raise MissingKeyError(msg)
+    if hasattr(values, "compute"):  # dask
+        values = values.compute()
+    elif hasattr(values, "to_memory"):  # backed
+        values = values.to_memory()
+    values = sparse.csr_matrix(values) if sparse.issparse(values) else np.asarray(values)
+    stored = values.data if sparse.issparse(values) else values
+    if stored.dtype.kind not in "fiub":
+        msg = f"`{path}` must hold numbers, found {stored.dtype}."
+        raise ValueError(msg)
+    if stored.dtype.kind == "f" and not np.isfinite(stored).all():
+        msg = f"`{path}` holds NaN or infinite values. Remove or replace them first."
+        raise ValueError(msg)
+    return values
+
+
+def expression_input(
+    adata: AnnData,
+    *,
+    layer: str | None,
+    use_rep: str | None,
+    mask_var: str | None,
+    genes: np.ndarray | None = None,
+    name: str = "adata",
+) -> ExpressionInput:
+    """Gather the expression input: a representation of `obsm`, or selected genes of `X` or a layer.
+
+    With `genes`, exactly these are taken, in their order: what a stored model needs.
+    """
+    if use_rep is not None:
+        return _representation(adata, use_rep, genes=genes, name=name)
+    if genes is None:
+        chosen = _chosen_genes(adata, mask_var, name=name)
+    else:
+        chosen = adata.var_names.get_indexer(genes)
+        if (chosen < 0).any():
+            absent = genes[chosen < 0]
+            msg = f"`{name}` lacks {len(absent)} of the {len(genes)} genes that the model reads, such as {absent[0]!r}."
+            raise ValueError(msg)
+    values = expression_values(adata, layer, name=name)[:, chosen]
+    matrix = np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float32)
+    path = f"{name}.X" if layer is None else f"{name}.layers[{layer!r}]"
+    if (matrix < 0).any():
+        msg = (
+            f"`{path}` has negative values, found {matrix.min():.3g}: log-normalised expression is expected "
+            "(`sc.pp.normalize_total`, then `sc.pp.log1p`, no scaling). Batch-corrected expression goes in by "
+            "`use_rep='X_harmony'`, made by `bleep_sc.pp.harmonize`."
+        )
+        raise ValueError(msg)
+    if looks_like_counts(matrix):
+        warn(
+            f"`{path}` looks like raw counts (integers up to {matrix.max():.0f}), but log-normalised expression is "
+            "expected: keep the counts by `adata.layers['counts'] = adata.X.copy()`, then "
+            "`sc.pp.normalize_total(adata, target_sum=1e4)` and `sc.pp.log1p(adata)`."
+        )
+    return ExpressionInput(matrix, adata.var_names[chosen].to_numpy().astype(str))
+
+
+def looks_like_counts(matrix: np.ndarray) -> bool:
+    """Integers of which some are larger than a logarithm of counts could be."""
+    return bool(matrix.size) and float(matrix.max()) > 30 and bool((matrix == np.rint(matrix)).all())
+
+
+def _chosen_genes(adata: AnnData, mask_var: str | None, *, name: str) -> np.ndarray:
+    if mask_var is None:
+        if _keys.HIGHLY_VARIABLE not in adata.var:
+            logger.info(
+                "All %d genes are used: `%s.var` has no column 'highly_variable' (`pp.select_genes` makes it).",
+                adata.n_vars,
+                name,
+            )
+            return np.arange(adata.n_vars)
+        mask_var = _keys.HIGHLY_VARIABLE
+    check_in(f"{name}.var", mask_var, adata.var.columns, remedy="`mask_var` names a boolean column of `var`.")
+    mask = adata.var[mask_var].to_numpy()
+    if mask.dtype != bool:
+        msg = f"`{name}.var[{mask_var!r}]` must be boolean, found {mask.dtype}."
+        raise ValueError(msg)
+    if not mask.any():
+        msg = f"`{name}.var[{mask_var!r}]` selects no gene. Run `bleep_sc.pp.select_genes({name})`."
+        raise ValueError(msg)
+    return np.flatnonzero(mask)
+
+
+def _representation(adata: AnnData, use_rep: str, *, genes: np.ndarray | None, name: str) -> ExpressionInput:
+    check_in(f"{name}.obsm", use_rep, adata.obsm.keys(), remedy="`bleep_sc.pp.harmonize` makes `obsm['X_harmony']`.")
+    path = f"{name}.obsm[{use_rep!r}]"
+    try:
+        matrix = np.asarray(adata.obsm[use_rep], dtype=np.float32)
+    except (TypeError, ValueError) as err:
+        msg = f"`{path}` must hold numbers: {err}"
+        raise ValueError(msg) from err
+    if matrix.ndim != 2 or not np.isfinite(matrix).all():
+        msg = f"`{path}` must be two-dimensional and finite, found the shape {matrix.shape}" + (
+            "." if matrix.ndim != 2 else " with NaN or infinite values."
+        )
+        raise ValueError(msg)
+    record = adata.uns.get(use_rep.removeprefix("X_"))
+    names = record.get("genes") if isinstance(record, dict) else None
+    if names is None or len(names) != matrix.shape[1]:
+        names = [f"{use_rep}_{i}" for i in range(matrix.shape[1])]
+    names = np.asarray(names).astype(str)
+    if genes is not None and not np.array_equal(names, genes):
+        msg = f"`{path}` has other columns than the model was trained on: {len(names)}, not the model's {len(genes)}."
+        raise ValueError(msg)
+    return ExpressionInput(matrix, names)
+
+
+def describe_units(values: Any, *, log1p_recorded: bool) -> str:
+    """Say in words what the values are, from the values and from the note that `sc.pp.log1p` leaves in `uns`."""
+    some = values[: min(512, values.shape[0])]
+    some = some.toarray() if sparse.issparse(some) else np.asarray(some)
+    if looks_like_counts(some):
+        return "raw counts"
+    if (some < 0).any():
+        return "scaled or corrected expression, as given"
+    with np.errstate(over="ignore"):
+        totals = np.expm1(some.astype(np.float64)).sum(axis=1)
+    totals = totals[totals > 0]
+    if len(totals) and np.isfinite(totals).all() and np.ptp(totals) < 0.01 * totals.mean():
+        return f"log1p of counts normalised to {totals.mean():.6g} per spot"
+    return "log1p of normalised counts" if log1p_recorded else "expression as given"

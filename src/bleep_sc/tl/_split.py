@@ -1,0 +1,40 @@
+import numpy as np
+from anndata import AnnData
+
+from bleep_sc._validate import check_in
+
+
+def validation_spots(
+    adata: AnnData, *, sections: np.ndarray | None, validation_key: str | None, random_state: int, share: float = 0.2
+) -> np.ndarray:
+    """Choose the spots that training must not see, bool (n_obs,).
+
+    Without `validation_key`, a share of the spots of each section, as in the paper. A boolean column of `obs` names
+    the spots itself. Any other column names groups (sections, patients), of which whole ones are drawn at random
+    until they hold that share.
+    """
+    rng = np.random.default_rng(random_state)
+    held_out = np.zeros(adata.n_obs, dtype=bool)
+    if validation_key is None:
+        for section in [None] if sections is None else np.unique(sections.astype(str)):
+            rows = np.arange(adata.n_obs) if section is None else np.flatnonzero(sections == section)
+            held_out[rng.permutation(rows)[: round(share * len(rows))]] = True
+        return held_out
+    check_in("adata.obs", validation_key, adata.obs.columns, remedy="`validation_key` names a column of `obs`.")
+    column = adata.obs[validation_key]
+    if column.dtype == bool:
+        held_out = column.to_numpy().copy()
+    else:
+        values = column.astype(str).to_numpy()
+        groups = np.unique(values)
+        if len(groups) < 2:
+            msg = f"`adata.obs[{validation_key!r}]` holds one group only, {groups[0]!r}: nothing is left to train on."
+            raise ValueError(msg)
+        for group in rng.permutation(groups)[: len(groups) - 1]:
+            held_out |= values == group
+            if held_out.sum() >= share * adata.n_obs:
+                break
+    if not held_out.any() or held_out.all():
+        msg = f"`adata.obs[{validation_key!r}]` puts {held_out.sum()} of {adata.n_obs} spots into validation."
+        raise ValueError(msg)
+    return held_out

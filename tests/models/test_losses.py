@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax, softmax
+
+from bleep_sc.models.losses import bleep_loss
+
+
+def loss_of_the_paper(image: np.ndarray, spot: np.ndarray, temperature: float) -> float:
+    """The formula of the paper, spot by spot, in float64."""
+    n = len(image)
+    logits = np.array([[spot[i] @ image[j] / temperature for j in range(n)] for i in range(n)])
+    similarity = np.array([[(image[i] @ image[j] + spot[i] @ spot[j]) / 2 for j in range(n)] for i in range(n)])
+    targets = softmax(similarity / temperature, axis=1)
+    total = 0.0
+    for i in range(n):
+        total += -sum(targets[i] * log_softmax(logits[i])) / 2
+        total += -sum(targets[:, i] * log_softmax(logits[:, i])) / 2
+    return total / n
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.3, 10.0])
+@pytest.mark.parametrize("n", [1, 2, 17])
+def test_equals_the_formula(n: int, temperature: float) -> None:
+    rng = np.random.default_rng(n)
+    image, spot = rng.normal(size=(2, n, 8))
+    ours = bleep_loss(torch.from_numpy(image), torch.from_numpy(spot), temperature)
+    assert float(ours) == pytest.approx(loss_of_the_paper(image, spot, temperature), abs=1e-6)
+
+
+def test_constant_embeddings_give_the_logarithm_of_the_batch() -> None:
+    same = torch.ones(64, 256)
+    assert float(bleep_loss(same, same)) == pytest.approx(np.log(64), abs=1e-5)
+
+
+def test_gradients_flow_through_the_targets() -> None:
+    rng = np.random.default_rng(0)
+    image = torch.from_numpy(rng.normal(size=(5, 4))).requires_grad_()
+    spot = torch.from_numpy(rng.normal(size=(5, 4))).requires_grad_()
+    assert torch.autograd.gradcheck(bleep_loss, (image, spot), eps=1e-6)
