@@ -1,9 +1,13 @@
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from anndata import AnnData
+from scipy import sparse
 
 import bleep_sc as bl
 from bleep_sc._logging import logger
@@ -44,3 +48,98 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)
+
+
+def make_sections(n: int = 48, *, sections: tuple[str, ...] = ("s1", "s2"), size: int = 16, seed: int = 0) -> AnnData:
+    """Spots whose crops have a hue and a stripe width that their genes follow; quick to learn, no real tissue."""
+    rng = np.random.default_rng(seed)
+    total = n * len(sections)
+    hue, width = rng.uniform(size=(2, total))
+    x = np.arange(size)
+    stripes = 0.5 + 0.5 * np.sin(2 * np.pi * x[None, :] * (1 + 3 * width[:, None]) / size)
+    colour = np.stack([0.9 - 0.5 * hue, 0.5 + 0 * hue, 0.4 + 0.5 * hue], axis=1)
+    crops = colour[:, None, None, :] * (0.6 + 0.4 * stripes[:, None, :, None])
+    crops = np.clip(255 * (crops + 0.02 * rng.normal(size=(total, size, size, 3))), 0, 255).astype(np.uint8)
+    slopes = np.stack([np.linspace(-2, 2, 30), np.tile([-1.5, 1.5], 15)])
+    mean = 8 * np.exp(np.stack([hue, width], axis=1) @ slopes - slopes.sum(axis=0) / 2)
+    counts = rng.poisson(mean).astype(np.float32)
+    scaled = counts / counts.sum(axis=1, keepdims=True) * 1e4
+    return AnnData(
+        sparse.csr_matrix(np.log1p(scaled)),
+        obs=pd.DataFrame({"section": pd.Categorical(np.repeat(sections, n))}, index=[f"spot{i}" for i in range(total)]),
+        var=pd.DataFrame(index=[f"g{i}" for i in range(30)]),
+        layers={"counts": sparse.csr_matrix(counts)},
+        obsm={"crops": crops, "spatial": rng.uniform(0, 1000, size=(total, 2))},
+        uns={
+            "crops": {
+                s: {
+                    "size": size,
+                    "size_um": 100.0,
+                    "spot_diameters": 1.0,
+                    "um_per_px": 100 / size,
+                    "library_key": "section",
+                }
+                for s in sections
+            }
+        },
+    )
+
+
+@pytest.fixture
+def ref() -> AnnData:
+    """Two small sections, not yet trained on."""
+    return make_sections()
+
+
+@pytest.fixture
+def query() -> AnnData:
+    """A third section of the same kind."""
+    query = make_sections(40, sections=("q",), seed=1)
+    query.obs_names = [f"query{i}" for i in range(query.n_obs)]
+    return query
+
+
+@pytest.fixture(scope="session")
+def fitted_once() -> AnnData:
+    """A reference with a model on colour features; do not change it, take `fitted`."""
+    ref = make_sections()
+    with bl.settings.override(progress_bar=False, device="cpu", verbosity="error"):
+        bl.tl.fit(ref, encoder="color", max_epochs=30, batch_size=32)
+    return ref
+
+
+@pytest.fixture
+def fitted(fitted_once: AnnData) -> AnnData:
+    """A reference with a model, free to change."""
+    return fitted_once.copy()
+
+
+def snapshot(adata: AnnData) -> dict[str, Any]:
+    """All that is in an object, in a form that compares equal only if nothing changed."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: plain(part) for name, part in value.items()}
+        if sparse.issparse(value):
+            return (type(value).__name__, value.shape, value.data.tobytes(), value.indices.tobytes())
+        if isinstance(value, pd.DataFrame):
+            return value.to_csv()
+        if hasattr(value, "compute"):
+            return (value.shape, str(value.dtype))
+        if isinstance(value, np.ndarray):
+            return (value.shape, str(value.dtype), value.tolist() if value.dtype == object else value.tobytes())
+        return value
+
+    parts = {"obs": adata.obs, "var": adata.var, "X": adata.X, "uns": dict(adata.uns)}
+    for name in ("obsm", "varm", "layers", "obsp"):
+        parts[name] = dict(getattr(adata, name))
+    return plain(parts)
+
+
+@pytest.fixture
+def unchanged() -> Iterator[Callable[..., None]]:
+    """`unchanged(adata, ...)` says that these objects must be at the end of the test as they are now."""
+    before: list[tuple[AnnData, dict[str, Any]]] = []
+    yield lambda *objects: before.extend((adata, snapshot(adata)) for adata in objects)
+    for adata, state in before:
+        assert snapshot(adata) == state, "the object was changed"

@@ -17,6 +17,14 @@ class _StderrHandler(logging.StreamHandler):
     def stream(self) -> TextIO:
         return sys.stderr
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line of its own, above a progress bar where one is being drawn."""
+        tqdm = sys.modules.get("tqdm")
+        if tqdm is None:
+            super().emit(record)
+        else:
+            tqdm.tqdm.write(self.format(record), file=self.stream)
+
 
 def _make_logger() -> logging.Logger:
     logger = logging.getLogger("bleep_sc")

@@ -6,7 +6,8 @@ import numpy as np
 
 from bleep_sc.models.retrieval import nearest
 
-# a healthy space stays far from both; the repaired reference code at 0.999 and 10 % is no better than mean colour
+# the repaired reference code with a ResNet-50 from random weights came to 0.999 and 10 %, and to no better
+# predictions than a regression on mean colour; expression embeddings may all be close and still rank well
 MAX_COSINE = 0.98
 MIN_SHARE_IN_USE = 0.2
 
@@ -27,10 +28,7 @@ class Spread:
     @property
     def collapsed(self) -> bool:
         """Whether nearly all images look alike to the model, or nearly all queries get the same few profiles."""
-        return (
-            max(self.image_cosine, self.expression_cosine) > MAX_COSINE
-            or self.in_use < MIN_SHARE_IN_USE * self.n_reference
-        )
+        return self.image_cosine > MAX_COSINE or self.in_use < MIN_SHARE_IN_USE * self.n_reference
 
     def __str__(self) -> str:
         return (

@@ -1,1 +1,5 @@
-__all__: list[str] = []
+"""Make images and expression ready."""
+
+from bleep_sc.pp._crops import crops
+
+__all__ = ["crops"]

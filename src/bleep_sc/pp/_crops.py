@@ -1,0 +1,386 @@
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._logging import logger, warn
+from bleep_sc._progress import progress
+from bleep_sc._validate import (
+    check_adata,
+    check_choice,
+    check_int,
+    check_number,
+    section_of_spots,
+    spatial_coordinates,
+)
+from bleep_sc.pp._cut import Border, cut_resampled, cut_windows, fractional_corners, leave_image, native_corners
+from bleep_sc.pp._images import SectionImage, check_rgb, hires_image, open_image
+from bleep_sc.pp._scale import microns_per_pixel
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from squidpy.im import ImageContainer
+
+    Image: TypeAlias = ImageContainer | str | Path
+
+_LAZY_BLOCK = 128
+
+
+@dataclass(frozen=True)
+class _Section:
+    """What is cut from one section."""
+
+    library_id: str
+    rows: np.ndarray
+    image: SectionImage
+    centres: np.ndarray
+    """In pixels of the image (n, 2)."""
+    size: int
+    width: float | None
+    """Of the windows in pixels of the image, where they are resampled to `size`."""
+    border: Border
+
+    def cut(self, which: Any = slice(None)) -> np.ndarray:
+        """Crops of some of its spots."""
+        name = f"image of {self.library_id!r}"
+        centres = self.centres[which]
+        if self.width is None:
+            return cut_windows(self.image.array, centres, self.size, border=self.border, name=name)
+        return cut_resampled(self.image.array, centres, self.width, self.size, border=self.border, name=name)
+
+    def n_padded(self) -> int:
+        if self.width is None:
+            leaving = leave_image(native_corners(self.centres, self.size), self.size, self.image.width_height)
+        else:
+            leaving = leave_image(fractional_corners(self.centres, self.width), self.width, self.image.width_height)
+        return int(leaving.sum())
+
+
+def crops(
+    adata: AnnData,
+    image: "Image | Mapping[str, Image] | None" = None,
+    *,
+    size: int = 224,
+    um: float | None = None,
+    mpp: float | Mapping[str, float] | None = None,
+    library_key: str | None = None,
+    library_id: str | None = None,
+    image_layer: str | None = None,
+    border: Border = "white",
+    lazy: bool = False,
+    spatial_key: str = _keys.SPATIAL,
+    key_added: str = _keys.CROPS,
+    progress_bar: bool | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Cut one square image crop around each spot.
+
+    Parameters
+    ----------
+    adata
+        Spots with their centres in `obsm['spatial']`: x and y in full-resolution pixels.
+    image
+        The section's H&E image: an :class:`squidpy.im.ImageContainer` or a path; for several sections a mapping from
+        library to either. The container's scale, its offset in a larger image, its layer and its z plane are
+        respected. ``None`` takes the file named by ``uns['spatial'][library]['metadata']['source_image_path']``, else
+        the small hires image of `uns`, with a warning.
+    size
+        Side of the stored crops in pixels; 224 in the paper. Without `um` these are the image's own pixels, and crops
+        begin ``size // 2`` pixels before the rounded centre.
+    um
+        Cut this width of tissue in µm instead, and resample it, antialiased, to `size` pixels. So crops of
+        differently scanned slides come out alike.
+    mpp
+        µm per full-resolution pixel, one number or a mapping from library. ``None``:
+        ``scalefactors['microns_per_pixel']``, else what a Visium lattice tells (its spots are 100 µm apart), else
+        unknown: it is never guessed.
+    library_key
+        Column of `obs` with each spot's section, where `adata` holds several.
+    library_id
+        Which library of ``uns['spatial']`` the object is, where that holds several and `adata` is one section.
+    image_layer
+        Layer of the ImageContainers; needed only where they have several.
+    border
+        What stands in a crop beyond the image: ``"white"``, or ``"reflect"``.
+    lazy
+        Store a dask array that cuts on demand: nothing is read now, and memory stays small.
+    spatial_key
+        Key of the centres in `obsm`.
+    key_added
+        Key of the crops in `obsm`, and of their records in `uns`.
+    progress_bar
+        In place of :attr:`bleep_sc.settings`'s.
+    copy
+        Return a changed copy instead of changing `adata`.
+
+    Returns
+    -------
+    ``None``, or the changed copy if ``copy=True``. Sets the following fields:
+
+    `adata.obsm['crops' | key_added]` : :class:`numpy.ndarray` (uint8, (n_obs, size, size, 3))
+        RGB crops; a :class:`dask.array.Array` if `lazy`.
+    `adata.uns['crops' | key_added][library_id]` : `dict`
+        ``size`` in pixels, ``size_um`` and ``um_per_px`` (NaN if unknown), ``spot_diameters`` (width of the crop in
+        spot diameters, NaN if unknown), ``source``, ``border``, ``padded`` (number of crops that reach over the
+        border) and ``library_key``.
+
+    Raises
+    ------
+    KeyError
+        No coordinates, no such column.
+    ValueError
+        Coordinates that are NaN or outside the image (says which scale would fit), several libraries and no
+        `library_key`, a library without image, an image that is no RGB, `um` without a known scale, a view.
+    FileNotFoundError
+        A path that does not exist.
+
+    Notes
+    -----
+    A crop of 224 pixels takes 150 KB. Drop them with ``del adata.obsm['crops']`` before sharing an object: a fitted
+    model does not need them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import squidpy as sq
+    >>> from anndata import AnnData
+    >>> import bleep_sc as bl
+    >>> adata = AnnData(np.ones((2, 3), dtype="float32"), obsm={"spatial": np.array([[50.0, 40.0], [10.0, 90.0]])})
+    >>> slide = sq.im.ImageContainer(np.full((100, 120, 3), 200, dtype=np.uint8))
+    >>> bl.pp.crops(adata, slide, size=32, mpp=0.5)
+    >>> adata.obsm["crops"].shape, adata.uns["crops"]["library"]["size_um"]
+    ((2, 32, 32, 3), 16.0)
+    """
+    check_adata(adata)
+    check_int("size", size)
+    check_choice("border", border, get_args(Border))
+    if um is not None:
+        check_number("um", um, above=0)
+    xy = spatial_coordinates(adata, spatial_key=spatial_key)
+    spots = _rows_by_library(adata, library_key, library_id)
+    images = _images_by_library(adata, image, list(spots), image_layer)
+    sections, records = [], {}
+    for library, rows in spots.items():
+        scalefactors = _scalefactors(adata, library)
+        microns = microns_per_pixel(library, mpp=mpp, scalefactors=scalefactors, obs=adata.obs.iloc[rows], xy=xy[rows])
+        section = _section(library, rows, images[library], xy[rows], size=size, um=um, microns=microns, border=border)
+        sections.append(section)
+        records[library] = _record(section, microns, scalefactors, library_key)
+    _check_inside(adata, sections, spatial_key)
+    if all(np.isnan(record["size_um"]) for record in records.values()):
+        warn(
+            "the scale of the image is unknown, so `um=` cannot be used and crops of other slides can be compared only "
+            "in spot diameters or pixels. Pass `mpp=` (µm per full-resolution pixel) if you know it."
+        )
+    if lazy:
+        found = _lazy_crops(sections, adata.n_obs, size)
+    else:
+        found = np.empty((adata.n_obs, size, size, 3), dtype=np.uint8)
+        show = None if len(sections) > 1 else False
+        for section in progress(sections, desc="Cutting crops", show=progress_bar if show is None else show):
+            found[section.rows] = section.cut()
+    adata = adata.copy() if copy else adata
+    adata.obsm[key_added] = found
+    adata.uns[key_added] = records
+    return adata if copy else None
+
+
+def _rows_by_library(adata: AnnData, library_key: str | None, library_id: str | None) -> dict[str, np.ndarray]:
+    if library_key is not None:
+        if library_id is not None:
+            msg = "pass `library_key` (several sections) or `library_id` (one), not both."
+            raise ValueError(msg)
+        sections = section_of_spots(adata, library_key)
+        return {str(name): np.flatnonzero(sections == name) for name in np.unique(np.asarray(sections, dtype=str))}
+    libraries = [str(library) for library in adata.uns.get(_keys.SPATIAL, {})]
+    if library_id is None and len(libraries) > 1:
+        msg = (
+            f"`adata.uns['spatial']` holds {len(libraries)} libraries ({', '.join(map(repr, libraries[:6]))}): pass "
+            "`library_key`, the column of `obs` that says which spot belongs to which, or `library_id` if all spots "
+            "belong to one."
+        )
+        raise ValueError(msg)
+    if library_id is not None and libraries and library_id not in libraries:
+        msg = f"`library_id={library_id!r}` is not in `adata.uns['spatial']`, which holds {libraries}."
+        raise ValueError(msg)
+    return {library_id or (libraries or ["library"])[0]: np.arange(adata.n_obs)}
+
+
+def _images_by_library(
+    adata: AnnData, image: Any, libraries: list[str], image_layer: str | None
+) -> dict[str, SectionImage]:
+    if isinstance(image, Mapping):
+        missing = [library for library in libraries if library not in image]
+        if missing:
+            msg = f"`image` has no entry for {missing}; it has {list(image)}. Every section needs its image."
+            raise ValueError(msg)
+        if extra := [library for library in image if library not in libraries]:
+            logger.info("Images of libraries that are not in `adata` are ignored: %s.", extra)
+        chosen = {library: image[library] for library in libraries}
+    elif image is None:
+        chosen = {library: _source_image(adata, library) for library in libraries}
+    else:
+        planes = getattr(image, "library_ids", [])
+        if len(libraries) > 1 and len(planes) < 2:
+            msg = (
+                f"one `image` for {len(libraries)} sections: pass a mapping from library to image, such as "
+                f"{{{libraries[0]!r}: ..., {libraries[1]!r}: ...}}."
+            )
+            raise ValueError(msg)
+        chosen = dict.fromkeys(libraries, image)
+    opened = {}
+    for library, found in chosen.items():
+        name = f"image[{library!r}]" if isinstance(image, Mapping) else "image"
+        opened[library] = (
+            found
+            if isinstance(found, SectionImage)
+            else open_image(found, library_id=library, image_layer=image_layer, name=name)
+        )
+        check_rgb(opened[library].array, name=name)
+    return opened
+
+
+def _source_image(adata: AnnData, library: str) -> "SectionImage | str":
+    path = adata.uns.get(_keys.SPATIAL, {}).get(library, {}).get("metadata", {}).get("source_image_path")
+    if path and Path(str(path)).expanduser().exists():
+        return str(path)
+    hires = hires_image(adata.uns, library)
+    if hires is None:
+        msg = (
+            f"no `image` was given for {library!r}, and `adata.uns['spatial'][{library!r}]` has neither an existing "
+            "`metadata['source_image_path']` nor a hires image. Pass `image=`, an ImageContainer or a path."
+        )
+        raise ValueError(msg)
+    diameter = _scalefactors(adata, library).get("spot_diameter_fullres")
+    pixels = "an unknown number of" if diameter is None else f"{float(diameter) * hires.scale:.1f}"
+    warn(
+        f"no full-resolution image of {library!r}: the hires image of `uns` is used, on which a spot is {pixels} "
+        f"pixels wide{'' if path is None else f' (there is no file {str(path)!r})'}. Pass `image=` to see cells."
+    )
+    return hires
+
+
+def _scalefactors(adata: AnnData, library: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = adata.uns.get(_keys.SPATIAL, {}).get(library, {}).get("scalefactors", {})
+    return found
+
+
+def _section(
+    library: str,
+    rows: np.ndarray,
+    image: SectionImage,
+    xy: np.ndarray,
+    *,
+    size: int,
+    um: float | None,
+    microns: float,
+    border: Border,
+) -> _Section:
+    width = None
+    if um is not None:
+        if np.isnan(microns):
+            msg = (
+                f"`um={um}`: the scale of {library!r} is unknown. Pass `mpp=`, its µm per full-resolution pixel, or "
+                "leave `um` out to cut native pixels."
+            )
+            raise ValueError(msg)
+        width = um / microns * image.scale
+    return _Section(library, rows, image, image.centres(xy), size, width, border)
+
+
+def _record(
+    section: _Section, microns: float, scalefactors: Mapping[str, Any], library_key: str | None
+) -> dict[str, Any]:
+    full_resolution = (section.size if section.width is None else section.width) / section.image.scale
+    diameter = scalefactors.get("spot_diameter_fullres")
+    return {
+        "size": section.size,
+        "size_um": float(full_resolution * microns),
+        "um_per_px": float(full_resolution * microns / section.size),
+        "spot_diameters": float(full_resolution / diameter) if diameter else np.nan,
+        "source": section.image.source,
+        "border": section.border,
+        "padded": section.n_padded(),
+        "library_key": library_key or "",
+    }
+
+
+def _check_inside(adata: AnnData, sections: list[_Section], spatial_key: str) -> None:
+    found = []
+    for section in sections:
+        limit = section.image.width_height
+        rounded = np.rint(section.centres)
+        outside = ((rounded < 0) | (rounded >= limit)).any(axis=1)
+        if not outside.any():
+            continue
+        low, high = section.centres.min(axis=0), section.centres.max(axis=0)
+        found.append(
+            f"{outside.sum()} of {len(outside)} spots of {section.library_id!r} (x from {low[0]:.0f} to {high[0]:.0f}, "
+            f"y from {low[1]:.0f} to {high[1]:.0f}, on an image of {limit[0]} x {limit[1]} pixels). "
+            + _fitting_scale(adata, section)
+        )
+    if found:
+        msg = f"`adata.obsm[{spatial_key!r}]` lies outside the image for " + " And for ".join(found)
+        raise ValueError(msg)
+
+
+def _fitting_scale(adata: AnnData, section: _Section) -> str:
+    """Which scale would bring all spots into the image: the commonest mistake is an image that was shrunk."""
+    image = section.image
+    xy = (section.centres + image.offset) / image.scale
+    factors = _scalefactors(adata, section.library_id)
+    for name in ("tissue_hires_scalef", "tissue_lowres_scalef"):
+        factor = factors.get(name)
+        if factor is not None and _fits(xy * float(factor) - image.offset, image.width_height):
+            return (
+                f"The scale {float(factor):.6g} (`{name}`) would fit: pass "
+                f"`squidpy.im.ImageContainer(..., scale={float(factor):.6g})`."
+            )
+    largest = float(np.min((image.width_height + image.offset - 1) / np.maximum(xy.max(axis=0), 1)))
+    if largest > 0 and _fits(xy * largest - image.offset, image.width_height):
+        return (
+            f"A scale of {largest:.3g} or less would fit: if the image was shrunk, pass its factor by "
+            "`squidpy.im.ImageContainer(..., scale=...)`."
+        )
+    return "No scale would fit: image and coordinates do not belong together."
+
+
+def _fits(centres: np.ndarray, width_height: np.ndarray) -> bool:
+    rounded = np.rint(centres)
+    return bool(((rounded >= 0) & (rounded < width_height)).all())
+
+
+def _lazy_crops(sections: list[_Section], n_obs: int, size: int) -> Any:
+    """A dask array in blocks of spots; each block is cut when it is asked for."""
+    from uuid import uuid4
+
+    import dask.array as da
+
+    section_of = np.empty(n_obs, dtype=np.int64)
+    place = np.empty(n_obs, dtype=np.int64)
+    for number, section in enumerate(sections):
+        section_of[section.rows] = number
+        place[section.rows] = np.arange(len(section.rows))
+
+    def cut_block(rows: np.ndarray) -> np.ndarray:
+        out = np.empty((len(rows), size, size, 3), dtype=np.uint8)
+        for number in np.unique(section_of[rows]):
+            here = section_of[rows] == number
+            out[here] = sections[number].cut(place[rows[here]])
+        return out
+
+    index = da.arange(n_obs, chunks=_LAZY_BLOCK)
+    return da.map_blocks(
+        cut_block,
+        index,
+        dtype=np.uint8,
+        chunks=(index.chunks[0], (size,), (size,), (3,)),
+        new_axis=[1, 2, 3],
+        meta=np.empty((0, 0, 0, 0), dtype=np.uint8),
+        name=f"crops-{uuid4().hex}",
+    )

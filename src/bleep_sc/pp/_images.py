@@ -1,0 +1,170 @@
+"""From what a user has, an ImageContainer or a file, to one RGB image with its place in the section."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class SectionImage:
+    """An image of one section and where its pixels lie.
+
+    A spot at `xy` of ``obsm["spatial"]`` is centred on the pixel ``xy * scale - offset`` of `array`.
+    """
+
+    array: Any
+    """(y, x, channels), NumPy or dask."""
+    scale: float
+    """Pixels of this image per full-resolution pixel."""
+    offset: np.ndarray
+    """x and y, in pixels of this image, of its first pixel: not zero in a crop of a larger image."""
+    source: str
+
+    @property
+    def width_height(self) -> np.ndarray:
+        """Size in pixels, x first."""
+        return np.array([self.array.shape[1], self.array.shape[0]])
+
+    def centres(self, xy: np.ndarray) -> np.ndarray:
+        """Spot centres in pixels of this image, not rounded."""
+        return xy * self.scale - self.offset
+
+
+def open_image(image: Any, *, library_id: str, image_layer: str | None = None, name: str = "image") -> SectionImage:
+    """Read an ImageContainer or a file, choosing the layer and the z plane of the library.
+
+    Raises
+    ------
+    TypeError
+        It is neither.
+    ValueError
+        No single layer or plane can be chosen.
+    """
+    from squidpy.im import ImageContainer
+
+    if isinstance(image, str | Path):
+        path = Path(image).expanduser()
+        if not path.exists():
+            msg = f"`{name}`: there is no file {str(image)!r}."
+            raise FileNotFoundError(msg)
+        with _quiet_readers():
+            container = ImageContainer(str(path))
+        source = path.name
+    elif isinstance(image, ImageContainer):
+        container, source = image, "ImageContainer"
+    else:
+        msg = f"`{name}` must be a squidpy ImageContainer or a path, found {type(image).__name__}."
+        raise TypeError(msg)
+
+    layers = list(container)
+    if image_layer is None:
+        if len(layers) != 1:
+            msg = f"`{name}` has the layers {layers}: choose one by `image_layer`."
+            raise ValueError(msg)
+        image_layer = layers[0]
+    elif image_layer not in layers:
+        msg = f"`{name}` has no layer {image_layer!r}; it has {layers}."
+        raise ValueError(msg)
+    data = container[image_layer]
+    attributes = container.data.attrs
+    coords, padding = attributes.get("coords"), attributes.get("padding")
+    offset = np.array([coords.x0, coords.y0], dtype=np.float64)
+    # a crop that was padded holds that much more before its first real pixel
+    offset -= [padding.x_pre, padding.y_pre]
+    plane = _plane([str(z) for z in container.library_ids], library_id, name=name)
+    return SectionImage(data.data[:, :, plane, :], float(attributes.get("scale", 1)), offset, source)
+
+
+def hires_image(adata_uns: Mapping[str, Any], library_id: str) -> SectionImage | None:
+    """The small image that travels in ``uns["spatial"]``, if there is one."""
+    entry = adata_uns.get("spatial", {}).get(library_id, {})
+    image = entry.get("images", {}).get("hires")
+    scale = entry.get("scalefactors", {}).get("tissue_hires_scalef")
+    if image is None or scale is None:
+        return None
+    array = np.asarray(image)
+    return SectionImage(array if array.ndim == 3 else array[..., None], float(scale), np.zeros(2), "hires image")
+
+
+def read_pixels(array: Any) -> np.ndarray:
+    """A part of an image in memory; here a lazy ImageContainer opens its file."""
+    with _quiet_readers():
+        return np.asarray(array)
+
+
+@contextmanager
+def _quiet_readers() -> Iterator[None]:
+    """Hide what a reader says that is not for our users."""
+    with warnings.catch_warnings():
+        # Pillow's size limit guards against images from strangers; this one is the user's own slide
+        warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
+        # how squidpy reads a file is squidpy's to mend
+        warnings.filterwarnings("ignore", message="The plugin infrastructure in `skimage.io`", category=FutureWarning)
+        yield
+
+
+def check_rgb(array: Any, *, name: str) -> None:
+    """Refuse what cannot be turned into RGB uint8, before any pixel is read."""
+    channels = array.shape[2]
+    if channels not in (1, 3, 4):
+        msg = (
+            f"`{name}` has {channels} channels; an H&E image has 3 (RGB), 4 (RGBA) or 1 (grey). Choose the stained "
+            "channels, or an ImageContainer layer that holds them."
+        )
+        raise ValueError(msg)
+    if array.dtype.kind not in "uif" and array.dtype != bool:
+        msg = f"`{name}` must hold numbers, found {array.dtype}."
+        raise ValueError(msg)
+
+
+def to_rgb(array: np.ndarray, *, name: str) -> np.ndarray:
+    """RGB uint8 of an image (y, x, 1 | 3 | 4): floats are taken as 0..1, transparency is laid on white.
+
+    Raises
+    ------
+    ValueError
+        Integers above 255 or floats outside 0..1: their scale is not known.
+    """
+    if array.dtype != np.uint8:
+        low, high = (array.min(), array.max()) if array.size else (0, 0)
+        if array.dtype.kind == "f":
+            if not (low >= 0 and high <= 1):
+                msg = (
+                    f"`{name}` holds floats from {low:.3g} to {high:.3g}; 0 to 1 is expected. Divide it by its largest "
+                    "possible value, or convert it to uint8."
+                )
+                raise ValueError(msg)
+            array = np.rint(array * 255).astype(np.uint8)
+        elif low < 0 or high > 255:
+            msg = (
+                f"`{name}` is {array.dtype} with values from {low} to {high}; 0 to 255 is expected. Scale it to uint8, "
+                "as by `skimage.util.img_as_ubyte`."
+            )
+            raise ValueError(msg)
+        else:
+            array = (array * 255 if array.dtype == bool else array).astype(np.uint8)
+    if array.shape[2] == 1:
+        return np.repeat(array, 3, axis=2)
+    if array.shape[2] == 4:
+        alpha = array[..., 3:].astype(np.uint16)
+        if (alpha == 255).all():
+            return array[..., :3]
+        return ((array[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return array
+
+
+def _plane(planes: list[str], library_id: str, *, name: str) -> int:
+    if len(planes) == 1:
+        return 0
+    if library_id not in planes:
+        msg = (
+            f"`{name}` has {len(planes)} planes, for the libraries {planes}, and none for {library_id!r}. Name them by "
+            "`container.library_ids = [...]`, or pass a mapping from library to image."
+        )
+        raise ValueError(msg)
+    return planes.index(library_id)

@@ -1,0 +1,375 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import dask.array as da
+import numpy as np
+import pytest
+import torch
+from anndata import AnnData
+
+import bleep_sc as bl
+
+COLLAPSE = pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning")
+QUICK: dict[str, Any] = {"encoder": "color", "max_epochs": 3, "batch_size": 32}
+
+
+def config(adata: AnnData, key: str = "bleep") -> dict[str, Any]:
+    return json.loads(adata.uns[key]["config"])
+
+
+def test_writes_what_the_contract_says(fitted_once: AnnData) -> None:
+    for name in ("X_bleep_image", "X_bleep_expression"):
+        assert fitted_once.obsm[name].shape == (96, 256)
+        assert fitted_once.obsm[name].dtype == np.float32
+    entry = fitted_once.uns["bleep"]
+    assert set(entry) == {"model", "genes", "history", "panels", "config"}
+    assert entry["model"].dtype == np.uint8
+    assert list(entry["genes"]) == list(fitted_once.var_names)
+    history = entry["history"]
+    assert len(history["train_loss"]) == len(history["validation_loss"]) <= 30
+    best = int(history["best_epoch"][0])
+    assert history["validation_loss"][best] == history["validation_loss"].min()
+    assert set(entry["panels"]) == {"HEG-50", "HVG-50", "HVG-200"}
+    assert config(fitted_once)["library_key"] == "section"
+
+
+def test_learns(fitted_once: AnnData) -> None:
+    loss = fitted_once.uns["bleep"]["history"]["train_loss"]
+    assert loss[-1] < loss[0]
+    image, expression = (fitted_once.obsm[f"X_bleep_{side}"] for side in ("image", "expression"))
+    unit = [e / np.linalg.norm(e, axis=1, keepdims=True) for e in (image, expression)]
+    rank = ((unit[0] @ unit[1].T) > (unit[0] * unit[1]).sum(axis=1)[:, None]).sum(axis=1)
+    assert np.median(rank) < 96 / 4, "a spot's own profile is not nearer than chance"
+
+
+@COLLAPSE
+@pytest.mark.parametrize("encoder", ["color", "resnet18"])
+def test_one_seed_gives_the_same_weights_bit_for_bit(ref: AnnData, encoder: str) -> None:
+    arguments: dict[str, Any] = {"encoder": encoder, "weights": None, "max_epochs": 2, "batch_size": 32}
+    again, other = ref.copy(), ref.copy()
+    bl.tl.fit(ref, **arguments, random_state=5)
+    torch.rand(3)  # a moved global state must not matter
+    bl.tl.fit(again, **arguments, random_state=5)
+    bl.tl.fit(other, **arguments, random_state=6)
+    assert ref.uns["bleep"]["model"].tobytes() == again.uns["bleep"]["model"].tobytes()
+    assert ref.uns["bleep"]["model"].tobytes() != other.uns["bleep"]["model"].tobytes()
+    assert np.array_equal(ref.obsm["X_bleep_image"], again.obsm["X_bleep_image"])
+
+
+@COLLAPSE
+def test_torch_random_state_is_untouched(ref: AnnData) -> None:
+    before = torch.get_rng_state()
+    bl.tl.fit(ref, encoder="resnet18", weights=None, max_epochs=1)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@COLLAPSE
+def test_best_epoch_is_kept(ref: AnnData) -> None:
+    """The stored weights are those of the best epoch: training to just there gives the same."""
+    long, short = ref.copy(), ref.copy()
+    # a learning rate at which the loss goes up and down
+    bl.tl.fit(long, encoder="color", max_epochs=12, batch_size=32, lr=0.03, patience=0)
+    best = int(long.uns["bleep"]["history"]["best_epoch"][0])
+    assert best < 11, "the last epoch was the best: the test shows nothing"
+    bl.tl.fit(short, encoder="color", max_epochs=best + 1, batch_size=32, lr=0.03, patience=0)
+    assert long.uns["bleep"]["model"].tobytes() == short.uns["bleep"]["model"].tobytes()
+
+
+@COLLAPSE
+def test_stops_early_with_patience(ref: AnnData) -> None:
+    bl.tl.fit(ref, encoder="color", max_epochs=100, batch_size=32, lr=0.03, patience=2)
+    history = ref.uns["bleep"]["history"]
+    assert len(history["validation_loss"]) == int(history["best_epoch"][0]) + 3 < 100
+
+
+@COLLAPSE
+def test_presets_name_the_paper(ref: AnnData) -> None:
+    bl.tl.fit(ref, preset="paper", encoder="color", max_epochs=1)
+    params = config(ref)["params"]
+    assert params == {
+        "encoder": "color",
+        "dim": 256,
+        "dropout": 0.1,
+        "temperature": 1.0,
+        "batch_size": 128,
+        "accumulate": 4,
+        "lr": 1e-3,
+        "weight_decay": 1e-3,
+        "max_epochs": 1,
+        "patience": 0,
+        "weights": "imagenet",
+        "random_state": 0,
+        "validation_key": None,
+    }
+
+
+@COLLAPSE
+def test_accumulated_gradients_are_the_mean_of_the_batches(ref: AnnData) -> None:
+    """One step on two batches moves the weights by the optimiser's step on their mean gradient."""
+    from bleep_sc.models.batches import Batches
+    from bleep_sc.models.bleep import build_bleep
+    from bleep_sc.models.device import resolve_compute
+    from bleep_sc.models.training import Optimization, train
+
+    rng = np.random.default_rng(0)
+    features, expression = rng.normal(size=(2, 60, 5)).astype(np.float32)
+    spec = {"encoder": None, "image_size": None, "n_image_features": 5, "n_genes": 5, "dim": 8, "dropout": 0.0}
+    rows = np.arange(60)
+
+    def batches() -> Batches:
+        return Batches(features, expression, rows, batch_size=20, seed=0)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build_bleep({**spec, "temperature": 1.0})
+    by_hand = build_and_copy(model, spec)
+    # three batches, two for each step: the second step holds one batch, whose gradient must not be halved
+    optimization = Optimization(lr=1e-3, weight_decay=1e-3, max_epochs=1, patience=0, accumulate=2)
+    train(model, batches(), batches(), optimization=optimization, compute=resolve_compute(device="cpu"))
+
+    step = torch.optim.AdamW(by_hand.parameters(), lr=1e-3, weight_decay=1e-3)
+    first, second, third = batches()
+    for group in ([first, second], [third]):
+        step.zero_grad()
+        torch.stack([by_hand.loss(b.images, b.expression) for b in group]).mean().backward()
+        step.step()
+    for ours, theirs in zip(model.parameters(), by_hand.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def build_and_copy(model: Any, spec: dict[str, Any]) -> Any:
+    from bleep_sc.models.bleep import build_bleep
+
+    with torch.random.fork_rng():
+        copied = build_bleep({**spec, "temperature": 1.0})
+    copied.load_state_dict(model.state_dict())
+    return copied
+
+
+@COLLAPSE
+def test_lazy_crops_train_like_crops_in_memory(ref: AnnData) -> None:
+    lazy = ref.copy()
+    lazy.obsm["crops"] = da.from_array(ref.obsm["crops"], chunks=(10, 16, 16, 3))
+    for adata in (ref, lazy):
+        bl.tl.fit(adata, encoder="resnet18", weights=None, max_epochs=1, batch_size=32)
+    assert ref.uns["bleep"]["model"].tobytes() == lazy.uns["bleep"]["model"].tobytes()
+
+
+@COLLAPSE
+def test_ready_made_features_train_the_heads_alone(ref: AnnData) -> None:
+    ref.obsm["X_uni"] = ref.obsm["crops"].mean(axis=(1, 2))
+    bl.tl.fit(ref, image_key="X_uni", max_epochs=3)
+    recorded = config(ref)
+    assert recorded["image"]["kind"] == "features"
+    assert recorded["model"]["n_image_features"] == 3
+
+
+@COLLAPSE
+def test_a_custom_encoder_is_called_but_not_stored_nor_trained(ref: AnnData) -> None:
+    encoder = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten(), torch.nn.Dropout(0.5)).train()
+    bl.tl.fit(ref, encoder=encoder, max_epochs=2)
+    recorded = config(ref)
+    assert recorded["image"]["kind"] == "custom"
+    assert recorded["image"]["n_features"] == 12
+    assert all(module.training for module in encoder.modules())
+
+
+def test_validation_takes_a_fifth_of_each_section(ref: AnnData) -> None:
+    from bleep_sc.tl._split import validation_spots
+
+    sections = ref.obs["section"].astype(str).to_numpy()
+    held_out = validation_spots(ref, sections=sections, validation_key=None, random_state=0)
+    assert [held_out[sections == s].sum() for s in ("s1", "s2")] == [10, 10]
+    again = validation_spots(ref, sections=sections, validation_key=None, random_state=1)
+    assert not np.array_equal(held_out, again)
+
+
+def test_validation_by_whole_sections_or_named_spots(ref: AnnData) -> None:
+    from bleep_sc.tl._split import validation_spots
+
+    held_out = validation_spots(ref, sections=None, validation_key="section", random_state=0)
+    assert ref.obs["section"][held_out].nunique() == 1
+    assert held_out.sum() == 48
+    ref.obs["held"] = np.arange(ref.n_obs) < 7
+    held_out = validation_spots(ref, sections=None, validation_key="held", random_state=0)
+    assert np.array_equal(held_out, ref.obs["held"])
+
+
+@COLLAPSE
+def test_harmony_may_be_negative_and_names_its_genes(ref: AnnData) -> None:
+    ref.obsm["X_harmony"] = np.random.default_rng(0).normal(size=(ref.n_obs, 4)).astype(np.float32)
+    ref.uns["harmony"] = {"genes": np.array(["a", "b", "c", "d"], dtype=object)}
+    bl.tl.fit(ref, use_rep="X_harmony", key_added="hm", **QUICK)
+    assert list(ref.uns["hm"]["genes"]) == ["a", "b", "c", "d"]
+    assert "X_hm_image" in ref.obsm
+    assert "bleep" not in ref.uns
+
+
+@COLLAPSE
+def test_copy_leaves_the_original_alone(ref: AnnData, unchanged: Callable[..., None]) -> None:
+    unchanged(ref)
+    changed = bl.tl.fit(ref, copy=True, **QUICK)
+    assert changed is not None
+    assert "bleep" in changed.uns
+
+
+@COLLAPSE
+def test_says_what_it_does(ref: AnnData, log: pytest.LogCaptureFixture) -> None:
+    bl.tl.fit(ref, **QUICK)
+    assert "Training on 76 spots in 3 batches an epoch, 20 spots held out for validation" in log.text
+    assert "Expected training time" in log.text
+    assert "mean cosine between two spots" in log.text
+    assert "reference spots are among the" in log.text
+
+
+def test_collapse_is_warned_of(ref: AnnData) -> None:
+    ref.obsm["X_same"] = np.ones((ref.n_obs, 4), dtype=np.float32)
+    with pytest.warns(UserWarning, match=r"nearly collapsed"):
+        bl.tl.fit(ref, image_key="X_same", max_epochs=2)
+
+
+def test_a_long_training_on_a_cpu_is_warned_of(ref: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bleep_sc.models.training._LONG_ON_CPU", 0.0)
+    with (
+        pytest.warns(UserWarning, match=r"encoder='color'.*encoder='resnet18'"),
+        pytest.warns(UserWarning, match=r"collapsed|training will take"),
+    ):
+        bl.tl.fit(ref, encoder="color", max_epochs=2, batch_size=16)
+
+
+def test_leaves_no_files_behind(ref: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bl.tl.fit(ref, encoder="color", max_epochs=20, batch_size=32)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_is_a_keyboard_interrupt(ref: AnnData, unchanged: Callable[..., None]) -> None:
+    import signal
+
+    from bleep_sc.models.bleep import Bleep
+
+    def interrupted(*args: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    unchanged(ref)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Bleep, "loss", interrupted)
+        bl.tl.fit(ref, **QUICK)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_diverging_loss_is_an_error(ref: AnnData, unchanged: Callable[..., None]) -> None:
+    ref.obsm["X_huge"] = np.full((ref.n_obs, 2), 3e38, dtype=np.float32) * np.random.default_rng(0).normal(
+        size=(ref.n_obs, 2)
+    ).clip(-1, 1).astype(np.float32)
+    ref.layers["huge"] = np.full(ref.shape, 1e38, dtype=np.float32)
+    unchanged(ref)
+    with pytest.raises(FloatingPointError, match=r"diverged"):
+        bl.tl.fit(ref, image_key="X_huge", layer="huge", max_epochs=2)
+
+
+def negative(ref: AnnData) -> None:
+    ref.X = ref.X.toarray() - 1
+
+
+def nan(ref: AnnData) -> None:
+    ref.X.data[3] = np.nan
+
+
+def twice(ref: AnnData) -> None:
+    ref.var_names = ["g0", *ref.var_names[:-1]]
+
+
+def scales(ref: AnnData) -> None:
+    ref.uns["crops"]["s2"]["size_um"] = 130.0
+
+
+BAD: dict[str, tuple[Callable[[AnnData], object], dict[str, Any], type[Exception], str]] = {
+    "no crops": (lambda a: a.obsm.pop("crops"), {}, KeyError, r"obsm\['crops'\].*bleep_sc\.pp\.crops"),
+    "no features": (lambda a: None, {"image_key": "X_uni"}, KeyError, r"obsm\['X_uni'\]"),
+    "negative": (negative, {}, ValueError, r"adata\.X.*negative.*sc\.pp\.log1p.*X_harmony"),
+    "NaN": (nan, {}, ValueError, r"adata\.X.*NaN"),
+    "no X": (lambda a: setattr(a, "X", None), {}, KeyError, r"adata\.X.*empty"),
+    "no layer": (lambda a: None, {"layer": "norm"}, KeyError, r"layers\['norm'\]"),
+    "no representation": (lambda a: None, {"use_rep": "X_harmony"}, KeyError, r"X_harmony.*harmonize"),
+    "names twice": (twice, {}, ValueError, r"var_names.*'g0'.*var_names_make_unique"),
+    "nothing selected": (
+        lambda a: a.var.__setitem__("highly_variable", False),
+        {},
+        ValueError,
+        r"var\['highly_variable'\].*selects no gene.*select_genes",
+    ),
+    "mask not boolean": (
+        lambda a: a.var.__setitem__("mine", 1.5),
+        {"mask_var": "mine"},
+        ValueError,
+        r"var\['mine'\].*boolean",
+    ),
+    "scales": (scales, {}, ValueError, r"mixes scales.*'s1'.*'s2'.*100 and 130 µm"),
+    "float crops": (
+        lambda a: a.obsm.__setitem__("crops", a.obsm["crops"] / 255),
+        {},
+        ValueError,
+        r"obsm\['crops'\].*uint8",
+    ),
+    "encoder": (lambda a: None, {"encoder": "resnet19"}, ValueError, r"`encoder` must be 'color'.*'resnet19'"),
+    "encoder with features": (
+        lambda a: a.obsm.__setitem__("X_uni", np.ones((96, 2))),
+        {"image_key": "X_uni", "encoder": "resnet18"},
+        ValueError,
+        r"ready-made features.*Leave `encoder` out",
+    ),
+    "method": (lambda a: None, {"method": "magic"}, ValueError, r"`method`.*'magic'"),
+    "preset": (lambda a: None, {"preset": "best"}, ValueError, r"`preset`.*'default', 'paper'.*'best'"),
+    "temperature": (lambda a: None, {"temperature": 0}, ValueError, r"`temperature`.*above 0"),
+    "epochs": (lambda a: None, {"max_epochs": 0}, ValueError, r"`max_epochs`.*at least 1"),
+    "section column": (lambda a: None, {"library_key": "slide"}, KeyError, r"obs\['slide'\]"),
+    "validation column": (lambda a: None, {"validation_key": "slide"}, KeyError, r"obs\['slide'\]"),
+    "device": (lambda a: None, {"device": "cuda:99"}, ValueError, r"`device='cuda:99'`"),
+    "key": (lambda a: None, {"key_added": "a/b"}, ValueError, r"`key_added`"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_named_before_any_work(case: str, ref: AnnData, unchanged: Callable[..., None]) -> None:
+    damage, arguments, error, message = BAD[case]
+    damage(ref)
+    unchanged(ref)
+    with pytest.raises(error, match=message):
+        bl.tl.fit(
+            ref, **{"encoder": "color", "max_epochs": 1, **arguments} if "image_key" not in arguments else arguments
+        )
+
+
+def test_few_spots_and_views_are_refused(ref: AnnData) -> None:
+    with pytest.raises(ValueError, match=r"15 spots; at least 16"):
+        bl.tl.fit(ref[:15].copy(), **QUICK)
+    with pytest.raises(ValueError, match=r"view.*\.copy\(\)"):
+        bl.tl.fit(ref[:40], **QUICK)
+    with pytest.raises(TypeError, match=r"must be an AnnData"):
+        bl.tl.fit(np.ones((20, 3)), **QUICK)  # type: ignore[arg-type]
+
+
+@COLLAPSE
+def test_raw_counts_are_warned_of(ref: AnnData) -> None:
+    with pytest.warns(UserWarning, match=r"looks like raw counts.*normalize_total"):
+        bl.tl.fit(ref, layer="counts", **QUICK)
+
+
+@COLLAPSE
+def test_crops_without_a_record_are_usable(ref: AnnData) -> None:
+    del ref.uns["crops"]
+    with pytest.warns(UserWarning, match=r"does not say at which scale"):
+        bl.tl.fit(ref, **QUICK)
+
+
+@COLLAPSE
+def test_survives_writing(fitted: AnnData, tmp_path: Path) -> None:
+    fitted.write_h5ad(tmp_path / "ref.h5ad")
+    back = ad.read_h5ad(tmp_path / "ref.h5ad")
+    assert back.uns["bleep"]["model"].tobytes() == fitted.uns["bleep"]["model"].tobytes()
+    assert back.uns["bleep"]["config"] == fitted.uns["bleep"]["config"]
