@@ -66,15 +66,14 @@ def test_torch_random_state_is_untouched(ref: AnnData) -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-@COLLAPSE
 def test_best_epoch_is_kept(ref: AnnData) -> None:
     """The stored weights are those of the best epoch: training to just there gives the same."""
     long, short = ref.copy(), ref.copy()
     # a learning rate at which the loss goes up and down
-    bl.tl.fit(long, encoder="color", max_epochs=12, batch_size=32, lr=0.03, patience=0)
+    bl.tl.fit(long, encoder="color", max_epochs=40, batch_size=32, lr=0.01, patience=0)
     best = int(long.uns["bleep"]["history"]["best_epoch"][0])
-    assert best < 11, "the last epoch was the best: the test shows nothing"
-    bl.tl.fit(short, encoder="color", max_epochs=best + 1, batch_size=32, lr=0.03, patience=0)
+    assert best < 39, "the last epoch was the best: the test shows nothing"
+    bl.tl.fit(short, encoder="color", max_epochs=best + 1, batch_size=32, lr=0.01, patience=0)
     assert long.uns["bleep"]["model"].tobytes() == short.uns["bleep"]["model"].tobytes()
 
 
@@ -233,10 +232,7 @@ def test_collapse_is_warned_of(ref: AnnData) -> None:
 
 def test_a_long_training_on_a_cpu_is_warned_of(ref: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bleep_sc.models.training._LONG_ON_CPU", 0.0)
-    with (
-        pytest.warns(UserWarning, match=r"encoder='color'.*encoder='resnet18'"),
-        pytest.warns(UserWarning, match=r"collapsed|training will take"),
-    ):
+    with pytest.warns(UserWarning, match=r"encoder='color'.*encoder='resnet18'"):
         bl.tl.fit(ref, encoder="color", max_epochs=2, batch_size=16)
 
 
@@ -262,6 +258,7 @@ def test_ctrl_c_is_a_keyboard_interrupt(ref: AnnData, unchanged: Callable[..., N
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+@pytest.mark.filterwarnings("ignore:.*looks like raw counts")
 def test_diverging_loss_is_an_error(ref: AnnData, unchanged: Callable[..., None]) -> None:
     ref.obsm["X_huge"] = np.full((ref.n_obs, 2), 3e38, dtype=np.float32) * np.random.default_rng(0).normal(
         size=(ref.n_obs, 2)

@@ -70,9 +70,9 @@ def embed(
     if ref is not None:
         check_readable(ref, name="ref")
 
+    from bleep_sc._expression import expression_input
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.models.embedding import embed_in_batches
-    from bleep_sc.tl._expression import expression_input
     from bleep_sc.tl._images import image_input_like
     from bleep_sc.tl._load import load_model
 

@@ -164,11 +164,11 @@ def fit(
         msg = f"`adata` has {adata.n_obs} spots; at least {MIN_SPOTS} are needed to train on."
         raise ValueError(msg)
 
+    from bleep_sc._expression import describe_units, expression_input, expression_values
     from bleep_sc._stats import panels
     from bleep_sc.io._stored import StoredModel
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.models.serialize import weights_to_bytes
-    from bleep_sc.tl._expression import describe_units, expression_input, expression_values
     from bleep_sc.tl._images import image_input
     from bleep_sc.tl._split import validation_spots
     from bleep_sc.tl._train import model_spec, train_bleep

@@ -117,10 +117,10 @@ def impute(
     check_choice("search", search, get_args(Search))
     check_number("temperature", temperature, above=0)
 
+    from bleep_sc._expression import describe_units, expression_values
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.models.embedding import embed_in_batches
     from bleep_sc.models.retrieval import average_profiles, nearest, nearest_approximately, neighbor_weights
-    from bleep_sc.tl._expression import describe_units, expression_values
     from bleep_sc.tl._images import image_input_like
     from bleep_sc.tl._load import load_model
 

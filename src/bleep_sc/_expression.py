@@ -23,9 +23,14 @@ class ExpressionInput:
     """Names (n_genes,)."""
 
 
+def path_of(name: str, layer: str | None) -> str:
+    """The full name of `X` or a layer, as messages give it."""
+    return f"{name}.X" if layer is None else f"{name}.layers[{layer!r}]"
+
+
 def expression_values(adata: AnnData, layer: str | None, *, name: str) -> Any:
     """Return `X` or a layer as NumPy array or CSR, in memory, free of NaN."""
-    path = f"{name}.X" if layer is None else f"{name}.layers[{layer!r}]"
+    path = path_of(name, layer)
     if layer is not None:
         check_in(f"{name}.layers", layer, adata.layers.keys(), remedy="`layer=None` takes `X`.")
     values: Any = adata.X if layer is None else adata.layers[layer]
@@ -63,7 +68,7 @@ def expression_input(
     if use_rep is not None:
         return _representation(adata, use_rep, genes=genes, name=name)
     if genes is None:
-        chosen = _chosen_genes(adata, mask_var, name=name)
+        chosen = chosen_genes(adata, mask_var, name=name)
     else:
         chosen = adata.var_names.get_indexer(genes)
         if (chosen < 0).any():
@@ -72,7 +77,7 @@ def expression_input(
             raise ValueError(msg)
     values = expression_values(adata, layer, name=name)[:, chosen]
     matrix = np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float32)
-    path = f"{name}.X" if layer is None else f"{name}.layers[{layer!r}]"
+    path = path_of(name, layer)
     if (matrix < 0).any():
         msg = (
             f"`{path}` has negative values, found {matrix.min():.3g}: log-normalised expression is expected "
@@ -80,21 +85,28 @@ def expression_input(
             "`use_rep='X_harmony'`, made by `bleep_sc.pp.harmonize`."
         )
         raise ValueError(msg)
-    if looks_like_counts(matrix):
-        warn(
-            f"`{path}` looks like raw counts (integers up to {matrix.max():.0f}), but log-normalised expression is "
-            "expected: keep the counts by `adata.layers['counts'] = adata.X.copy()`, then "
-            "`sc.pp.normalize_total(adata, target_sum=1e4)` and `sc.pp.log1p(adata)`."
-        )
+    warn_if_counts(matrix, path)
     return ExpressionInput(matrix, adata.var_names[chosen].to_numpy().astype(str))
 
 
-def looks_like_counts(matrix: np.ndarray) -> bool:
+def looks_like_counts(values: Any) -> bool:
     """Integers of which some are larger than a logarithm of counts could be."""
-    return bool(matrix.size) and float(matrix.max()) > 30 and bool((matrix == np.rint(matrix)).all())
+    stored = values.data if sparse.issparse(values) else values
+    return bool(stored.size) and float(stored.max()) > 30 and bool((stored == np.rint(stored)).all())
 
 
-def _chosen_genes(adata: AnnData, mask_var: str | None, *, name: str) -> np.ndarray:
+def warn_if_counts(values: Any, path: str) -> None:
+    """Say how to normalise where raw counts stand in place of log-normalised expression."""
+    if looks_like_counts(values):
+        warn(
+            f"`{path}` looks like raw counts (integers up to {values.max():.0f}), but log-normalised expression is "
+            "expected: keep the counts by `adata.layers['counts'] = adata.X.copy()`, then "
+            "`sc.pp.normalize_total(adata, target_sum=1e4)` and `sc.pp.log1p(adata)`."
+        )
+
+
+def chosen_genes(adata: AnnData, mask_var: str | None, *, name: str) -> np.ndarray:
+    """Positions of the genes that a boolean column of `var` selects; None is "highly_variable", else all."""
     if mask_var is None:
         if _keys.HIGHLY_VARIABLE not in adata.var:
             logger.info(

@@ -1,0 +1,132 @@
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._logging import logger
+from bleep_sc._validate import check_number, check_readable, spatial_coordinates
+from bleep_sc.pp._images import SectionImage, check_rgb, open_image, read_pixels, to_rgb
+
+if TYPE_CHECKING:
+    from squidpy.im import ImageContainer
+
+_SIDES = {"hires": 2000, "lowres": 600}
+"""Largest sides in pixels, as Space Ranger's."""
+
+
+def blank(
+    ref: AnnData,
+    *,
+    spatial: np.ndarray,
+    library_id: str,
+    image: "ImageContainer | str | Path | None" = None,
+    image_layer: str | None = None,
+    obs_names: list[str] | None = None,
+    spot_diameter: float | None = None,
+) -> AnnData:
+    """Make an AnnData for a slide that was never sequenced: places and genes, no expression.
+
+    Cut its crops with :func:`~bleep_sc.pp.crops` and fill it with :func:`~bleep_sc.tl.impute`; it holds what
+    ``sc.pl.spatial`` and ``sq.pl.spatial_scatter`` need to draw it.
+
+    Parameters
+    ----------
+    ref
+        The reference: its genes become those of the result.
+    spatial
+        Spot centres (n_obs, 2), x then y, in full-resolution pixels.
+    library_id
+        Name of the slide.
+    image
+        Its H&E image, an :class:`squidpy.im.ImageContainer` or a path, shrunk to draw spots on; ``None``: no image.
+    image_layer
+        Layer of the ImageContainer; needed only where it has several.
+    obs_names
+        Names of the spots; ``None``: ``"{library_id}_0"`` and so on.
+    spot_diameter
+        Diameter of the spots in full-resolution pixels. ``None``: the reference's, which is right only if both slides
+        were scanned alike.
+
+    Returns
+    -------
+    An AnnData with the reference's `var`, no `X`, and the following fields:
+
+    `obsm['spatial']` : :class:`numpy.ndarray` (float64, (n_obs, 2))
+        Spot centres.
+    `uns['spatial'][library_id]` : `dict`
+        ``images`` (hires and lowres, uint8), ``scalefactors`` and ``metadata``, as ``squidpy.read.visium`` gives them.
+
+    Raises
+    ------
+    ValueError
+        Coordinates that are NaN or of another shape; no `spot_diameter` here nor in `ref`; a cropped ImageContainer.
+    """
+    check_readable(ref, name="ref")
+    xy = np.array(spatial, dtype=np.float64)
+    if xy.ndim != 2:
+        msg = f"`spatial` must have the shape (n_obs, 2), x then y; found {xy.shape}."
+        raise ValueError(msg)
+    names = [f"{library_id}_{i}" for i in range(len(xy))] if obs_names is None else list(obs_names)
+    if len(names) != len(xy):
+        msg = f"`obs_names` has {len(names)} names for {len(xy)} spots."
+        raise ValueError(msg)
+    slide = AnnData(
+        obs=pd.DataFrame({"in_tissue": np.ones(len(xy), dtype=np.int64)}, index=names),
+        var=ref.var.copy(),
+        obsm={_keys.SPATIAL: xy},
+    )
+    check_readable(slide, name="the new AnnData")
+    spatial_coordinates(slide, name="the new AnnData")
+    diameter = _spot_diameter(ref, spot_diameter)
+    scalefactors: dict[str, float] = {"spot_diameter_fullres": diameter, "fiducial_diameter_fullres": diameter}
+    images: dict[str, np.ndarray] = {}
+    if image is not None:
+        opened = open_image(image, library_id=library_id, image_layer=image_layer)
+        check_rgb(opened.array, name="image")
+        for name, (shrunk, factor) in _shrunk(opened).items():
+            images[name] = shrunk
+            scalefactors[f"tissue_{name}_scalef"] = factor
+    slide.uns[_keys.SPATIAL] = {library_id: {"images": images, "scalefactors": scalefactors, "metadata": {}}}
+    return slide
+
+
+def _spot_diameter(ref: AnnData, given: float | None) -> float:
+    if given is not None:
+        return check_number("spot_diameter", given, above=0)
+    found = [
+        float(library["scalefactors"]["spot_diameter_fullres"])
+        for library in ref.uns.get(_keys.SPATIAL, {}).values()
+        if "spot_diameter_fullres" in library.get("scalefactors", {})
+    ]
+    if not found:
+        msg = (
+            "`spot_diameter` is needed: `ref.uns['spatial']` holds no `spot_diameter_fullres` to take in its place. "
+            "Pass the diameter of a spot in full-resolution pixels."
+        )
+        raise ValueError(msg)
+    diameter = float(np.median(found))
+    logger.info("Spot diameter taken from the reference: %.1f full-resolution pixels.", diameter)
+    return diameter
+
+
+def _shrunk(image: SectionImage) -> dict[str, tuple[np.ndarray, float]]:
+    """The image in small sizes, each with its pixels per full-resolution pixel."""
+    from PIL import Image
+
+    if image.offset.any():
+        msg = (
+            "`image` is a crop of a larger ImageContainer, so spots would be drawn beside their place. Pass the whole "
+            "image."
+        )
+        raise ValueError(msg)
+    pixels = Image.fromarray(to_rgb(read_pixels(image.array), name="image"))
+    out: dict[str, tuple[np.ndarray, float]] = {}
+    for name, side in _SIDES.items():
+        factor = min(1.0, side / max(pixels.size))
+        size: Any = [max(1, round(length * factor)) for length in pixels.size]
+        pixels = pixels.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+        out[name] = np.asarray(pixels), size[0] / image.array.shape[1] * image.scale
+    return out

@@ -1,0 +1,143 @@
+import warnings
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._expression import expression_values, path_of, warn_if_counts
+from bleep_sc._logging import logger, warn
+from bleep_sc._stats import detected_fraction, section_rows
+from bleep_sc._validate import check_adata, check_int, check_number, section_of_spots
+
+_NEAR_EMPTY = 0.1
+
+
+def select_genes(
+    adata: AnnData,
+    *,
+    batch_key: str | None = None,
+    n_top_genes: int = 1000,
+    min_fraction: float = 0.1,
+    layer: str | None = None,
+    key_added: str = _keys.HIGHLY_VARIABLE,
+    copy: bool = False,
+) -> AnnData | None:
+    """Choose the genes to learn from: the union of each section's highly variable genes.
+
+    BLEEP's own preprocessing takes the 1,000 most variable genes of each section by scanpy and joins them. At the depth
+    of first-generation arrays these are mostly sparse noise and leave the markers out, so genes that are detected in
+    too few spots go first here; ``min_fraction=0`` is the paper's recipe.
+
+    Parameters
+    ----------
+    adata
+        Log-normalised expression.
+    batch_key
+        Column of `obs` with each spot's section; ``None``: all spots are one.
+    n_top_genes
+        Genes of each section.
+    min_fraction
+        Least share of all spots in which a gene must be detected.
+    layer
+        Layer with the expression; ``None`` is `adata.X`.
+    key_added
+        Column of `var` to write.
+    copy
+        Return a changed copy instead of changing `adata`.
+
+    Returns
+    -------
+    ``None``, or the changed copy if ``copy=True``. Sets the following fields:
+
+    `adata.var['highly_variable' | key_added]` : :class:`pandas.Series` (dtype `bool`)
+        The chosen genes.
+    `adata.var['highly_variable_nbatches' | '{key_added}_nbatches']` : :class:`pandas.Series` (dtype `int`)
+        In how many sections each was among the most variable.
+
+    Raises
+    ------
+    KeyError
+        No such column or layer.
+    ValueError
+        NaN or negative expression, no gene passes the filter, a section of a single spot, a view.
+
+    Warns
+    -----
+    UserWarning
+        Near-empty spots: below a tenth of their section's median of counts (of detected genes where
+        ``layers['counts']`` is not there). A handful of them dominates every per-gene correlation.
+    """
+    check_adata(adata)
+    check_int("n_top_genes", n_top_genes)
+    if check_number("min_fraction", min_fraction, minimum=0) > 1:
+        msg = f"`min_fraction` is a share of the spots, from 0 to 1; found {min_fraction!r}."
+        raise ValueError(msg)
+    values = expression_values(adata, layer, name="adata")
+    if values.min() < 0:
+        msg = f"`{path_of('adata', layer)}` has negative values; log-normalised expression is expected."
+        raise ValueError(msg)
+    sections = section_rows(section_of_spots(adata, batch_key), adata.n_obs)
+    for section, rows in sections:
+        if len(rows) < 2:
+            msg = f"`adata.obs[{batch_key!r}]`: {section!r} has a single spot, so no gene varies in it. Leave it out."
+            raise ValueError(msg)
+    warn_if_counts(values, path_of("adata", layer))
+    detected = detected_fraction(values) >= min_fraction
+    if not detected.any():
+        msg = f"no gene is detected in {min_fraction:.0%} of the spots: lower `min_fraction`."
+        raise ValueError(msg)
+    _report_near_empty(adata, sections)
+    votes = np.zeros(adata.n_vars, dtype=np.int64)
+    kept = np.flatnonzero(detected)
+    for _, rows in sections:
+        votes[kept[_highly_variable(values[rows][:, kept], n_top_genes)]] += 1
+    logger.info(
+        "%d of %d genes are detected in at least %.0f %% of the spots; %d are among the %d most variable of a section.",
+        len(kept),
+        adata.n_vars,
+        100 * min_fraction,
+        (votes > 0).sum(),
+        n_top_genes,
+    )
+    adata = adata.copy() if copy else adata
+    adata.var[key_added] = votes > 0
+    adata.var[f"{key_added}_nbatches"] = votes
+    return adata if copy else None
+
+
+def _highly_variable(values: object, n_top_genes: int) -> np.ndarray:
+    """Positions of scanpy's highly variable genes."""
+    import scanpy as sc
+
+    n_genes = values.shape[1]  # type: ignore[attr-defined]
+    if n_genes <= n_top_genes:
+        return np.arange(n_genes)
+    bare = AnnData(values, var=pd.DataFrame(index=[str(i) for i in range(n_genes)]))
+    with warnings.catch_warnings():
+        # pandas on scanpy's grouping, and bins that hold one gene: nothing that a user could mend
+        warnings.simplefilter("ignore")
+        found = sc.pp.highly_variable_genes(bare, n_top_genes=n_top_genes, inplace=False)
+    return np.flatnonzero(found["highly_variable"].to_numpy())
+
+
+def _report_near_empty(adata: AnnData, sections: list[tuple[str, np.ndarray]]) -> None:
+    if _keys.COUNTS in adata.layers:
+        depth = np.asarray(adata.layers[_keys.COUNTS].sum(axis=1)).ravel()
+        what, argument, where = "counts", "min_counts", ", on the raw counts, before normalising"
+    else:
+        depth = np.asarray((expression_values(adata, None, name="adata") > 0).sum(axis=1)).ravel()
+        what, argument, where = "detected genes", "min_genes", ""
+    found, limit = [], 0.0
+    for section, rows in sections:
+        near_empty = depth[rows] < _NEAR_EMPTY * np.median(depth[rows])
+        if near_empty.any():
+            found.append(f"{near_empty.sum()}" + (f" in {section!r}" if section else ""))
+            limit = max(limit, depth[rows][near_empty].max())
+    if found:
+        warn(
+            f"near-empty spots, below a tenth of their section's median of {what}: {', '.join(found)}. One count in "
+            "them becomes a huge value after normalising, and they dominate per-gene correlations. Remove them"
+            f"{where}: "
+            f"`sc.pp.filter_cells(adata, {argument}={int(limit) + 1})`."
+        )

@@ -1,0 +1,126 @@
+import logging
+
+import numpy as np
+from anndata import AnnData
+from scipy import sparse
+
+from bleep_sc import _keys
+from bleep_sc._expression import chosen_genes, expression_values
+from bleep_sc._logging import logger
+from bleep_sc._validate import check_adata, check_int, section_of_spots
+
+
+def harmonize(
+    adata: AnnData,
+    *,
+    batch_key: str,
+    mask_var: str | None = None,
+    layer: str | None = None,
+    max_iter: int = 10,
+    random_state: int = 0,
+    key_added: str = "harmony",
+    copy: bool = False,
+) -> AnnData | None:
+    """Correct expression for batches with Harmony, gene by gene, as BLEEP's preprocessing does.
+
+    Harmony is run directly on the matrix of spots × selected genes, not on principal components. Pass the result to
+    :func:`~bleep_sc.tl.fit` by ``use_rep="X_harmony"``. Correct the reference's sections alone: a section that you
+    mean to predict and to score must not take part.
+
+    Parameters
+    ----------
+    adata
+        Log-normalised expression of several sections.
+    batch_key
+        Column of `obs` with each spot's section or batch.
+    mask_var
+        Boolean column of `var` with the genes to correct; ``None``: ``"highly_variable"`` if that exists, else all.
+    layer
+        Layer with the expression; ``None`` is `adata.X`.
+    max_iter
+        Most rounds of Harmony; 10 is its default.
+    random_state
+        Seed of Harmony's clustering.
+    key_added
+        Name of the result.
+    copy
+        Return a changed copy instead of changing `adata`.
+
+    Returns
+    -------
+    ``None``, or the changed copy if ``copy=True``. Sets the following fields:
+
+    `adata.obsm['X_harmony' | 'X_{key_added}']` : :class:`numpy.ndarray` (float32, (n_obs, n_selected))
+        Corrected log-expression; it can be negative.
+    `adata.uns['harmony' | key_added]` : `dict`
+        ``genes`` (names of the columns), ``batch_key`` and ``params``.
+
+    Raises
+    ------
+    ImportError
+        harmonypy is not installed, as on Windows.
+    KeyError
+        No such column or layer.
+    ValueError
+        A single batch, no selected gene, NaN.
+
+    Notes
+    -----
+    harmonypy is licensed under GPL-3; it is imported only here.
+    """
+    check_adata(adata)
+    check_int("max_iter", max_iter)
+    check_int("random_state", random_state, minimum=0)
+    batches = section_of_spots(adata, batch_key)
+    n_batches = len(np.unique(np.asarray(batches, dtype=str)))
+    if n_batches < 2:
+        msg = f"`adata.obs[{batch_key!r}]` holds a single batch: there is nothing to correct."
+        raise ValueError(msg)
+    chosen = chosen_genes(adata, mask_var, name="adata")
+    values = expression_values(adata, layer, name="adata")[:, chosen]
+    matrix = np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float64)
+    corrected = _run_harmony(matrix, np.asarray(batches), max_iter=max_iter, random_state=random_state)
+    logger.info("Harmony corrected %d genes of %d spots over %d batches.", len(chosen), adata.n_obs, n_batches)
+    adata = adata.copy() if copy else adata
+    adata.obsm[_keys.representation(key_added)] = corrected
+    adata.uns[key_added] = {
+        "genes": adata.var_names[chosen].to_numpy().astype(str).astype(object),
+        "batch_key": batch_key,
+        "params": {"max_iter": max_iter, "random_state": random_state, "layer": "X" if layer is None else layer},
+    }
+    return adata if copy else None
+
+
+def _run_harmony(matrix: np.ndarray, batches: np.ndarray, *, max_iter: int, random_state: int) -> np.ndarray:
+    try:
+        import harmonypy
+    except ImportError as err:
+        msg = (
+            'batch correction needs harmonypy: `pip install "harmonypy>=2.1"` (GPL-3; there are no builds for '
+            "Windows). Everything else works without it, on log-normalised expression as it is."
+        )
+        raise ImportError(msg) from err
+    import pandas as pd
+
+    # harmonypy gives its logger a handler at import and reports each round through it
+    log = logging.getLogger("harmonypy")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        result = harmonypy.run_harmony(
+            matrix,
+            pd.DataFrame({"batch": batches.astype(str)}),
+            "batch",
+            max_iter_harmony=max_iter,
+            random_state=random_state,
+            verbose=False,
+        )
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+        log.setLevel(level)
+    corrected = np.asarray(result.Z_corr)
+    if corrected.shape != matrix.shape:  # harmonypy before 0.1 gave genes × spots
+        msg = f"harmonypy returned the shape {corrected.shape} for {matrix.shape}; version 2.1 or later is needed."
+        raise RuntimeError(msg)
+    return corrected.astype(np.float32)
