@@ -81,7 +81,8 @@ def compare_scales(reference: CropScale, query: CropScale) -> None:
     difference = _difference(reference, query)
     if difference is not None:
         remedy = (
-            f"`bleep_sc.pp.crops(query, ..., size={reference.size}, um={reference.size_um:.6g})`"
+            f"`bleep_sc.pp.crops(query, ..., size={reference.size}, um={reference.size_um:.6g}"
+            + (")`" if query.size_um is not None else ", mpp=...)`, with the query's own µm per pixel")
             if reference.size_um is not None
             else f"`bleep_sc.pp.crops(query, ..., size={reference.size}, um=..., mpp=...)`, and the reference's too"
         )
