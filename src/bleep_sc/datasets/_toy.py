@@ -11,6 +11,7 @@ from bleep_sc._progress import progress
 from bleep_sc._validate import check_int
 from bleep_sc.datasets._tissue import REGIONS, Tissue, draw_stain, paint, smooth_field
 from bleep_sc.pp._cut import cut_windows, leave_image, native_corners
+from bleep_sc.pp._images import shrunk
 
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
@@ -207,20 +208,14 @@ def _counts(rng: np.random.Generator, proportions: np.ndarray) -> np.ndarray:
 
 
 def _library(image: np.ndarray) -> dict[str, Any]:
-    from PIL import Image
-
-    images, factors = {}, {}
-    for name, side in (("hires", 600), ("lowres", 200)):
-        factor = min(1.0, side / len(image))
-        size = round(len(image) * factor)
-        images[name] = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
-        factors[f"tissue_{name}_scalef"] = size / len(image)
-    factors |= {
+    small = shrunk(image, {"hires": 600, "lowres": 200})
+    factors = {
+        **{f"tissue_{name}_scalef": factor for name, (_, factor) in small.items()},
         "spot_diameter_fullres": float(_DIAMETER),
         "fiducial_diameter_fullres": float(_DIAMETER),
         "microns_per_pixel": _UM_PER_PX,
     }
-    return {"images": images, "scalefactors": factors, "metadata": {}}
+    return {"images": {name: picture for name, (picture, _) in small.items()}, "scalefactors": factors, "metadata": {}}
 
 
 def _record(xy: np.ndarray, side: int) -> Mapping[str, Any]:

@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._logging import logger
 from bleep_sc._validate import check_number, check_readable, spatial_coordinates
-from bleep_sc.pp._images import SectionImage, check_rgb, open_image, read_pixels, to_rgb
+from bleep_sc.pp._images import check_rgb, open_image, read_pixels, shrunk, to_rgb
 
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
@@ -73,6 +73,9 @@ def blank(
     if len(names) != len(xy):
         msg = f"`obs_names` has {len(names)} names for {len(xy)} spots."
         raise ValueError(msg)
+    if len(set(names)) != len(names):
+        msg = "`obs_names` are not unique: every spot needs a name of its own."
+        raise ValueError(msg)
     slide = AnnData(
         obs=pd.DataFrame({"in_tissue": np.ones(len(xy), dtype=np.int64)}, index=names),
         var=ref.var.copy(),
@@ -86,9 +89,15 @@ def blank(
     if image is not None:
         opened = open_image(image, library_id=library_id, image_layer=image_layer)
         check_rgb(opened.array, name="image")
-        for name, (shrunk, factor) in _shrunk(opened).items():
-            images[name] = shrunk
-            scalefactors[f"tissue_{name}_scalef"] = factor
+        if opened.offset.any():
+            msg = (
+                "`image` is a crop of a larger ImageContainer, so spots would be drawn beside their place. Pass the "
+                "whole image."
+            )
+            raise ValueError(msg)
+        for name, (small, factor) in shrunk(to_rgb(read_pixels(opened.array), name="image"), _SIDES).items():
+            images[name] = small
+            scalefactors[f"tissue_{name}_scalef"] = factor * opened.scale
     slide.uns[_keys.SPATIAL] = {library_id: {"images": images, "scalefactors": scalefactors, "metadata": {}}}
     return slide
 
@@ -110,23 +119,3 @@ def _spot_diameter(ref: AnnData, given: float | None) -> float:
     diameter = float(np.median(found))
     logger.info("Spot diameter taken from the reference: %.1f full-resolution pixels.", diameter)
     return diameter
-
-
-def _shrunk(image: SectionImage) -> dict[str, tuple[np.ndarray, float]]:
-    """The image in small sizes, each with its pixels per full-resolution pixel."""
-    from PIL import Image
-
-    if image.offset.any():
-        msg = (
-            "`image` is a crop of a larger ImageContainer, so spots would be drawn beside their place. Pass the whole "
-            "image."
-        )
-        raise ValueError(msg)
-    pixels = Image.fromarray(to_rgb(read_pixels(image.array), name="image"))
-    out: dict[str, tuple[np.ndarray, float]] = {}
-    for name, side in _SIDES.items():
-        factor = min(1.0, side / max(pixels.size))
-        size: Any = [max(1, round(length * factor)) for length in pixels.size]
-        pixels = pixels.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-        out[name] = np.asarray(pixels), size[0] / image.array.shape[1] * image.scale
-    return out

@@ -158,6 +158,23 @@ def to_rgb(array: np.ndarray, *, name: str) -> np.ndarray:
     return array
 
 
+def shrunk(array: np.ndarray, sides: Mapping[str, int]) -> dict[str, tuple[np.ndarray, float]]:
+    """An RGB image (y, x, 3) at most `sides` pixels large, by name, each with its share of the full width.
+
+    `sides` goes from large to small: each is made from the one before.
+    """
+    from PIL import Image
+
+    pixels = Image.fromarray(array)
+    out: dict[str, tuple[np.ndarray, float]] = {}
+    for name, side in sides.items():
+        factor = min(1.0, side / max(pixels.size))
+        width, height = (max(1, round(length * factor)) for length in pixels.size)
+        pixels = pixels.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        out[name] = np.asarray(pixels), width / array.shape[1]
+    return out
+
+
 def _plane(planes: list[str], library_id: str, *, name: str) -> int:
     if len(planes) == 1:
         return 0

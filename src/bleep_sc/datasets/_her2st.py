@@ -1,0 +1,161 @@
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from bleep_sc import _keys
+from bleep_sc._logging import logger
+from bleep_sc._progress import progress
+from bleep_sc._validate import check_choice
+from bleep_sc.pp._images import open_image, read_pixels, shrunk, to_rgb
+
+_PITCH_UM, _SPOT_UM = 200.0, 100.0
+_SIDES = {"hires": 800, "lowres": 300}
+
+
+def her2st(
+    path: str | Path,
+    *,
+    sections: Sequence[str] | None = None,
+    join: Literal["inner", "outer"] = "inner",
+    progress_bar: bool | None = None,
+) -> tuple[AnnData, dict[str, Path]]:
+    """Read HER2ST: HER2-positive breast tumours, first-generation spatial transcriptomics with H&E images.
+
+    From a copy of the public repository github.com/almaan/her2st (Andersson et al., Nature Communications 12, 6012,
+    2021), or from a folder that holds ``SECTION.h5ad`` beside ``SECTION.jpg``.
+
+    Parameters
+    ----------
+    path
+        The repository, its folder ``data``, or the folder of prepared sections.
+    sections
+        Which to read, such as ``["C2", "C3"]``; ``None``: all that are there. The letter names the patient.
+    join
+        Genes that all sections have (``"inner"``), or those of any, 0 where a section lacks them (``"outer"``).
+    progress_bar
+        In place of :attr:`bleep_sc.settings`'s.
+
+    Returns
+    -------
+    An AnnData of all sections and a dict from section to the path of its image. The AnnData holds counts in `X` and in
+    ``layers['counts']``, `obs` with ``section``, ``patient``, ``array_row`` and ``array_col``, `obsm['spatial']` in
+    pixels of the image, and ``uns['spatial'][section]`` with small images and scale factors. Spots are those with both
+    counts and a place under the tissue.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing of either layout, or a section without its counts, spots or image.
+    ValueError
+        A section that is not there.
+    """
+    check_choice("join", join, ("inner", "outer"))
+    root = Path(path).expanduser()
+    data = root / "data" if (root / "data" / "ST-cnts").is_dir() else root
+    public = (data / "ST-cnts").is_dir()
+    found = _public_sections(data) if public else sorted(p.stem for p in root.glob("*.h5ad"))
+    if not found:
+        msg = f"{str(path)!r} holds neither the folder ST-cnts of the HER2ST repository nor any SECTION.h5ad."
+        raise FileNotFoundError(msg)
+    chosen = found if sections is None else list(sections)
+    if absent := [section for section in chosen if section not in found]:
+        msg = f"{str(path)!r} has no section {absent}; there are {found}."
+        raise ValueError(msg)
+    read = _read_public if public else _read_prepared
+    parts, images = {}, {}
+    for section in progress(chosen, desc="Reading HER2ST", show=progress_bar):
+        parts[section], images[section] = read(data, section)
+    adata = ad.concat(parts, join=join, fill_value=0, uns_merge="unique", index_unique="-")
+    adata.X = sparse.csr_matrix(adata.X, dtype=np.float32)
+    adata.layers[_keys.COUNTS] = adata.X.copy()
+    for column in ("section", "patient"):
+        adata.obs[column] = adata.obs[column].astype("category")
+    if join == "inner":
+        union = set().union(*(part.var_names for part in parts.values()))
+        left_out = len(union) - adata.n_vars
+        logger.info(
+            "%d genes are in all %d sections; %d are not and were left out.", adata.n_vars, len(parts), left_out
+        )
+    return adata, images
+
+
+def _public_sections(data: Path) -> list[str]:
+    return sorted({p.name.split(".")[0] for p in (data / "ST-cnts").glob("*.tsv*")})
+
+
+def _one_file(folder: Path, pattern: str, section: str, what: str) -> Path:
+    files = sorted(folder.glob(pattern))
+    if not files:
+        msg = f"section {section!r} has no {what}: nothing matches {str(folder / pattern)!r}."
+        raise FileNotFoundError(msg)
+    return files[0]
+
+
+def _read_public(data: Path, section: str) -> tuple[AnnData, Path]:
+    counts = pd.read_csv(_one_file(data / "ST-cnts", f"{section}.tsv*", section, "counts"), sep="\t", index_col=0)
+    spots = pd.read_csv(_one_file(data / "ST-spotfiles", f"{section}_selection.tsv", section, "spot file"), sep="\t")
+    image = _one_file(data / "ST-imgs" / section[0], f"{section}/*.jpg", section, "image")
+    if "selected" in spots:
+        spots = spots[spots["selected"] == 1]
+    spots.index = [f"{x}x{y}" for x, y in zip(spots["x"], spots["y"], strict=True)]
+    spots = spots[~spots.index.duplicated()]
+    names = [name for name in spots.index if name in counts.index]
+    spots, counts = spots.loc[names], counts.loc[names]
+    adata = AnnData(
+        sparse.csr_matrix(counts.to_numpy(dtype=np.float32)),
+        obs=pd.DataFrame(
+            {
+                "section": section,
+                "patient": section[0],
+                "in_tissue": 1,
+                "array_row": spots["y"],
+                "array_col": spots["x"],
+            },
+            index=names,
+        ),
+        var=pd.DataFrame(index=counts.columns.astype(str)),
+        obsm={_keys.SPATIAL: spots[["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)},
+    )
+    pixels_per_um = _pixels_per_step(spots) / _PITCH_UM
+    pixels = to_rgb(read_pixels(open_image(image, library_id=section).array), name=image.name)
+    small = shrunk(pixels, _SIDES)
+    diameter = _SPOT_UM * pixels_per_um
+    factors = {
+        **{f"tissue_{name}_scalef": factor for name, (_, factor) in small.items()},
+        "spot_diameter_fullres": diameter,
+        "fiducial_diameter_fullres": diameter,
+        "microns_per_pixel": 1 / pixels_per_um,
+    }
+    adata.uns[_keys.SPATIAL] = {
+        section: {
+            "images": {name: picture for name, (picture, _) in small.items()},
+            "scalefactors": factors,
+            "metadata": {"source_image_path": str(image)},
+        }
+    }
+    return adata, image
+
+
+def _pixels_per_step(spots: pd.DataFrame) -> float:
+    """Pixels from one array position to the next, from straight lines through the measured positions."""
+    slopes = [np.polyfit(spots[f"new_{axis}"], spots[f"pixel_{axis}"], 1)[0] for axis in ("x", "y")]
+    return float(np.mean(np.abs(slopes)))
+
+
+def _read_prepared(folder: Path, section: str) -> tuple[AnnData, Path]:
+    image = _one_file(folder, f"{section}.jpg", section, "image")
+    adata = ad.read_h5ad(folder / f"{section}.h5ad")
+    adata.obs["section"] = section
+    if "patient" not in adata.obs:
+        adata.obs["patient"] = re.sub(r"\d+$", "", section)
+    keep = [name for name in ("section", "patient", "in_tissue", "array_row", "array_col") if name in adata.obs]
+    adata.obs = adata.obs[keep].astype({"section": str, "patient": str})
+    adata.uns = {_keys.SPATIAL: adata.uns.get(_keys.SPATIAL, {})}
+    return adata, image

@@ -1,0 +1,73 @@
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pytest
+from anndata import AnnData
+from conftest import make_sections
+
+import bleep_sc as bl
+
+
+@pytest.fixture
+def shifted() -> AnnData:
+    adata = make_sections(60)
+    values = adata.X.toarray()
+    values[60:, :15] += 2
+    adata.X = values
+    return adata
+
+
+def test_batches_come_together(shifted: AnnData, tmp_path: Path) -> None:
+    bl.pp.harmonize(shifted, batch_key="section")
+    corrected = shifted.obsm["X_harmony"]
+    assert corrected.dtype == np.float32
+    assert corrected.shape == shifted.shape
+
+    def gap(values: np.ndarray) -> float:
+        return float(np.abs(values[:60].mean(axis=0) - values[60:].mean(axis=0)).mean())
+
+    assert gap(corrected) < gap(shifted.X) / 2
+    assert list(shifted.uns["harmony"]["genes"]) == list(shifted.var_names)
+    assert shifted.uns["harmony"]["batch_key"] == "section"
+    shifted.write_h5ad(tmp_path / "h.h5ad")
+    assert np.array_equal(ad.read_h5ad(tmp_path / "h.h5ad").obsm["X_harmony"], corrected)
+
+
+def test_selected_genes_and_names(shifted: AnnData) -> None:
+    shifted.var["highly_variable"] = np.arange(30) % 3 == 0
+    bl.pp.harmonize(shifted, batch_key="section", key_added="h2")
+    assert shifted.obsm["X_h2"].shape == (120, 10)
+    assert list(shifted.uns["h2"]["genes"]) == list(shifted.var_names[::3])
+
+
+def test_one_seed_one_result_and_nothing_leaks(shifted: AnnData) -> None:
+    level = logging.getLogger("harmonypy").level
+    other = shifted.copy()
+    bl.pp.harmonize(shifted, batch_key="section")
+    bl.pp.harmonize(other, batch_key="section")
+    assert np.array_equal(shifted.obsm["X_harmony"], other.obsm["X_harmony"])
+    assert logging.getLogger("harmonypy").level == level
+
+
+@pytest.mark.filterwarnings("ignore:the model has nearly collapsed")
+def test_fit_takes_it(shifted: AnnData) -> None:
+    bl.pp.harmonize(shifted, batch_key="section")
+    bl.tl.fit(shifted, use_rep="X_harmony", encoder="color", max_epochs=2, key_added="hm")
+    assert list(shifted.uns["hm"]["genes"]) == list(shifted.var_names)
+
+
+def test_bad_input(shifted: AnnData, unchanged: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    unchanged(shifted)
+    with pytest.raises(KeyError, match=r"obs\['slide'\]"):
+        bl.pp.harmonize(shifted, batch_key="slide")
+    with pytest.raises(ValueError, match=r"view"):
+        bl.pp.harmonize(shifted[:100], batch_key="section")
+    with pytest.raises(ValueError, match=r"single batch"):
+        bl.pp.harmonize(shifted[:50].copy(), batch_key="section")
+    monkeypatch.setitem(sys.modules, "harmonypy", None)
+    with pytest.raises(ImportError, match=r'pip install "harmonypy>=2\.1"'):
+        bl.pp.harmonize(shifted, batch_key="section")

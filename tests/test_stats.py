@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import scipy.stats
+from scipy import sparse
+
+from bleep_sc._stats import detected_fraction, mean_variance, panels, pearson, section_rows
+
+
+@pytest.fixture
+def values() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.poisson(rng.gamma(1, 2, size=700), size=(40, 700)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_pearson_equals_scipy(values: np.ndarray, kind: type) -> None:
+    rng = np.random.default_rng(1)
+    prediction = values + rng.normal(0, 2, size=values.shape)
+    score, constant, _ = pearson(kind(values), prediction)
+    for gene in range(0, 700, 7):
+        if not constant[gene]:
+            assert score[gene] == pytest.approx(scipy.stats.pearsonr(values[:, gene], prediction[:, gene])[0])
+
+
+def test_constant_genes_are_told_apart() -> None:
+    truth = np.array([[1, 1, 1, 2], [1, 2, 1, 5], [1, 3, 1, 9.0]])
+    prediction = np.array([[1, 4, 3, np.nan], [2, 4, 3, 1], [3, 4, 3, 1.0]])
+    score, constant_truth, constant_prediction = pearson(truth, prediction)
+    np.testing.assert_array_equal(score, [np.nan, 0, np.nan, np.nan])
+    assert constant_truth.tolist() == [True, False, True, False]
+    assert constant_prediction.tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_moments_and_detection(values: np.ndarray, kind: type) -> None:
+    mean, variance = mean_variance(kind(values))
+    np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(variance, values.var(axis=0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(detected_fraction(kind(values)), (values > 0).mean(axis=0))
+
+
+def test_sections() -> None:
+    found = section_rows(np.array(["b", "a", "b"], dtype=object), 3)
+    assert [(name, rows.tolist()) for name, rows in found] == [("a", [1]), ("b", [0, 2])]
+    assert section_rows(None, 2)[0][1].tolist() == [0, 1]
+
+
+def test_panels_are_best_first_and_variance_is_within_sections(values: np.ndarray) -> None:
+    genes = np.array([f"g{i}" for i in range(700)])
+    sections = np.repeat(["a", "b"], 20)
+    values = values.copy()
+    # high in one section and constant within each: a batch effect, not a pattern
+    values[:, 0] = np.where(sections == "a", 0, 1000)
+    chosen = panels(sparse.csr_matrix(values), genes, sections)
+    assert chosen["HEG-50"][0] == "g0"
+    assert "g0" not in chosen["HVG-200"]
+    within = (values[:20].var(axis=0) + values[20:].var(axis=0)) / 2
+    position = [int(gene[1:]) for gene in chosen["HVG-50"]]
+    np.testing.assert_allclose(within[position], np.sort(np.delete(within, 0))[::-1][:50], rtol=1e-5)
+    assert chosen["HVG-200"][:50].tolist() == chosen["HVG-50"].tolist()
+    assert {name: len(found) for name, found in chosen.items()} == {"HEG-50": 50, "HVG-50": 50, "HVG-200": 200}
+    assert len(panels(values[:, :7], genes[:7], None)["HVG-50"]) == 7
