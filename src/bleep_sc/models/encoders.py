@@ -96,12 +96,17 @@ def build_network(name: str, *, image_size: int, weights: str | Path | None = No
 def _torchvision(name: str, image_size: int) -> tuple[nn.Module, int]:
     import torchvision
 
-    size = {"image_size": image_size} if name.startswith("vit") else {}
-    patch = int(name.rsplit("_", 1)[1]) if size else 1
+    arguments: dict[str, Any] = {}
+    patch = 1
+    if name.startswith("vit"):
+        arguments, patch = {"image_size": image_size}, int(name.rsplit("_", 1)[1])
+    elif name.startswith("resnet"):
+        # as timm's, which BLEEP trains: from random weights, each residual block begins as the identity
+        arguments = {"zero_init_residual": True}
     if image_size % patch:
         msg = f"`encoder={name!r}` needs crops whose size is a multiple of {patch} pixels, found {image_size}."
         raise ValueError(msg)
-    network = torchvision.models.get_model(name, weights=None, **size)
+    network = torchvision.models.get_model(name, weights=None, **arguments)
     # each family calls its classifier otherwise; the last Linear in it tells the width of the features
     attribute = next(a for a in ("fc", "classifier", "heads") if hasattr(network, a))
     head = getattr(network, attribute)

@@ -1,1 +1,5 @@
-__all__: list[str] = []
+"""Draw what tl has written."""
+
+from bleep_sc.pl._imputed import imputed
+
+__all__ = ["imputed"]

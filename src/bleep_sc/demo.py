@@ -1,0 +1,134 @@
+"""The main job from end to end: ``python -m bleep_sc.demo``.
+
+Without arguments on painted tissue, whose truth is known; with ``--data path/to/her2st --query C6`` on real sections.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from anndata import AnnData
+
+import bleep_sc as bl
+from bleep_sc._logging import logger
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train on some sections, impute a held-out one, score it against two controls, and save what came out."""
+    arguments = _parse(argv)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    ref, query, genes = _toy_tissue() if arguments.data is None else _real_sections(arguments.data, arguments.query)
+    logger.info("Reference: %d spots; query: %d spots; %d genes.", ref.n_obs, query.n_obs, ref.n_vars)
+    bl.tl.fit(ref, encoder=arguments.encoder, weights=arguments.weights)
+    bl.tl.impute(query, ref)
+    bl.tl.evaluate(query)
+    _add_controls(query, ref)
+    print(_table(query))
+
+    figure = arguments.out / "imputed.png"
+    section = str(query.obs["section"].iloc[0])
+    genes = genes or list(query.var["bleep_pearson"].nlargest(3).index)
+    _save_figure(query, genes, section, figure)
+    query.write_h5ad(arguments.out / "query.h5ad")
+    ref.write_h5ad(arguments.out / "ref.h5ad")
+    print(f"\nWrote {figure}, query.h5ad and ref.h5ad in {time.perf_counter() - start:.0f} s.")
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bleep_sc.demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of HER2ST sections; painted tissue without it")
+    parser.add_argument("--query", default="C6", help="section to hold out and impute (with --data)")
+    parser.add_argument("--encoder", default="color", help="image encoder, such as resnet50; color by default")
+    parser.add_argument("--weights", default=None, help="'imagenet' or a file; random by default")
+    parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for figure and .h5ad files")
+    return parser.parse_args(argv)
+
+
+def _toy_tissue() -> tuple[AnnData, AnnData, list[str]]:
+    print("Painting tissue of three patients; the third is held out ...")
+    tissue = cast(AnnData, bl.datasets.toy())
+    held_out = (tissue.obs["patient"] == "P3").to_numpy()
+    return tissue[~held_out].copy(), tissue[held_out].copy(), []
+
+
+def _real_sections(path: Path, query_section: str) -> tuple[AnnData, AnnData, list[str]]:
+    import scanpy as sc
+
+    print(f"Reading the sections of {path} ...")
+    adata, images = bl.datasets.her2st(path)
+    if query_section not in images:
+        msg = f"--query {query_section}: there are {sorted(images)}."
+        raise SystemExit(msg)
+    sc.pp.filter_cells(adata, min_counts=500)
+    sc.pp.normalize_total(adata, target_sum=1e4)
+    sc.pp.log1p(adata)
+    print("Cutting crops ...")
+    bl.pp.crops(adata, images, library_key="section", mpp=_scales(adata))
+    held_out = (adata.obs["section"] == query_section).to_numpy()
+    ref, query = adata[~held_out].copy(), adata[held_out].copy()
+    bl.pp.select_genes(ref, batch_key="section")
+    return ref, query, [gene for gene in ("ERBB2", "FASN", "COL1A1") if gene in query.var_names]
+
+
+def _scales(adata: AnnData) -> dict[str, float]:
+    """µm per pixel from the spots' diameter: those of this array are 100 µm wide."""
+    libraries = adata.uns["spatial"].items()
+    return {name: 100 / float(library["scalefactors"]["spot_diameter_fullres"]) for name, library in libraries}
+
+
+def _add_controls(query: AnnData, ref: AnnData) -> None:
+    """Two predictions that must not beat the model: the reference's mean, and crops shuffled within the section."""
+    query.layers["mean"] = np.broadcast_to(
+        np.asarray(ref[:, query.var_names].X.mean(axis=0), dtype=np.float32), query.shape
+    ).copy()
+    rng = np.random.default_rng(0)
+    sections = query.obs["section"].to_numpy()
+    order = np.arange(query.n_obs)
+    for section in np.unique(sections):
+        rows = np.flatnonzero(sections == section)
+        order[rows] = rng.permutation(rows)
+    query.layers["shuffled"] = query.layers["bleep"][order]
+    for layer in ("mean", "shuffled"):
+        with bl.settings.override(verbosity="error"):
+            bl.tl.evaluate(query, layer=layer, library_key="section")
+
+
+def _table(query: AnnData) -> str:
+    """Mean Pearson by gene within sections: the model beside the controls."""
+    layers = {"bleep": "BLEEP", "mean": "reference mean", "shuffled": "shuffled images"}
+    groups: dict[str, Any] = {"all genes": np.ones(query.n_vars, dtype=bool)}
+    groups |= {
+        name: query.var_names.isin(genes) for name, genes in query.uns["bleep"]["panels"].items() if name != "HVG-200"
+    }
+    if "image_linked" in query.var:
+        linked = query.var["image_linked"].to_numpy()
+        groups = {"genes the image knows": linked, "genes it cannot know": ~linked}
+    heading = "mean Pearson within sections"
+    lines = ["", f"{heading}  " + "".join(f"{name:>17}" for name in layers.values())]
+    for group, mask in groups.items():
+        scores = [query.var.loc[mask, f"{layer}_pearson"].fillna(0).mean() for layer in layers]
+        lines.append(f"{group:<{len(heading) + 2}}" + "".join(f"{score:>17.3f}" for score in scores))
+    return "\n".join(lines)
+
+
+def _save_figure(query: AnnData, genes: list[str], section: str, path: Path) -> None:
+    import matplotlib
+
+    backend = matplotlib.get_backend()
+    matplotlib.use("agg")  # drawing to a file needs no screen
+    try:
+        fig = bl.pl.imputed(query, genes, library_key="section", library_id=section, show=False, return_fig=True)
+        cast("Figure", fig).savefig(path, dpi=120)
+    finally:
+        matplotlib.use(backend)
+
+
+if __name__ == "__main__":
+    main()
