@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     figure = arguments.out / "imputed.png"
     section = str(query.obs["section"].iloc[0])
-    genes = genes or list(query.var["bleep_pearson"].nlargest(3).index)
+    genes = genes or list(query.uns["bleep"]["panels"]["HVG-50"][:3])
     _save_figure(query, genes, section, figure)
     query.write_h5ad(arguments.out / "query.h5ad")
     ref.write_h5ad(arguments.out / "ref.h5ad")

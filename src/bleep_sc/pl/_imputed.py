@@ -96,7 +96,6 @@ def imputed(
     for row, gene in zip(axes, genes, strict=True):
         _draw_image(row[0], image, xy, diameter)
         row[0].set_title("H&E" if row[0] is axes[0, 0] else "")
-        row[0].set_ylabel(gene)
         for ax, (name, values) in zip(row[1:], columns.items(), strict=True):
             _draw_image(ax, image, xy, diameter)
             column = values[rows][:, adata.var_names.get_loc(gene)]

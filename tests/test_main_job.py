@@ -1,0 +1,78 @@
+"""The main job as a user runs it, on toy tissue and on real sections."""
+
+from pathlib import Path
+
+import anndata as ad
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import scanpy as sc
+import squidpy as sq
+
+import bleep_sc as bl
+
+
+def test_toy_tissue_across_patients() -> None:
+    tissue = bl.datasets.toy()
+    held_out = (tissue.obs["patient"] == "P3").to_numpy()
+    ref, query = tissue[~held_out].copy(), tissue[held_out].copy()
+    bl.tl.fit(ref, encoder="color")
+    bl.tl.impute(query, ref)
+    bl.tl.evaluate(query)
+    pearson, linked = query.var["bleep_pearson"].to_numpy(), query.var["image_linked"].to_numpy()
+    assert pearson[linked].mean() > 0.5
+    assert abs(pearson[~linked].mean()) < 0.05
+    assert query.uns["bleep_scores"]["n_sections"] == 2
+
+
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bleep_sc.demo import main
+
+    main(["--out", str(tmp_path / "out")])
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"imputed.png", "query.h5ad", "ref.h5ad"}
+    printed = capsys.readouterr().out
+    score, mean, shuffled = (float(word) for word in printed.split("genes the image knows")[1].split()[:3])
+    assert score > 0.5
+    assert mean == 0
+    assert abs(shuffled) < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Image size:PIL.Image.DecompressionBombWarning")
+@pytest.mark.filterwarnings(
+    "ignore:the scale of the image is unknown", "ignore:near-empty", "ignore:the model has nearly"
+)
+@pytest.mark.filterwarnings("ignore:no full-resolution", "ignore:training will take")
+def test_the_lines_of_the_readme_on_real_sections(real_data: Path, tmp_path: Path) -> None:
+    data = real_data / "her2st"
+    sections = {s: ad.read_h5ad(f"{data}/{s}.h5ad") for s in ("C2", "C3", "C4", "C5", "C6")}
+    for a in sections.values():
+        a.layers["counts"] = a.X.copy()
+        sc.pp.normalize_total(a, target_sum=1e4)
+        sc.pp.log1p(a)
+    query = sections.pop("C6")
+    ref = ad.concat(sections, uns_merge="unique", index_unique="-")
+
+    bl.pp.crops(ref, {s: sq.im.ImageContainer(f"{data}/{s}.jpg") for s in sections}, library_key="section")
+    bl.pp.select_genes(ref, batch_key="section", n_top_genes=1000)
+    bl.tl.fit(ref, preset="paper", encoder="resnet18", weights=None, max_epochs=3, random_state=0)
+    ref.write_h5ad(tmp_path / "ref.h5ad")
+    ref = sc.read_h5ad(tmp_path / "ref.h5ad")
+    bl.pp.crops(query, sq.im.ImageContainer(f"{data}/C6.jpg"))
+    bl.tl.impute(query, ref, k=50)
+    assert np.isfinite(query[:, "ERBB2"].layers["bleep"]).all()
+    sc.pl.spatial(query, color="ERBB2", layer="bleep", show=False)
+    sq.pl.spatial_scatter(query, color="ERBB2", layer="bleep")
+    bl.tl.evaluate(query, layer="bleep")
+    assert np.isfinite(query.var.loc["ERBB2", "bleep_pearson"])
+
+    bl.pp.harmonize(ref, batch_key="section")
+    bl.tl.fit(ref, use_rep="X_harmony", encoder="resnet18", weights=None, max_epochs=1, key_added="hm")
+    image = sq.im.ImageContainer(f"{data}/C6.jpg")
+    slide = bl.pp.blank(ref, spatial=query.obsm["spatial"], library_id="C6", image=image)
+    bl.pp.crops(slide, sq.im.ImageContainer(f"{data}/C6.jpg"))
+    bl.tl.impute(slide, ref)
+    sc.pl.spatial(slide, color="ERBB2", layer="bleep", show=False)
+    plt.close("all")
+    shared = slide.var_names.intersection(query.var_names)
+    np.testing.assert_array_equal(slide[:, shared].layers["bleep"], query[:, shared].layers["bleep"])
