@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scanpy as sc
 import squidpy as sq
+from toy_linkage import measure, standard_error
 
 import bleep_sc as bl
 
@@ -35,6 +36,19 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert score > 0.5
     assert mean == 0
     assert abs(shuffled) < 0.1
+
+
+@pytest.mark.slow
+def test_what_is_learned_and_what_must_not_be() -> None:
+    """Five toy tissues: linked genes predicted, hidden genes and shuffled images not."""
+    rows = [measure(seed) for seed in range(5)]
+    for row in rows:
+        assert row["linked"] > 0.5
+        assert row["linked"] > np.quantile(row["shuffled"], 0.95)
+    hidden = [row["hidden"] for row in rows]
+    assert abs(np.mean(hidden)) < 2 * standard_error(hidden)
+    pooled = [value for row in rows for value in row["shuffled"]]
+    assert abs(np.mean(pooled)) < 2 * standard_error(pooled)
 
 
 @pytest.mark.slow

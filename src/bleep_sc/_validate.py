@@ -1,6 +1,6 @@
 """Checks that every public function makes before it works: each names what was found, expected, and the remedy."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,6 +109,14 @@ def spatial_coordinates(adata: AnnData, *, spatial_key: str = _keys.SPATIAL, nam
         )
         raise ValueError(msg)
     return xy
+
+
+def recorded_library_key(adata: AnnData, crops_key: str = _keys.CROPS) -> str | None:
+    """The column of `obs` with each spot's section that `pp.crops` was told, if it is still there."""
+    records = [record for record in dict(adata.uns.get(crops_key, {})).values() if isinstance(record, Mapping)]
+    keys = {str(record.get("library_key", "")) for record in records}
+    only = keys.pop() if len(keys) == 1 else ""
+    return only if only in adata.obs else None
 
 
 def section_of_spots(adata: AnnData, library_key: str | None, *, name: str = "adata") -> np.ndarray | None:

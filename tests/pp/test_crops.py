@@ -304,6 +304,59 @@ def test_a_lazy_image_is_read_where_it_is_touched(pixels: np.ndarray) -> None:
     assert len(read) == 1
 
 
+@pytest.mark.parametrize("um", [None, 12.5])
+def test_a_file_is_read_once_for_all_spots(pixels: np.ndarray, um: float | None) -> None:
+    read = []
+
+    def block(x: np.ndarray, block_info: Any = None) -> np.ndarray:
+        read.append(block_info[0]["chunk-location"])
+        return x
+
+    image = container(da.from_array(pixels, chunks=-1).map_blocks(block, dtype=np.uint8, meta=pixels[:0, :0]))
+    adata = spots(*np.random.default_rng(3).uniform(0, 119, size=(600, 2)))
+    read.clear()
+    bl.pp.crops(adata, image, size=8, um=um, mpp=0.5)
+    assert len(read) == 1
+
+
+def test_progress_bar_counts_spots(pixels: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+    adata = spots((50, 50), (60, 60))
+    bl.pp.crops(adata, container(pixels), size=8)
+    assert "Cutting" not in capsys.readouterr().err
+    bl.pp.crops(adata, container(pixels), size=8, progress_bar=True)
+    assert "Cutting crops of 'library'" in capsys.readouterr().err
+
+
+def test_records_are_plain_numbers_of_this_object_only(pixels: np.ndarray) -> None:
+    adata = spots((50, 50), crops={"gone": {"size": 3}})
+    bl.pp.crops(adata, container(pixels), size=np.int64(8), mpp=0.5, key_added="crops")
+    assert adata.uns["crops"] == {
+        "library": {
+            "size": 8,
+            "size_um": 4.0,
+            "um_per_px": 0.5,
+            "spot_diameters": pytest.approx(np.nan, nan_ok=True),
+            "source": "ImageContainer",
+            "border": "white",
+            "padded": 0,
+            "library_key": "",
+        }
+    }
+    assert type(adata.uns["crops"]["library"]["size"]) is int
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+@pytest.mark.parametrize("rescaled", [1.0, 0.5])
+def test_a_cropped_container_of_another_scale(pixels: np.ndarray, scale: float, rescaled: float) -> None:
+    """A crop of a scaled container, itself made smaller, knows its place in the section."""
+    whole = container(pixels, scale=scale)
+    part = whole.crop_corner(30, 40, size=(60, 70), scale=rescaled)
+    # pixel (20, 10) of the part
+    adata = spots(((20 / rescaled + 40) / scale, (10 / rescaled + 30) / scale))
+    bl.pp.crops(adata, part, size=5)
+    assert np.array_equal(adata.obsm["crops"][0], part["image"].values[8:13, 18:23, 0])
+
+
 def test_records_survive_concat(pixels: np.ndarray) -> None:
     parts = {}
     for name in ("a", "b"):
@@ -326,6 +379,10 @@ def test_outside_spots_are_counted_and_the_fitting_scale_named(
     library["scalefactors"] = {}
     with pytest.raises(ValueError, match=r"A scale of 0\.106 or less would fit"):
         bl.pp.crops(adata, container(pixels))
+    bl.pp.crops(adata.copy(), container(pixels, scale=0.106), size=4)
+    too_large = spots((1395, 100))  # 149 / 1395 = 0.1068, which rounds up to a scale that does not fit
+    with pytest.raises(ValueError, match=r"A scale of 0\.106 or less would fit"):
+        bl.pp.crops(too_large, container(pixels))
     adata.obsm["spatial"][2] = (-5, 3)
     with pytest.raises(ValueError, match=r"3 of 3 spots.*No scale would fit"):
         bl.pp.crops(adata, container(pixels))
@@ -354,7 +411,30 @@ BAD: dict[str, tuple[Callable[[AnnData], Any], dict[str, Any], type[Exception], 
     "um": (lambda a: None, {"um": -1}, ValueError, r"`um`.*above 0"),
     "mpp": (lambda a: None, {"mpp": 0}, ValueError, r"`mpp`.*above 0"),
     "image type": (lambda a: None, {"image": np.ones((5, 5, 3))}, TypeError, r"ImageContainer or a path"),
-    "missing image": (lambda a: None, {"image": {"other": "x.png"}}, ValueError, r"no entry for \['library'\]"),
+    "missing image": (
+        lambda a: a.obs.insert(0, "section", ["a", "b"]),
+        {"image": {"a": "x.png"}, "library_key": "section"},
+        ValueError,
+        r"no entry for \['b'\].*Every section needs its image",
+    ),
+    "images without library_key": (
+        lambda a: None,
+        {"image": {"a": "x.png", "b": "y.png"}},
+        ValueError,
+        r"no entry for \['library'\]; it has \['a', 'b'\].*library_key",
+    ),
+    "library_id": (
+        lambda a: a.uns.update(spatial={"a": {}}),
+        {"library_id": "c"},
+        ValueError,
+        r"library_id='c'.*\['a'\]",
+    ),
+    "library_id and library_key": (
+        lambda a: None,
+        {"library_id": "c", "library_key": "section"},
+        ValueError,
+        r"`library_key`.*or `library_id`.*not both",
+    ),
 }
 
 
@@ -391,7 +471,11 @@ def test_unknown_scale_is_warned_of_once(two: tuple[AnnData, dict[str, Any]]) ->
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         bl.pp.crops(adata, images, size=8, library_key="section")
-    assert [str(w.message)[:31] for w in found] == ["the scale of the image is unkno"]
+        bl.pp.crops(adata, images, size=8, library_key="section", mpp={"a": 0.5})
+        bl.pp.crops(adata, images, size=8, library_key="section", mpp=0.5)
+    said = [str(w.message).split(",")[0] for w in found]
+    assert said == ["the scale of the image is unknown for 'a'", "the scale of the image is unknown for 'b'"]
+    assert "for 'a', 'b', so" in str(found[0].message)
     assert found[0].filename == __file__, "the warning must point at the caller"
 
 

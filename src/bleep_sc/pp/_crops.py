@@ -1,5 +1,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -17,7 +18,15 @@ from bleep_sc._validate import (
     section_of_spots,
     spatial_coordinates,
 )
-from bleep_sc.pp._cut import Border, cut_resampled, cut_windows, fractional_corners, leave_image, native_corners
+from bleep_sc.pp._cut import (
+    Border,
+    Watch,
+    cut_resampled,
+    cut_windows,
+    fractional_corners,
+    leave_image,
+    native_corners,
+)
 from bleep_sc.pp._images import SectionImage, check_rgb, hires_image, open_image
 from bleep_sc.pp._scale import microns_per_pixel
 
@@ -45,13 +54,15 @@ class _Section:
     """Of the windows in pixels of the image, where they are resampled to `size`."""
     border: Border
 
-    def cut(self, which: Any = slice(None)) -> np.ndarray:
+    def cut(self, which: Any = slice(None), *, watch: Watch = iter) -> np.ndarray:
         """Crops of some of its spots."""
         name = f"image of {self.library_id!r}"
         centres = self.centres[which]
         if self.width is None:
-            return cut_windows(self.image.array, centres, self.size, border=self.border, name=name)
-        return cut_resampled(self.image.array, centres, self.width, self.size, border=self.border, name=name)
+            return cut_windows(self.image.array, centres, self.size, border=self.border, name=name, watch=watch)
+        return cut_resampled(
+            self.image.array, centres, self.width, self.size, border=self.border, name=name, watch=watch
+        )
 
     def n_padded(self) -> int:
         if self.width is None:
@@ -108,7 +119,8 @@ def crops(
     border
         What stands in a crop beyond the image: ``"white"``, or ``"reflect"``.
     lazy
-        Store a dask array that cuts on demand: nothing is read now, and memory stays small.
+        Store a dask array that cuts on demand: no pixel is read now. Each block of 128 spots then reads the part of
+        the image that it touches, so spots sorted by place and a chunked image (zarr) serve it best.
     spatial_key
         Key of the centres in `obsm`.
     key_added
@@ -157,13 +169,13 @@ def crops(
     ((2, 32, 32, 3), 16.0)
     """
     check_adata(adata)
-    check_int("size", size)
+    size = check_int("size", size)
     check_choice("border", border, get_args(Border))
     if um is not None:
-        check_number("um", um, above=0)
+        um = check_number("um", um, above=0)
     xy = spatial_coordinates(adata, spatial_key=spatial_key)
     spots = _rows_by_library(adata, library_key, library_id)
-    images = _images_by_library(adata, image, list(spots), image_layer)
+    images = _images_by_library(adata, image, list(spots), image_layer, library_key=library_key)
     sections, records = [], {}
     for library, rows in spots.items():
         scalefactors = _scalefactors(adata, library)
@@ -172,18 +184,20 @@ def crops(
         sections.append(section)
         records[library] = _record(section, microns, scalefactors, library_key)
     _check_inside(adata, sections, spatial_key)
-    if all(np.isnan(record["size_um"]) for record in records.values()):
+    unknown = [library for library, record in records.items() if np.isnan(record["size_um"])]
+    if unknown:
+        shown = ", ".join(map(repr, unknown[:6])) + (", ..." if len(unknown) > 6 else "")
         warn(
-            "the scale of the image is unknown, so `um=` cannot be used and crops of other slides can be compared only "
-            "in spot diameters or pixels. Pass `mpp=` (µm per full-resolution pixel) if you know it."
+            f"the scale of the image is unknown for {shown}, so `um=` cannot be used and crops of other slides can be "
+            "compared only in spot diameters or pixels. Pass `mpp=` (µm per full-resolution pixel) if you know it."
         )
     if lazy:
         found = _lazy_crops(sections, adata.n_obs, size)
     else:
         found = np.empty((adata.n_obs, size, size, 3), dtype=np.uint8)
-        show = None if len(sections) > 1 else False
-        for section in progress(sections, desc="Cutting crops", show=progress_bar if show is None else show):
-            found[section.rows] = section.cut()
+        for section in sections:
+            watch = partial(progress, desc=f"Cutting crops of {section.library_id!r}", show=progress_bar)
+            found[section.rows] = section.cut(watch=watch)
     adata = adata.copy() if copy else adata
     adata.obsm[key_added] = found
     adata.uns[key_added] = records
@@ -212,12 +226,17 @@ def _rows_by_library(adata: AnnData, library_key: str | None, library_id: str | 
 
 
 def _images_by_library(
-    adata: AnnData, image: Any, libraries: list[str], image_layer: str | None
+    adata: AnnData, image: Any, libraries: list[str], image_layer: str | None, *, library_key: str | None
 ) -> dict[str, SectionImage]:
     if isinstance(image, Mapping):
         missing = [library for library in libraries if library not in image]
         if missing:
-            msg = f"`image` has no entry for {missing}; it has {list(image)}. Every section needs its image."
+            msg = f"`image` has no entry for {missing}; it has {list(image)}. " + (
+                "Every section needs its image."
+                if library_key is not None
+                else "Pass `library_key`, the column of `obs` that says which spot belongs to which, or `library_id` "
+                "if all spots belong to one."
+            )
             raise ValueError(msg)
         if extra := [library for library in image if library not in libraries]:
             logger.info("Images of libraries that are not in `adata` are ignored: %s.", extra)
@@ -342,6 +361,9 @@ def _fitting_scale(adata: AnnData, section: _Section) -> str:
                 f"`squidpy.im.ImageContainer(..., scale={float(factor):.6g})`."
             )
     largest = float(np.min((image.width_height + image.offset - 1) / np.maximum(xy.max(axis=0), 1)))
+    if largest > 0:  # rounded down to three digits: rounded up, it would not fit
+        digit = 10.0 ** (np.floor(np.log10(largest)) - 2)
+        largest = np.floor(largest / digit) * digit
     if largest > 0 and _fits(xy * largest - image.offset, image.width_height):
         return (
             f"A scale of {largest:.3g} or less would fit: if the image was shrunk, pass its factor by "

@@ -1,5 +1,7 @@
 """Cutting many square windows from one image; arrays in, arrays out."""
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -7,9 +9,12 @@ import numpy as np
 from bleep_sc.pp._images import read_pixels, to_rgb
 
 Border = Literal["white", "reflect"]
+Watch = Callable[[Iterable[int]], Iterable[int]]
 
 
-def cut_windows(array: Any, centres: np.ndarray, size: int, *, border: Border, name: str = "image") -> np.ndarray:
+def cut_windows(
+    array: Any, centres: np.ndarray, size: int, *, border: Border, name: str = "image", watch: Watch = iter
+) -> np.ndarray:
     """Cut native pixels.
 
     Each window begins ``size // 2`` before the rounded centre. The part of the image that the windows touch is read
@@ -25,16 +30,31 @@ def cut_windows(array: Any, centres: np.ndarray, size: int, *, border: Border, n
         Side of the windows in pixels.
     border
         What stands where a window leaves the image.
+    watch
+        Wraps the loop over the windows, as a progress bar does.
 
     Returns
     -------
     uint8 (n, size, size, 3).
     """
-    return _slice(array, native_corners(centres, size), size, border=border, name=name)
+    corners = native_corners(centres, size)
+    out = np.empty((len(centres), size, size, 3), dtype=np.uint8)
+    if len(centres):
+        part = _Part.read(array, corners, size, border=border, name=name)
+        for i in watch(range(len(centres))):
+            out[i] = part.window(corners[i], size)
+    return out
 
 
 def cut_resampled(
-    array: Any, centres: np.ndarray, width: float, size: int, *, border: Border, name: str = "image"
+    array: Any,
+    centres: np.ndarray,
+    width: float,
+    size: int,
+    *,
+    border: Border,
+    name: str = "image",
+    watch: Watch = iter,
 ) -> np.ndarray:
     """Cut windows of a fractional width, exactly centred, and resample them to `size` pixels without aliasing.
 
@@ -48,15 +68,13 @@ def cut_resampled(
     begins = fractional_corners(centres, width)
     corners = np.floor(begins).astype(np.int64) - margin
     out = np.empty((len(centres), size, size, 3), dtype=np.uint8)
-    for start in range(0, len(centres), 256):
-        part = slice(start, start + 256)
-        windows = _slice(array, corners[part], outer, border=border, name=name)
-        for i, window in enumerate(windows, start):
+    if len(centres):
+        part = _Part.read(array, corners, outer, border=border, name=name)
+        for i in watch(range(len(centres))):
             x, y = begins[i] - corners[i]
-            image = Image.fromarray(window).resize(
-                (size, size), Image.Resampling.BICUBIC, box=(x, y, x + width, y + width)
-            )
-            out[i] = np.asarray(image)
+            window = Image.fromarray(part.window(corners[i], outer))
+            box = (x, y, x + width, y + width)
+            out[i] = np.asarray(window.resize((size, size), Image.Resampling.BICUBIC, box=box))
     return out
 
 
@@ -75,24 +93,30 @@ def leave_image(corners: np.ndarray, width: float, width_height: np.ndarray) -> 
     return np.any((corners < 0) | (corners + width > width_height), axis=1)
 
 
-def _slice(array: Any, corners: np.ndarray, size: int, *, border: Border, name: str) -> np.ndarray:
-    """Windows by their first pixel (x, y), which may lie outside."""
-    height, width = array.shape[:2]
-    out = np.empty((len(corners), size, size, 3), dtype=np.uint8)
-    if not len(corners):
-        return out
-    limit = np.array([width, height])
-    left = leave_image(corners, size, limit)
-    reach = size if border == "reflect" else 0  # a reflected window reads as far inwards as it looks outwards
-    low = np.clip(corners.min(axis=0) - reach, 0, limit)
-    high = np.clip(corners.max(axis=0) + size + reach, 0, limit)
-    image = to_rgb(read_pixels(array[low[1] : high[1], low[0] : high[0]]), name=name)
-    for i, (x, y) in enumerate(corners - low):
-        if left[i]:
-            out[i] = _padded(image, x, y, size, border=border)
-        else:
-            out[i] = image[y : y + size, x : x + size]
-    return out
+@dataclass(frozen=True)
+class _Part:
+    """The part of an image that some windows touch, in memory as RGB."""
+
+    pixels: np.ndarray
+    low: np.ndarray
+    """Its first pixel (x, y) in the image."""
+    border: Border
+
+    @classmethod
+    def read(cls, array: Any, corners: np.ndarray, size: int, *, border: Border, name: str) -> "_Part":
+        limit = np.array([array.shape[1], array.shape[0]])
+        reach = size if border == "reflect" else 0  # a reflected window reads as far inwards as it looks outwards
+        low = np.clip(corners.min(axis=0) - reach, 0, limit)
+        high = np.clip(corners.max(axis=0) + size + reach, 0, limit)
+        return cls(to_rgb(read_pixels(array[low[1] : high[1], low[0] : high[0]]), name=name), low, border)
+
+    def window(self, corner: np.ndarray, size: int) -> np.ndarray:
+        """By its first pixel (x, y) in the image. It leaves the part only where it leaves the image."""
+        x, y = corner - self.low
+        height, width = self.pixels.shape[:2]
+        if x < 0 or y < 0 or x + size > width or y + size > height:
+            return _padded(self.pixels, x, y, size, border=self.border)
+        return self.pixels[y : y + size, x : x + size]
 
 
 def _padded(image: np.ndarray, x: int, y: int, size: int, *, border: Border) -> np.ndarray:

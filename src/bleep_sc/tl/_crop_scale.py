@@ -8,6 +8,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc._logging import logger, warn
+from bleep_sc._validate import recorded_library_key
 
 TOLERANCE = 0.1
 
@@ -19,7 +20,6 @@ class CropScale:
     size: int
     size_um: float | None = None
     spot_diameters: float | None = None
-    library_key: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain types for a config."""
@@ -43,13 +43,11 @@ def crop_scale(adata: AnnData, image_key: str, *, name: str) -> CropScale:
             "that reference and query show the same width of tissue. `bleep_sc.pp.crops` records it."
         )
         return CropScale(size)
-    keys = {str(record.get("library_key", "")) for record in records.values()}
-    library_key = keys.pop() if len(keys) == 1 else ""
-    if library_key in adata.obs:
+    if library_key := recorded_library_key(adata, image_key):
         there = set(adata.obs[library_key].astype(str))
         records = {library: record for library, record in records.items() if library in there} or records
     scales = {
-        library: CropScale(size, _known(record, "size_um"), _known(record, "spot_diameters"), library_key)
+        library: CropScale(size, _known(record, "size_um"), _known(record, "spot_diameters"))
         for library, record in records.items()
     }
     (first_library, first), *others = scales.items()
@@ -65,7 +63,6 @@ def crop_scale(adata: AnnData, image_key: str, *, name: str) -> CropScale:
         size,
         first.size_um if all(s.size_um is not None for s in scales.values()) else None,
         first.spot_diameters if all(s.spot_diameters is not None for s in scales.values()) else None,
-        library_key,
     )
 
 

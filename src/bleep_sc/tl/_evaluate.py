@@ -8,7 +8,7 @@ from bleep_sc import _keys
 from bleep_sc._expression import expression_values, looks_like_counts, path_of
 from bleep_sc._logging import logger, warn
 from bleep_sc._stats import pearson, section_rows
-from bleep_sc._validate import check_adata, check_in, check_readable, section_of_spots
+from bleep_sc._validate import check_adata, check_in, check_readable, recorded_library_key, section_of_spots
 
 _MIN_SPOTS = 3
 
@@ -76,7 +76,9 @@ def evaluate(
     imputed = np.asarray(
         query.layers[layer].toarray() if hasattr(query.layers[layer], "toarray") else query.layers[layer]
     )
-    sections = section_rows(_sections(query, library_key), query.n_obs)
+    sections = section_rows(
+        section_of_spots(query, library_key or recorded_library_key(query), name="query"), query.n_obs
+    )
     for name, rows in sections:
         if len(rows) < _MIN_SPOTS:
             msg = f"section {name!r} has {len(rows)} spots; a correlation needs at least {_MIN_SPOTS}. Leave it out."
@@ -133,15 +135,6 @@ def _measured(query: AnnData, truth: str | None) -> Any:
 def _entry(query: AnnData, layer: str) -> Mapping[str, Any]:
     entry = query.uns.get(layer)
     return entry if isinstance(entry, Mapping) else {}
-
-
-def _sections(query: AnnData, library_key: str | None) -> np.ndarray | None:
-    if library_key is None:
-        records = [r for r in query.uns.get(_keys.CROPS, {}).values() if isinstance(r, Mapping)]
-        recorded = {str(record.get("library_key", "")) for record in records}
-        only = recorded.pop() if len(recorded) == 1 else ""
-        library_key = only if only in query.obs else None
-    return section_of_spots(query, library_key, name="query")
 
 
 def _panels(query: AnnData, layer: str, ref: AnnData | None) -> dict[str, np.ndarray]:

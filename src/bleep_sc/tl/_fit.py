@@ -6,7 +6,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._settings import Precision
-from bleep_sc._validate import check_adata, check_choice, check_int, section_of_spots
+from bleep_sc._validate import check_adata, check_choice, check_int, recorded_library_key, section_of_spots
 from bleep_sc.tl._presets import PresetName, Recipe, recipe
 
 if TYPE_CHECKING:
@@ -174,6 +174,9 @@ def fit(
     from bleep_sc.tl._train import model_spec, train_bleep
 
     compute = resolve_compute(device=device, precision=precision, progress_bar=progress_bar)
+    library_key = library_key or recorded_library_key(adata, image_key)
+    sections = section_of_spots(adata, library_key)
+    held_out = validation_spots(adata, sections=sections, validation_key=validation_key, random_state=seed)
     expression = expression_input(adata, layer=layer, use_rep=use_rep, mask_var=mask_var)
     values = expression_values(adata, layer, name="adata")
     images = image_input(
@@ -183,10 +186,6 @@ def fit(
         explicit=encoder is not None,
         compute=compute,
     )
-    if library_key is None and images.scale is not None:
-        library_key = images.scale.library_key or None
-    sections = section_of_spots(adata, library_key)
-    held_out = validation_spots(adata, sections=sections, validation_key=validation_key, random_state=seed)
 
     trained = train_bleep(
         images, expression.matrix, held_out=held_out, recipe=chosen, weights=weights, seed=seed, compute=compute

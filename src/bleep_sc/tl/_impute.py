@@ -126,6 +126,9 @@ def impute(
 
     compute = resolve_compute(device=device, precision=precision, batch_size=batch_size, progress_bar=progress_bar)
     name = key if key_added is None else key_added
+    if k > ref.n_obs:
+        msg = f"`k={k}` is more than the {ref.n_obs} spots of `ref`: the largest possible `k` is {ref.n_obs}."
+        raise ValueError(msg)
     stored, model = load_model(ref, key)
     _check_no_other_model(query, name, stored)
     keys = _reference_embedding(ref, key, match, width=stored.config["model"]["dim"])
@@ -139,10 +142,6 @@ def impute(
         compute=compute,
         name="query",
     )
-    if k > ref.n_obs:
-        msg = f"`k={k}` is more than the {ref.n_obs} spots of `ref`: the largest possible `k` is {ref.n_obs}."
-        raise ValueError(msg)
-
     embedding = embed_in_batches(
         model.to(compute.device).embed_image,
         images.rows,
