@@ -123,6 +123,14 @@ def test_several_layers_need_a_choice(pixels: np.ndarray) -> None:
     assert np.array_equal(adata.obsm["crops"][0], 255 - pixels[48:52, 48:52])
 
 
+@pytest.mark.parametrize("corner", [(3, 2), (146, 2), (3, 118), (146, 118)])
+def test_reflect_reads_inwards_as_far_as_it_looks_outwards(pixels: np.ndarray, corner: tuple[int, int]) -> None:
+    adata, (x, y) = spots(corner), corner
+    bl.pp.crops(adata, container(pixels), size=41, border="reflect")
+    padded = np.pad(pixels, ((60, 60), (60, 60), (0, 0)), mode="reflect")
+    assert np.array_equal(adata.obsm["crops"][0], padded[y + 40 : y + 81, x + 40 : x + 81])
+
+
 def test_reflect_is_numpys(pixels: np.ndarray) -> None:
     adata = spots((3, 2), (148, 117), (70, 60))
     bl.pp.crops(adata, container(pixels), size=41, border="reflect")
@@ -145,6 +153,16 @@ def test_micrometres_are_resampled_to_their_true_place() -> None:
     record = adata.uns["crops"]["library"]
     assert record["size_um"] == pytest.approx(33.3)
     assert record["um_per_px"] == pytest.approx(3.33)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_micrometres_are_exact_to_a_fraction_of_a_pixel(scale: float) -> None:
+    """A ramp of four grey values a pixel: half a pixel aside would be two of them."""
+    ramp = np.broadcast_to(4 * np.arange(64, dtype=np.uint8)[:, None, None], (64, 64, 3))
+    adata = spots((31 / scale, 30.3 / scale))
+    bl.pp.crops(adata, container(ramp, scale=scale), size=10, um=20.6 / scale * 0.5, mpp=0.5)
+    places = 30.3 + (np.arange(10) - 4.5) * 20.6 / 10
+    assert np.abs(adata.obsm["crops"][0, :, 5, 1] - 4 * places).max() < 1
 
 
 def test_resampling_does_not_alias() -> None:

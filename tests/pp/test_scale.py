@@ -40,6 +40,8 @@ def test_other_lattices_are_not_taken_for_visium() -> None:
     row, column = np.indices((20, 20)).reshape(2, -1)
     square = pd.DataFrame({"array_row": row, "array_col": column})
     assert visium_pitch(square, np.stack([column, row], axis=1) * 100.0) is None
+    narrow = visium(rows=2)
+    assert visium_pitch(*narrow) is None, "no spot has all six neighbours"
     # a denser lattice under the array's: something lies nearer than the six neighbours
     assert visium_pitch(pd.concat([obs, obs[50:55]]), np.concatenate([xy, xy[50:55] + 1])) is None
 

@@ -327,6 +327,7 @@ BAD: dict[str, tuple[Callable[[AnnData, AnnData], Any], dict[str, Any], type[Exc
     "foreign entry": (foreign, {}, ValueError, r"ref\.uns\['bleep'\].*uint8"),
     "foreign config": (config(format_version=99), {}, ValueError, r"format version 99"),
     "huge config": (config(model__n_genes=10**9), {}, ValueError, r"weights do not belong to the config"),
+    "other colour features": (config(image__feature_set="color-0"), {}, ValueError, r"'color-0'.*Train it anew"),
     "unknown method": (config(method="magic"), {}, ValueError, r"'magic'"),
     "own model": (own_model, {}, ValueError, r"another model.*key_added"),
     "layer": (lambda q, r: None, {"layer": "norm"}, KeyError, r"ref\.layers\['norm'\]"),

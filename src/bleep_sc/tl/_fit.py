@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -179,13 +180,7 @@ def fit(
     held_out = validation_spots(adata, sections=sections, validation_key=validation_key, random_state=seed)
     expression = expression_input(adata, layer=layer, use_rep=use_rep, mask_var=mask_var)
     values = expression_values(adata, layer, name="adata")
-    images = image_input(
-        adata,
-        image_key,
-        chosen.encoder,
-        explicit=encoder is not None,
-        compute=compute,
-    )
+    images = image_input(adata, image_key, chosen.encoder, explicit=encoder is not None, compute=compute)
 
     trained = train_bleep(
         images, expression.matrix, held_out=held_out, recipe=chosen, weights=weights, seed=seed, compute=compute
@@ -234,10 +229,8 @@ def _check_key(key_added: str) -> None:
 def _params(
     chosen: Recipe, images: "ImageInput", weights: Any, seed: int, validation_key: str | None
 ) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return {
-        **asdict(chosen),
+        **{field.name: getattr(chosen, field.name) for field in fields(chosen)},
         "encoder": images.encoder,
         "weights": None if weights is None else str(weights),
         "random_state": seed,

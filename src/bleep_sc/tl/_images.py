@@ -9,7 +9,7 @@ from anndata import AnnData
 
 from bleep_sc._errors import MissingKeyError
 from bleep_sc.models.batches import Rows
-from bleep_sc.models.color import color_features
+from bleep_sc.models.color import FEATURE_SET, color_features
 from bleep_sc.models.device import Compute
 from bleep_sc.models.embedding import custom_features
 from bleep_sc.models.encoders import check_encoder_name
@@ -36,6 +36,7 @@ class ImageInput:
             "key": image_key,
             "kind": self.kind,
             "encoder": self.encoder,
+            "feature_set": FEATURE_SET if self.kind == COLOR else None,
             "n_features": None if self.kind == "network" else int(self.rows.shape[1]),
             "scale": None if self.scale is None else self.scale.to_json(),
         }
@@ -85,6 +86,12 @@ def image_input_like(
             "pass the same one as `encoder=`."
             if kind == "custom"
             else f"the model brings its own image encoder ({record['encoder']}): leave `encoder` out."
+        )
+        raise ValueError(msg)
+    if record.get("feature_set") not in (None, FEATURE_SET):
+        msg = (
+            f"the model was trained on the colour features {record['feature_set']!r} of another version of bleep_sc; "
+            f"this one makes {FEATURE_SET!r}. Train it anew."
         )
         raise ValueError(msg)
     images = _stored_images(adata, image_key or record["key"], name=name)
