@@ -32,6 +32,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument(
+        "--paper-genes",
+        action="store_true",
+        help="train on the paper's genes (no detection filter) after Harmony, both on the reference sections alone",
+    )
     parser.add_argument("--query", default="C6", choices=HER2ST)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
@@ -58,12 +63,19 @@ def main() -> None:
     chosen |= {f"{name} on reference": of_reference[name] for name in ("HEG-50", "HVG-50")}
     chosen |= {"markers": np.array(MARKERS)}
 
+    use_rep = None
+    if arguments.paper_genes:
+        bl.pp.select_genes(ref, batch_key="section", min_fraction=0)
+        bl.pp.harmonize(ref, batch_key="section")
+        use_rep = "X_harmony"
+
     rows = []
     for seed in arguments.seeds:
         start = time.perf_counter()
         bl.tl.fit(
             ref,
             preset="paper",
+            use_rep=use_rep,
             encoder=arguments.encoder,
             weights=None,
             batch_size=arguments.batch_size,
