@@ -186,6 +186,16 @@ def test_validation_takes_a_fifth_of_each_section(ref: AnnData) -> None:
     assert not np.array_equal(held_out, again)
 
 
+def test_tiny_sections_still_leave_spots_for_validation(ref: AnnData) -> None:
+    from bleep_sc.tl._split import validation_spots
+
+    sections = np.arange(ref.n_obs).astype(str).astype(object)
+    assert validation_spots(ref, sections=sections, validation_key=None, random_state=0).sum() == 19
+    ref.obs["none"] = False
+    with pytest.raises(ValueError, match=r"obs\['none'\].*0 of 96 spots"):
+        validation_spots(ref, sections=None, validation_key="none", random_state=0)
+
+
 def test_validation_by_whole_sections_or_named_spots(ref: AnnData) -> None:
     from bleep_sc.tl._split import validation_spots
 

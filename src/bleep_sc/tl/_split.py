@@ -19,6 +19,8 @@ def validation_spots(
         for section in [None] if sections is None else np.unique(sections.astype(str)):
             rows = np.arange(adata.n_obs) if section is None else np.flatnonzero(sections == section)
             held_out[rng.permutation(rows)[: round(share * len(rows))]] = True
+        if not held_out.any():  # sections of one or two spots
+            held_out[rng.permutation(adata.n_obs)[: round(share * adata.n_obs)]] = True
         return held_out
     check_in("adata.obs", validation_key, adata.obs.columns, remedy="`validation_key` names a column of `obs`.")
     column = adata.obs[validation_key]
@@ -34,7 +36,10 @@ def validation_spots(
             held_out |= values == group
             if held_out.sum() >= share * adata.n_obs:
                 break
-    if not held_out.any() or held_out.all():
-        msg = f"`adata.obs[{validation_key!r}]` puts {held_out.sum()} of {adata.n_obs} spots into validation."
+    if not 2 <= held_out.sum() <= adata.n_obs - 2:
+        msg = (
+            f"`adata.obs[{validation_key!r}]` puts {held_out.sum()} of {adata.n_obs} spots into validation; at least 2 "
+            "must be there, and at least 2 left to train on."
+        )
         raise ValueError(msg)
     return held_out
