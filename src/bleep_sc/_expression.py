@@ -165,3 +165,9 @@ def describe_units(values: Any, *, log1p_recorded: bool) -> str:
     if len(totals) and np.isfinite(totals).all() and np.ptp(totals) < 0.01 * totals.mean():
         return f"log1p of counts normalised to {totals.mean():.6g} per spot"
     return "log1p of normalised counts" if log1p_recorded else "expression as given"
+
+
+def log_depth(counts: Any) -> np.ndarray:
+    """Log total counts (n_obs,); 0 of an empty spot."""
+    total = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+    return np.log(np.maximum(total, 1))

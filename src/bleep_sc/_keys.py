@@ -9,6 +9,12 @@ CROPS = "crops"
 COUNTS = "counts"
 """`layers` key of the raw counts."""
 
+PATIENT = "patient"
+"""`obs` column of the donors, where no other is named."""
+
+NOISE_CEILING = "noise_ceiling"
+"""`var` column of what the counts allow by gene, `uns` key of how it was estimated."""
+
 HIGHLY_VARIABLE = "highly_variable"
 """`var` column of the selected genes."""
 
@@ -39,6 +45,11 @@ def distances(key: str) -> str:
 def representation(key: str) -> str:
     """`obsm` key of a low-level representation, as scanpy names them."""
     return f"X_{key}"
+
+
+def score(layer: str, metric: str) -> str:
+    """`var` column of the per-gene scores of a layer by one metric."""
+    return f"{layer}_{metric}"
 
 
 def pearson(layer: str) -> str:

@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-_BLOCK = 512
-
 
 def section_rows(sections: np.ndarray | None, n_obs: int) -> list[tuple[str, np.ndarray]]:
     """Name and rows of each section, in order of name; one section of all rows where `sections` is None."""
@@ -30,37 +28,6 @@ def mean_variance(values: Any) -> tuple[np.ndarray, np.ndarray]:
     return values.mean(axis=0, dtype=np.float64), values.var(axis=0, dtype=np.float64)
 
 
-def pearson(truth: Any, prediction: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pearson correlation over spots, gene by gene.
-
-    Parameters
-    ----------
-    truth, prediction
-        (n_obs, n_genes), dense or CSR; NaN in `prediction` makes its gene NaN.
-
-    Returns
-    -------
-    Correlation float64 (n_genes,), and two masks: constant truth, where it is NaN (there is nothing to predict), and
-    constant prediction of a gene that does vary, where it is 0 (it predicts nothing).
-    """
-    n_genes = truth.shape[1]
-    out = np.empty(n_genes)
-    constant_truth, constant_prediction = np.zeros((2, n_genes), dtype=bool)
-    for start in range(0, n_genes, _BLOCK):
-        part = slice(start, start + _BLOCK)
-        t, p = _dense(truth[:, part]), _dense(prediction[:, part])
-        constant_truth[part] = np.ptp(t, axis=0) == 0
-        constant_prediction[part] = np.ptp(p, axis=0) == 0
-        t, p = t - t.mean(axis=0), p - p.mean(axis=0)
-        norm = np.sqrt((t**2).sum(axis=0) * (p**2).sum(axis=0))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            out[part] = np.clip((t * p).sum(axis=0) / norm, -1, 1)
-    constant_prediction &= ~constant_truth
-    out[constant_prediction] = 0
-    out[constant_truth] = np.nan
-    return out, constant_truth, constant_prediction
-
-
 def panels(values: Any, genes: np.ndarray, sections: np.ndarray | None) -> dict[str, np.ndarray]:
     """Choose the genes that scores are given for, on reference spots alone.
 
@@ -71,7 +38,3 @@ def panels(values: Any, genes: np.ndarray, sections: np.ndarray | None) -> dict[
     variance = np.mean([mean_variance(values[rows])[1] for _, rows in section_rows(sections, values.shape[0])], axis=0)
     by_mean, by_variance = (np.argsort(-statistic, kind="stable") for statistic in (mean, variance))
     return {"HEG-50": genes[by_mean[:50]], "HVG-50": genes[by_variance[:50]], "HVG-200": genes[by_variance[:200]]}
-
-
-def _dense(values: Any) -> np.ndarray:
-    return np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float64)

@@ -7,7 +7,7 @@ import pytest
 from anndata import AnnData
 
 import bleep_sc as bl
-from bleep_sc._stats import pearson
+from bleep_sc.metrics import pearson
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def cross_patient(tissue: AnnData, features: np.ndarray) -> tuple[float, float]:
     x, y = scaled[~test], values[~test] - values[~test].mean(axis=0)
     weights = np.linalg.solve(x.T @ x + 100 * np.eye(x.shape[1]), x.T @ y)
     scores = [
-        pearson(values[rows], scaled[rows] @ weights)[0]
+        pearson(values[rows], scaled[rows] @ weights)
         for rows in (np.flatnonzero(tissue.obs["section"] == s) for s in ("P3_A", "P3_B"))
     ]
     linked = tissue.var["image_linked"].to_numpy()

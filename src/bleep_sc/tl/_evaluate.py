@@ -1,16 +1,42 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
+from scipy import sparse
 
 from bleep_sc import _keys
-from bleep_sc._expression import expression_values, looks_like_counts, path_of
+from bleep_sc._expression import expression_values, log_depth, looks_like_counts, path_of, warn_if_counts
+from bleep_sc._grid import grid_positions
 from bleep_sc._logging import logger, warn
-from bleep_sc._stats import pearson, section_rows
-from bleep_sc._validate import check_adata, check_in, check_readable, recorded_library_key, section_of_spots
+from bleep_sc._stats import panels as choose_panels
+from bleep_sc._stats import section_rows
+from bleep_sc._validate import (
+    check_adata,
+    check_in,
+    check_int,
+    check_readable,
+    recorded_library_key,
+    section_of_spots,
+    spatial_coordinates,
+)
+from bleep_sc.tl._noise_ceiling import ceiling_of, ceiling_params, common_total, count_values
+from bleep_sc.tl._scoring import (
+    PER_GENE,
+    SectionPair,
+    check_metrics,
+    interval_unit,
+    reads_places,
+    score_genes,
+    score_panels,
+    spot_draws,
+    summarize,
+    tabulate,
+)
+from bleep_sc.tl._sections import check_section_sizes, patient_of_sections
 
-_MIN_SPOTS = 3
+_ALL, _MARKERS = "all", "markers"
 
 
 def evaluate(
@@ -19,30 +45,47 @@ def evaluate(
     layer: str = _keys.MODEL,
     truth: str | None = None,
     ref: AnnData | None = None,
+    markers: Sequence[str] | None = None,
     library_key: str | None = None,
+    patient_key: str | None = None,
+    metrics: Sequence[str] | None = None,
+    n_bootstrap: int = 1000,
+    random_state: int = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Compare an imputed layer with measured expression.
+    """Compare a predicted layer with measured expression.
 
-    Pearson correlation of each gene over the spots of each section, then the mean over sections: how well the
-    *pattern within the tissue* is predicted. Correlation over the genes of a spot is not given: gene means alone reach
-    0.7 there.
+    Every gene is scored over the spots of each section: how well the *pattern within the tissue* is predicted.
+    Correlation over the genes of a spot is not given: gene means alone reach 0.7 there. Scores are then averaged over
+    the genes of each panel, the sections of each patient, and the patients, with a bootstrap interval. Any layer can
+    be scored, also one that another program predicted.
 
     Parameters
     ----------
     query
-        Spots with an imputed layer and measured expression.
+        Spots with a predicted layer and measured expression.
     layer
-        The imputed layer.
+        The predicted layer; genes with NaN count as not predicted.
     truth
         Layer with the measured expression, in the layer's units; ``None`` is `query.X`.
     ref
-        Reference whose gene panels are used; ``None``: those that :func:`~bleep_sc.tl.impute` left in
-        ``query.uns[layer]``. Panels are never chosen on the query: genes that vary most in the very section that is
-        scored flatter any method.
+        Reference whose gene panels are used: those of the model in its `uns`, else HEG-50, HVG-50 and HVG-200 of its
+        `X`. ``None``: the panels that :func:`~bleep_sc.tl.impute` left in ``query.uns[layer]``; a layer without any is
+        scored over all genes and `markers` only. Panels are never chosen on the query: genes that vary most in the
+        very section that is scored flatter any method.
+    markers
+        Genes of your own, scored as a panel.
     library_key
         Column of `obs` with each spot's section; ``None``: what :func:`~bleep_sc.pp.crops` was told, else all spots
         are one section.
+    patient_key
+        Column of `obs` with each spot's patient; ``None`` is ``"patient"`` where there is one.
+    metrics
+        Names out of the list below; ``None`` is all.
+    n_bootstrap
+        Number of bootstrap draws; 0 leaves the intervals out.
+    random_state
+        Seed of the bootstrap, and of the noise ceiling where it is estimated here.
     copy
         Return a changed copy instead of changing `query`.
 
@@ -50,75 +93,103 @@ def evaluate(
     -------
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
-    `query.var['{layer}_pearson']` : :class:`pandas.Series` (dtype `float`)
-        Per gene, mean over sections. 0 where the imputed value is constant: it predicts nothing. NaN where the gene
-        was not imputed, or is constant as measured in every section: there is nothing to predict.
+    `query.var['{layer}_{metric}']` : :class:`pandas.Series` (dtype `float`)
+        Per gene and metric, mean over sections. NaN where the gene was not predicted, or is constant as measured in
+        every section: there is nothing to predict. Correlations are 0 where the prediction is constant: it predicts
+        nothing.
     `query.uns['{layer}_scores']` : `dict`
-        For each panel (``all``, ``HEG-50``, ``HVG-50``, ``HVG-200``) ``pearson``, the mean over its genes, and the
-        counts ``n_genes``, ``n_missing`` (not in the query, or not imputed), ``n_constant_truth``,
-        ``n_constant_prediction``. Missing and constant genes count as 0 in the mean; none is dropped. Also
-        ``n_sections``, ``in_sample`` and ``params``.
+        ``summary``, a :class:`pandas.DataFrame` with one row per panel and metric: ``value``, ``low`` and ``high``
+        (95 % interval, over what ``interval_over`` says), ``ceiling`` and ``share_of_ceiling`` (of ``pearson``), and
+        the counts ``n_genes``, ``n_missing`` (not in the query, or not predicted), ``n_constant_truth``,
+        ``n_constant_prediction`` (of the section where they are most), ``n_sections``, ``n_patients`` (0 if unknown).
+        ``scores``, the same per section, without intervals. Also ``n_sections``, ``in_sample`` and ``params``.
+    `query.var['noise_ceiling']`, `query.uns['noise_ceiling']`
+        As of :func:`~bleep_sc.tl.noise_ceiling`, where `query` has ``layers['counts']`` and no ceiling yet.
 
     Raises
     ------
     KeyError
         No such layer or column.
     ValueError
-        No measured expression; a section of fewer than 3 spots; NaN in the truth; a view.
+        No measured expression; a section of fewer than 3 spots or of several patients; NaN in the truth; a reference
+        that holds the query's own spots and no model; an unknown metric; a view.
+
+    Notes
+    -----
+    Of each gene: ``pearson``, ``spearman``; ``pearson_depth_free``, after both sides were regressed on log total counts
+    (needs ``layers['counts']``), since depth alone correlates with most genes after log-normalisation; ``ccc`` (Lin's
+    concordance); ``rmse``, ``mae``, ``r2``; ``variance_ratio`` (predicted / measured); ``ssim`` (structural similarity
+    of the maps on the spot grid) and ``moran_difference`` (Moran's I over 6 neighbours, predicted - measured: above 0
+    where the prediction is too smooth), which need `obsm['spatial']`. Of a whole panel: ``gene_gene`` (Pearson of
+    measured and predicted gene–gene correlations) and ``moran_agreement`` (Pearson over genes of measured and
+    predicted Moran's I).
+
+    In the mean of a panel, missing and constant genes count as 0 for correlations and similarities, none is dropped;
+    for ``rmse``, ``mae``, ``r2``, ``variance_ratio`` and ``moran_difference``, of which 0 may be praise, genes without
+    a score are left out, and counted. The panel's ``ceiling`` is a mean over the same genes as that of ``pearson``.
+
+    Intervals are drawn over patients where there are at least 3, else over sections where there are at least 3, else
+    over spots (``pearson`` and ``pearson_depth_free`` only): the last say nothing of other patients.
     """
     check_adata(query, name="query")
     if ref is not None:
         check_readable(ref, name="ref")
+    metrics = check_metrics(metrics)
+    n_bootstrap = check_int("n_bootstrap", n_bootstrap, minimum=0)
+    random_state = check_int("random_state", random_state, minimum=0)
     check_in(
         "query.layers", layer, query.layers.keys(), remedy="`bleep_sc.tl.impute(query, ref)` makes an imputed layer."
     )
     measured = _measured(query, truth)
-    imputed = np.asarray(
-        query.layers[layer].toarray() if hasattr(query.layers[layer], "toarray") else query.layers[layer]
-    )
-    sections = section_rows(
-        section_of_spots(query, library_key or recorded_library_key(query), name="query"), query.n_obs
-    )
-    for name, rows in sections:
-        if len(rows) < _MIN_SPOTS:
-            msg = f"section {name!r} has {len(rows)} spots; a correlation needs at least {_MIN_SPOTS}. Leave it out."
-            raise ValueError(msg)
-    if looks_like_counts(measured) and not looks_like_counts(imputed[:, ~np.isnan(imputed).any(axis=0)]):
+    predicted = _predicted(query, layer)
+    library_key = library_key or recorded_library_key(query)
+    patient_key = patient_key or (_keys.PATIENT if _keys.PATIENT in query.obs else None)
+    sections = section_rows(section_of_spots(query, library_key, name="query"), query.n_obs)
+    check_section_sizes(sections)
+    patients = patient_of_sections(query, sections, patient_key, name="query")
+    panels = _panels(query, layer, ref, markers, truth=measured, library_key=library_key)
+    if looks_like_counts(measured) and not looks_like_counts(predicted[:, ~np.isnan(predicted).any(axis=0)]):
         warn(
             f"`{path_of('query', truth)}` looks like raw counts, `query.layers[{layer!r}]` does not: sequencing depth "
             "would blur the comparison. Normalise the measured expression as the reference's, or name it by `truth`."
         )
-    missing = np.isnan(imputed).any(axis=0)
-    by_section = [pearson(measured[rows], imputed[rows]) for _, rows in sections]
-    scores = np.array([score for score, _, _ in by_section])
-    constant_truth = np.all([constant for _, constant, _ in by_section], axis=0)
-    constant_prediction = np.all([constant for _, _, constant in by_section], axis=0)
-    scored = ~np.isnan(scores)
-    per_gene = np.where(scored, scores, 0).sum(axis=0) / np.maximum(scored.sum(axis=0), 1)
-    per_gene[missing | ~scored.any(axis=0)] = np.nan
+    pairs = _pairs(query, measured=measured, predicted=predicted, sections=sections, patients=patients, metrics=metrics)
+    ceiling = new_ceiling = None
+    if "pearson" in metrics:
+        ceiling, new_ceiling = _ceiling(query, measured, sections, library_key, random_state)
 
-    summary: dict[str, Any] = {}
-    for panel, genes in _panels(query, layer, ref).items():
-        position = query.var_names.get_indexer(genes)
-        there = position[position >= 0]
-        absent = (position < 0).sum() + missing[there].sum()
-        summary[panel] = {
-            "pearson": float(np.nan_to_num(per_gene[there]).sum() / max(len(genes), 1)),
-            "n_genes": len(genes),
-            "n_missing": int(absent),
-            "n_constant_truth": int((constant_truth & ~missing)[there].sum()),
-            "n_constant_prediction": int((constant_prediction & ~missing)[there].sum()),
-        }
+    per_section = [score_genes(pair, metrics) for pair in pairs]
+    rows = []
+    draws: dict[tuple[str, str, str, str], np.ndarray] = {}
+    shared: dict[str, Any] = {"gene_names": query.var_names, "panels": panels, "metrics": metrics}
+    for pair, per_gene in zip(pairs, per_section, strict=True):
+        rows += score_panels(layer, pair, per_gene, **shared, ceiling=ceiling)
+        if n_bootstrap and interval_unit([pair.patient for pair in pairs]) == "spots":
+            draws |= spot_draws(layer, pair, **shared, n_bootstrap=n_bootstrap, random_state=random_state)
+    summary = summarize(rows, draws=draws, n_bootstrap=n_bootstrap, random_state=random_state)
     in_sample = bool(_entry(query, layer).get("in_sample", False))
-    _report(layer, summary, n_sections=len(sections), in_sample=in_sample)
-    summary |= {
+    _report(layer, summary, metrics, n_sections=len(sections), in_sample=in_sample)
+
+    query = query.copy() if copy else query
+    for metric in PER_GENE:
+        if metric in metrics:
+            query.var[_keys.score(layer, metric)] = _mean_over_sections([scores[metric] for scores in per_section])
+    if new_ceiling is not None:
+        query.var[_keys.NOISE_CEILING], query.uns[_keys.NOISE_CEILING] = ceiling, new_ceiling
+    query.uns[_keys.scores(layer)] = {
+        "summary": summary,
+        "scores": tabulate(rows),
         "n_sections": len(sections),
         "in_sample": in_sample,
-        "params": {"truth": "X" if truth is None else truth, "library_key": library_key or ""},
+        "params": {
+            "truth": "X" if truth is None else truth,
+            "library_key": library_key or "",
+            "patient_key": patient_key or "",
+            "metrics": np.array(metrics, dtype=object),
+            "n_bootstrap": n_bootstrap,
+            "random_state": random_state,
+        },
     }
-    query = query.copy() if copy else query
-    query.var[_keys.pearson(layer)] = per_gene
-    query.uns[_keys.scores(layer)] = summary
     return query if copy else None
 
 
@@ -132,33 +203,181 @@ def _measured(query: AnnData, truth: str | None) -> Any:
     return expression_values(query, truth, name="query")
 
 
-def _entry(query: AnnData, layer: str) -> Mapping[str, Any]:
-    entry = query.uns.get(layer)
+def _predicted(query: AnnData, layer: str) -> np.ndarray:
+    values: Any = query.layers[layer]
+    if hasattr(values, "compute"):  # dask
+        values = values.compute()
+    elif hasattr(values, "to_memory"):  # backed
+        values = values.to_memory()
+    values = np.asarray(values.toarray() if sparse.issparse(values) else values)
+    if values.dtype.kind not in "fiub" or np.isinf(values).any():
+        found = "infinite values" if values.dtype.kind in "fiub" else f"{values.dtype}"
+        msg = f"`query.layers[{layer!r}]` must hold numbers, NaN for genes that were not predicted; found {found}."
+        raise ValueError(msg)
+    return values
+
+
+def _pairs(
+    query: AnnData,
+    *,
+    measured: Any,
+    predicted: np.ndarray,
+    sections: Sequence[tuple[str, np.ndarray]],
+    patients: Sequence[str],
+    metrics: Sequence[str],
+) -> list[SectionPair]:
+    depth = xy = None
+    if "pearson_depth_free" in metrics:
+        if _keys.COUNTS in query.layers:
+            depth = log_depth(expression_values(query, _keys.COUNTS, name="query"))
+        else:
+            logger.info("No depth-free Pearson: `query.layers['counts']` does not exist.")
+    if reads_places(metrics):
+        if _keys.SPATIAL in query.obsm:
+            xy = spatial_coordinates(query, name="query")
+        else:
+            logger.info("No SSIM and no Moran's I: `query.obsm['spatial']` does not exist.")
+    return [
+        SectionPair(
+            name=name,
+            patient=patient,
+            truth=measured[rows],
+            prediction=predicted[rows],
+            depth=None if depth is None else depth[rows],
+            xy=None if xy is None else xy[rows],
+            grid=None if xy is None or "ssim" not in metrics else grid_positions(query.obs.iloc[rows], xy[rows]),
+        )
+        for (name, rows), patient in zip(sections, patients, strict=True)
+    ]
+
+
+def _ceiling(
+    query: AnnData,
+    measured: Any,
+    sections: Sequence[tuple[str, np.ndarray]],
+    library_key: str | None,
+    random_state: int,
+) -> tuple[np.ndarray | None, dict[str, Any] | None]:
+    """The noise ceiling by gene, and how it was estimated if that was done here."""
+    if _keys.NOISE_CEILING in query.var:
+        return pd.to_numeric(query.var[_keys.NOISE_CEILING], errors="coerce").to_numpy(dtype=np.float64), None
+    if _keys.COUNTS not in query.layers:
+        return None, None
+    try:
+        counts = count_values(query, _keys.COUNTS, name="query")
+    except ValueError as err:
+        warn(f"No noise ceiling: {err}")
+        return None, None
+    target_sum = common_total(measured)
+    ceiling = ceiling_of(counts, [rows for _, rows in sections], target_sum=target_sum, random_state=random_state)
+    params = ceiling_params(_keys.COUNTS, library_key, target_sum=target_sum, random_state=random_state)
+    return ceiling, {"params": params}
+
+
+def _entry(adata: AnnData, key: str) -> Mapping[str, Any]:
+    entry = adata.uns.get(key)
     return entry if isinstance(entry, Mapping) else {}
 
 
-def _panels(query: AnnData, layer: str, ref: AnnData | None) -> dict[str, np.ndarray]:
-    found = {"all": query.var_names.to_numpy()}
-    source = query if ref is None else ref
-    stored = _entry(source, layer).get("panels")
-    if stored is None:
-        logger.info(
-            "Only the mean over all genes is scored: `%s.uns[%r]` brings no gene panels of a reference%s.",
-            "query" if ref is None else "ref",
-            layer,
-            " (pass `ref=`)" if ref is None else "",
+def _panels(
+    query: AnnData,
+    layer: str,
+    ref: AnnData | None,
+    markers: Sequence[str] | None,
+    *,
+    truth: Any,
+    library_key: str | None,
+) -> dict[str, np.ndarray]:
+    found = {_ALL: query.var_names.to_numpy()}
+    if ref is None:
+        stored = _entry(query, layer).get("panels")
+        if stored is None:
+            logger.info(
+                "Only all genes%s are scored: `query.uns[%r]` brings no gene panels of a reference (pass `ref=`).",
+                "" if markers is None else " and the markers",
+                layer,
+            )
+    else:
+        stored = _entry(ref, layer).get("panels") or _entry(ref, _keys.MODEL).get("panels")
+        stored = _panels_of_values(query, ref, truth, library_key) if stored is None else stored
+    found |= {name: np.asarray(genes).astype(str) for name, genes in dict(stored or {}).items()}
+    return found if markers is None else found | {_MARKERS: _markers(query, markers)}
+
+
+def _panels_of_values(query: AnnData, ref: AnnData, truth: Any, library_key: str | None) -> dict[str, np.ndarray]:
+    """Choose panels on a reference that no model was trained on."""
+    values = expression_values(ref, None, name="ref")
+    _check_other_spots(query, ref, truth, values)
+    warn_if_counts(values, "ref.X")
+    library_key = library_key if library_key in ref.obs else recorded_library_key(ref)
+    sections = section_of_spots(ref, library_key, name="ref")
+    return choose_panels(values, ref.var_names.to_numpy().astype(str), sections)
+
+
+def _check_other_spots(query: AnnData, ref: AnnData, truth: Any, values: Any) -> None:
+    """Panels chosen on the very spots that are scored would flatter; names alone do not tell, they recur."""
+    row = ref.obs_names.get_indexer(query.obs_names)
+    column = ref.var_names.get_indexer(query.var_names)
+    mine, theirs = row >= 0, column >= 0
+    if not mine.any() or not theirs.any():
+        return
+    first, second = truth[mine][:, theirs], values[row[mine]][:, column[theirs]]
+    first, second = (part.toarray() if sparse.issparse(part) else part for part in (first, second))
+    same = np.isclose(first, second).all(axis=1) & (first != 0).any(axis=1)
+    if same.any():
+        msg = (
+            f"`ref` holds {same.sum()} of the query's own spots, such as {query.obs_names[mine][same][0]!r}: gene "
+            "panels chosen on the spots that are scored flatter any method. Leave them out of `ref`."
         )
-    return found | {name: np.asarray(genes).astype(str) for name, genes in dict(stored or {}).items()}
+        raise ValueError(msg)
 
 
-def _report(layer: str, summary: dict[str, Any], *, n_sections: int, in_sample: bool) -> None:
+def _markers(query: AnnData, markers: Sequence[str]) -> np.ndarray:
+    genes = np.array([markers] if isinstance(markers, str) else list(dict.fromkeys(markers)), dtype=str)
+    known = np.isin(genes, query.var_names)
+    if not known.any():
+        msg = (
+            f"`markers` must name genes: none of {genes[:3].tolist()} is in `query.var_names`, such as "
+            f"{list(query.var_names[:3])}."
+        )
+        raise ValueError(msg)
+    return genes
+
+
+def _mean_over_sections(scores: Sequence[pd.Series]) -> np.ndarray:
+    values = np.array(scores)
+    known = ~np.isnan(values)
+    number = known.sum(axis=0)
+    mean = np.where(known, values, 0).sum(axis=0) / np.maximum(number, 1)
+    return np.where(number > 0, mean, np.nan)
+
+
+def _report(layer: str, summary: pd.DataFrame, metrics: Sequence[str], *, n_sections: int, in_sample: bool) -> None:
+    """Log the table that a reader wants first; the rest stays in `uns`."""
+    lead = "pearson" if "pearson" in metrics else metrics[0]
+    wide = summary.pivot(index="panel", columns="metric", values="value")
+    of_lead = summary[summary["metric"] == lead].set_index("panel")
+    n_patients = int(of_lead["n_patients"].iloc[0])
     lines = [
-        f"Pearson of layer {layer!r} by gene within {n_sections} section{'s' if n_sections > 1 else ''}"
+        f"{lead.replace('_', ' ').capitalize()} of layer {layer!r} within {n_sections} section{'s' * (n_sections > 1)}"
+        + (f" of {n_patients} patient{'s' * (n_patients > 1)}" if n_patients else "")
         + (", IN-SAMPLE: the model was trained on these spots" if in_sample else "")
         + ":",
-        f"{'panel':<10}{'pearson':>8}{'genes':>7}{'missing':>9}{'constant':>10}",
+        f"{'panel':<10}{lead:>9}{'95 % interval':>18}{'of ceiling':>12}{'depth-free':>12}"
+        f"{'genes':>7}{'missing':>9}{'constant':>10}",
     ]
-    for panel, score in summary.items():
-        constant = score["n_constant_truth"] + score["n_constant_prediction"]
-        lines.append(f"{panel:<10}{score['pearson']:>8.3f}{score['n_genes']:>7}{score['n_missing']:>9}{constant:>10}")
+    for panel, row in of_lead.iterrows():
+        interval = f"{row['low']:.3f} to {row['high']:.3f}" if row["interval_over"] else "-"
+        share = f"{row['share_of_ceiling']:.0%}" if np.isfinite(row["share_of_ceiling"]) else "-"
+        free = wide["pearson_depth_free"][panel] if "pearson_depth_free" in wide else np.nan
+        constant = row["n_constant_truth"] + row["n_constant_prediction"]
+        lines.append(
+            f"{panel:<10}{row['value']:>9.3f}{interval:>18}{share:>12}"
+            f"{f'{free:.3f}' if np.isfinite(free) else '-':>12}"
+            f"{row['n_genes']:>7}{row['n_missing']:>9}{constant:>10}"
+        )
+    over = of_lead["interval_over"].iloc[0]
+    if over:
+        narrow = ", so they say nothing of other patients" if over != "patients" else ""
+        lines.append(f"Intervals are over {over}{narrow}.")
     logger.info("\n".join(lines))

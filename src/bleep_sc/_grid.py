@@ -1,0 +1,81 @@
+"""Where spots stand on their array: whole rows and columns, for what reads a section as an image."""
+
+import numpy as np
+import pandas as pd
+
+_ROW, _COLUMN = "array_row", "array_col"
+
+
+def grid_positions(obs: pd.DataFrame, xy: np.ndarray) -> np.ndarray:
+    """Row and column of each spot within one section, counted from 0.
+
+    From the array positions of `obs` where both are there, else from the coordinates, in steps of the median distance
+    to the nearest other spot; then spots that stand off the lattice may share a position. A staggered lattice, where
+    row + column is always even or always odd, is packed by halving the column: Visium's 78 rows and 128 columns, of
+    which each row uses every second, become 78 × 64.
+
+    Parameters
+    ----------
+    obs
+        Annotation of the spots of one section.
+    xy
+        Their coordinates (n_obs, 2), x then y.
+
+    Returns
+    -------
+    int64 (n_obs, 2): row, then column.
+
+    Raises
+    ------
+    ValueError
+        Array positions that are no numbers, or that two spots share: then several sections were taken for one.
+    """
+    given = _ROW in obs and _COLUMN in obs
+    grid = _from_array(obs) if given else _from_coordinates(np.asarray(xy, dtype=np.float64))
+    grid -= grid.min(axis=0)
+    if np.ptp(grid.sum(axis=1) % 2) == 0:
+        grid[:, 1] //= 2
+    if given:
+        _check_distinct(grid, obs)
+    return grid
+
+
+def _from_array(obs: pd.DataFrame) -> np.ndarray:
+    columns = []
+    for name in (_ROW, _COLUMN):
+        column = obs[name].astype(object)
+        values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+        bad = ~np.isfinite(values)
+        if bad.any():
+            first = int(np.flatnonzero(bad)[0])
+            msg = (
+                f"`obs[{name!r}]` must hold whole numbers, the spots' places on the array; found "
+                f"'{column.iloc[first]}' for spot {obs.index[first]!r}. Without the column the coordinates are used."
+            )
+            raise ValueError(msg)
+        columns.append(np.rint(values).astype(np.int64))
+    return np.stack(columns, axis=1)
+
+
+def _from_coordinates(xy: np.ndarray) -> np.ndarray:
+    from scipy.spatial import cKDTree
+
+    places = np.unique(xy, axis=0)
+    if len(places) < 2:
+        return np.zeros((len(xy), 2), dtype=np.int64)
+    distances, _ = cKDTree(places).query(places, k=2)
+    steps = np.rint((xy - xy.min(axis=0)) / np.median(distances[:, 1]))
+    return steps[:, ::-1].astype(np.int64)
+
+
+def _check_distinct(grid: np.ndarray, obs: pd.DataFrame) -> None:
+    twice = pd.DataFrame(grid).duplicated(keep=False).to_numpy()
+    if twice.any():
+        first = int(np.flatnonzero(twice)[0])
+        place = f"array_row {obs[_ROW].iloc[first]}, array_col {obs[_COLUMN].iloc[first]}"
+        msg = (
+            f"{twice.sum()} of {len(grid)} spots share their place on the array with another, such as "
+            f"{obs.index[first]!r} at {place}: these are several sections taken for one. Name the column of `obs` "
+            "that tells them apart by `library_key`."
+        )
+        raise ValueError(msg)

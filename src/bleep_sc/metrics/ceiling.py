@@ -1,0 +1,68 @@
+"""What the counts themselves allow: how far two halves of them agree, gene by gene."""
+
+import numpy as np
+from scipy import sparse
+
+
+def split_half_pearson(
+    counts: sparse.csr_matrix, *, target_sum: float, n_splits: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Pearson correlation over spots between two random halves of the counts, mean over the splits.
+
+    Every count goes to one half or the other by the toss of a coin; each half is normalised to `target_sum` per spot
+    and log1p'ed.
+
+    Parameters
+    ----------
+    counts
+        Whole numbers of one section (n_obs, n_genes).
+    target_sum
+        Total per spot that each half is normalised to.
+    n_splits
+        Number of random splits.
+    rng
+        What tosses the coins.
+
+    Returns
+    -------
+    float64 (n_genes,); NaN where the normalised counts do not vary. A half that is constant by chance agrees with
+    nothing: 0.
+    """
+    n_obs, n_genes = counts.shape
+    whole = counts.data.astype(np.int64)
+    spot, gene = np.repeat(np.arange(n_obs), np.diff(counts.indptr)), counts.indices
+
+    def normalised(part: np.ndarray) -> np.ndarray:
+        total = np.bincount(spot, weights=part, minlength=n_obs)
+        out: np.ndarray = np.log1p(part * (target_sum / np.maximum(total, 1))[spot])
+        return out
+
+    def over_spots(values: np.ndarray) -> np.ndarray:
+        return np.bincount(gene, weights=values, minlength=n_genes)
+
+    def covariance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        out: np.ndarray = over_spots(a * b) - over_spots(a) * over_spots(b) / n_obs
+        return out
+
+    score = np.zeros(n_genes)
+    for _ in range(n_splits):
+        half = rng.binomial(whole, 0.5)
+        a, b = normalised(half), normalised(whole - half)
+        norm = np.sqrt(np.maximum(covariance(a, a) * covariance(b, b), 0))
+        fine = norm > 0
+        score[fine] += np.clip(covariance(a, b)[fine] / norm[fine], -1, 1) / n_splits
+    full = normalised(whole)
+    score[covariance(full, full) <= 1e-12 * over_spots(full**2)] = np.nan
+    return score
+
+
+def ceiling_from_halves(r: np.ndarray) -> np.ndarray:
+    """Highest Pearson correlation that a prediction free of noise can expect with the full counts (n_genes,).
+
+    Notes
+    -----
+    Spearman–Brown: two halves that correlate by r make a whole of reliability 2 r / (1 + r). A noise-free quantity
+    correlates with its measurement by the square root of the measurement's reliability. 0 where r is not above 0.
+    """
+    positive = np.where(r > 0, r, 0.0)
+    return np.where(np.isnan(r), np.nan, np.sqrt(2 * positive / (1 + positive)))

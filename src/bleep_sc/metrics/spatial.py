@@ -1,0 +1,102 @@
+"""Whether a predicted map looks like the measured one, gene by gene."""
+
+import numpy as np
+from scipy import sparse
+
+from bleep_sc.metrics._common import constant
+
+_WINDOW = 7
+_K1, _K2 = 0.01, 0.03
+
+
+def ssim(truth: np.ndarray, prediction: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Structural similarity of the two maps on the spot grid, mean over the spots.
+
+    Parameters
+    ----------
+    truth, prediction
+        (n_obs, n_genes).
+    grid
+        Row and column of each spot (n_obs, 2), from 0; of spots at one place the last is drawn.
+
+    Returns
+    -------
+    float64 (n_genes,). NaN where the truth is constant, the prediction holds NaN, or the grid is less than 3 wide or
+    high. A constant prediction has a similarity like any other, since it does agree with flat windows.
+
+    Notes
+    -----
+    Wang et al., IEEE Trans. Image Process. 13, 600 (2004), with the constants, the uniform window of 7 (or the largest
+    odd one that fits), the sample covariance and the mirrored border of ``skimage.metrics.structural_similarity``. The
+    data range is that of the truth. Places without a spot hold the mean of their map, and only windows around a spot
+    are averaged.
+    """
+    width = min(_WINDOW, (int((grid.max(axis=0) + 1).min()) - 1) // 2 * 2 + 1)
+    if width < 3:
+        return np.full(truth.shape[1], np.nan)
+    window = _window(grid, width)
+    mean_t, mean_p = (np.mean(values, axis=0, dtype=np.float64) for values in (truth, prediction))
+    # places without a spot hold the mean, so in centred maps they are 0 and drop out of every sum
+    t, p = truth - mean_t, prediction - mean_p
+    local_t, local_p = window @ t, window @ p
+    unbiased = width**2 / (width**2 - 1)
+    var_t, var_p, cov = (
+        unbiased * (window @ (a * b) - local_a * local_b)
+        for a, b, local_a, local_b in ((t, t, local_t, local_t), (p, p, local_p, local_p), (t, p, local_t, local_p))
+    )
+    local_t, local_p = local_t + mean_t, local_p + mean_p
+    data_range = np.ptp(truth, axis=0)
+    c1, c2 = (_K1 * data_range) ** 2, (_K2 * data_range) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        similarity = ((2 * local_t * local_p + c1) * (2 * cov + c2)) / (
+            (local_t**2 + local_p**2 + c1) * (var_t + var_p + c2)
+        )
+    return np.where(constant(truth), np.nan, similarity.mean(axis=0))
+
+
+def _window(grid: np.ndarray, width: int) -> sparse.csr_matrix:
+    """Weight of each spot in the window around each spot (n_obs, n_obs); places without a spot are left out."""
+    n_obs, pad = len(grid), width // 2
+    spots = np.full(grid.max(axis=0) + 1, -1)
+    spots[grid[:, 0], grid[:, 1]] = np.arange(n_obs)
+    spots = np.pad(spots, pad, mode="symmetric")
+    step = np.arange(width)
+    members = spots[grid[:, 0, None, None] + step[None, :, None], grid[:, 1, None, None] + step[None, None, :]].reshape(
+        n_obs, -1
+    )
+    centre, number = np.nonzero(members >= 0)
+    weights = np.full(len(centre), 1 / width**2)
+    return sparse.csr_matrix((weights, (centre, members[centre, number])), shape=(n_obs, n_obs))
+
+
+def spot_graph(xy: np.ndarray, *, n_neighbors: int = 6) -> sparse.csr_matrix:
+    """Which spots are neighbours: each with its nearest, both ways, all weights 1 (n_obs, n_obs)."""
+    from scipy.spatial import cKDTree
+
+    n_obs = len(xy)
+    k = min(n_neighbors, n_obs - 1)
+    _, nearest = cKDTree(xy).query(xy, k=k + 1)
+    rows, columns = np.repeat(np.arange(n_obs), k + 1), np.reshape(nearest, -1)
+    other = rows != columns
+    graph = sparse.csr_matrix((np.ones(other.sum()), (rows[other], columns[other])), shape=(n_obs, n_obs))
+    return graph.maximum(graph.T)
+
+
+def morans_i(values: np.ndarray, graph: sparse.csr_matrix) -> np.ndarray:
+    """Moran's I: how alike neighbours are, 0 about for noise, towards 1 for smooth patterns.
+
+    Parameters
+    ----------
+    values
+        (n_obs, n_genes).
+    graph
+        Weights between spots (n_obs, n_obs), as of :func:`spot_graph`.
+
+    Returns
+    -------
+    float64 (n_genes,), as ``scanpy.metrics.morans_i``; NaN where the values are constant.
+    """
+    z = values - np.mean(values, axis=0, dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        score = len(z) / graph.sum() * (z * (graph @ z)).sum(axis=0) / (z**2).sum(axis=0)
+    return np.where(constant(values), np.nan, score)

@@ -1,0 +1,37 @@
+"""What scoring demands of sections."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from anndata import AnnData
+
+from bleep_sc._validate import section_of_spots
+from bleep_sc.tl._scoring import MIN_SPOTS
+
+Sections = Sequence[tuple[str, np.ndarray]]
+"""Name and rows of each section."""
+
+
+def check_section_sizes(sections: Sections) -> None:
+    """Every section has spots enough for a correlation."""
+    for name, rows in sections:
+        if len(rows) < MIN_SPOTS:
+            msg = f"section {name!r} has {len(rows)} spots; a correlation needs at least {MIN_SPOTS}. Leave it out."
+            raise ValueError(msg)
+
+
+def patient_of_sections(adata: AnnData, sections: Sections, patient_key: str | None, *, name: str) -> list[str]:
+    """The patient of each section, empty where unknown."""
+    column = section_of_spots(adata, patient_key, name=name)
+    if column is None:
+        return [""] * len(sections)
+    for section, rows in sections:
+        found = sorted(set(column[rows]))
+        if len(found) > 1:
+            msg = (
+                f"section {section!r} holds spots of {len(found)} patients, such as {found[0]!r} and {found[1]!r} in "
+                f"`{name}.obs[{patient_key!r}]`: a section comes from one. Name the column of `obs` that tells the "
+                "sections apart by `library_key`."
+            )
+            raise ValueError(msg)
+    return [str(column[rows[0]]) for _, rows in sections]
