@@ -1,5 +1,5 @@
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,14 +22,27 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """Spots of one step: images, expression, and the symmetry that each image is turned by (None: none)."""
+    """Spots of one step."""
 
     images: Tensor
+    """uint8 crops (n, y, x, 3), or float features (n, n_features)."""
     expression: Tensor
-    turns: Tensor | None
+    turns: Tensor | None = None
+    """The symmetry that each image is turned by; None: none."""
+    positions: Tensor | None = None
+    """Row and column of each spot in its window (n, 2), where the spots are one sequence."""
 
     def __len__(self) -> int:
         return len(self.expression)
+
+    def to(self, device: torch.device) -> "Batch":
+        """On a device, but for the turns: they pick rows on the CPU."""
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=True),
+            expression=self.expression.to(device, non_blocking=True),
+            positions=None if self.positions is None else self.positions.to(device, non_blocking=True),
+        )
 
 
 def take(images: Rows, rows: np.ndarray) -> Tensor:
@@ -93,4 +106,47 @@ class Batches:
                 take(self._images, rows[part]),
                 torch.from_numpy(self._expression[rows[part]]),
                 None if turns is None else torch.from_numpy(turns[part]),
+            )
+
+
+class Sequences:
+    """Batches of which each is one window of neighbouring spots, for a model that reads them as a sequence.
+
+    Parameters
+    ----------
+    images, expression
+        All spots, as for `Batches`.
+    windows
+        For each window the rows of its spots and their positions in it (n, 2).
+    seed
+        Shuffles the windows anew each epoch; None keeps their order.
+    """
+
+    def __init__(
+        self,
+        images: Rows,
+        expression: np.ndarray,
+        windows: Sequence[tuple[np.ndarray, np.ndarray]],
+        *,
+        seed: int | None = None,
+    ) -> None:
+        self._images = images
+        self._expression = expression
+        self._windows = windows
+        self._seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = np.arange(len(self))
+        if self._seed is not None:
+            order = np.random.default_rng((self._seed, self.epoch)).permutation(order)
+        for number in order.tolist():
+            rows, positions = self._windows[number]
+            yield Batch(
+                take(self._images, rows),
+                torch.from_numpy(self._expression[rows]),
+                positions=torch.from_numpy(positions),
             )

@@ -1,11 +1,8 @@
-from collections.abc import Mapping
-from typing import Any
-
 from torch import Tensor, nn
 
-from bleep_sc.models.encoders import build_network
+from bleep_sc.models.batches import Batch
 from bleep_sc.models.losses import bleep_loss
-from bleep_sc.models.projection import ProjectionHead, Standardize
+from bleep_sc.models.projection import ProjectionHead
 
 
 class Bleep(nn.Module):
@@ -36,6 +33,7 @@ class Bleep(nn.Module):
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
+        self.width = dim
         self.image_encoder = image_encoder
         self.image_projection = ProjectionHead(n_image_features, dim, dropout)
         # in the paper this head is the whole expression encoder
@@ -52,30 +50,7 @@ class Bleep(nn.Module):
         embedding: Tensor = self.expression_projection(expression)
         return embedding
 
-    def loss(self, images: Tensor, expression: Tensor) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
         """The contrastive loss of one batch, computed in float32 whatever the networks' precision."""
-        image, profile = self.embed_image(images), self.embed_expression(expression)
+        image, profile = self.embed_image(batch.images), self.embed_expression(batch.expression)
         return bleep_loss(image.float(), profile.float(), self.temperature)
-
-
-def build_bleep(spec: Mapping[str, Any], *, weights: Any = None) -> Bleep:
-    """Build the model that a config describes, with fresh weights.
-
-    `spec` holds ``encoder`` (the name of a network, or ``None`` where the image input is features), ``image_size``,
-    ``n_image_features``, ``n_genes``, ``dim``, ``dropout`` and ``temperature``: what a stored config says.
-    """
-    encoder: nn.Module
-    if spec["encoder"] is None:
-        n_image_features = spec["n_image_features"]
-        encoder = Standardize(n_image_features)
-    else:
-        encoder = build_network(spec["encoder"], image_size=spec["image_size"], weights=weights)
-        n_image_features = encoder.n_features
-    return Bleep(
-        encoder,
-        n_image_features=n_image_features,
-        n_genes=spec["n_genes"],
-        dim=spec["dim"],
-        dropout=spec["dropout"],
-        temperature=spec["temperature"],
-    )

@@ -35,8 +35,8 @@ _STD = (0.229, 0.224, 0.225)
 class ImageNetwork(nn.Module):
     """A network without its classifier, fed with uint8 crops.
 
-    Crops (n, y, x, 3) become ImageNet-normalised float images. Their memory order is already what PyTorch calls
-    channels-last, on which convolutions are about twice as fast on a CPU.
+    Crops (n, y, x, 3) become float images, normalised by ImageNet's statistics unless `learn` has taken others. Their
+    memory order is already what PyTorch calls channels-last, on which convolutions are about twice as fast on a CPU.
     """
 
     mean: Tensor
@@ -46,8 +46,13 @@ class ImageNetwork(nn.Module):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
         self.n_features = n_features
-        self.register_buffer("mean", 255 * torch.tensor(_MEAN), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(_STD), persistent=False)
+        self.register_buffer("mean", 255 * torch.tensor(_MEAN))
+        self.register_buffer("std", 255 * torch.tensor(_STD))
+
+    def learn(self, crops: Tensor) -> None:
+        """Normalise by the mean and spread of each channel in these crops, as ST-Net does."""
+        spread, mean = torch.std_mean(crops.double(), dim=(0, 1, 2), correction=0)
+        self.mean, self.std = mean.float(), spread.clamp(min=1).float()
 
     def forward(self, crops: Tensor) -> Tensor:
         """uint8 (n, y, x, 3) to float (n, n_features)."""

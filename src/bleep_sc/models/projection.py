@@ -37,6 +37,8 @@ class Standardize(nn.Module):
 
     def learn(self, features: Tensor) -> None:
         """Take mean and spread from training features; a constant feature is only centred."""
+        if features.shape[1] == 0:
+            return
         spread, mean = torch.std_mean(features.double(), dim=0, correction=0)
         self.mean = mean.float()
         self.scale = torch.where(spread > 1e-6 * mean.abs().clamp(min=1e-6), spread, 1.0).float()

@@ -6,16 +6,17 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import nn
 
-from bleep_sc.models.bleep import Bleep, build_bleep
+from bleep_sc.models.build import build_model
 
 
-def weights_to_bytes(model: Bleep) -> bytes:
+def weights_to_bytes(model: nn.Module) -> bytes:
     """All tensors of a model, as the bytes of a safetensors file."""
     return save({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()})
 
 
-def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> Bleep:
+def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> nn.Module:
     """Rebuild a model, in evaluation mode.
 
     Raises
@@ -30,8 +31,8 @@ def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> 
         raise ValueError(msg) from err
     try:
         with torch.device("meta"):  # names and shapes without memory: the config may lie about sizes
-            own = build_bleep(spec).state_dict()
-    except (KeyError, TypeError, RuntimeError) as err:
+            own = build_model(spec).state_dict()
+    except (KeyError, TypeError, ValueError, RuntimeError) as err:
         msg = f"{where}: the config does not describe a model ({type(err).__name__}: {err})."
         raise ValueError(msg) from err
     wrong = [n for n in own if n not in state or state[n].shape != own[n].shape or state[n].dtype != own[n].dtype]
@@ -43,6 +44,6 @@ def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> 
         )
         raise ValueError(msg)
     with torch.random.fork_rng(devices=[]):
-        model = build_bleep(spec)
+        model = build_model(spec)
     model.load_state_dict(state)
     return model.eval()

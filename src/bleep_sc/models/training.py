@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import lightning as L
@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from bleep_sc._logging import logger, warn
 from bleep_sc.models.augment import turn_each
-from bleep_sc.models.batches import Batch, Batches
+from bleep_sc.models.batches import Batch, Batches, Sequences
 from bleep_sc.models.device import Compute
 
 _STEPS_BEFORE_ESTIMATE = 3
 _LONG_ON_CPU = 3600.0
+_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,10 @@ class Optimization:
     max_epochs: int
     patience: int
     """Epochs without a better validation loss before training stops; 0 never stops early."""
-    accumulate: int
+    accumulate: int = 1
     """Batches whose gradients are averaged for one step."""
+    optimizer: str = "adamw"
+    """``"adamw"``, ``"adam"`` or ``"sgd"`` (with momentum 0.9)."""
 
 
 @dataclass
@@ -50,15 +53,15 @@ class History:
 
 def train(
     model: nn.Module,
-    training: Batches,
-    validation: Batches,
+    training: Batches | Sequences,
+    validation: Batches | Sequences,
     *,
     optimization: Optimization,
     compute: Compute,
 ) -> History:
     """Train in place and leave the model, in evaluation mode on the CPU, with the weights of its best epoch.
 
-    `model.loss(images, expression)` is minimised. Uses torch's global random state (dropout): the caller forks it.
+    `model.loss(batch)` is minimised. Uses torch's global random state (dropout): the caller forks it.
     """
     plan = _Plan(model, optimization, len(training))
     keeper = _BestEpoch(model, training)
@@ -95,19 +98,21 @@ class _Plan(L.LightningModule):
         self._n_batches = n_batches
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
-            self.model.parameters(), lr=self._optimization.lr, weight_decay=self._optimization.weight_decay
-        )
+        optimization, parameters = self._optimization, self.model.parameters()
+        if optimization.optimizer == "sgd":
+            return torch.optim.SGD(
+                parameters, lr=optimization.lr, momentum=_MOMENTUM, weight_decay=optimization.weight_decay
+            )
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimization.optimizer]
+        return kind(parameters, lr=optimization.lr, weight_decay=optimization.weight_decay)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        # the turns stay on the CPU: they pick rows there
-        return Batch(
-            batch.images.to(device, non_blocking=True), batch.expression.to(device, non_blocking=True), batch.turns
-        )
+        return batch.to(device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        images = batch.images if batch.turns is None else turn_each(batch.images, batch.turns)
-        loss: Tensor = self.model.loss(images, batch.expression)  # type: ignore[operator]
+        if batch.turns is not None:
+            batch = replace(batch, images=turn_each(batch.images, batch.turns), turns=None)
+        loss: Tensor = self.model.loss(batch)  # type: ignore[operator]
         self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch))
         # Lightning divides by `accumulate`; the last group of an epoch may hold fewer batches
         accumulate = self._optimization.accumulate
@@ -115,14 +120,14 @@ class _Plan(L.LightningModule):
         return loss * (accumulate / min(accumulate, self._n_batches - first))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        loss = self.model.loss(batch.images, batch.expression)  # type: ignore[operator]
+        loss = self.model.loss(batch)  # type: ignore[operator]
         self.log("validation_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
 
 
 class _BestEpoch(Callback):
     """Keeps the history and a copy of the best weights; tells the batches which epoch it is."""
 
-    def __init__(self, model: nn.Module, batches: Batches) -> None:
+    def __init__(self, model: nn.Module, batches: Batches | Sequences) -> None:
         self._model = model
         self._batches = batches
         self.history = History()

@@ -23,7 +23,7 @@ def embed(
     progress_bar: bool | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Place spots into the joint space of a fitted model.
+    """Place spots into the joint space of a fitted model: one that predicts by retrieval.
 
     Embeds what the spots have: their images, and their expression where `adata` has what the model reads. Use it to
     look at query spots in the joint space, and to make new sections part of a reference: after ``anndata.concat`` or
@@ -64,7 +64,8 @@ def embed(
     KeyError
         No model, or no crops.
     ValueError
-        Crops of another scale than the model's, features of another width, a damaged or foreign model.
+        Crops of another scale than the model's, features of another width, a damaged or foreign model, or one of a
+        method that has no such space.
     """
     check_adata(adata)
     if ref is not None:
@@ -73,37 +74,36 @@ def embed(
     from bleep_sc._expression import expression_input
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.models.embedding import embed_in_batches
-    from bleep_sc.tl._images import image_input_like
+    from bleep_sc.tl._inputs import input_like
     from bleep_sc.tl._load import load_model
 
     compute = resolve_compute(device=device, precision=precision, batch_size=batch_size, progress_bar=progress_bar)
-    stored, model = load_model(adata if ref is None else ref, key, name="adata" if ref is None else "ref")
-    images = image_input_like(
-        adata,
-        image_key,
-        stored.config["image"],
-        encoder,
-        compute=compute,
-        name="adata",
-    )
+    stored, model, facts = load_model(adata if ref is None else ref, key, name="adata" if ref is None else "ref")
+    if facts.predicts != "retrieval":
+        msg = (
+            f"the model {key!r} was trained by `method={stored.config['method']!r}`, which has no space to place spots "
+            "in. `bleep_sc.tl.impute` predicts with it directly."
+        )
+        raise ValueError(msg)
+    images = input_like(adata, image_key, stored.config["image"], encoder, sections=None, compute=compute, name="adata")
     model.to(compute.device)
     name = key if key_added is None else key_added
     found = {
         _keys.image_embedding(name): embed_in_batches(
-            model.embed_image,
+            model.embed_image,  # type: ignore[arg-type]
             images.rows,
             compute=compute,
             desc="Embedding images",
         )
     }
     source = stored.config["expression"]
-    lacking = _lacks_expression(adata, source, stored.genes)
+    lacking = "" if facts.match == "image" else _lacks_expression(adata, source, stored.genes)
     if lacking:
         logger.info("Only the images were embedded: %s.", lacking)
-    else:
+    elif facts.match == "expression":
         expression = expression_input(adata, **source, mask_var=None, genes=stored.genes)
         found[_keys.expression_embedding(name)] = embed_in_batches(
-            model.embed_expression,
+            model.embed_expression,  # type: ignore[arg-type]
             expression.matrix,
             compute=compute,
             desc="Embedding expression",

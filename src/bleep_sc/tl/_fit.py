@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from anndata import AnnData
@@ -8,14 +8,12 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._settings import Precision
 from bleep_sc._validate import check_adata, check_choice, check_int, recorded_library_key, section_of_spots
-from bleep_sc.tl._presets import PresetName, Recipe, recipe
+from bleep_sc.tl._presets import Method, Optimizer, PresetName, recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bleep_sc.tl._images import ImageInput
 
-Method = Literal["bleep"]
 MIN_SPOTS = 16
 
 
@@ -41,6 +39,12 @@ def fit(
     weight_decay: float | None = None,
     max_epochs: int | None = None,
     patience: int | None = None,
+    optimizer: Optimizer | None = None,
+    hidden: int | None = None,
+    depth: int | None = None,
+    window: int | None = None,
+    alpha: float | None = None,
+    n_components: int | None = None,
     random_state: int = 0,
     device: str | None = None,
     precision: Precision | None = None,
@@ -48,11 +52,13 @@ def fit(
     key_added: str = _keys.MODEL,
     copy: bool = False,
 ) -> AnnData | None:
-    """Train BLEEP on spots that have both an image and measured expression.
+    """Train a model on spots that have both an image and measured expression.
 
-    Learns one space in which the crop of a spot lies beside the expression profile of the same spot (Xie et al.,
-    NeurIPS 2023). Afterwards `adata` is a reference: it holds its spots' places in that space and the model itself,
-    so ``adata.write_h5ad`` saves all that :func:`~bleep_sc.tl.impute` needs.
+    BLEEP by default: learns one space in which the crop of a spot lies beside the expression profile of the same spot
+    (Xie et al., NeurIPS 2023). The published rivals and simple floors are trained by the same call, so that they can be
+    compared (:func:`~bleep_sc.tl.cross_validate`). Afterwards `adata` is a reference: it holds the model and, for
+    methods that retrieve, its spots' places in the model's space, so ``adata.write_h5ad`` saves all that
+    :func:`~bleep_sc.tl.impute` needs.
 
     Parameters
     ----------
@@ -60,50 +66,78 @@ def fit(
         Spots of one or several sections with crops (:func:`~bleep_sc.pp.crops`) and log-normalised expression.
     method
         What to train.
+
+        Retrieval, which averages measured profiles and imputes all genes: ``"bleep"``; ``"knn"``, no training at all,
+        neighbours straight in the space of image features.
+
+        Regression by a network, which predicts the genes that it was trained on (`mask_var`): ``"stnet"`` (He et al.,
+        Nat Biomed Eng 2020), ``"histogene"`` (Pang et al., bioRxiv 2021), ``"regressor"`` (BLEEP's image encoder with
+        a linear head, or one hidden layer, and mean squared error).
+
+        Floors that any method should beat, which predict all genes: ``"ridge"`` (image features to five principal
+        components of expression: the strongest so far), ``"coordinates"`` (the same from the place in the section),
+        ``"mean"`` (the training mean), ``"counts"`` (from the total counts of the very spots that are predicted:
+        it tells how much of a score is sequencing depth, and is of no use for slides without counts).
     preset
-        A named set of values for all arguments below that are left at ``None``. ``"default"``: ResNet-50, 256
+        A named set of values for all arguments below that are left at ``None``. ``"default"``: for BLEEP ResNet-50, 256
         dimensions, dropout 0.1, temperature 1, batches of at most 128 spots, learning rate and weight decay 1e-3,
-        150 epochs at most, stopped after 10 without a better validation loss. ``"paper"``: the same with the
+        150 epochs at most, stopped after 10 without a better validation loss. ``"paper"``: for BLEEP the same with the
         gradients of 4 batches averaged for each step (the paper's "batch 512" is four GPUs with 128 spots and a loss
-        each) and without early stopping. Both keep the best epoch.
+        each) and without early stopping; for ST-Net and HisToGene all their published epochs. Networks keep their best
+        epoch.
     encoder
         What reads the crops: a torchvision network (``"resnet18"``, ``"resnet50"``, ``"densenet121"``, ...) or a timm
-        one (``"timm:<name>"``), trained along; ``"color"``, colour and texture features made by hand: quick, needs
-        no download, strong on small data; or your own module or function, which gets float32 tensors (n, 3, size,
-        size) with RGB in 0..1, returns (n, n_features), and is not trained. Yours is not stored: pass it to
-        :func:`~bleep_sc.tl.impute` again.
+        one (``"timm:<name>"``), trained along by BLEEP, ST-Net and the regressor, frozen for ridge and knn;
+        ``"color"``, colour and texture features made by hand: quick, needs no download, strong on small data, and the
+        default of ridge and knn; or your own module or function, which gets float32 tensors (n, 3, size, size) with
+        RGB in 0..1, returns (n, n_features), and is not trained. Yours is not stored: pass it to
+        :func:`~bleep_sc.tl.impute` again. ST-Net reads crops by a network; HisToGene has patch embeddings of its own.
     weights
         First weights of a named network: ``"imagenet"`` downloads them through torchvision or timm, a path reads a
         file (only tensors: nothing is unpickled), ``None`` starts from random ones.
     image_key
-        Crops, or image features (n_obs, n_features) made elsewhere, in `adata.obsm`. With features only the two
-        heads are trained.
+        Crops, or image features (n_obs, n_features) made elsewhere, in `adata.obsm`. With features only the heads are
+        trained.
     layer
         Expression to learn from, a layer; ``None`` is `adata.X`.
     use_rep
-        Learn from a representation in `adata.obsm` instead, such as ``"X_harmony"``.
+        Learn from a representation in `adata.obsm` instead, such as ``"X_harmony"``. Regressions then predict its
+        columns.
     mask_var
         Boolean column of `adata.var` with the genes to learn from. ``None``: ``"highly_variable"`` if that exists,
-        else all genes. Imputation averages all genes whatever is chosen here.
+        else all genes. Retrieval and floors fill in all genes whatever is chosen here; a network's regression predicts
+        these alone.
     library_key
         Column of `adata.obs` with each spot's section. ``None``: what :func:`~bleep_sc.pp.crops` was told.
     validation_key
         How to choose validation spots. ``None``: 20 % of the spots of each section (the paper). A boolean column of
         `adata.obs`: its True spots. Any other column: whole groups (sections, patients) of it, drawn until they
-        hold 20 %.
+        hold 20 %. Ridge and coordinates choose their penalty by holding out each group of it, or each section, once.
     temperature, dim, dropout
-        Temperature of the loss, width of the joint space, dropout of the heads.
+        Temperature of BLEEP's loss; width of the joint space, or of HisToGene; dropout of heads and transformer.
     batch_size
         Most spots of a batch. The spots are split evenly, so none is left out, and all of them make one batch where
-        there are fewer.
+        there are fewer. HisToGene's batches are windows instead.
     accumulate
-        Batches whose gradients are averaged for one step of the optimiser (AdamW).
+        Batches whose gradients are averaged for one step (BLEEP).
     lr, weight_decay
-        Of AdamW.
+        Of the optimiser.
     max_epochs
         Most epochs.
     patience
         Epochs without a better validation loss after which training stops; 0 never stops early.
+    optimizer
+        ``"adamw"`` (BLEEP, regressor), ``"adam"`` (HisToGene) or ``"sgd"`` with momentum 0.9 (ST-Net, as published,
+        learning rate 1e-6; with another optimiser 3e-4).
+    hidden
+        Width of the regressor's hidden layer; ``None``: its head is linear.
+    depth, window
+        HisToGene: number of transformer blocks, and most spots of a window; larger sections, and those that span more
+        than 64 grid positions, are cut into windows of neighbours.
+    alpha
+        Ridge and coordinates: the penalty; ``None`` chooses it on held-out sections of `adata`.
+    n_components
+        Ridge and coordinates: number of principal components of expression that are regressed; 0 regresses each gene.
     random_state
         Seed of weights, validation split, batches, augmentation and dropout. On one CPU with one number of threads
         the same seed gives the same weights bit for bit. The order of the spots matters too.
@@ -119,14 +153,16 @@ def fit(
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
     `adata.obsm['X_bleep_image' | 'X_{key_added}_image']` : :class:`numpy.ndarray` (float32, (n_obs, dim))
-        Image embeddings.
+        Image embeddings (BLEEP), or standardised image features (knn). Other methods have none, and what an earlier
+        fit left under this name is removed.
     `adata.obsm['X_bleep_expression' | 'X_{key_added}_expression']` : :class:`numpy.ndarray` (float32, (n_obs, dim))
-        Expression embeddings.
+        Expression embeddings (BLEEP).
     `adata.uns['bleep' | key_added]` : `dict`
-        ``model`` (weights, uint8 bytes of a safetensors file), ``genes`` (the expression input), ``history``
-        (``train_loss``, ``validation_loss`` by epoch, and ``best_epoch``, counted from 0), ``panels`` (genes of
-        highest mean, HEG-50, and highest within-section variance, HVG-50 and HVG-200, of this reference) and
-        ``config`` (JSON: parameters, image scale, units, versions).
+        ``model`` (weights, uint8 bytes of a safetensors file), ``genes`` (the expression input, or the genes that a
+        regression predicts), ``history`` (``train_loss``, ``validation_loss`` by epoch, and ``best_epoch``, counted
+        from 0; empty for what is not trained by gradient descent), ``panels`` (genes of highest mean, HEG-50, and
+        highest within-section variance, HVG-50 and HVG-200, of this reference) and ``config`` (JSON: method,
+        parameters, what was chosen, image scale, units, versions).
 
     Raises
     ------
@@ -134,7 +170,7 @@ def fit(
         Crops, expression or a named column are not there.
     ValueError
         Fewer than 16 spots, a view, names that are not unique, NaN or negative expression, crops of several scales,
-        an encoder or weights that do not fit.
+        an encoder or weights that do not fit, an argument that the method does not have.
     RuntimeError
         ImageNet weights could not be downloaded. Nothing else is ever taken in their place.
 
@@ -143,67 +179,107 @@ def fit(
     >>> import bleep_sc as bl
     >>> ref = bl.datasets.toy()
     >>> bl.tl.fit(ref, encoder="color", max_epochs=2, progress_bar=False)  # doctest: +SKIP
+    >>> bl.tl.fit(ref, method="ridge", key_added="ridge")  # doctest: +SKIP
     """
     check_adata(adata)
-    check_choice("method", method, ("bleep",))
+    check_choice("method", method, get_args(Method))
     _check_key(key_added)
     seed = check_int("random_state", random_state, minimum=0)
     chosen = recipe(
+        method,
         preset,
-        encoder=encoder,
-        temperature=temperature,
-        dim=dim,
-        dropout=dropout,
-        batch_size=batch_size,
-        accumulate=accumulate,
-        lr=lr,
-        weight_decay=weight_decay,
-        max_epochs=max_epochs,
-        patience=patience,
+        {
+            "encoder": encoder,
+            "temperature": temperature,
+            "dim": dim,
+            "dropout": dropout,
+            "batch_size": batch_size,
+            "accumulate": accumulate,
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "max_epochs": max_epochs,
+            "patience": patience,
+            "optimizer": optimizer,
+            "hidden": hidden,
+            "depth": depth,
+            "window": window,
+            "alpha": alpha,
+            "n_components": n_components,
+        },
     )
     if adata.n_obs < MIN_SPOTS:
         msg = f"`adata` has {adata.n_obs} spots; at least {MIN_SPOTS} are needed to train on."
         raise ValueError(msg)
 
-    from bleep_sc._expression import describe_units, expression_input, expression_values
+    from bleep_sc._expression import ExpressionInput, describe_units, expression_input, expression_values
     from bleep_sc._stats import panels
     from bleep_sc.io._stored import StoredModel
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.models.serialize import weights_to_bytes
-    from bleep_sc.tl._images import image_input
-    from bleep_sc.tl._split import validation_spots
-    from bleep_sc.tl._train import model_spec, train_bleep
+    from bleep_sc.tl._inputs import spot_input
+    from bleep_sc.tl._methods import METHODS
+    from bleep_sc.tl._places import training_windows
+    from bleep_sc.tl._split import inner_folds, validation_spots
+    from bleep_sc.tl._task import Task
 
+    facts = METHODS[method]
     compute = resolve_compute(device=device, precision=precision, progress_bar=progress_bar)
     library_key = library_key or recorded_library_key(adata, image_key)
     sections = section_of_spots(adata, library_key)
-    held_out = validation_spots(adata, sections=sections, validation_key=validation_key, random_state=seed)
+    held_out = folds = None
+    if facts.validates:
+        held_out = validation_spots(adata, sections=sections, validation_key=validation_key, random_state=seed)
+    if facts.chooses:
+        folds = inner_folds(adata, sections=sections, validation_key=validation_key, random_state=seed)
     expression = expression_input(adata, layer=layer, use_rep=use_rep, mask_var=mask_var)
     values = expression_values(adata, layer, name="adata")
-    images = image_input(adata, image_key, chosen.encoder, explicit=encoder is not None, compute=compute)
-
-    trained = train_bleep(
-        images, expression.matrix, held_out=held_out, recipe=chosen, weights=weights, seed=seed, compute=compute
+    names = adata.var_names.to_numpy().astype(str)
+    spots = spot_input(
+        adata,
+        method=method,
+        reads=facts.reads,
+        image_key=image_key,
+        recipe=chosen,
+        sections=sections,
+        explicit=encoder is not None,
+        compute=compute,
     )
-    history, spread = trained.history, trained.spread
-
+    fitted = facts.fit(
+        Task(
+            spots=spots,
+            expression=expression,
+            everything=expression if use_rep is not None else ExpressionInput(values, names),
+            recipe=chosen,
+            compute=compute,
+            seed=seed,
+            weights=weights,
+            held_out=held_out,
+            folds=folds,
+            windows=training_windows(adata, sections, held_out, chosen),
+        )
+    )
+    history = fitted.history
     stored = StoredModel(
-        weights=weights_to_bytes(trained.model),
-        genes=expression.genes,
+        weights=weights_to_bytes(fitted.model),
+        genes=fitted.genes,
         config={
             "method": method,
             "preset": preset,
-            "params": _params(chosen, images, weights, seed, validation_key),
-            "model": model_spec(images, expression.matrix.shape[1], chosen),
-            "image": images.record(image_key),
+            "params": {
+                **{field.name: getattr(chosen, field.name) for field in fields(chosen)},
+                "encoder": spots.encoder,
+                "weights": None if weights is None or fitted.spec.get("encoder") is None else str(weights),
+                "random_state": seed,
+                "validation_key": validation_key,
+            },
+            "model": fitted.spec,
+            "image": spots.record(image_key),
             "expression": {"layer": layer, "use_rep": use_rep},
             "library_key": library_key or "",
-            "units": describe_units(values, log1p_recorded="log1p" in adata.uns),
-            "spread": {
-                "image_cosine": spread.image_cosine,
-                "expression_cosine": spread.expression_cosine,
-                "references_in_use": spread.in_use,
-            },
+            "units": describe_units(values, log1p_recorded="log1p" in adata.uns)
+            if use_rep is None or facts.predicts == "retrieval"
+            else f"as `obsm[{use_rep!r}]` of the reference",
+            **fitted.record,
             "versions": _versions(),
         },
         history={
@@ -211,11 +287,17 @@ def fit(
             "validation_loss": np.array(history.validation_loss),
             "best_epoch": np.array([history.best_epoch]),
         },
-        panels=panels(values, adata.var_names.to_numpy().astype(str), sections),
+        panels=panels(values, names, sections),
     )
     adata = adata.copy() if copy else adata
-    adata.obsm[_keys.image_embedding(key_added)] = trained.image_embedding
-    adata.obsm[_keys.expression_embedding(key_added)] = trained.expression_embedding
+    for obsm_key, embedding in (
+        (_keys.image_embedding(key_added), fitted.image_embedding),
+        (_keys.expression_embedding(key_added), fitted.expression_embedding),
+    ):
+        if embedding is not None:
+            adata.obsm[obsm_key] = embedding
+        elif obsm_key in adata.obsm:  # of an earlier model of this name: it would mislead
+            del adata.obsm[obsm_key]
     adata.uns[key_added] = stored.to_uns()
     return adata if copy else None
 
@@ -224,18 +306,6 @@ def _check_key(key_added: str) -> None:
     if not isinstance(key_added, str) or not key_added or "/" in key_added:
         msg = f"`key_added` must be a name without '/', found {key_added!r}."
         raise ValueError(msg)
-
-
-def _params(
-    chosen: Recipe, images: "ImageInput", weights: Any, seed: int, validation_key: str | None
-) -> dict[str, Any]:
-    return {
-        **{field.name: getattr(chosen, field.name) for field in fields(chosen)},
-        "encoder": images.encoder,
-        "weights": None if weights is None else str(weights),
-        "random_state": seed,
-        "validation_key": validation_key,
-    }
 
 
 def _versions() -> dict[str, str]:

@@ -1,51 +1,188 @@
+"""What can be set of each method, and the values of each preset: the one place where defaults of training stand."""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from bleep_sc._validate import check_choice, check_int, check_number
 
+Method = Literal["bleep", "stnet", "histogene", "regressor", "ridge", "knn", "coordinates", "counts", "mean"]
 PresetName = Literal["default", "paper"]
+Optimizer = Literal["adamw", "adam", "sgd"]
+_ADAM_LR = 3e-4
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything about a model and its training that can be set by an argument of `fit`."""
+class Training:
+    """What all methods share that train a network by gradient descent."""
 
-    encoder: Any = "resnet50"
-    dim: int = 256
     dropout: float = 0.1
-    temperature: float = 1.0
     batch_size: int = 128
-    accumulate: int = 1
     lr: float = 1e-3
     weight_decay: float = 1e-3
     max_epochs: int = 150
     patience: int = 10
+    optimizer: Optimizer = "adamw"
 
     def __post_init__(self) -> None:
-        for name in ("dim", "accumulate", "max_epochs"):
-            check_int(name, getattr(self, name))
-        check_int("batch_size", self.batch_size, minimum=2)
-        check_int("patience", self.patience, minimum=0)
-        check_number("temperature", self.temperature, above=0)
+        for name, minimum in (("batch_size", 2), ("max_epochs", 1), ("patience", 0)):
+            check_int(name, getattr(self, name), minimum=minimum)
         check_number("lr", self.lr, above=0)
         check_number("weight_decay", self.weight_decay, minimum=0)
+        check_choice("optimizer", self.optimizer, get_args(Optimizer))
         if check_number("dropout", self.dropout, minimum=0) >= 1:
             msg = f"`dropout` must be below 1, found {self.dropout!r}."
             raise ValueError(msg)
 
 
-PRESETS: dict[str, Recipe] = {
-    "default": Recipe(),
+@dataclass(frozen=True)
+class BleepRecipe(Training):
+    """BLEEP (Xie et al., NeurIPS 2023, section 4.2)."""
+
+    encoder: Any = "resnet50"
+    dim: int = 256
+    temperature: float = 1.0
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_int("dim", self.dim)
+        check_int("accumulate", self.accumulate)
+        check_number("temperature", self.temperature, above=0)
+
+
+@dataclass(frozen=True)
+class StNetRecipe(Training):
+    """ST-Net (He et al., Nat Biomed Eng 2020; its repository's command line)."""
+
+    encoder: Any = "densenet121"
+    dropout: float = 0.0
+    batch_size: int = 32
+    lr: float = 1e-6
+    weight_decay: float = 0.0
+    max_epochs: int = 50
+    optimizer: Optimizer = "sgd"
+
+
+@dataclass(frozen=True)
+class HisToGeneRecipe(Training):
+    """HisToGene (Pang et al., bioRxiv 2021; its repository's tutorial)."""
+
+    dim: int = 1024
+    depth: int = 8
+    window: int = 768
+    lr: float = 1e-5
+    weight_decay: float = 0.0
+    max_epochs: int = 100
+    optimizer: Optimizer = "adam"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_int("depth", self.depth)
+        check_int("window", self.window)
+        if check_int("dim", self.dim) % 64:
+            msg = f"`dim` must be a multiple of 64 for 'histogene' (64 for each attention head), found {self.dim}."
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class RegressorRecipe(Training):
+    """A network with a linear or one-hidden-layer head and mean squared error."""
+
+    encoder: Any = "resnet50"
+    hidden: int | None = None
+    lr: float = 3e-4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden is not None:
+            check_int("hidden", self.hidden)
+
+
+@dataclass(frozen=True)
+class CoordinatesRecipe:
+    """Ridge regression on the place in the section; a penalty of None is chosen on held-out sections."""
+
+    n_components: int = 5
+    alpha: float | None = None
+
+    def __post_init__(self) -> None:
+        check_int("n_components", self.n_components, minimum=0)
+        if self.alpha is not None:
+            check_number("alpha", self.alpha, above=0)
+
+
+@dataclass(frozen=True)
+class RidgeRecipe(CoordinatesRecipe):
+    """The same on image features."""
+
+    encoder: Any = "color"
+
+
+@dataclass(frozen=True)
+class KnnRecipe:
+    """Retrieval straight on image features."""
+
+    encoder: Any = "color"
+
+
+@dataclass(frozen=True)
+class NoRecipe:
+    """Nothing to set."""
+
+
+Recipe = (
+    BleepRecipe
+    | StNetRecipe
+    | HisToGeneRecipe
+    | RegressorRecipe
+    | RidgeRecipe
+    | CoordinatesRecipe
+    | KnnRecipe
+    | NoRecipe
+)
+
+DEFAULTS: Mapping[str, Recipe] = {
+    "bleep": BleepRecipe(),
+    "stnet": StNetRecipe(),
+    "histogene": HisToGeneRecipe(),
+    "regressor": RegressorRecipe(),
+    "ridge": RidgeRecipe(),
+    "knn": KnnRecipe(),
+    "coordinates": CoordinatesRecipe(),
+    "counts": NoRecipe(),
+    "mean": NoRecipe(),
+}
+
+PAPER: Mapping[str, Recipe] = {
     # four GPUs with 128 spots each, the loss per GPU, only gradients averaged; all 150 epochs, the best one kept
-    "paper": Recipe(accumulate=4, patience=0),
+    "bleep": BleepRecipe(accumulate=4, patience=0),
+    "stnet": StNetRecipe(patience=0),
+    "histogene": HisToGeneRecipe(patience=0),
 }
 
 
-def recipe(preset: PresetName, **arguments: Any) -> Recipe:
-    """Return a preset with the arguments that are not None in place of its own values."""
-    check_choice("preset", preset, PRESETS)
-    known = {field.name for field in fields(Recipe)}
+def recipe(method: Method, preset: PresetName, arguments: Mapping[str, Any]) -> Recipe:
+    """Return a method's preset with the arguments that are not None in place of its own values.
+
+    Raises
+    ------
+    ValueError
+        An argument that the method does not have, or a preset that it does not have.
+    """
+    check_choice("preset", preset, get_args(PresetName))
+    if preset == "paper" and method not in PAPER:
+        msg = f"`preset='paper'` is of the published methods {list(PAPER)}, `method={method!r}` has none."
+        raise ValueError(msg)
+    values = (PAPER if preset == "paper" else DEFAULTS)[method]
+    known = [field.name for field in fields(values)]
     given = {name: value for name, value in arguments.items() if value is not None}
-    if unknown := given.keys() - known:  # pragma: no cover - a slip of ours, never of a user
-        raise TypeError(unknown)
-    return replace(PRESETS[preset], **given)
+    if unknown := [name for name in given if name not in known]:
+        msg = f"`method={method!r}` has no `{unknown[0]}`; " + (
+            f"what can be set of it: {', '.join(f'`{name}`' for name in sorted(known))}." if known else "leave it out."
+        )
+        raise ValueError(msg)
+    if method == "stnet" and given.get("optimizer", "sgd") != "sgd":
+        # the published rate is SGD's, for a loss summed over the batch; Adam scales its steps itself
+        given.setdefault("lr", _ADAM_LR)
+    return replace(values, **given)

@@ -43,3 +43,24 @@ def validation_spots(
         )
         raise ValueError(msg)
     return held_out
+
+
+def inner_folds(
+    adata: AnnData, *, sections: np.ndarray | None, validation_key: str | None, random_state: int, n_random: int = 5
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Training and validation rows on which a penalty is chosen: each group is held out once.
+
+    The groups are those of `validation_key`, else the sections. A boolean `validation_key` makes one fold; a single
+    section is split at random into `n_random` parts.
+    """
+    if validation_key is not None:
+        held_out = validation_spots(adata, sections=None, validation_key=validation_key, random_state=random_state)
+        if adata.obs[validation_key].dtype == bool:
+            return [(np.flatnonzero(~held_out), np.flatnonzero(held_out))]
+        groups = adata.obs[validation_key].astype(str).to_numpy()
+    elif sections is not None and len(np.unique(sections.astype(str))) > 1:
+        groups = sections.astype(str)
+    else:
+        rng = np.random.default_rng(random_state)
+        groups = rng.permutation(np.arange(adata.n_obs) % n_random)
+    return [(np.flatnonzero(groups != group), np.flatnonzero(groups == group)) for group in np.unique(groups)]

@@ -1,111 +1,113 @@
-"""Training of BLEEP on arrays: what `fit` does between reading from AnnData and writing to it."""
+"""Training of a network on arrays, whatever the method: batches, seeds, logs."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from bleep_sc._logging import logger, warn
-from bleep_sc.models.batches import Batches, take
-from bleep_sc.models.bleep import Bleep, build_bleep
-from bleep_sc.models.device import Compute
-from bleep_sc.models.diagnose import Spread, measure_spread
-from bleep_sc.models.embedding import embed_in_batches
+from bleep_sc._logging import logger
+from bleep_sc.models.batches import Batches, Sequences, take
+from bleep_sc.models.build import build_model
+from bleep_sc.models.encoders import ImageNetwork
+from bleep_sc.models.heads import MeanHead
 from bleep_sc.models.projection import Standardize
 from bleep_sc.models.training import History, Optimization, train
-from bleep_sc.tl._images import ImageInput
-from bleep_sc.tl._presets import Recipe
+from bleep_sc.tl._presets import BleepRecipe, Training
+from bleep_sc.tl._task import Task
+
+_SPOTS_FOR_CHANNELS = 12 * 32
+"""ST-Net estimates the statistics of its channels on twelve batches of 32."""
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A trained model with what it makes of the reference."""
-
-    model: Bleep
-    history: History
-    image_embedding: np.ndarray
-    expression_embedding: np.ndarray
-    spread: Spread
-
-
-def model_spec(images: ImageInput, n_genes: int, recipe: Recipe) -> dict[str, Any]:
-    """Return what `build_bleep` needs to build the same model again."""
-    network = images.kind == "network"
+def encoder_spec(task: Task, *, standardize: bool | None = None) -> dict[str, Any]:
+    """The part of a model's description that says what reads the spots."""
+    network = task.spots.kind == "network"
+    width = int(task.spots.rows.shape[1])
     return {
-        "encoder": images.encoder if network else None,
-        "image_size": int(images.rows.shape[1]) if network else None,
-        "n_image_features": None if network else int(images.rows.shape[1]),
-        "n_genes": int(n_genes),
-        "dim": recipe.dim,
-        "dropout": recipe.dropout,
-        "temperature": recipe.temperature,
+        "encoder": task.spots.encoder if network else None,
+        "image_size": width if network else None,
+        "n_image_features": None if network else width,
+        "standardize": not network if standardize is None else standardize,
     }
 
 
-def train_bleep(
-    images: ImageInput,
-    expression: np.ndarray,
-    *,
-    held_out: np.ndarray,
-    recipe: Recipe,
-    weights: str | Path | None,
-    seed: int,
-    compute: Compute,
-) -> Trained:
-    """Train on the spots that are not held out, then embed all of them."""
-    network = images.kind == "network"
-    rows = np.flatnonzero(~held_out)
-    training = Batches(images.rows, expression, rows, batch_size=recipe.batch_size, seed=seed, augment=network)
-    validation = Batches(images.rows, expression, np.flatnonzero(held_out), batch_size=recipe.batch_size)
-    start = "" if not network else ", random weights" if weights is None else f", weights {str(weights)!r}"
+def train_network(task: Task, spec: dict[str, Any], *, learn_channels: bool = False) -> tuple[nn.Module, History]:
+    """Build a model and train it on the spots that are not held out."""
+    recipe = task.recipe
+    assert isinstance(recipe, Training)  # noqa: S101 - its method's
+    assert task.held_out is not None  # noqa: S101
+    rows = np.flatnonzero(~task.held_out)
+    training, validation = _batches(task, recipe, rows)
+    start = ""
+    if spec.get("encoder") is not None:
+        start = ", random weights" if task.weights is None else f", weights {str(task.weights)!r}"
     logger.info(
         "Training on %d spots in %d batches an epoch, %d spots held out for validation; image encoder %s%s; %d genes; "
         "on %s.",
         len(rows),
         len(training),
-        held_out.sum(),
-        images.encoder,
+        task.held_out.sum(),
+        task.spots.encoder,
         start,
-        expression.shape[1],
-        compute,
+        task.expression.matrix.shape[1],
+        task.compute,
     )
-    with torch.random.fork_rng(devices=[compute.device] if compute.device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        model = build_bleep(model_spec(images, expression.shape[1], recipe), weights=weights)
-        if isinstance(model.image_encoder, Standardize):
-            model.image_encoder.learn(take(images.rows, rows))
+    with seeded(task):
+        model = build_model(spec, weights=task.weights)
+        _learn_statistics(model, task, rows, learn_channels=learn_channels)
         optimization = Optimization(
             lr=recipe.lr,
             weight_decay=recipe.weight_decay,
             max_epochs=recipe.max_epochs,
             patience=recipe.patience,
-            accumulate=recipe.accumulate,
+            accumulate=recipe.accumulate if isinstance(recipe, BleepRecipe) else 1,
+            optimizer=recipe.optimizer,
         )
-        history = train(model, training, validation, optimization=optimization, compute=compute)
-
-    model.to(compute.device)
-    image = embed_in_batches(model.embed_image, images.rows, compute=compute, desc="Embedding images")
-    profile = embed_in_batches(model.embed_expression, expression, compute=compute, desc="Embedding expression")
-    spread = measure_spread(image, profile)
-    _report(history, spread)
-    return Trained(model, history, image, profile, spread)
-
-
-def _report(history: History, spread: Spread) -> None:
+        history = train(model, training, validation, optimization=optimization, compute=task.compute)
     best = history.best_epoch
     logger.info(
-        "Best epoch %d of %d: training loss %.3f, validation loss %.3f; %s.",
+        "Best epoch %d of %d: training loss %.3f, validation loss %.3f.",
         best + 1,
         len(history.train_loss),
         history.train_loss[best],
         history.validation_loss[best],
-        spread,
     )
-    if spread.collapsed:
-        warn(
-            f"the model has nearly collapsed, so most spots will get much the same profile: {spread}. Common reasons: "
-            "too few epochs, a large network from random weights, a learning rate too high. Try pretrained weights, "
-            "`encoder='color'`, more `max_epochs` or a lower `lr`."
-        )
+    return model, history
+
+
+@contextmanager
+def seeded(task: Task) -> Iterator[None]:
+    """Torch's random state set to the seed for the length of a ``with`` block, and as it was afterwards."""
+    device = task.compute.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(task.seed)
+        yield
+
+
+def _batches(task: Task, recipe: Training, rows: np.ndarray) -> tuple[Batches | Sequences, Batches | Sequences]:
+    images, expression = task.spots.rows, task.expression.matrix
+    if task.windows is not None:
+        training, validation = task.windows
+        return Sequences(images, expression, training, seed=task.seed), Sequences(images, expression, validation)
+    assert task.held_out is not None  # noqa: S101
+    augment = task.spots.kind == "network"
+    size = recipe.batch_size
+    return (
+        Batches(images, expression, rows, batch_size=size, seed=task.seed, augment=augment),
+        Batches(images, expression, np.flatnonzero(task.held_out), batch_size=size),
+    )
+
+
+def _learn_statistics(model: nn.Module, task: Task, rows: np.ndarray, *, learn_channels: bool) -> None:
+    """Let the parts that begin from statistics of the training spots take them."""
+    for part in model.modules():
+        if isinstance(part, Standardize):
+            part.learn(take(task.spots.rows, rows))
+        elif isinstance(part, MeanHead):
+            part.start_at(torch.from_numpy(task.expression.matrix[rows].mean(axis=0, dtype=np.float64)))
+        elif isinstance(part, ImageNetwork) and learn_channels:
+            some = np.random.default_rng(task.seed).permutation(rows)[:_SPOTS_FOR_CHANNELS]
+            part.learn(take(task.spots.rows, np.sort(some)))

@@ -1,4 +1,4 @@
-"""From AnnData to what the image side of a model reads: crops for a network, or one row of features a spot."""
+"""From AnnData to what a model reads of each spot: a crop, image features, its place, its counts, or nothing."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,28 +7,33 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
+from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
+from bleep_sc._expression import expression_values, log_depth
+from bleep_sc._validate import check_in
 from bleep_sc.models.batches import Rows
 from bleep_sc.models.color import FEATURE_SET, color_features
 from bleep_sc.models.device import Compute
 from bleep_sc.models.embedding import custom_features
 from bleep_sc.models.encoders import check_encoder_name
 from bleep_sc.tl._crop_scale import CropScale, compare_scales, crop_scale
+from bleep_sc.tl._places import place_features
+from bleep_sc.tl._presets import Recipe
 
 COLOR = "color"
 
 
 @dataclass(frozen=True)
-class ImageInput:
-    """What the image side of a model reads, and the record of where it came from."""
+class SpotInput:
+    """What a model reads of each spot, and the record of where it came from."""
 
     rows: Rows
     """uint8 (n_obs, y, x, 3) for a network, else float32 (n_obs, n_features)."""
     kind: str
-    """``"network"``, ``"color"``, ``"custom"`` or ``"features"``."""
+    """``"network"``, ``"color"``, ``"custom"``, ``"features"``, ``"place"``, ``"counts"`` or ``"nothing"``."""
     encoder: str
     """Name of the network, or a description."""
-    scale: CropScale | None
+    scale: CropScale | None = None
 
     def record(self, image_key: str) -> dict[str, Any]:
         """Plain types for a config."""
@@ -42,34 +47,120 @@ class ImageInput:
         }
 
 
-def image_input(
+def spot_input(
     adata: AnnData,
-    image_key: str,
-    encoder: str | Callable[..., Any],
     *,
+    method: str,
+    reads: str,
+    image_key: str,
+    recipe: Recipe,
+    sections: np.ndarray | None,
     explicit: bool,
     compute: Compute,
-    name: str = "adata",
-) -> ImageInput:
-    """Gather the image input for training; `explicit` says that the user asked for this encoder."""
-    images = _stored_images(adata, image_key, name=name)
+) -> SpotInput:
+    """Gather what a method learns from; `explicit` says that the user asked for this encoder."""
+    match reads:
+        case "places":
+            return place_input(adata, sections)
+        case "counts":
+            return depth_input(adata)
+        case "nothing":
+            return no_input(adata)
+        case "crops":
+            return crop_input(adata, image_key, method, getattr(recipe, "encoder", None))
+        case _:
+            return image_input(adata, image_key, getattr(recipe, "encoder", None), explicit=explicit, compute=compute)
+
+
+def image_input(
+    adata: AnnData, image_key: str, encoder: str | Callable[..., Any] | None, *, explicit: bool, compute: Compute
+) -> SpotInput:
+    """Crops for a network, features of crops, or ready-made features."""
+    images = _stored_images(adata, image_key, name="adata")
     if images.ndim == 2:
         if explicit:
             msg = (
-                f"`{name}.obsm[{image_key!r}]` holds ready-made features, so there is no image for an `encoder` to "
+                f"`adata.obsm[{image_key!r}]` holds ready-made features, so there is no image for an `encoder` to "
                 "read. Leave `encoder` out, or name crops by `image_key`."
             )
             raise ValueError(msg)
-        return ImageInput(images, "features", image_key, None)
-    scale = crop_scale(adata, image_key, name=name)
+        return SpotInput(images, "features", image_key)
+    scale = crop_scale(adata, image_key, name="adata")
     if isinstance(encoder, str) and encoder != COLOR:
         check_encoder_name(encoder)
-        return ImageInput(images, "network", encoder, scale)
+        return SpotInput(images, "network", encoder, scale)
     kind = COLOR if isinstance(encoder, str) else "custom"
     return _features_of_crops(images, kind, encoder, scale, compute)
 
 
-def image_input_like(
+def crop_input(adata: AnnData, image_key: str, method: str, encoder: Any) -> SpotInput:
+    """Crops for a method that reads nothing else; `encoder` is None where it has an encoder of its own."""
+    images = _stored_images(adata, image_key, name="adata")
+    if images.ndim == 2:
+        msg = (
+            f"`adata.obsm[{image_key!r}]` holds ready-made features, but `method={method!r}` reads crops. Name crops "
+            "by `image_key`; features can be read by 'bleep', 'regressor', 'ridge' and 'knn'."
+        )
+        raise ValueError(msg)
+    if encoder is not None:
+        if not isinstance(encoder, str) or encoder == COLOR:
+            msg = (
+                f"`method={method!r}` trains a network, so `encoder` must be the name of one, found {encoder!r}. For "
+                "features made by hand or by a function of yours there are 'regressor', 'ridge' and 'knn'."
+            )
+            raise ValueError(msg)
+        check_encoder_name(encoder)
+    return SpotInput(
+        images, "network", method if encoder is None else encoder, crop_scale(adata, image_key, name="adata")
+    )
+
+
+def place_input(adata: AnnData, sections: np.ndarray | None, *, name: str = "adata") -> SpotInput:
+    """A polynomial of the place of each spot in its section."""
+    return SpotInput(place_features(adata, sections, name=name), "place", "place in the section")
+
+
+def depth_input(adata: AnnData, *, name: str = "adata") -> SpotInput:
+    """The logarithm of each spot's total counts: it must have been measured."""
+    check_in(
+        f"{name}.layers",
+        _keys.COUNTS,
+        adata.layers.keys(),
+        remedy="`method='counts'` predicts from the total counts of the very spots that it predicts: a yardstick for "
+        "how much of a score is sequencing depth, not a method for slides without counts.",
+    )
+    depth = log_depth(expression_values(adata, _keys.COUNTS, name=name))
+    return SpotInput(depth.astype(np.float32)[:, None], "counts", "total counts")
+
+
+def no_input(adata: AnnData) -> SpotInput:
+    """No features at all."""
+    return SpotInput(np.empty((adata.n_obs, 0), dtype=np.float32), "nothing", "nothing")
+
+
+def input_like(
+    adata: AnnData,
+    image_key: str | None,
+    record: Mapping[str, Any],
+    encoder: Callable[..., Any] | None,
+    *,
+    sections: np.ndarray | None,
+    compute: Compute,
+    name: str,
+) -> SpotInput:
+    """Gather what a stored model expects, from what its config recorded."""
+    match record["kind"]:
+        case "place":
+            return place_input(adata, sections, name=name)
+        case "counts":
+            return depth_input(adata, name=name)
+        case "nothing":
+            return no_input(adata)
+        case _:
+            return _images_like(adata, image_key, record, encoder, compute=compute, name=name)
+
+
+def _images_like(
     adata: AnnData,
     image_key: str | None,
     record: Mapping[str, Any],
@@ -77,8 +168,7 @@ def image_input_like(
     *,
     compute: Compute,
     name: str,
-) -> ImageInput:
-    """Gather the image input as a stored model expects it, from what its config recorded."""
+) -> SpotInput:
     kind = record["kind"]
     if (kind == "custom") != (encoder is not None):
         msg = (
@@ -100,12 +190,12 @@ def image_input_like(
         msg = f"`{path}` holds {'features' if images.ndim == 2 else 'crops'}, but the model was trained on the other."
         raise ValueError(msg)
     if kind == "features":
-        found = ImageInput(images, kind, record["encoder"], None)
+        found = SpotInput(images, kind, record["encoder"])
     else:
         scale = crop_scale(adata, image_key or record["key"], name=name)
         compare_scales(CropScale(**record["scale"]), scale)
         if kind == "network":
-            return ImageInput(images, kind, record["encoder"], scale)
+            return SpotInput(images, kind, record["encoder"], scale)
         found = _features_of_crops(images, kind, encoder, scale, compute)
     if found.rows.shape[1] != record["n_features"]:
         msg = (
@@ -116,7 +206,7 @@ def image_input_like(
     return found
 
 
-def _features_of_crops(crops: Any, kind: str, encoder: Any, scale: CropScale, compute: Compute) -> ImageInput:
+def _features_of_crops(crops: Any, kind: str, encoder: Any, scale: CropScale, compute: Compute) -> SpotInput:
     if kind == COLOR:
         features, described = color_features(crops, progress_bar=compute.progress_bar), COLOR
     elif callable(encoder):
@@ -128,7 +218,7 @@ def _features_of_crops(crops: Any, kind: str, encoder: Any, scale: CropScale, co
     if not np.isfinite(features).all():
         msg = f"the image features ({described}) hold NaN or infinite values."
         raise ValueError(msg)
-    return ImageInput(features, kind, described, scale)
+    return SpotInput(features, kind, described, scale)
 
 
 def _stored_images(adata: AnnData, image_key: str, *, name: str) -> Any:

@@ -1,0 +1,113 @@
+"""The floors: what is solved in closed form or not trained at all, and what any method should beat."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bleep_sc._logging import logger
+from bleep_sc.models.build import FeatureSpace, build_model
+from bleep_sc.models.embedding import embed_in_batches
+from bleep_sc.models.heads import MeanHead, regression_head
+from bleep_sc.models.regressor import Regressor
+from bleep_sc.tl._presets import CoordinatesRecipe
+from bleep_sc.tl._ridge import Ridge, choose_alpha, fit_ridge
+from bleep_sc.tl._task import Fitted, Task
+from bleep_sc.tl._train import encoder_spec, seeded
+
+
+def fit_ridge_method(task: Task) -> Fitted:
+    """Ridge regression on image features or on places; the penalty is chosen on held-out sections."""
+    recipe = task.recipe
+    assert isinstance(recipe, CoordinatesRecipe)  # noqa: S101
+    most = min(task.expression.matrix.shape) - 1
+    if recipe.n_components > most:
+        msg = f"`n_components={recipe.n_components}` is more than these spots and genes have; at most {most}."
+        raise ValueError(msg)
+    encoder, features = _standardized(task)
+    alpha, record = recipe.alpha, {}
+    if alpha is None:
+        alpha, scores = choose_alpha(
+            features, task.expression.matrix, task.folds or [], n_components=recipe.n_components, seed=task.seed
+        )
+        record = {"chosen": {"alpha": alpha}}
+        logger.info("Ridge penalty chosen on held-out spots of the reference: %g (Pearson %.3f).", alpha, scores[alpha])
+    ridge = fit_ridge(
+        features,
+        task.expression.matrix,
+        task.everything.matrix,
+        alpha=alpha,
+        n_components=recipe.n_components,
+        seed=task.seed,
+    )
+    return _regression(task, ridge, encoder, record)
+
+
+def fit_counts(task: Task) -> Fitted:
+    """Least squares on the logarithm of the total counts."""
+    encoder, features = _standardized(task)
+    everything = task.everything.matrix
+    return _regression(task, fit_ridge(features, everything, everything, alpha=1e-6, n_components=0), encoder, {})
+
+
+def fit_mean(task: Task) -> Fitted:
+    """The training mean of every gene."""
+    encoder, features = _standardized(task)
+    mean = np.asarray(task.everything.matrix.mean(axis=0), dtype=np.float64).ravel()
+    nothing = np.zeros((len(mean), 0))
+    return _regression(task, Ridge(nothing, None, features.mean(axis=0), mean), encoder, {})
+
+
+def fit_knn(task: Task) -> Fitted:
+    """No training: the features themselves, standardised, are the space to retrieve in."""
+    encoder, features = _standardized(task)
+    spec = {"kind": "features", **encoder_spec(task, standardize=True)}
+    return Fitted(
+        FeatureSpace(encoder, features.shape[1]).eval(), spec, task.expression.genes, image_embedding=features
+    )
+
+
+def _standardized(task: Task) -> tuple[nn.Module, np.ndarray]:
+    """The image encoder, untrained but for the scale of its features, and the features of all spots."""
+    with seeded(task):
+        model = build_model({"kind": "features", **encoder_spec(task, standardize=True)}, weights=task.weights)
+    encoder: Any = model.image_encoder.eval()  # type: ignore[union-attr]
+    last: Any = encoder[-1] if isinstance(encoder, nn.Sequential) else encoder
+    rows, before = task.spots.rows, nn.Sequential(*encoder[:-1]) if isinstance(encoder, nn.Sequential) else None
+    if before is not None:
+        rows = embed_in_batches(before.to(task.compute.device), rows, compute=task.compute, desc="Image features")
+        before.to("cpu")
+    last.learn(torch.from_numpy(np.asarray(rows)))
+    with torch.inference_mode():
+        return encoder, last(torch.from_numpy(np.asarray(rows))).numpy()
+
+
+def _regression(task: Task, ridge: Ridge, encoder: nn.Module, record: dict[str, Any]) -> Fitted:
+    """The closed form as a model like any other."""
+    rank = None if ridge.loadings is None else len(ridge.loadings)
+    spec = {
+        "kind": "regressor",
+        **encoder_spec(task, standardize=True),
+        "n_genes": len(task.everything.genes),
+        "hidden": None,
+        "rank": rank,
+        "dropout": 0.0,
+        "loss": "mse",
+        "symmetries": False,
+    }
+    with seeded(task):  # building draws first weights, which are all overwritten
+        head: Any = regression_head(ridge.feature_mean.shape[0], len(task.everything.genes), rank=rank)
+    last: MeanHead = head[-1]
+    intercept = -ridge.coefficients @ ridge.feature_mean
+    with torch.no_grad():
+        if ridge.loadings is None:
+            last.weight.copy_(torch.from_numpy(ridge.coefficients))
+            last.bias.copy_(torch.from_numpy(ridge.mean + intercept))
+        else:
+            head[0].weight.copy_(torch.from_numpy(ridge.coefficients))
+            head[0].bias.copy_(torch.from_numpy(intercept))
+            last.weight.copy_(torch.from_numpy(ridge.loadings.T))
+            last.bias.copy_(torch.from_numpy(ridge.mean))
+    model = Regressor(encoder, head, loss="mse", symmetries=False)
+    return Fitted(model.eval(), spec, task.everything.genes, record=record)

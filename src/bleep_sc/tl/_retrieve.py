@@ -1,0 +1,158 @@
+"""Prediction by retrieval: the nearest reference spots, and the average of their measured profiles."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+from torch import nn
+
+from bleep_sc import _keys
+from bleep_sc._errors import MissingKeyError
+from bleep_sc._expression import describe_units, expression_values
+from bleep_sc._logging import logger
+from bleep_sc._validate import section_of_spots
+from bleep_sc.io._stored import StoredModel
+from bleep_sc.models.device import Compute
+from bleep_sc.models.embedding import embed_in_batches
+from bleep_sc.models.retrieval import average_profiles, nearest, nearest_approximately, neighbor_weights
+from bleep_sc.tl._inputs import SpotInput
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """How neighbours are found and weighed: the arguments of `impute`."""
+
+    k: int
+    match: str
+    weighting: Any
+    temperature: float
+    search: str
+    layer: str | None
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What of the reference is compared with, and what is averaged."""
+
+    embedding: np.ndarray
+    values: Any
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """The average profiles and where they came from."""
+
+    imputed: np.ndarray
+    """(n_obs, n_shared_genes)."""
+    embedding: np.ndarray
+    rows: np.ndarray
+    distances: np.ndarray
+    provenance: dict[str, Any]
+
+
+def prepare_retrieval(ref: AnnData, key: str, model: nn.Module, how: Retrieval, stored: StoredModel) -> Keys:
+    """Check the reference, before any image is embedded."""
+    if how.k > ref.n_obs:
+        msg = f"`k={how.k}` is more than the {ref.n_obs} spots of `ref`: the largest possible `k` is {ref.n_obs}."
+        raise ValueError(msg)
+    if stored.config["method"] == "knn" and how.match != "image":
+        msg = "`match='expression'` needs an embedding of expression, and `method='knn'` has none: leave `match` out."
+        raise ValueError(msg)
+    embedding = _reference_embedding(ref, key, how.match, width=model.width)  # type: ignore[arg-type]
+    return Keys(embedding, expression_values(ref, how.layer, name="ref"))
+
+
+def retrieve(
+    query: AnnData,
+    ref: AnnData,
+    model: nn.Module,
+    spots: SpotInput,
+    *,
+    key: str,
+    keys: Keys,
+    columns: np.ndarray,
+    how: Retrieval,
+    stored: StoredModel,
+    compute: Compute,
+) -> Retrieved:
+    """Embed the query, find its neighbours and average them."""
+    model.to(compute.device)
+    embedding = embed_in_batches(
+        model.embed_image,  # type: ignore[arg-type]
+        spots.rows,
+        compute=compute,
+        desc="Embedding images",
+    )
+    own = _own_rows(query, ref, key, embedding)
+    in_sample = bool((own >= 0).any())
+    if in_sample:
+        if how.k > ref.n_obs - 1:
+            msg = f"`k={how.k}`: each spot's own profile is left out, so the largest possible `k` is {ref.n_obs - 1}."
+            raise ValueError(msg)
+        logger.info(
+            "In-sample: %d of %d query spots belong to the reference. Each one's own profile is left out, but the "
+            "model was trained on them, so scores on them do not say how well new tissue is predicted.",
+            (own >= 0).sum(),
+            query.n_obs,
+        )
+    leave_out = own if in_sample else None
+    if how.search == "exact":
+        rows, distances = nearest(embedding, keys.embedding, how.k, leave_out=leave_out, device=compute.device)
+    else:
+        rows, distances = nearest_approximately(embedding, keys.embedding, how.k, leave_out=leave_out)
+    weights = neighbor_weights(distances, how.weighting, temperature=how.temperature)
+    provenance = {
+        "params": {
+            "method": stored.config["method"],
+            **asdict(how),
+            "layer": "X" if how.layer is None else how.layer,
+        },
+        "units": describe_units(keys.values, log1p_recorded="log1p" in ref.uns),
+        "reference_names": ref.obs_names.to_numpy().astype(str).astype(object),
+        "reference_library": _reference_library(ref, stored),
+        "in_sample": in_sample,
+    }
+    imputed = average_profiles(keys.values[:, columns[columns >= 0]], rows, weights)
+    return Retrieved(imputed, embedding, rows, distances, provenance)
+
+
+def _reference_embedding(ref: AnnData, key: str, match: str, *, width: int) -> np.ndarray:
+    obsm_key = _keys.expression_embedding(key) if match == "expression" else _keys.image_embedding(key)
+    path = f"ref.obsm[{obsm_key!r}]"
+    if obsm_key not in ref.obsm:
+        msg = f"`{path}` does not exist: run `bleep_sc.tl.embed(ref, key={key!r})`, which places all spots of `ref`."
+        raise MissingKeyError(msg)
+    keys = np.asarray(ref.obsm[obsm_key], dtype=np.float32)
+    if keys.shape != (ref.n_obs, width):
+        msg = f"`{path}` must have the shape ({ref.n_obs}, {width}), as the model's space; found {keys.shape}."
+        raise ValueError(msg)
+    without = ~np.isfinite(keys).all(axis=1)
+    if without.any():
+        msg = (
+            f"{without.sum()} of {ref.n_obs} spots of `ref` have no embedding in `{path}`, as after "
+            f"`anndata.concat`: run `bleep_sc.tl.embed(ref, key={key!r})`, which places all of them."
+        )
+        raise ValueError(msg)
+    return keys
+
+
+def _own_rows(query: AnnData, ref: AnnData, key: str, embedding: np.ndarray) -> np.ndarray:
+    """Row of `ref` that each query spot itself is, -1 for none (n_obs,).
+
+    Names alone do not tell: array positions serve as names in many sections. So the image must be the same too.
+    """
+    own: np.ndarray = ref.obs_names.get_indexer(query.obs_names).astype(np.int64)
+    obsm_key = _keys.image_embedding(key)
+    if obsm_key not in ref.obsm:
+        return np.full(query.n_obs, -1)
+    images = np.asarray(ref.obsm[obsm_key], dtype=np.float32)[own]
+    same = np.isclose(images, embedding, rtol=1e-3, atol=1e-3).all(axis=1)
+    return np.where(same, own, -1)
+
+
+def _reference_library(ref: AnnData, stored: StoredModel) -> np.ndarray:
+    """The section of each reference spot, empty where unknown."""
+    library_key = stored.config.get("library_key") or None
+    sections = section_of_spots(ref, library_key, name="ref") if library_key in ref.obs else None
+    return np.full(ref.n_obs, "", dtype=object) if sections is None else sections

@@ -1,0 +1,52 @@
+"""What passes between `fit` and the methods: all that may be learned from, and all that was learned."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from bleep_sc._expression import ExpressionInput
+from bleep_sc.models.device import Compute
+from bleep_sc.models.training import History
+from bleep_sc.tl._inputs import SpotInput
+from bleep_sc.tl._places import Windows
+from bleep_sc.tl._presets import Recipe
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method learns from, as arrays."""
+
+    spots: SpotInput
+    expression: ExpressionInput
+    """The chosen genes, or a representation."""
+    everything: ExpressionInput
+    """All genes, dense or CSR; the same as `expression` where that is a representation."""
+    recipe: Recipe
+    compute: Compute
+    seed: int
+    weights: str | Path | None = None
+    held_out: np.ndarray | None = None
+    """Validation spots (n_obs,), for methods that train by gradient descent."""
+    folds: list[tuple[np.ndarray, np.ndarray]] | None = None
+    """Rows on which a penalty is chosen, for methods that have one."""
+    windows: tuple[Windows, Windows] | None = None
+    """Training and validation spots as sequences, for methods that read such."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model and what is stored with it."""
+
+    model: nn.Module
+    spec: dict[str, Any]
+    """What `build_model` needs to build it again."""
+    genes: np.ndarray
+    """Names of the expression input of a joint space, or of the genes that a regression predicts."""
+    image_embedding: np.ndarray | None = None
+    expression_embedding: np.ndarray | None = None
+    history: History = field(default_factory=History)
+    record: dict[str, Any] = field(default_factory=dict)
+    """What else the config should tell: what was chosen, how far the space is from collapse."""
