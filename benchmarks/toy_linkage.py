@@ -16,7 +16,8 @@ from _sections import commit
 from anndata import AnnData
 
 import bleep_sc as bl
-from bleep_sc._stats import pearson, section_rows
+from bleep_sc._stats import section_rows
+from bleep_sc.metrics import pearson
 
 
 def measure(seed: int, *, n_shuffles: int = 50, **arguments: Any) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def measure(seed: int, *, n_shuffles: int = 50, **arguments: Any) -> dict[str, A
 
 
 def by_gene(truth: np.ndarray, predicted: np.ndarray, sections: list[tuple[str, np.ndarray]]) -> np.ndarray:
-    return np.mean([np.nan_to_num(pearson(truth[rows], predicted[rows])[0]) for _, rows in sections], axis=0)
+    return np.mean([np.nan_to_num(pearson(truth[rows], predicted[rows])) for _, rows in sections], axis=0)
 
 
 def shuffle(rng: np.random.Generator, sections: list[tuple[str, np.ndarray]]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Draw what tl has written."""
 
 from bleep_sc.pl._imputed import imputed
+from bleep_sc.pl._scores import scores
 
-__all__ = ["imputed"]
+__all__ = ["imputed", "scores"]

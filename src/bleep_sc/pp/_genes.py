@@ -6,11 +6,10 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._expression import expression_values, path_of, warn_if_counts
-from bleep_sc._logging import logger, warn
+from bleep_sc._logging import logger
+from bleep_sc._near_empty import warn_of_near_empty
 from bleep_sc._stats import detected_fraction, section_rows
 from bleep_sc._validate import check_adata, check_int, check_number, section_of_spots
-
-_NEAR_EMPTY = 0.1
 
 
 def select_genes(
@@ -89,7 +88,7 @@ def select_genes(
     if not detected.any():
         msg = f"no gene is detected in {min_fraction:.0%} of the spots: lower `min_fraction`."
         raise ValueError(msg)
-    _report_near_empty(adata, sections)
+    warn_of_near_empty(adata, sections)
     votes = np.zeros(adata.n_vars, dtype=np.int64)
     kept = np.flatnonzero(detected)
     for _, rows in sections:
@@ -121,25 +120,3 @@ def _highly_variable(values: object, n_top_genes: int) -> np.ndarray:
         warnings.simplefilter("ignore")
         found = sc.pp.highly_variable_genes(bare, n_top_genes=n_top_genes, inplace=False)
     return np.flatnonzero(found["highly_variable"].to_numpy())
-
-
-def _report_near_empty(adata: AnnData, sections: list[tuple[str, np.ndarray]]) -> None:
-    if _keys.COUNTS in adata.layers:
-        depth = np.asarray(adata.layers[_keys.COUNTS].sum(axis=1)).ravel()
-        what, argument, where = "counts", "min_counts", ", on the raw counts, before normalising"
-    else:
-        depth = np.asarray((expression_values(adata, None, name="adata") > 0).sum(axis=1)).ravel()
-        what, argument, where = "detected genes", "min_genes", ""
-    found, limit = [], 0.0
-    for section, rows in sections:
-        near_empty = depth[rows] < _NEAR_EMPTY * np.median(depth[rows])
-        if near_empty.any():
-            found.append(f"{near_empty.sum()}" + (f" in {section!r}" if section else ""))
-            limit = max(limit, depth[rows][near_empty].max())
-    if found:
-        warn(
-            f"near-empty spots, below a tenth of their section's median of {what}: {', '.join(found)}. One count in "
-            "them becomes a huge value after normalising, and they dominate per-gene correlations. Remove them"
-            f"{where}: "
-            f"`sc.pp.filter_cells(adata, {argument}={int(limit) + 1})`."
-        )

@@ -1,8 +1,10 @@
-"""Train, embed, impute, evaluate."""
+"""Train, embed, impute, evaluate, compare."""
 
+from bleep_sc.tl._cross_validate import cross_validate
 from bleep_sc.tl._embed import embed
 from bleep_sc.tl._evaluate import evaluate
 from bleep_sc.tl._fit import fit
 from bleep_sc.tl._impute import impute
+from bleep_sc.tl._noise_ceiling import noise_ceiling
 
-__all__ = ["embed", "evaluate", "fit", "impute"]
+__all__ = ["cross_validate", "embed", "evaluate", "fit", "impute", "noise_ceiling"]

@@ -1,0 +1,195 @@
+"""Every method on the same folds: real sections, or painted tissue of known truth.
+
+    python benchmarks/compare.py her2st --json her2st.json     # HER2ST C2 to C6, leave one section out
+    python benchmarks/compare.py mob2k --json mob2k.json       # mouse olfactory bulb, leave one animal out
+    python benchmarks/compare.py toy --json toy.json           # toy tissue, leave one patient out
+
+Spots of at least 500 counts; in each fold the genes detected in at least 10 % of the training spots, of these the union
+of each section's 1,000 most variable and (HER2ST) 20 markers; Pearson of each gene over the spots of each held-out
+section on measured log-expression, 0 where undefined. HEG-50 and HVG-50 are chosen on the training sections. The
+depth-free score stands beside it: truth and prediction both regressed on the spots' true log depth.
+
+Two groups of methods, each with equal input. On features made by hand (crops three spot diameters wide; "z": every
+section standardised by itself, which uses all of its images and none of its expression): ridge, knn, the regressor, and
+BLEEP's heads and loss. And networks from random weights on crops of 1.5 diameters, all with the same number of epochs:
+BLEEP and the regressor with the same ResNet-18, ST-Net's DenseNet-121, HisToGene's transformer.
+"""
+
+import argparse
+import json
+import shlex
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scanpy as sc
+from _sections import MARKERS, commit, data_folder
+from anndata import AnnData
+from squidpy.im import ImageContainer
+
+import bleep_sc as bl
+from bleep_sc.models.color import color_features
+
+FLOORS = ("mean", "counts", "coordinates", "ridge", "knn")
+METRICS = ("pearson", "pearson_depth_free", "variance_ratio")
+WIDE, NEAR = "X_color", "crops_near"
+PATIENT_KEYS = {"her2st": ("section", "patient"), "mob2k": ("animal", "animal"), "toy": ("patient", "patient")}
+
+
+def main() -> None:
+    arguments = _parse()
+    warnings.filterwarnings("ignore", module="squidpy|docrep|anndata|scanpy")
+    warnings.filterwarnings(
+        "ignore", message="the model has nearly collapsed|near-empty|.*DecompressionBomb|Image size"
+    )
+    bl.settings.verbosity = "warning"
+    bl.settings.progress_bar = sys.stderr.isatty()
+    adata = load(arguments.data, size=arguments.size)
+    runs = methods(arguments.epochs, networks=not arguments.no_networks)
+    runs = {label: runs[label] for label in arguments.methods or runs}
+    group_key, patient_key = PATIENT_KEYS[arguments.data]
+    markers = [gene for gene in MARKERS if gene in adata.var_names] if arguments.data == "her2st" else []
+    summaries, chosen, seconds = [], [], []
+    for label, given in runs.items():
+        # what has no random part gives the same for every seed
+        for seed in arguments.seeds if given["method"] in SEEDED else arguments.seeds[:1]:
+            start = time.perf_counter()
+            bl.tl.cross_validate(
+                adata,
+                group_key=group_key,
+                patient_key=patient_key,
+                library_key="section",
+                methods=[label],
+                method_kwargs={label: given},
+                markers=markers,
+                metrics=METRICS,
+                random_state=seed,
+            )
+            entry = adata.uns.pop("cv")
+            del adata.layers[f"cv_{label}"]
+            summaries.append(entry["summary"].assign(seed=seed))
+            if len(entry["chosen"]):
+                chosen.append(entry["chosen"].assign(seed=seed))
+            seconds.append({"method": label, "seed": seed, "seconds": time.perf_counter() - start})
+            row = entry["summary"].query("metric == 'pearson'").set_index("panel")["value"]
+            shown = ", ".join(f"{panel} {value:.3f}" for panel, value in row.items())
+            print(f"{label}, seed {seed}: {shown} ({seconds[-1]['seconds']:.0f} s)", flush=True)
+            if arguments.json:  # after each: a long run that is cut off keeps what it has
+                _write(arguments, pd.concat(summaries), pd.concat([pd.DataFrame(), *chosen]), seconds)
+    print(table(pd.concat(summaries)))
+
+
+SEEDED = ("bleep", "stnet", "histogene", "regressor")
+
+
+def methods(epochs: int, *, networks: bool) -> dict[str, dict[str, Any]]:
+    """What is compared: a label, and what `fit` gets."""
+    z = {"image_key": f"{WIDE}_z"}
+    out: dict[str, dict[str, Any]] = {floor: {"method": floor} for floor in ("mean", "counts", "coordinates")}
+    out |= {
+        "ridge": {"method": "ridge", "image_key": WIDE},
+        "ridge, z": {"method": "ridge", **z},
+        "ridge to genes, z": {"method": "ridge", "n_components": 0, **z},
+        "knn, z": {"method": "knn", **z},
+        "regressor on features, z": {"method": "regressor", **z},
+        "BLEEP on features, z": {"method": "bleep", **z},
+    }
+    if networks:
+        net = {"image_key": NEAR, "weights": None, "max_epochs": epochs, "patience": 0}
+        out |= {
+            "BLEEP, ResNet-18": {"method": "bleep", "encoder": "resnet18", "batch_size": 64, **net},
+            "regressor, ResNet-18": {"method": "regressor", "encoder": "resnet18", "batch_size": 64, **net},
+            "ST-Net, as published": {"method": "stnet", **net},
+            "ST-Net, Adam": {"method": "stnet", "optimizer": "adam", **net},
+            "HisToGene, as published": {"method": "histogene", **net, "weights": "imagenet"},
+        }
+    return out
+
+
+def load(data: str, *, size: int) -> AnnData:
+    """Sections with crops of `size` pixels for networks and colour features of wide crops, plain and section-wise."""
+    if data == "toy":
+        adata: Any = bl.datasets.toy()
+        adata.obsm[NEAR], adata.uns[NEAR] = adata.obsm["crops"], adata.uns["crops"]
+    else:
+        folder = data_folder() / data
+        sections = {path.stem: ad.read_h5ad(path) for path in sorted(folder.glob("*.h5ad")) if "all" not in path.stem}
+        for section in sections.values():
+            sc.pp.filter_cells(section, min_counts=500)
+            section.layers["counts"] = section.X.copy()
+        adata = ad.concat(sections, uns_merge="unique", index_unique="-")
+        images = {name: ImageContainer(str(folder / f"{name}.jpg")) for name in sections}
+        mpp = {name: float(section.uns["source"]["um_per_px"]) for name, section in sections.items()}
+        spot = float(next(iter(sections.values())).uns["source"]["spot_diameter_um"])
+        for key, diameters, pixels in (("crops", 3, 112), (NEAR, 1.5, size)):
+            bl.pp.crops(adata, images, um=diameters * spot, size=pixels, mpp=mpp, library_key="section", key_added=key)
+    adata.obs = adata.obs.astype({"section": str})
+    features = color_features(adata.obsm.pop("crops"))
+    del adata.uns["crops"]
+    adata.obsm[WIDE] = features
+    adata.obsm[f"{WIDE}_z"] = standardized_by_section(features, adata.obs["section"].to_numpy())
+    return adata
+
+
+def standardized_by_section(features: np.ndarray, sections: np.ndarray) -> np.ndarray:
+    out = np.empty_like(features)
+    for section in np.unique(sections):
+        rows = sections == section
+        spread = features[rows].std(axis=0)
+        out[rows] = (features[rows] - features[rows].mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
+    return out
+
+
+def table(summaries: pd.DataFrame) -> str:
+    """Mean over seeds, with the spread over seeds where there are several; depth-free scores beside."""
+    panels = [panel for panel in dict.fromkeys(summaries["panel"]) if panel != "HVG-200"]
+    lines = [f"{'method':<28}" + "".join(f"{panel + ' (depth-free)':>26}" for panel in panels) + f"{'variance':>10}"]
+    for method, rows in summaries.groupby("method", sort=False):
+        cells = []
+        for panel in panels:
+            own = rows[rows["panel"] == panel].set_index("metric")["value"]
+            values = np.atleast_1d(own["pearson"])
+            spread = f" ±{np.std(values):.3f}" if len(values) > 1 else ""
+            cells.append(f"{np.mean(values):.3f}{spread} ({np.mean(own['pearson_depth_free']):.3f})")
+        ratio = rows[(rows["panel"] == "HVG-50") & (rows["metric"] == "variance_ratio")]["value"].mean()
+        lines.append(f"{method:<28}" + "".join(f"{cell:>26}" for cell in cells) + f"{ratio:>10.2f}")
+    first = summaries[(summaries["method"] == summaries["method"].iloc[0]) & (summaries["metric"] == "pearson")]
+    ceilings = first.groupby("panel")["ceiling"].mean()
+    lines.append(f"{'noise ceiling':<28}" + "".join(f"{ceilings[panel]:>26.3f}" for panel in panels))
+    lines.append(f"\n{summaries['scope'].iloc[0]}; intervals over {summaries['interval_over'].iloc[0]}")
+    return "\n".join(lines)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", choices=PATIENT_KEYS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", help="some of the labels only")
+    parser.add_argument("--no-networks", action="store_true", help="leave out what takes hours on a CPU")
+    parser.add_argument("--epochs", type=int, default=8, help="of the networks")
+    parser.add_argument("--size", type=int, default=64, help="pixels of the networks' crops (toy tissue: 64)")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    return parser.parse_args()
+
+
+def _write(
+    arguments: argparse.Namespace, summaries: pd.DataFrame, chosen: pd.DataFrame, seconds: list[dict[str, Any]]
+) -> None:
+    record = {
+        "commit": commit(),
+        "command": shlex.join(["python", "benchmarks/compare.py", *sys.argv[1:]]),
+        "data": arguments.data,
+        "summary": json.loads(summaries.to_json(orient="records")),
+        "chosen": json.loads(chosen.to_json(orient="records")),
+        "seconds": seconds,
+    }
+    arguments.json.write_text(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Spots with next to no counts: a handful of them dominates every per-gene correlation."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._expression import expression_values
+from bleep_sc._logging import warn
+
+SHARE_OF_MEDIAN = 0.1
+MESSAGE = "near-empty spots"
+"""How the warning begins."""
+
+
+def warn_of_near_empty(
+    adata: AnnData, sections: Sequence[tuple[str, np.ndarray]], *, counts_layer: str = _keys.COUNTS
+) -> None:
+    """Warn of spots below a tenth of their section's median of counts, or of detected genes where there are none."""
+    if counts_layer in adata.layers:
+        depth = np.asarray(adata.layers[counts_layer].sum(axis=1)).ravel()
+        what, argument, where = "counts", "min_counts", ", on the raw counts, before normalising"
+    else:
+        depth = np.asarray((expression_values(adata, None, name="adata") > 0).sum(axis=1)).ravel()
+        what, argument, where = "detected genes", "min_genes", ""
+    found, limit = [], 0.0
+    for section, rows in sections:
+        near_empty = depth[rows] < SHARE_OF_MEDIAN * np.median(depth[rows])
+        if near_empty.any():
+            found.append(f"{near_empty.sum()}" + (f" in {section!r}" if section else ""))
+            limit = max(limit, depth[rows][near_empty].max())
+    if found:
+        warn(
+            f"{MESSAGE}, below a tenth of their section's median of {what}: {', '.join(found)}. One count in "
+            "them becomes a huge value after normalising, and they dominate per-gene correlations. Remove them"
+            f"{where}: "
+            f"`sc.pp.filter_cells(adata, {argument}={int(limit) + 1})`."
+        )

@@ -1,0 +1,359 @@
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._validate import check_choice, check_in, check_readable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_FLOORS = ("mean", "counts", "coordinates", "ridge", "knn", "regressor")
+
+
+class _Metric(NamedTuple):
+    label: str
+    best: float | None = None
+    """The value nearest to which is best; None: the higher the better."""
+    mark: float | None = 0.0
+    """The value that an axis shows in any case, because it means something."""
+
+    @property
+    def title(self) -> str:
+        if self.best is None:
+            return self.label
+        return f"{self.label} ({'lower is better' if self.best == 0 else f'best is {self.best:g}'})"
+
+    def rank(self, values: pd.Series) -> pd.Series:
+        """The higher, the better."""
+        return values if self.best is None else -(values - self.best).abs()
+
+
+_METRICS = {
+    "pearson": _Metric("Pearson correlation"),
+    "spearman": _Metric("Spearman correlation"),
+    "rmse": _Metric("RMSE", best=0.0, mark=None),
+    "mae": _Metric("Mean absolute error", best=0.0, mark=None),
+    "r2": _Metric("R²"),
+    "ccc": _Metric("Concordance correlation"),
+    "pearson_depth_free": _Metric("Pearson correlation, depth regressed out"),
+    "ssim": _Metric("SSIM"),
+    "moran_difference": _Metric("Difference of Moran's I", best=0.0),
+    "variance_ratio": _Metric("Variance, predicted to measured", best=1.0, mark=1.0),
+    "gene_gene": _Metric("Agreement of gene–gene correlation"),
+    "moran_agreement": _Metric("Agreement of Moran's I over genes"),
+}
+
+_SCOPES = {
+    "within-patient": "Within-patient: the patient's other sections were trained on; expect less on a new patient.",
+    "patients unknown": "Patients unknown: a patient may be on both sides of the split.",
+}
+
+
+def scores(
+    adata: AnnData,
+    *,
+    key: str = "cv",
+    layers: str | Sequence[str] | None = None,
+    metric: str = "pearson",
+    panels: str | Sequence[str] | None = None,
+    methods: str | Sequence[str] | None = None,
+    floors: str | Sequence[str] = _FLOORS,
+    ceiling: bool = True,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> "Figure | None":
+    """Draw the comparison of methods: a row for each method, a column for each gene panel.
+
+    A dot is the score, the line through it its interval. Hollow dots are floors, which any other method should beat;
+    the best of them runs down the panel as a dashed line, the noise ceiling as a dotted one. What the numbers hold for
+    (across patients or within one, normalised inside or outside the folds) is said in the title and below the panels.
+
+    Parameters
+    ----------
+    adata
+        Spots with a comparison by ``bleep_sc.tl.cross_validate``, or with layers that
+        :func:`~bleep_sc.tl.evaluate` has scored.
+    key
+        Where the comparison is: ``adata.uns[key]``.
+    layers
+        Draw the scores of these layers, each scored by :func:`~bleep_sc.tl.evaluate`, instead of the comparison.
+    metric
+        Which score, such as ``"pearson"`` or ``"rmse"``.
+    panels
+        One gene panel or several; the first orders the methods, best on top. ``None``: all.
+    methods
+        One method or several; ``None``: all.
+    floors
+        Methods that are floors, by name or by what the name begins with: ``"ridge"`` is also ``"ridge (colour)"``. The
+        dashed line is the best of all floors in the table, drawn or not; an empty sequence leaves it out.
+    ceiling
+        Draw the noise ceiling, where it is known.
+    show
+        Whether to show the figure; ``None``: unless it is returned.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    ``None``, or the :class:`matplotlib.figure.Figure` if ``return_fig=True``.
+
+    Raises
+    ------
+    KeyError
+        No comparison at `key`, or a layer that was not scored.
+    ValueError
+        A metric, panel or method that is not in the table.
+
+    Examples
+    --------
+    >>> bl.tl.cross_validate(adata, methods=["bleep", "stnet", "ridge", "mean"])  # doctest: +SKIP
+    >>> bl.pl.scores(adata, panels=["HEG-50", "HVG-50"])  # doctest: +SKIP
+    """
+    import matplotlib.pyplot as plt
+
+    check_readable(adata)
+    table = _stored(adata, key, layers)
+    check_choice("metric", metric, table["metric"].unique())
+    methods = _chosen("methods", methods, table["method"])
+    table = table[table["metric"] == metric]
+    panels = _chosen("panels", panels, table["panel"])
+    measure = _METRICS.get(metric, _Metric(metric))
+    prefix = f"{key}_" if layers is not None else ""
+    floors = (floors,) if isinstance(floors, str) else tuple(floors)
+    floor_methods = [m for m in table["method"].unique() if _is_floor(m.removeprefix(prefix), floors)]
+
+    # a method without a score in a panel keeps its row there
+    scored = {panel: table[table["panel"] == panel].set_index("method") for panel in panels}
+    order = measure.rank(scored[panels[0]]["value"].reindex(methods)).sort_values(ascending=False, kind="stable").index
+    drawn = {panel: rows.reindex(order) for panel, rows in scored.items()}
+    best_floors = {panel: _best_floor(rows["value"], floor_methods, measure) for panel, rows in scored.items()}
+    together = table[table["method"].isin(methods) & table["panel"].isin(panels)].set_index("method")
+    starred = _query_counts(table)
+
+    names = [f"{method} *" if method in starred else method for method in order]
+    scope = _words(together, "scope")
+    fig, axes = _make_figure(
+        names,
+        panels,
+        title=measure.title + (f", {scope}" if scope else ""),
+        notes=_notes(together, best_floors, starred, floors=floor_methods, ceiling=ceiling)
+        + (["–: no score."] if any(rows["value"].isna().any() for rows in drawn.values()) else []),
+        above=ceiling and bool(together["ceiling"].notna().any()),
+        below=any(best_floors.values()),
+    )
+    for ax, panel in zip(axes, panels, strict=True):
+        ax.set_title(f"{panel}\n{_count(drawn[panel]['n_genes'], 'gene')}", fontsize="medium")
+        floor = best_floors[panel]
+        _draw_panel(
+            ax,
+            drawn[panel],
+            floors=floor_methods,
+            best_floor=None if floor is None else float(scored[panel].loc[floor, "value"]),
+            ceilings=drawn[panel]["ceiling"] if ceiling else pd.Series(dtype=float),
+            mark=measure.mark,
+        )
+    for label, method in zip(axes[0].get_yticklabels(), order, strict=True):
+        label.set(color=_ink(pale=method in floor_methods), parse_math=False)
+    if show or (show is None and not return_fig):
+        plt.show()
+    return fig if return_fig else None
+
+
+def _stored(adata: AnnData, key: str, layers: str | Sequence[str] | None) -> pd.DataFrame:
+    """The summary of a comparison, or those of several layers below one another."""
+    if layers is None:
+        keys, writer = [key], "`bleep_sc.tl.cross_validate` compares methods and writes it."
+    else:
+        layers = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
+        keys, writer = [_keys.scores(layer) for layer in layers], "`bleep_sc.tl.evaluate` scores a layer and writes it."
+        if not keys:
+            msg = "`layers` must name at least one layer, found none."
+            raise ValueError(msg)
+    tables = []
+    for name in keys:
+        check_in("adata.uns", name, adata.uns.keys(), remedy=writer)
+        check_in(f"adata.uns[{name!r}]", "summary", adata.uns[name], remedy=writer)
+        tables.append(adata.uns[name]["summary"])
+    return pd.concat(tables, ignore_index=True)
+
+
+def _chosen(name: str, wanted: str | Sequence[str] | None, found: pd.Series) -> list[str]:
+    """What is to be drawn, each once; all there is where nothing is named."""
+    there = list(found.unique())
+    if wanted is None:
+        return there
+    wanted = [wanted] if isinstance(wanted, str) else list(dict.fromkeys(wanted))
+    if not wanted:
+        msg = f"`{name}` must name at least one of {', '.join(map(repr, there))}, found none."
+        raise ValueError(msg)
+    for one in wanted:
+        check_choice(name, one, there)
+    return wanted
+
+
+def _is_floor(method: str, floors: Iterable[str]) -> bool:
+    """A floor's name, alone or before a label: `ridge (colour)` and `knn_20`, but not `meaning`."""
+    return any(method.startswith(floor) and not method[len(floor) :][:1].isalnum() for floor in floors)
+
+
+def _best_floor(values: pd.Series, floors: Sequence[str], measure: _Metric) -> str | None:
+    ranks = measure.rank(values[values.index.isin(floors)]).dropna()
+    return str(ranks.idxmax()) if len(ranks) else None
+
+
+def _query_counts(table: pd.DataFrame) -> list[str]:
+    """Methods that saw the counts of the very spots that they predict."""
+    if "uses_query_counts" not in table:
+        return []
+    return list(table.loc[table["uses_query_counts"].astype(bool), "method"].unique())
+
+
+def _words(table: pd.DataFrame, column: str, *, join: str = " / ") -> str:
+    """The words of a column that only some tables have."""
+    words = table[column].dropna().unique() if column in table else []
+    return join.join(word for word in map(str, words) if word)
+
+
+def _count(numbers: pd.Series, noun: str) -> str:
+    """How many: one number where all are the same, else from the least to the most."""
+    numbers = numbers.dropna().astype(int)
+    least, most = (numbers.min(), numbers.max()) if len(numbers) else (0, 0)
+    return (f"{most:,}" if least == most else f"{least:,}–{most:,}") + f" {noun}{'' if most == 1 else 's'}"
+
+
+def _notes(
+    rows: pd.DataFrame,
+    best_floors: dict[str, str | None],
+    starred: Sequence[str],
+    *,
+    floors: Sequence[str],
+    ceiling: bool,
+) -> list[str]:
+    """What a reader must know to read the numbers, and nothing about what is not drawn."""
+    scope, normalised = _words(rows, "scope"), _words(rows, "normalisation")
+    patients = f" of {_count(rows['n_patients'], 'patient')}" if rows["n_patients"].max() > 0 else ""
+    over = _words(rows[rows["low"].notna() & rows["high"].notna()], "interval_over", join=" or ")
+    facts = [
+        f"Mean over {_count(rows['n_sections'], 'section')}{patients}",
+        *([f"normalised {normalised}"] if normalised else []),
+        f"line through a dot: 95 % bootstrap interval over {over}" if over else "no interval could be given",
+    ]
+    notes = ["; ".join(facts) + "."]
+    notes += [text for word, text in _SCOPES.items() if word in scope]
+    named = {panel: floor + (" *" if floor in starred else "") for panel, floor in best_floors.items() if floor}
+    if named:
+        best = set(named.values())
+        said = best.pop() if len(best) == 1 else ", ".join(f"{floor} in {panel}" for panel, floor in named.items())
+        hollow = "Hollow: floors, which any other method should beat. " if rows.index.isin(floors).any() else ""
+        notes.append(f"{hollow}Dashed: the best floor, {said}.")
+    if ceiling and rows["ceiling"].notna().any():
+        notes.append("Dotted: noise ceiling, the mean correlation that the noise of the measured counts allows.")
+    if rows.index.isin(starred).any() or any(floor in starred for floor in best_floors.values()):
+        notes.append("* uses the measured counts of the very spots that it predicts: impossible with only an image.")
+    return notes
+
+
+def _make_figure(
+    names: Sequence[str], panels: Sequence[str], *, title: str, notes: Sequence[str], above: bool, below: bool
+) -> "tuple[Figure, np.ndarray]":
+    """A row of axes with one list of names; sized by the font, so that it fits whatever the user has set.
+
+    A line above and a line below the methods are kept for the names of the reference lines, where there are any.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    em = plt.rcParams["font.size"] / 72
+    margin = 0.6 * em * max(map(len, names))
+    width = margin + max(20 * em * len(panels), 54 * em - margin)
+    lines = [line for note in notes for line in textwrap.wrap(note, int(width / (0.43 * em)), subsequent_indent="   ")]
+    titles = textwrap.wrap(title, int(width / (0.65 * em)))
+    height = em * (2.2 * (len(names) + above + below) + 1.2 * len(lines) + 1.6 * len(titles) + 7)
+    # room between the numbers of one panel and the rows of the next
+    layout = ConstrainedLayoutEngine(w_pad=0.7 * em, h_pad=0.5 * em)
+    fig, axes = plt.subplots(1, len(panels), figsize=(width, height), sharey=True, squeeze=False, layout=layout)
+    left = 0.7 * em / width
+    fig.suptitle("\n".join(titles), x=left, ha="left", fontsize="large")
+    fig.supxlabel("\n".join(lines), x=left, ha="left", fontsize="small", fontweight="normal", linespacing=1.3)
+    axes[0, 0].set(ylim=(len(names) - (-0.1 if below else 0.5), -1.1 if above else -0.5))
+    axes[0, 0].set_yticks(range(len(names)), names)
+    return fig, axes[0]
+
+
+def _ink(*, pale: bool) -> Any:
+    """The colour of text, or one nearer to the ground: opaque, so that nothing shows through a hollow dot."""
+    from matplotlib import colors, rcParams
+
+    ink, ground = (np.array(colors.to_rgb(rcParams[key])) for key in ("text.color", "figure.facecolor"))
+    return tuple(0.65 * ink + 0.35 * ground) if pale else tuple(ink)
+
+
+def _draw_panel(
+    ax: Any,
+    rows: pd.DataFrame,
+    *,
+    floors: Sequence[str],
+    best_floor: float | None,
+    ceilings: pd.Series,
+    mark: float | None,
+) -> None:
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties
+
+    ink, pale, last = _ink(pale=False), _ink(pale=True), len(rows) - 0.5
+    ax.grid(visible=False)
+    ax.hlines(range(len(rows)), 0, 1, transform=ax.get_yaxis_transform(), color=ink, alpha=0.15, lw=0.6, zorder=0.5)
+    ax.spines[["left", "right", "top"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    ax.locator_params(axis="x", nbins=4)
+    if mark is not None:
+        ax.plot([mark, mark], [-0.5, last], color=ink, alpha=0.3, lw=0.8, zorder=0.6, label="mark")
+    size = FontProperties(size=rcParams["ytick.labelsize"]).get_size_in_points()
+    numbers = [_number(value) for value in rows["value"]]
+    for y, (method, row) in enumerate(rows.iterrows()):
+        colour, face = (pale, ax.get_facecolor()) if method in floors else ("C0", "C0")
+        ax.plot([row["low"], row["high"]], [y, y], "-", color=colour, lw=1.6, zorder=2, label="interval")
+        ax.plot([row["value"]], [y], "o", color=colour, mfc=face, ms=0.55 * size, zorder=3, label=str(method))
+        ax.annotate(
+            numbers[y],
+            (1, y),
+            xycoords=ax.get_yaxis_transform(),
+            xytext=(size * (0.5 + 0.64 * max(map(len, numbers))), 0),
+            textcoords="offset points",
+            ha="right",
+            va="center_baseline",
+            size=size,
+            color=pale if method in floors else ink,
+        )
+    if best_floor is not None:
+        ax.plot([best_floor] * 2, [-0.5, last], "--", color=pale, lw=1, zorder=1, label="best floor")
+    known = np.unique(ceilings.dropna().round(6))
+    for value in known:
+        ax.plot([value] * 2, [-0.5, last], ":", color=ink, lw=1.2, zorder=1, label="noise ceiling")
+    # the two names stand at opposite ends of their lines, so that neither meets the other's line
+    if best_floor is not None:
+        _name_line(ax, best_floor, last, f"best floor {_number(best_floor)}", va="top", color=pale)
+    if len(known):
+        span = "–".join(_number(value) for value in dict.fromkeys([known[0], known[-1]]))
+        _name_line(ax, known.mean(), -0.55, f"ceiling {span}", va="bottom", color=ink)
+
+
+def _name_line(ax: Any, x: float, y: float, text: str, *, va: str, color: Any) -> None:
+    """Write at the end of a vertical line, towards the middle where the line is near a side."""
+    low, high = ax.get_xlim()
+    place = (x - low) / (high - low)
+    ha = "left" if place < 1 / 3 else "right" if place > 2 / 3 else "center"
+    ax.text(x, y, text, ha=ha, va=va, size="small", color=color)
+
+
+def _number(value: float) -> str:
+    """Three decimals, fewer of a large number; a dash for what is not known."""
+    if np.isnan(value):
+        return "–"
+    text = f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}"
+    return ("0.000" if text == "-0.000" else text).replace("-", "−")

@@ -1,0 +1,91 @@
+"""Outer folds of a cross-validation, and what makes sure that nothing is on both sides of one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy import sparse
+
+Scope = Literal["across patients", "within-patient", "patients unknown"]
+_MIN_GENES = 10
+"""Profiles with fewer detected genes can be equal by chance."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One group held out, and the spots of all others.
+
+    Raises
+    ------
+    ValueError
+        A spot, or a spot of the held-out group, is among the training spots.
+    """
+
+    name: str
+    """The group that is held out."""
+    training: np.ndarray
+    """Rows (n_training,)."""
+    test: np.ndarray
+    groups: np.ndarray
+    """The group of every spot (n_obs,)."""
+
+    def __post_init__(self) -> None:
+        both = set(self.groups[self.training]) & set(self.groups[self.test])
+        if both or np.intersect1d(self.training, self.test).size:
+            shown = ", ".join(map(repr, sorted(map(str, both))[:5]))
+            msg = (
+                f"fold {self.name!r} leaks: {shown or 'the same spots'} would be both trained on and tested on. A "
+                "group belongs to one side whole."
+            )
+            raise ValueError(msg)
+
+
+def make_folds(groups: np.ndarray) -> list[Fold]:
+    """Hold out each group once."""
+    return [
+        Fold(str(group), np.flatnonzero(groups != group), np.flatnonzero(groups == group), groups)
+        for group in np.unique(groups)
+    ]
+
+
+def check_sections_in_groups(sections: np.ndarray, groups: np.ndarray, *, library_key: str, group_key: str) -> None:
+    """Every section belongs to one group: neighbouring spots of a section are nearly the same tissue."""
+    for section in np.unique(sections):
+        found = np.unique(groups[sections == section]).tolist()
+        if len(found) > 1:
+            msg = (
+                f"section {str(section)!r} of `adata.obs[{library_key!r}]` is in {len(found)} groups of "
+                f"`adata.obs[{group_key!r}]` ({', '.join(map(repr, found[:5]))}), so its spots would be both trained "
+                "on and tested on. Group whole sections, better whole patients."
+            )
+            raise ValueError(msg)
+
+
+def check_no_copies(values: Any, groups: np.ndarray, names: Sequence[str], *, path: str) -> None:
+    """No profile stands in two groups: then the same spots were given twice, under two names."""
+    rows = sparse.csr_matrix(values)
+    rows.sum_duplicates()
+    rows.eliminate_zeros()
+    seen: dict[tuple[bytes, bytes], int] = {}
+    for row in range(rows.shape[0]):
+        part = slice(rows.indptr[row], rows.indptr[row + 1])
+        if part.stop - part.start < _MIN_GENES:
+            continue
+        profile = rows.indices[part].tobytes(), rows.data[part].tobytes()
+        first = seen.setdefault(profile, row)
+        if groups[first] != groups[row]:
+            msg = (
+                f"spots {names[first]!r} of group {str(groups[first])!r} and {names[row]!r} of group "
+                f"{str(groups[row])!r} have the very same profile in `{path}`: the same spots are in both groups, so "
+                "every fold would be tested on what it was trained on. Remove the copies."
+            )
+            raise ValueError(msg)
+
+
+def scope_of(folds: Sequence[Fold], patients: np.ndarray) -> Scope:
+    """Whether test tissue comes from patients that no fold was trained on; unknown ones are empty strings."""
+    if (patients == "").any():
+        return "patients unknown"
+    within = any(set(patients[fold.training]) & set(patients[fold.test]) for fold in folds)
+    return "within-patient" if within else "across patients"

@@ -1,0 +1,352 @@
+"""Comparison by cross-validation, and proof that nothing of the held-out group gets into its prediction."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from conftest import make_sections
+from scipy import sparse
+
+import bleep_sc as bl
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning"),
+    pytest.mark.filterwarnings("ignore:near-empty spots:UserWarning"),
+]
+
+METHODS = ("mean", "counts", "coordinates", "ridge", "knn", "bleep", "regressor", "stnet", "histogene")
+QUICK: dict[str, dict[str, Any]] = {
+    "ridge": {"image_key": "X_made"},
+    "knn": {"image_key": "X_made"},
+    "bleep": {"image_key": "X_made", "max_epochs": 25, "batch_size": 32, "dim": 32},
+    "regressor": {"image_key": "X_made", "max_epochs": 25, "batch_size": 32, "lr": 1e-2},
+    "stnet": {"encoder": "resnet18", "weights": None, "max_epochs": 2, "optimizer": "adam"},
+    "histogene": {"dim": 64, "depth": 1, "max_epochs": 2, "lr": 1e-3},
+}
+BLIND = [method for method in METHODS if method not in ("counts", "mean")]
+"""Methods that do not read the query's counts, and whose prediction varies over spots."""
+
+
+def kwargs_for(methods: tuple[str, ...] | list[str]) -> dict[str, dict[str, Any]]:
+    return {method: QUICK[method] for method in methods if method in QUICK}
+
+
+def made_features(adata: AnnData) -> np.ndarray:
+    crops = adata.obsm["crops"].astype(np.float32)
+    return np.hstack(
+        [crops.mean(axis=(1, 2)), crops.std(axis=(1, 2)), np.abs(np.diff(crops, axis=2)).mean(axis=(1, 2))]
+    )
+
+
+@pytest.fixture
+def tissue() -> AnnData:
+    """Four sections of two spots' kinds, two patients."""
+    adata = make_sections(30, sections=("p1a", "p1b", "p2a", "p2b"))
+    adata.obs["patient"] = adata.obs["section"].astype(str).str[:2]
+    adata.obsm["X_made"] = made_features(adata)
+    adata.raw = adata.copy()
+    return adata
+
+
+def run(adata: AnnData, methods: tuple[str, ...] | list[str], **arguments: Any) -> pd.DataFrame:
+    given = {"n_bootstrap": 50, "min_fraction": 0.0, "method_kwargs": kwargs_for(methods)} | arguments
+    return bl.tl.cross_validate(adata, methods=methods, **given)
+
+
+def test_writes_what_it_says(tissue: AnnData, tmp_path: Path) -> None:
+    before = tissue.copy()
+    scores = run(tissue, ["mean", "counts", "ridge"], markers=["g3", "g4"])
+    assert set(scores["method"]) == {"mean", "counts", "ridge"}
+    assert set(scores["section"]) == {"p1a", "p1b", "p2a", "p2b"}
+    assert set(scores["panel"]) == {"all", "HEG-50", "HVG-50", "HVG-200", "markers"}
+    assert (scores["fold"] == scores["patient"]).all()
+    assert set(scores["scope"]) == {"across patients"}
+    assert set(scores["normalisation"]) == {"inside the folds"}
+    assert scores.groupby("method")["uses_query_counts"].first().to_dict() == {
+        **{"counts": True, "mean": False, "ridge": False},
+    }
+    # nothing else was touched
+    assert set(tissue.layers) == {"counts", "cv_mean", "cv_counts", "cv_ridge"}
+    assert set(tissue.obsm) == set(before.obsm)
+    assert tissue.var.equals(before.var)
+    assert tissue.obs.equals(before.obs)
+    assert (tissue.X != before.X).nnz == 0
+    tissue.write_h5ad(tmp_path / "t.h5ad")
+    entry = ad.read_h5ad(tmp_path / "t.h5ad").uns["cv"]
+    assert list(entry["scores"].columns) == list(scores.columns)
+    summary = entry["summary"].set_index(["method", "panel", "metric"])
+    of_ridge = scores[(scores["method"] == "ridge") & (scores["panel"] == "all") & (scores["metric"] == "pearson")]
+    assert summary.loc[("ridge", "all", "pearson"), "value"] == pytest.approx(of_ridge["value"].mean())
+    assert summary.loc[("ridge", "all", "pearson"), "interval_over"] == "sections"
+    assert 0 < summary.loc[("ridge", "all", "pearson"), "share_of_ceiling"] < 1.2
+    assert set(entry["chosen"]["parameter"]) == {"alpha"}
+    assert json.loads(entry["config"])["methods"]["ridge"]["image_key"] == "X_made"
+
+
+def test_a_layer_is_scored_alike_by_evaluate(tissue: AnnData) -> None:
+    scores = run(tissue, ["ridge"], counts_layer=None)
+    layer = tissue.layers["cv_ridge"]
+    assert np.isfinite(layer).all()
+    bl.tl.evaluate(tissue, layer="cv_ridge", library_key="section", metrics=["pearson"])
+    mine = scores[(scores["panel"] == "all") & (scores["metric"] == "pearson")].set_index("section")["value"]
+    theirs = tissue.uns["cv_ridge_scores"]["scores"].set_index("section")["value"]
+    np.testing.assert_allclose(mine.sort_index(), theirs.sort_index(), rtol=1e-6)
+
+
+def test_without_counts_x_is_taken_and_the_result_says_so(tissue: AnnData, log: pytest.LogCaptureFixture) -> None:
+    del tissue.layers["counts"]
+    scores = run(tissue, ["mean", "ridge"])
+    assert set(scores["normalisation"]) == {"outside the folds"}
+    assert "normalised outside the folds" in log.text
+    with pytest.raises(ValueError, match=r"'counts'.*layers\['counts'\].*does not exist"):
+        run(tissue, ["counts"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "obs", "expected"),
+    [
+        ({"group_key": "patient"}, "patient", "across patients"),
+        ({"group_key": "section"}, "patient", "within-patient"),
+        ({"group_key": "section"}, None, "patients unknown"),
+        ({"group_key": "animal", "library_key": "section"}, "animal", "across patients"),
+    ],
+)
+def test_scope_is_in_the_table_and_in_print(
+    arguments: dict[str, Any], obs: str | None, expected: str, tissue: AnnData, log: pytest.LogCaptureFixture
+) -> None:
+    patient = tissue.obs.pop("patient")
+    if obs is not None:
+        tissue.obs[obs] = patient
+    scores = run(tissue, ["mean"], **arguments)
+    assert set(scores["scope"]) == {expected}
+    assert set(tissue.uns["cv"]["summary"]["scope"]) == {expected}
+    assert expected.upper() in log.text
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_of_the_held_out_group_reaches_its_prediction(method: str, tissue: AnnData) -> None:
+    """Its expression destroyed in all forms: the same prediction, bit for bit. A training group's: another."""
+    rng = np.random.default_rng(0)
+    held_out = (tissue.obs["patient"] == "p2").to_numpy()
+    run(tissue, [method])
+    expected = tissue.layers[f"cv_{method}"]
+    assert np.isfinite(expected).all()
+
+    def destroyed(rows: np.ndarray) -> AnnData:
+        noise = tissue.copy()
+        counts, x = noise.layers["counts"].toarray(), noise.X.toarray()
+        if method == "counts":  # the one that reads total counts: noise that keeps them
+            counts[rows] = rng.permuted(counts[rows], axis=1)
+        else:
+            counts[rows] = rng.poisson(20, size=counts[rows].shape)
+        x[rows] = rng.normal(5, 2, size=x[rows].shape) ** 2
+        noise.layers = {"counts": sparse.csr_matrix(counts), "other": rng.normal(size=x.shape)}
+        noise.X = sparse.csr_matrix(x)
+        noise.raw = AnnData(noise.X.copy(), obs=noise.obs, var=noise.var)
+        run(noise, [method])
+        return noise
+
+    np.testing.assert_array_equal(destroyed(held_out).layers[f"cv_{method}"][held_out], expected[held_out])
+    changed = destroyed(~held_out).layers[f"cv_{method}"][held_out]
+    assert not np.allclose(changed, expected[held_out])
+
+
+@pytest.mark.parametrize("method", ["ridge", "knn", "bleep", "regressor"])
+def test_held_out_predictions_follow_the_truth(method: str, tissue: AnnData) -> None:
+    scores = run(tissue, [method])
+    assert scores[(scores["panel"] == "all") & (scores["metric"] == "pearson")]["value"].mean() > 0.4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [m for m in BLIND if m != "coordinates"])
+def test_shuffled_training_images_predict_nothing(method: str, tissue: AnnData) -> None:
+    """50 shuffles of the training images: a mean within two standard errors of 0, and below the true pairing.
+
+    Shuffled over all training spots: shuffled within sections, the sections' own means would still go together. Each
+    time from other first weights, too: a model that learns nothing keeps the arbitrary map that it began with.
+    """
+    held_out = (tissue.obs["patient"] == "p2").to_numpy()
+    true = measured_on(tissue, method, held_out)
+    shuffled = []
+    rng = np.random.default_rng(0)
+    for number in range(50):
+        order, rows = np.arange(tissue.n_obs), np.flatnonzero(~held_out)
+        order[rows] = rng.permutation(rows)
+        other = tissue.copy()
+        for key in ("crops", "X_made"):
+            other.obsm[key] = tissue.obsm[key][order]
+        shuffled.append(measured_on(other, method, held_out, seed=number))
+    assert abs(np.mean(shuffled)) < 2 * np.std(shuffled, ddof=1) / np.sqrt(50)
+    assert true > np.quantile(shuffled, 0.95)
+
+
+def measured_on(adata: AnnData, method: str, held_out: np.ndarray, *, seed: int = 0) -> float:
+    """Mean Pearson within the held-out sections of a model trained on the others."""
+    ref, query = adata[~held_out].copy(), adata[held_out].copy()
+    seeds = {"random_state": seed}
+    with bl.settings.override(verbosity="error"):
+        bl.tl.fit(ref, method=method, **(seeds | QUICK[method] | LONGER.get(method, {})))  # type: ignore[arg-type]
+        bl.tl.impute(query, ref, k=10)
+        bl.tl.evaluate(query, library_key="section", metrics=["pearson"], n_bootstrap=0)
+    return float(query.uns["bleep_scores"]["summary"].query("panel == 'all'")["value"].iloc[0])
+
+
+LONGER: dict[str, dict[str, Any]] = {
+    "stnet": {"max_epochs": 4, "lr": 1e-3, "batch_size": 16},
+    "histogene": {"max_epochs": 30, "patience": 30},
+}
+
+
+def test_penalty_and_neighbours_are_chosen_in_each_fold() -> None:
+    """One patient's expression follows its images closely, the other's hardly: the folds choose differently."""
+    adata = make_sections(60, sections=("p1a", "p1b", "p2a", "p2b"))
+    adata.obs["patient"] = adata.obs["section"].astype(str).str[:2]
+    rng = np.random.default_rng(0)
+    adata.obsm["X_made"] = rng.normal(size=(adata.n_obs, 20)).astype(np.float32)
+    mean = np.exp(1 + adata.obsm["X_made"][:, :3] @ rng.normal(size=(3, 30)))
+    noisy = (adata.obs["patient"] == "p2").to_numpy()
+    mean[noisy] = np.exp(0.12 * adata.obsm["X_made"][noisy, :1] + 0.5 * rng.normal(size=(noisy.sum(), 30)))
+    adata.layers["counts"] = sparse.csr_matrix(rng.poisson(10 * mean).astype(np.float32))
+    run(adata, ["ridge", "knn"], method_kwargs={m: {"image_key": "X_made"} for m in ("ridge", "knn")})
+    chosen = adata.uns["cv"]["chosen"].set_index(["method", "fold"])["value"]
+    assert chosen["ridge", "p1"] > chosen["ridge", "p2"], "the fold trained on noise takes the stronger penalty"
+    assert chosen["knn", "p1"] > chosen["knn", "p2"], "and averages more neighbours"
+
+
+def test_panels_and_genes_are_chosen_on_the_training_groups(tissue: AnnData) -> None:
+    """A gene that shouts in the held-out patient alone is in no panel of its fold."""
+    held_out = (tissue.obs["patient"] == "p2").to_numpy()
+    counts = tissue.layers["counts"].toarray()
+    counts[:, 7] = 0
+    counts[held_out, 7] = np.random.default_rng(0).poisson(500, size=held_out.sum())
+    tissue.layers["counts"] = sparse.csr_matrix(counts)
+    scores = run(tissue, ["mean"], min_fraction=0.1)
+    n_genes = scores[scores["panel"] == "all"].groupby("fold")["n_genes"].first()
+    assert n_genes["p2"] == 29
+    assert n_genes["p1"] == 30
+
+
+def test_harmony_is_run_anew_in_each_fold(tissue: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def corrected(adata: AnnData, **arguments: Any) -> None:
+        seen.append(sorted(adata.obs["patient"].unique()))
+        adata.obsm["X_harmony"] = adata.X.toarray() - 1
+        adata.uns["harmony"] = {"genes": adata.var_names.to_numpy().astype(object)}
+
+    monkeypatch.setattr("bleep_sc.pp.harmonize", corrected)
+    tissue.obsm["X_harmony"] = np.full(tissue.shape, np.nan)  # made outside: must not be used
+    run(tissue, ["bleep"], method_kwargs={"bleep": {**QUICK["bleep"], "use_rep": "X_harmony"}})
+    assert seen == [["p2"], ["p1"]]
+    assert np.isfinite(tissue.layers["cv_bleep"]).all()
+
+
+def test_labels_of_ones_own(tissue: AnnData) -> None:
+    given = {
+        "ridge, 2 PCs": {"method": "ridge", "n_components": 2, "image_key": "X_made"},
+        "ridge": {"image_key": "X_made"},
+    }
+    scores = bl.tl.cross_validate(tissue, methods=list(given), method_kwargs=given, min_fraction=0, n_bootstrap=0)
+    assert set(scores["method"]) == set(given)
+    assert not np.allclose(tissue.layers["cv_ridge"], tissue.layers["cv_ridge, 2 PCs"])
+
+
+def test_a_custom_encoder(tissue: AnnData) -> None:
+    given = {"knn": {"encoder": lambda images: images.mean(dim=(2, 3))}}
+    run(tissue, ["knn"], method_kwargs=given, k=5)
+    assert np.isfinite(tissue.layers["cv_knn"]).all()
+
+
+def test_one_seed_one_result(tissue: AnnData) -> None:
+    first = run(tissue, ["bleep", "ridge"])
+    again = tissue.copy()
+    pd.testing.assert_frame_equal(run(again, ["bleep", "ridge"]), first)
+    np.testing.assert_array_equal(again.layers["cv_bleep"], tissue.layers["cv_bleep"])
+
+
+def duplicated(adata: AnnData) -> None:
+    counts = adata.layers["counts"].toarray()
+    counts[-1] = counts[0]
+    adata.layers["counts"] = sparse.csr_matrix(counts)
+
+
+def halved(adata: AnnData) -> None:
+    adata.layers["counts"] = adata.layers["counts"] * 0.5
+
+
+BAD: dict[str, tuple[Callable[[AnnData], Any], dict[str, Any], type[Exception], str]] = {
+    "no column": (lambda a: None, {"group_key": "donor"}, KeyError, r"obs\['donor'\]"),
+    "one group": (lambda a: a.obs.__setitem__("patient", "p"), {}, ValueError, r"one group only, 'p'"),
+    "section in two groups": (
+        lambda a: a.obs.__setitem__("patient", ["p1"] * 40 + ["p2"] * 80),
+        {},
+        ValueError,
+        r"section 'p1b'.*2 groups",
+    ),
+    "copied spots": (duplicated, {}, ValueError, r"'spot0' of group 'p1' and 'spot119' of group 'p2'.*same profile"),
+    "unknown method": (lambda a: None, {"methods": ["nearest"]}, ValueError, r"'nearest', which is no method"),
+    "methods a string": (lambda a: None, {"methods": "mean"}, ValueError, r"`methods` must be a list"),
+    "method twice": (lambda a: None, {"methods": ["mean", "mean"]}, ValueError, r"different names"),
+    "kwargs of nothing": (
+        lambda a: None,
+        {"method_kwargs": {"ridge": {}}, "methods": ["mean"]},
+        ValueError,
+        r"'ridge', which is not among",
+    ),
+    "leaking argument": (
+        lambda a: None,
+        {"method_kwargs": {"mean": {"layer": "smooth"}}, "methods": ["mean"]},
+        ValueError,
+        r"\['mean'\]\['layer'\]. cannot be given",
+    ),
+    "leaking representation": (
+        lambda a: None,
+        {"method_kwargs": {"bleep": {"use_rep": "X_pca"}}, "methods": ["bleep"]},
+        ValueError,
+        r"'X_pca'.*outside the folds.*X_harmony",
+    ),
+    "no such argument": (
+        lambda a: None,
+        {"method_kwargs": {"mean": {"epochs": 3}}, "methods": ["mean"]},
+        ValueError,
+        r"\['mean'\]\['epochs'\]. is no argument",
+    ),
+    "no crops": (lambda a: a.obsm.pop("crops"), {"methods": ["bleep"]}, KeyError, r"obsm\['crops'\].*'bleep' reads"),
+    "marker": (lambda a: None, {"markers": ["ERBB2"]}, KeyError, r"var_names\['ERBB2'\]"),
+    "no counts": (halved, {}, ValueError, r"layers\['counts'\].*raw counts"),
+    "metric": (lambda a: None, {"metrics": ["kendall"]}, ValueError, r"`metrics`.*kendall"),
+    "few spots": (
+        lambda a: a.obs.__setitem__("section", ["x", "x"] + ["p1a"] * 58 + ["p2a"] * 60),
+        {"library_key": "section"},
+        ValueError,
+        r"'x' has 2 spots",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case: str, tissue: AnnData, unchanged: Callable[..., None]) -> None:
+    damage, arguments, error, message = BAD[case]
+    damage(tissue)
+    unchanged(tissue)
+    with pytest.raises(error, match=message):
+        bl.tl.cross_validate(tissue, **({"methods": ["mean"]} | arguments))
+
+
+def test_an_error_in_a_fold_leaves_the_object_alone(
+    tissue: AnnData, unchanged: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    unchanged(tissue)
+    monkeypatch.setattr("bleep_sc.tl._fold_run.impute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tissue, ["mean"])
+    assert bl.settings.verbosity == "info"
