@@ -106,7 +106,8 @@ def methods(epochs: int, *, networks: bool) -> dict[str, dict[str, Any]]:
             "regressor, ResNet-18": {"method": "regressor", "encoder": "resnet18", "batch_size": 64, **net},
             "ST-Net, as published": {"method": "stnet", **net},
             "ST-Net, Adam": {"method": "stnet", "optimizer": "adam", **net},
-            "HisToGene, as published": {"method": "histogene", **net, "weights": "imagenet"},
+            "HisToGene, as published": {"method": "histogene", **net},
+            "HisToGene, lr 1e-4": {"method": "histogene", "lr": 1e-4, **net},
         }
     return out
 
@@ -171,7 +172,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", help="some of the labels only")
     parser.add_argument("--no-networks", action="store_true", help="leave out what takes hours on a CPU")
-    parser.add_argument("--epochs", type=int, default=8, help="of the networks")
+    parser.add_argument("--epochs", type=int, default=5, help="of the networks")
     parser.add_argument("--size", type=int, default=64, help="pixels of the networks' crops (toy tissue: 64)")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     return parser.parse_args()
