@@ -466,3 +466,22 @@ def test_counts_as_truth_are_warned_of(scored: AnnData) -> None:
     scored.layers["raw"] = np.random.default_rng(0).poisson(100, size=scored.shape).astype(np.float32)
     with pytest.warns(UserWarning, match=r"raw counts"):
         bl.tl.evaluate(scored, truth="raw")
+
+
+def test_a_prediction_made_elsewhere_is_matched_by_name(tissue: AnnData) -> None:
+    bl.tl.evaluate(tissue, layer="mine", library_key="slide", metrics=["pearson"])
+    expected = tissue.var["mine_pearson"].to_numpy()
+    theirs = AnnData(tissue.layers["mine"].copy(), obs=tissue.obs[[]].copy(), var=tissue.var[[]].copy())
+    order = np.random.default_rng(0).permutation(tissue.n_obs)
+    theirs = theirs[order, ::-1][:, 3:].copy()
+    before = theirs.copy()
+    bl.tl.evaluate(tissue, layer="theirs", prediction=theirs, library_key="slide", metrics=["pearson"])
+    np.testing.assert_allclose(tissue.var["theirs_pearson"][:-3], expected[:-3], rtol=1e-5)
+    assert tissue.var["theirs_pearson"][-3:].isna().all()
+    assert "theirs" not in tissue.layers
+    assert np.array_equal(theirs.X, before.X)
+    with pytest.raises(ValueError, match=r"`prediction` lacks 3 of the"):
+        bl.tl.evaluate(tissue, prediction=theirs[3:].copy())
+    theirs.var_names = [f"ENSG{i}" for i in range(theirs.n_vars)]
+    with pytest.raises(ValueError, match=r"shares no gene.*ENSG0"):
+        bl.tl.evaluate(tissue, prediction=theirs)

@@ -7,6 +7,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from bleep_sc import _keys
+from bleep_sc._errors import MissingKeyError
 from bleep_sc._expression import expression_values, log_depth, looks_like_counts, path_of, warn_if_counts
 from bleep_sc._grid import grid_positions
 from bleep_sc._logging import logger, warn
@@ -43,6 +44,7 @@ def evaluate(
     query: AnnData,
     *,
     layer: str = _keys.MODEL,
+    prediction: AnnData | None = None,
     truth: str | None = None,
     ref: AnnData | None = None,
     markers: Sequence[str] | None = None,
@@ -66,6 +68,9 @@ def evaluate(
         Spots with a predicted layer and measured expression.
     layer
         The predicted layer; genes with NaN count as not predicted.
+    prediction
+        A prediction made elsewhere, in place of the layer: an AnnData whose `X` holds it, matched by the names of spots
+        and genes. Genes that it lacks count as not predicted. `layer` then only names the scores.
     truth
         Layer with the measured expression, in the layer's units; ``None`` is `query.X`.
     ref
@@ -111,8 +116,9 @@ def evaluate(
     KeyError
         No such layer or column.
     ValueError
-        No measured expression; a section of fewer than 3 spots or of several patients; NaN in the truth; a reference
-        that holds the query's own spots and no model; an unknown metric; a view.
+        No measured expression; a `prediction` that lacks spots of the query or shares no gene with it; a section of
+        fewer than 3 spots or of several patients; NaN in the truth; a reference that holds the query's own spots and
+        no model; an unknown metric; a view.
 
     Notes
     -----
@@ -137,11 +143,18 @@ def evaluate(
     metrics = check_metrics(metrics)
     n_bootstrap = check_int("n_bootstrap", n_bootstrap, minimum=0)
     random_state = check_int("random_state", random_state, minimum=0)
-    check_in(
-        "query.layers", layer, query.layers.keys(), remedy="`bleep_sc.tl.impute(query, ref)` makes an imputed layer."
-    )
+    if prediction is None:
+        check_in(
+            "query.layers",
+            layer,
+            query.layers.keys(),
+            remedy="`bleep_sc.tl.impute(query, ref)` makes an imputed layer.",
+        )
     measured = _measured(query, truth)
-    predicted = _predicted(query, layer)
+    if prediction is None:
+        predicted = _numbers(query.layers[layer], path=f"query.layers[{layer!r}]")
+    else:
+        predicted = _aligned(prediction, query)
     library_key = library_key or recorded_library_key(query)
     patient_key = patient_key or (_keys.PATIENT if _keys.PATIENT in query.obs else None)
     sections = section_rows(section_of_spots(query, library_key, name="query"), query.n_obs)
@@ -203,8 +216,29 @@ def _measured(query: AnnData, truth: str | None) -> Any:
     return expression_values(query, truth, name="query")
 
 
-def _predicted(query: AnnData, layer: str) -> np.ndarray:
-    values: Any = query.layers[layer]
+def _aligned(prediction: AnnData, query: AnnData) -> np.ndarray:
+    """A prediction made elsewhere in the query's order of spots and genes; NaN for genes that it lacks."""
+    check_readable(prediction, name="prediction")
+    rows = prediction.obs_names.get_indexer(query.obs_names)
+    columns = prediction.var_names.get_indexer(query.var_names)
+    if (rows < 0).any() or (columns < 0).all():
+        what = f"lacks {(rows < 0).sum()} of the {query.n_obs} spots" if (rows < 0).any() else "shares no gene"
+        msg = (
+            f"`prediction` {what} of `query`. They are matched by name: `prediction.obs_names` are such as "
+            f"{list(prediction.obs_names[:2])}, the query's {list(query.obs_names[:2])}; `prediction.var_names` "
+            f"{list(prediction.var_names[:2])}, the query's {list(query.var_names[:2])}."
+        )
+        raise ValueError(msg)
+    if prediction.X is None:
+        msg = "`prediction.X` is empty: the predicted expression is expected there."
+        raise MissingKeyError(msg)
+    values = _numbers(prediction.X, path="prediction.X").astype(np.float32)
+    out = np.full(query.shape, np.nan, dtype=np.float32)
+    out[:, columns >= 0] = values[np.ix_(rows, columns[columns >= 0])]
+    return out
+
+
+def _numbers(values: Any, *, path: str) -> np.ndarray:
     if hasattr(values, "compute"):  # dask
         values = values.compute()
     elif hasattr(values, "to_memory"):  # backed
@@ -212,7 +246,7 @@ def _predicted(query: AnnData, layer: str) -> np.ndarray:
     values = np.asarray(values.toarray() if sparse.issparse(values) else values)
     if values.dtype.kind not in "fiub" or np.isinf(values).any():
         found = "infinite values" if values.dtype.kind in "fiub" else f"{values.dtype}"
-        msg = f"`query.layers[{layer!r}]` must hold numbers, NaN for genes that were not predicted; found {found}."
+        msg = f"`{path}` must hold numbers, NaN for genes that were not predicted; found {found}."
         raise ValueError(msg)
     return values
 
