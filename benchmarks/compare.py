@@ -11,8 +11,9 @@ depth-free score stands beside it: truth and prediction both regressed on the sp
 
 Two groups of methods, each with equal input. On features made by hand (crops three spot diameters wide; "z": every
 section standardised by itself, which uses all of its images and none of its expression): ridge, knn, the regressor, and
-BLEEP's heads and loss. And networks from random weights on crops of 1.5 diameters, all with the same number of epochs:
-BLEEP and the regressor with the same ResNet-18, ST-Net's DenseNet-121, HisToGene's transformer.
+BLEEP's heads and loss. And networks from random weights on crops of 1.5 diameters, all with the same number of epochs,
+few of them, so that this runs on a CPU (the papers train 50 to 150, ST-Net and BLEEP from ImageNet): BLEEP and the
+regressor with the same ResNet-18, ST-Net's DenseNet-121, HisToGene's transformer, which takes one step a section.
 """
 
 import argparse
@@ -35,7 +36,6 @@ from squidpy.im import ImageContainer
 import bleep_sc as bl
 from bleep_sc.models.color import color_features
 
-FLOORS = ("mean", "counts", "coordinates", "ridge", "knn")
 METRICS = ("pearson", "pearson_depth_free", "variance_ratio")
 WIDE, NEAR = "X_color", "crops_near"
 PATIENT_KEYS = {"her2st": ("section", "patient"), "mob2k": ("animal", "animal"), "toy": ("patient", "patient")}
@@ -104,9 +104,9 @@ def methods(epochs: int, *, networks: bool) -> dict[str, dict[str, Any]]:
         out |= {
             "BLEEP, ResNet-18": {"method": "bleep", "encoder": "resnet18", "batch_size": 64, **net},
             "regressor, ResNet-18": {"method": "regressor", "encoder": "resnet18", "batch_size": 64, **net},
-            "ST-Net, as published": {"method": "stnet", **net},
+            "ST-Net, published optimiser": {"method": "stnet", **net},
             "ST-Net, Adam": {"method": "stnet", "optimizer": "adam", **net},
-            "HisToGene, as published": {"method": "histogene", **net},
+            "HisToGene, published rate": {"method": "histogene", **net},
             "HisToGene, lr 1e-4": {"method": "histogene", "lr": 1e-4, **net},
         }
     return out
@@ -155,7 +155,7 @@ def table(summaries: pd.DataFrame) -> str:
         for panel in panels:
             own = rows[rows["panel"] == panel].set_index("metric")["value"]
             values = np.atleast_1d(own["pearson"])
-            spread = f" ±{np.std(values):.3f}" if len(values) > 1 else ""
+            spread = f" ±{np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
             cells.append(f"{np.mean(values):.3f}{spread} ({np.mean(own['pearson_depth_free']):.3f})")
         ratio = rows[(rows["panel"] == "HVG-50") & (rows["metric"] == "variance_ratio")]["value"].mean()
         lines.append(f"{method:<28}" + "".join(f"{cell:>26}" for cell in cells) + f"{ratio:>10.2f}")

@@ -24,11 +24,12 @@ INTRODUCTION = """\
 # Benchmarks
 
 Mean Pearson correlation of each gene over the spots of each held-out section, on measured log-expression, and in
-brackets the same with sequencing depth regressed out of truth and prediction. Spots of at least 500 counts. Genes, panels
-(HEG-50, HVG-50: highest mean and variance), penalties, `k` and epochs are chosen on the training sections of each fold.
-Seeds: mean ± standard deviation over three where a method has a random part. *Variance*: that of the prediction over that
-of the truth, HVG-50. *Floors* are in italics; `counts` reads the total counts of the spots that it predicts. "z":
-features standardised within each section. No pretrained weights anywhere; networks start from random weights.
+brackets the same with sequencing depth regressed out of truth and prediction. Spots of at least 500 counts. Genes,
+panels (HEG-50, HVG-50: highest mean and variance), penalties, `k` and epochs are chosen on the training sections of
+each fold. Mean ± standard deviation over seeds where a method has a random part and several were run. *Variance*: that
+of the prediction over that of the truth, HVG-50. Floors are in italics; `counts` reads the total counts of the spots
+that it predicts. "z": features standardised within each section. No pretrained weights anywhere; networks start from
+random weights and train for few epochs, since this was run on a CPU.
 """
 
 
@@ -73,7 +74,7 @@ def _cell(rows: pd.DataFrame, panel: str) -> str:
     own = rows[rows["panel"] == panel]
     pearson = own[own["metric"] == "pearson"]["value"].to_numpy()
     depth_free = own[own["metric"] == "pearson_depth_free"]["value"].mean()
-    spread = f" ± {np.std(pearson):.3f}" if len(pearson) > 1 else ""
+    spread = f" ± {np.std(pearson, ddof=1):.3f}" if len(pearson) > 1 else ""
     return f"{np.mean(pearson):.3f}{spread} ({depth_free:.3f})"
 
 

@@ -1,5 +1,6 @@
 """The main job as a user runs it, on toy tissue and on real sections."""
 
+import re
 from pathlib import Path
 
 import anndata as ad
@@ -36,6 +37,31 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert score > 0.5
     assert mean == 0
     assert abs(shuffled) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere"], r"--data nowhere: there is no such folder"),
+        (["--out", "file"], r"--out file: this is a file"),
+        (["--section", "C6"], r"unrecognized arguments: --section"),
+    ],
+)
+def test_demo_refuses_before_it_works(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from bleep_sc.demo import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert re.search(message, capsys.readouterr().err)
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
 
 
 @pytest.mark.slow

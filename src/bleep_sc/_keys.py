@@ -15,6 +15,9 @@ PATIENT = "patient"
 NOISE_CEILING = "noise_ceiling"
 """`var` column of what the counts allow by gene, `uns` key of how it was estimated."""
 
+RESERVED = (SPATIAL, CROPS, COUNTS, "harmony", "log1p", "noise_ceiling")
+"""Names that no model, layer or comparison may have: results would replace input, or each other."""
+
 HIGHLY_VARIABLE = "highly_variable"
 """`var` column of the selected genes."""
 

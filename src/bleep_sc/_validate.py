@@ -41,6 +41,16 @@ def check_number(name: str, value: Any, *, above: float | None = None, minimum: 
     return float(value)
 
 
+def check_key_added(name: str, value: Any) -> None:
+    """A name for results: one that h5ad can write, and none under which input or other results stand."""
+    if not isinstance(value, str) or not value or "/" in value:
+        msg = f"`{name}` must be a name without '/', found {value!r}."
+        raise ValueError(msg)
+    if value in _keys.RESERVED:
+        msg = f"`{name}={value!r}`: under that name something else is kept ({', '.join(_keys.RESERVED)} are taken)."
+        raise ValueError(msg)
+
+
 def check_adata(adata: Any, *, name: str = "adata") -> None:
     """An AnnData with at least one spot, unique names, and not a view: writing to a view would copy it silently."""
     check_readable(adata, name=name)

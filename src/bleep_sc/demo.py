@@ -48,7 +48,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--encoder", default="color", help="image encoder, such as resnet50; color by default")
     parser.add_argument("--weights", default=None, help="'imagenet' or a file; random by default")
     parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for figure and .h5ad files")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.data is not None and not arguments.data.is_dir():
+        parser.error(f"--data {arguments.data}: there is no such folder")
+    if arguments.out.exists() and not arguments.out.is_dir():
+        parser.error(f"--out {arguments.out}: this is a file, not a folder")
+    return arguments
 
 
 def _toy_tissue() -> tuple[AnnData, AnnData, list[str]]:
@@ -64,7 +69,7 @@ def _real_sections(path: Path, query_section: str) -> tuple[AnnData, AnnData, li
     print(f"Reading the sections of {path} ...")
     adata, images = bl.datasets.her2st(path)
     if query_section not in images:
-        msg = f"--query {query_section}: there are {sorted(images)}."
+        msg = f"--query {query_section}: there is no such section in {path}, which has {', '.join(sorted(images))}."
         raise SystemExit(msg)
     sc.pp.filter_cells(adata, min_counts=500)
     sc.pp.normalize_total(adata, target_sum=1e4)

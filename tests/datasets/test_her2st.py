@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,8 +80,63 @@ def test_missing_parts_are_named(public: Path, tmp_path: Path) -> None:
         bl.datasets.her2st(public)
 
 
+def test_one_section_by_name(public: Path) -> None:
+    adata, images = bl.datasets.her2st(public, sections="B2")
+    assert set(images) == {"B2"}
+    assert adata.obs["section"].unique().tolist() == ["B2"]
+
+
+def test_the_image_is_found_from_anywhere(
+    public: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(public)
+    adata, _ = bl.datasets.her2st("data", sections="A1")
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    bl.pp.crops(adata, size=32)
+    assert adata.uns["crops"]["A1"]["source"] == "HE.jpg"
+
+
+def rename_genes(section: Path) -> None:
+    counts = pd.read_csv(section, sep="\t", index_col=0)
+    counts.columns = ["h1", "h2", "h3"]
+    counts.to_csv(section, sep="\t")
+
+
+def rename_spots(section: Path) -> None:
+    counts = pd.read_csv(section, sep="\t", index_col=0)
+    counts.index = [f"spot{i}" for i in range(len(counts))]
+    counts.to_csv(section, sep="\t")
+
+
+def drop_columns(section: Path) -> None:
+    spots = section.parents[1] / "ST-spotfiles" / "A1_selection.tsv"
+    pd.read_csv(spots, sep="\t").drop(columns=["pixel_x", "pixel_y"]).to_csv(spots, sep="\t", index=False)
+
+
+@pytest.mark.parametrize(
+    ("damage", "arguments", "message"),
+    [
+        (lambda section: None, {"sections": []}, r"`sections` names none.*'A1', 'B2'"),
+        (lambda section: None, {"join": "left"}, r"`join`.*'inner', 'outer'"),
+        (rename_genes, {}, r"no gene is in all.*'A1', 'B2'.*join='outer'"),
+        (rename_spots, {}, r"'A1': no spot under the tissue has counts.*'2x3'.*'spot0'"),
+        (drop_columns, {}, r"'A1' lacks the columns \['pixel_x', 'pixel_y'\]"),
+    ],
+    ids=["no sections", "join", "no shared genes", "no shared spots", "no coordinates"],
+)
+def test_what_cannot_be_read_is_named(
+    public: Path, damage: Callable[[Path], None], arguments: dict[str, Any], message: str
+) -> None:
+    damage(public / "data" / "ST-cnts" / "A1.tsv.gz")
+    with pytest.raises(ValueError, match=message):
+        bl.datasets.her2st(public, **arguments)
+
+
 def test_prepared_layout(real_data: Path) -> None:
     adata, images = bl.datasets.her2st(real_data / "her2st", sections=["C5", "C6"])
+    library = adata.uns["spatial"]["C6"]
+    assert library["metadata"]["source_image_path"] == str(images["C6"].resolve())
+    assert library["scalefactors"]["microns_per_pixel"] == pytest.approx(0.69, abs=0.01)
     assert adata.obs["section"].value_counts().to_dict() == {"C5": 181, "C6": 178}
     assert adata.obs["patient"].unique().tolist() == ["C"]
     assert images["C6"].name == "C6.jpg"

@@ -1,7 +1,9 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import anndata as ad
 import numpy as np
 import pytest
 from anndata import AnnData
@@ -27,6 +29,21 @@ def test_round_trip(fitted: AnnData, query: AnnData, tmp_path: Path) -> None:
     np.testing.assert_allclose(query.layers["bleep"], expected, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning")  # anndata's own default
+def test_a_reference_from_zarr_serves(fitted: AnnData, query: AnnData, tmp_path: Path) -> None:
+    """Zarr gives back names as NumPy's variable-width strings."""
+    bl.tl.impute(query, fitted, k=5)
+    expected = query.layers["bleep"].copy()
+    fitted.write_zarr(tmp_path / "ref.zarr")
+    back = ad.read_zarr(tmp_path / "ref.zarr")
+    bl.tl.impute(query, back, k=5)
+    assert np.array_equal(query.layers["bleep"], expected)
+    bl.io.write_model(back, tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["genes"] == list(fitted.var_names)
+    assert config["panels"]["HVG-50"] == list(fitted.uns["bleep"]["panels"]["HVG-50"])
+
+
 def test_weights_are_a_plain_safetensors_file(fitted: AnnData, tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
@@ -46,6 +63,61 @@ def test_no_model(ref: AnnData, tmp_path: Path) -> None:
     assert not (tmp_path / "model").exists()
 
 
+def test_embeddings_of_another_model_are_removed(
+    fitted: AnnData, query: AnnData, tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
+    """They lie in another space: to retrieve among them would give plausible nonsense."""
+    bl.io.write_model(fitted, tmp_path)
+    bl.io.read_model(fitted, tmp_path)
+    assert "X_bleep_expression" in fitted.obsm, "the same model keeps its embeddings"
+    other = fitted.copy()
+    weights = other.uns["bleep"]["model"].copy()
+    other.uns["bleep"]["model"] = weights[::-1].copy()
+    bl.io.read_model(other, tmp_path)
+    assert not {"X_bleep_image", "X_bleep_expression"} & set(other.obsm)
+    assert "X_bleep_expression" in log.text
+    with pytest.raises(KeyError, match=r"bleep_sc\.tl\.embed"):
+        bl.tl.impute(query, other, k=5)
+
+
+def test_a_changed_byte_is_noticed(fitted: AnnData, query: AnnData, unchanged: Callable[..., None]) -> None:
+    fitted.uns["bleep"]["model"][-5000] ^= 64
+    unchanged(fitted, query)
+    with pytest.raises(ValueError, match=r"ref\.uns\['bleep'\].*damaged.*checksum"):
+        bl.tl.impute(query, fitted, k=5)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("history", "lost", r"\['history'\]` must be a mapping.*str"),
+        ("panels", ["g1"], r"\['panels'\]` must be a mapping.*list"),
+        ("panels", {"HEG-50": "g1"}, r"\['panels'\]\['HEG-50'\]` must be a list of gene names"),
+        ("genes", None, r"\['genes'\]` must be a list of gene names"),
+        ("config", None, r"\['config'\]` is not JSON"),
+        ("config", "[]", r"\['config'\]` does not describe a model"),
+    ],
+)
+def test_foreign_entries_are_refused(
+    fitted: AnnData, query: AnnData, part: str, value: Any, message: str, unchanged: Callable[..., None]
+) -> None:
+    fitted.uns["bleep"][part] = value
+    unchanged(fitted, query)
+    with pytest.raises(ValueError, match=rf"ref\.uns\['bleep'\]{message}"):
+        bl.tl.impute(query, fitted, k=5)
+
+
+def test_names_and_places_are_checked(fitted: AnnData, ref: AnnData, tmp_path: Path) -> None:
+    bl.io.write_model(fitted, tmp_path / "model")
+    with pytest.raises(ValueError, match=r"`key_added`.*'a/b'"):
+        bl.io.read_model(ref, tmp_path / "model", key_added="a/b")
+    with pytest.raises(ValueError, match=r"view"):
+        bl.io.read_model(ref[:20], tmp_path / "model")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match=r"is a file"):
+        bl.io.write_model(fitted, tmp_path / "file")
+
+
 def break_config(folder: Path) -> None:
     (folder / "config.json").write_text("{]")
 
@@ -56,9 +128,19 @@ def swap_weights(folder: Path) -> None:
     save_file({"x": np.ones(3)}, folder / "model.safetensors")
 
 
+def binary_config(folder: Path) -> None:
+    (folder / "config.json").write_bytes(b"\xff\xfe\x00")
+
+
 def drop_genes(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     del config["genes"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def words_as_losses(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["history"]["train_loss"] = ["low"]
     (folder / "config.json").write_text(json.dumps(config))
 
 
@@ -68,9 +150,11 @@ def drop_genes(folder: Path) -> None:
         (lambda folder: (folder / "model.safetensors").unlink(), FileNotFoundError, r"no 'model.safetensors'"),
         (break_config, ValueError, r"config\.json.*not JSON"),
         (swap_weights, ValueError, r"checksums differ"),
+        (binary_config, ValueError, r"config\.json.*not JSON"),
         (drop_genes, ValueError, r"`genes` must be a list"),
+        (words_as_losses, ValueError, r"`history` must hold lists of numbers"),
     ],
-    ids=["file gone", "config broken", "other weights", "no genes"],
+    ids=["file gone", "config broken", "other weights", "binary config", "no genes", "words as losses"],
 )
 def test_damaged_folders_are_refused(
     fitted: AnnData,

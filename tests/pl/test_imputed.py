@@ -54,6 +54,40 @@ def test_without_truth_and_with_nan_and_score(drawn: AnnData) -> None:
     fig.canvas.draw()
 
 
+def test_sections_are_those_that_crops_was_told(drawn: AnnData) -> None:
+    drawn.uns["crops"] = {section: {"library_key": "section"} for section in ("s1", "s2")}
+    fig = bl.pl.imputed(drawn, "a", library_id="s2", return_fig=True)
+    spots = next(c for ax in fig.axes for c in ax.collections if isinstance(c, EllipseCollection))
+    np.testing.assert_allclose(spots.get_offsets(), drawn.obsm["spatial"][12:] * 0.1)
+
+
+def test_shows_unless_it_returns(drawn: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[bool] = []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(True))
+    arguments = {"library_key": "section", "library_id": "s1"}
+    assert bl.pl.imputed(drawn, "a", **arguments) is None
+    assert shown == [True]
+    bl.pl.imputed(drawn, "a", show=False, **arguments)
+    bl.pl.imputed(drawn, "a", return_fig=True, **arguments)
+    assert shown == [True]
+
+
+def test_what_is_needed_to_draw_is_named(drawn: AnnData) -> None:
+    arguments = {"library_key": "section", "library_id": "s1"}
+    with pytest.raises(ValueError, match=r"`genes` names none"):
+        bl.pl.imputed(drawn, [], **arguments)
+    with pytest.raises(ValueError, match=r"`size`.*above 0"):
+        bl.pl.imputed(drawn, "a", size=0, **arguments)
+    for name in ("spot_diameter_fullres", "tissue_hires_scalef"):
+        del drawn.uns["spatial"]["s1"]["scalefactors"][name]
+        with pytest.raises(KeyError, match=rf"uns\['spatial'\]\['s1'\]\['scalefactors'\]\['{name}'\]"):
+            bl.pl.imputed(drawn, "a", **arguments)
+    del drawn.uns["spatial"]
+    with pytest.raises(KeyError, match=r"uns\['spatial'\].*does not exist"):
+        bl.pl.imputed(drawn, "a")
+    del drawn.obsm["spatial"]
+
+
 def test_bad_input(drawn: AnnData) -> None:
     with pytest.raises(ValueError, match=r"\['s1', 's2'\].*library_id"):
         bl.pl.imputed(drawn, "a")

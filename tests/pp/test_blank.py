@@ -78,7 +78,14 @@ def test_spot_diameter_comes_from_the_reference(ref: AnnData, xy: np.ndarray, lo
     [
         ({"spatial": np.ones((3, 3))}, r"\(3, 3\)"),
         ({"spatial": np.ones(4)}, r"\(n_obs, 2\)"),
-        ({"spatial": np.full((3, 2), np.nan)}, r"NaN"),
+        ({"spatial": np.empty((0, 2))}, r"at least one spot.*\(0, 2\)"),
+        ({"spatial": [["left", "right"]]}, r"`spatial` must hold numbers"),
+        (
+            {"spatial": np.array([[1, 2], [3, np.nan], [5, 6]])},
+            r"`spatial` is NaN or infinite for 1 of 3 spots, the first in row 1.*`spatial\[np\.isfinite",
+        ),
+        ({"library_id": 6}, r"`library_id`.*found 6"),
+        ({"library_id": "a/b"}, r"`library_id`.*without '/'"),
         ({"obs_names": ["a"]}, r"`obs_names` has 1 names for 12"),
         ({"obs_names": ["a"] * 12}, r"not unique"),
         ({"spot_diameter": 0}, r"`spot_diameter`.*above 0"),

@@ -246,6 +246,40 @@ def test_paths(pixels: np.ndarray, tmp_path: Path) -> None:
         bl.pp.crops(by_path, tmp_path / "other.png")
 
 
+@pytest.mark.parametrize("name", ["slide.svs", "slide.tif", "slide.png"])
+def test_files_that_are_no_images_are_named(name: str, tmp_path: Path, unchanged: Callable[..., None]) -> None:
+    (tmp_path / name).write_text("<html>not found</html>")
+    adata = spots((50, 50))
+    unchanged(adata)
+    with pytest.raises(ValueError, match=rf"`image`.*{name}.*could not be read as an image.*TIFF"):
+        bl.pp.crops(adata, tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif"])
+def test_a_damaged_file_is_named(
+    pixels: np.ndarray, suffix: str, tmp_path: Path, unchanged: Callable[..., None]
+) -> None:
+    from PIL import Image
+
+    path = tmp_path / f"slide.{suffix}"
+    Image.fromarray(pixels).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    adata = spots((50, 110))
+    unchanged(adata)
+    with pytest.raises(ValueError, match=r"image of 'library'.*cut short or damaged"):
+        bl.pp.crops(adata, path)
+
+
+def test_libraries_may_be_numbers(pixels: np.ndarray) -> None:
+    adata = spots((50, 50), (60, 60))
+    adata.obs["section"] = [1, 2]
+    bl.pp.crops(
+        adata, {1: container(pixels), 2: container(255 - pixels)}, library_key="section", size=8, mpp={1: 1, 2: 1}
+    )
+    assert np.array_equal(adata.obsm["crops"][1], 255 - pixels[56:64, 56:64])
+    assert set(adata.uns["crops"]) == {"1", "2"}
+
+
 def test_without_an_image_the_recorded_file_then_the_hires_image(pixels: np.ndarray, tmp_path: Path) -> None:
     from PIL import Image
 
@@ -407,6 +441,10 @@ def test_outside_spots_are_counted_and_the_fitting_scale_named(
     with pytest.raises(ValueError, match=r"3 of 3 spots.*No scale would fit"):
         bl.pp.crops(adata, container(pixels))
     adata.obsm["spatial"][2] = (30, 20)
+    # a factor so small that it fits any image is no advice: one spot lies just outside
+    library["scalefactors"] = {"tissue_hires_scalef": 0.005}
+    with pytest.raises(ValueError, match=r"A scale of 0\.106 or less would fit"):
+        bl.pp.crops(adata, container(pixels))
     library["scalefactors"] = {"tissue_hires_scalef": 0.1, "tissue_lowres_scalef": 0.01}
 
 
@@ -430,6 +468,14 @@ BAD: dict[str, tuple[Callable[[AnnData], Any], dict[str, Any], type[Exception], 
     "border": (lambda a: None, {"border": "black"}, ValueError, r"`border`.*'white', 'reflect'.*'black'"),
     "um": (lambda a: None, {"um": -1}, ValueError, r"`um`.*above 0"),
     "mpp": (lambda a: None, {"mpp": 0}, ValueError, r"`mpp`.*above 0"),
+    "mpp of others": (lambda a: None, {"mpp": {"C6": 0.5}}, ValueError, r"`mpp`.*\['library'\].*\['C6'\]"),
+    "empty": (lambda a: a._inplace_subset_obs([]), {}, ValueError, r"no spots"),
+    "names twice": (
+        lambda a: setattr(a, "obs_names", ["a", "a"]),
+        {},
+        ValueError,
+        r"obs_names.*'a'.*obs_names_make_unique.*index_unique",
+    ),
     "image type": (lambda a: None, {"image": np.ones((5, 5, 3))}, TypeError, r"ImageContainer or a path"),
     "missing image": (
         lambda a: a.obs.insert(0, "section", ["a", "b"]),
@@ -497,6 +543,34 @@ def test_unknown_scale_is_warned_of_once(two: tuple[AnnData, dict[str, Any]]) ->
     assert said == ["the scale of the image is unknown for 'a'", "the scale of the image is unknown for 'b'"]
     assert "for 'a', 'b', so" in str(found[0].message)
     assert found[0].filename == __file__, "the warning must point at the caller"
+
+
+def test_recorded_scale_is_taken(pixels: np.ndarray) -> None:
+    adata = spots(
+        (50, 50), spatial={"lib": {"scalefactors": {"microns_per_pixel": 0.5, "spot_diameter_fullres": 20.0}}}
+    )
+    bl.pp.crops(adata, container(pixels), size=8, um=10)
+    record = adata.uns["crops"]["lib"]
+    assert (record["size_um"], record["um_per_px"], record["spot_diameters"]) == (10.0, 1.25, 1.0)
+
+
+def test_real_section_by_path_and_by_nothing(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`source_image_path` is found from the folder that holds the image, and from no other."""
+    from squidpy.im import ImageContainer
+
+    by_path = ad.read_h5ad(real_data / "mob2k" / "MOB2.h5ad")[::40].copy()
+    by_nothing = by_path.copy()
+    bl.pp.crops(by_path, real_data / "mob2k" / "MOB2.jpg", size=64)
+    image = ImageContainer(str(real_data / "mob2k" / "MOB2.jpg"))
+    assert np.array_equal(by_path.obsm["crops"], squidpy_crops(image, by_path.obsm["spatial"], 64))
+    assert np.isnan(by_path.uns["crops"]["MOB2"]["um_per_px"]), "the pitch of this array must not be guessed"
+    monkeypatch.chdir(real_data / "mob2k")
+    bl.pp.crops(by_nothing, size=64)
+    assert np.array_equal(by_path.obsm["crops"], by_nothing.obsm["crops"])
+    monkeypatch.chdir(real_data)
+    with pytest.warns(UserWarning, match=r"hires image.*9\.5 pixels wide.*no file 'MOB2\.jpg'"):
+        bl.pp.crops(by_nothing, size=64)
+    assert by_nothing.uns["crops"]["MOB2"]["source"] == "hires image"
 
 
 def test_real_section(real_data: Path) -> None:

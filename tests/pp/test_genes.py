@@ -83,8 +83,9 @@ def test_near_empty_spots_are_reported_with_the_remedy(sections: AnnData) -> Non
         (lambda a: None, {"n_top_genes": 0}, ValueError, r"`n_top_genes`"),
         (lambda a: None, {"min_fraction": 1.5}, ValueError, r"`min_fraction`.*0 to 1"),
         (lambda a: a.X.__setitem__((0, 0), np.nan), {}, ValueError, r"adata\.X.*NaN"),
-        (lambda a: a.X.__setitem__((0, 0), -1), {}, ValueError, r"adata\.X.*negative"),
+        (lambda a: a.X.__setitem__((0, 0), -1), {}, ValueError, r"adata\.X.*negative.*sc\.pp\.log1p"),
         (lambda a: a.X.__imul__(0), {}, ValueError, r"no gene is detected in 10%"),
+        (lambda a: a._inplace_subset_var([]), {}, ValueError, r"no gene is detected in 10%"),
         (
             lambda a: a.obs.__setitem__("section", ["x"] + ["y"] * 119),
             {"batch_key": "section"},
@@ -92,7 +93,7 @@ def test_near_empty_spots_are_reported_with_the_remedy(sections: AnnData) -> Non
             r"'x' has a single spot",
         ),
     ],
-    ids=["column", "layer", "number", "share", "NaN", "negative", "empty", "single spot"],
+    ids=["column", "layer", "number", "share", "NaN", "negative", "empty", "no genes", "single spot"],
 )
 def test_bad_input(
     sections: AnnData,
@@ -106,6 +107,12 @@ def test_bad_input(
     unchanged(sections)
     with pytest.raises(error, match=message):
         bl.pp.select_genes(sections, **arguments)
+
+
+def test_views_are_refused(sections: AnnData, unchanged: Callable[..., None]) -> None:
+    unchanged(sections)
+    with pytest.raises(ValueError, match=r"view.*\.copy\(\)"):
+        bl.pp.select_genes(sections[:60])
 
 
 def test_raw_counts_are_warned_of(sections: AnnData) -> None:

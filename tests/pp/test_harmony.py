@@ -60,6 +60,18 @@ def test_fit_takes_it(shifted: AnnData) -> None:
     assert list(shifted.uns["hm"]["genes"]) == list(shifted.var_names)
 
 
+def test_raw_counts_are_warned_of(shifted: AnnData) -> None:
+    shifted.X = shifted.layers["counts"]
+    with pytest.warns(UserWarning, match=r"adata\.X.*raw counts.*normalize_total.*log1p"):
+        bl.pp.harmonize(shifted, batch_key="section")
+
+
+def test_sixteen_spots_are_enough(shifted: AnnData) -> None:
+    few = shifted[52:68].copy()
+    bl.pp.harmonize(few, batch_key="section")
+    assert np.isfinite(few.obsm["X_harmony"]).all()
+
+
 def test_bad_input(shifted: AnnData, unchanged: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     unchanged(shifted)
     with pytest.raises(KeyError, match=r"obs\['slide'\]"):
@@ -68,6 +80,16 @@ def test_bad_input(shifted: AnnData, unchanged: Callable[..., None], monkeypatch
         bl.pp.harmonize(shifted[:100], batch_key="section")
     with pytest.raises(ValueError, match=r"single batch"):
         bl.pp.harmonize(shifted[:50].copy(), batch_key="section")
+    with pytest.raises(ValueError, match=r"8 spots; Harmony needs at least 16"):
+        bl.pp.harmonize(shifted[56:64].copy(), batch_key="section")
+    for value, message in ((np.nan, r"adata\.X.*NaN"), (-1.0, r"adata\.X.*negative.*sc\.pp\.log1p")):
+        bad = shifted.copy()
+        bad.X[3, 3] = value
+        before = bad.copy()
+        with pytest.raises(ValueError, match=message):
+            bl.pp.harmonize(bad, batch_key="section")
+        assert set(bad.obsm) == set(before.obsm)
+        assert set(bad.uns) == set(before.uns)
     monkeypatch.setitem(sys.modules, "harmonypy", None)
     with pytest.raises(ImportError, match=r'pip install "harmonypy>=2\.1"'):
         bl.pp.harmonize(shifted, batch_key="section")

@@ -83,7 +83,7 @@ def test_writes_what_it_says(tissue: AnnData, tmp_path: Path) -> None:
     summary = entry["summary"].set_index(["method", "panel", "metric"])
     of_ridge = scores[(scores["method"] == "ridge") & (scores["panel"] == "all") & (scores["metric"] == "pearson")]
     assert summary.loc[("ridge", "all", "pearson"), "value"] == pytest.approx(of_ridge["value"].mean())
-    assert summary.loc[("ridge", "all", "pearson"), "interval_over"] == "sections"
+    assert summary.loc[("ridge", "all", "pearson"), "interval_over"] == "spots"
     assert 0 < summary.loc[("ridge", "all", "pearson"), "share_of_ceiling"] < 1.2
     assert set(entry["chosen"]["parameter"]) == {"alpha"}
     assert json.loads(entry["config"])["methods"]["ridge"]["image_key"] == "X_made"
@@ -114,7 +114,8 @@ def test_without_counts_x_is_taken_and_the_result_says_so(tissue: AnnData, log: 
         ({"group_key": "patient"}, "patient", "across patients"),
         ({"group_key": "section"}, "patient", "within-patient"),
         ({"group_key": "section"}, None, "patients unknown"),
-        ({"group_key": "animal", "library_key": "section"}, "animal", "across patients"),
+        ({"group_key": "animal", "library_key": "section"}, "animal", "patients unknown"),
+        ({"group_key": "animal", "patient_key": "animal"}, "animal", "across patients"),
     ],
 )
 def test_scope_is_in_the_table_and_in_print(

@@ -310,7 +310,8 @@ def test_in_sample_is_said_of_regression_too(ref: AnnData, log: pytest.LogCaptur
         ("histogene", {"dim": 100}, r"`dim`.*multiple of 64"),
         ("stnet", {"optimizer": "lion"}, r"`optimizer` must be one of"),
         ("ridge", {"alpha": -1.0}, r"`alpha`.*above 0"),
-        ("ridge", {"n_components": 30}, r"`n_components=30`.*at most 29"),
+        ("ridge", {"key_added": "counts"}, r"`key_added='counts'`.*something else"),
+        ("ridge", {"validation_share": 1.0}, r"`validation_share`.*below 1"),
         ("nearest", {}, r"`method` must be one of 'bleep'"),
     ],
 )
@@ -331,3 +332,53 @@ def test_counts_without_counts(ref: AnnData, query: AnnData) -> None:
     del ref.layers["counts"]
     with pytest.raises(KeyError, match=r"adata\.layers\['counts'\]"):
         bl.tl.fit(ref, method="counts")
+
+
+def test_no_more_components_than_genes_can_have(ref: AnnData, query: AnnData, log: pytest.LogCaptureFixture) -> None:
+    ref.var["highly_variable"] = np.arange(ref.n_vars) < 4
+    bl.tl.fit(ref, method="ridge")
+    assert "3 principal components are regressed" in log.text
+    bl.tl.impute(query, ref)
+    assert np.isfinite(query.layers["bleep"]).all()
+
+
+def test_results_never_replace_counts(ref: AnnData, query: AnnData, unchanged: Callable[..., None]) -> None:
+    bl.tl.fit(ref, method="mean", key_added="m")
+    unchanged(query)
+    with pytest.raises(ValueError, match=r"`key_added='counts'`"):
+        bl.tl.impute(query, ref, key="m", key_added="counts")
+
+
+@pytest.mark.parametrize("method", ["bleep", "stnet", "histogene", "regressor"])
+def test_without_validation_all_spots_are_trained_on_to_the_last_epoch(
+    method: str, ref: AnnData, log: pytest.LogCaptureFixture
+) -> None:
+    bl.tl.fit(ref, method=method, **(QUICK[method] | {"max_epochs": 3}), validation_share=0.0)  # type: ignore[arg-type]
+    history = ref.uns["bleep"]["history"]
+    assert len(history["train_loss"]) == 3
+    assert len(history["validation_loss"]) == 0
+    assert history["best_epoch"].tolist() == [2]
+    assert "Training on 96 spots" in log.text
+    assert "Last epoch 3 of 3" in log.text
+
+
+@pytest.mark.parametrize("method", ["ridge", "regressor", "stnet", "counts"])
+def test_mixed_precision_does_not_round_what_is_put_out(method: str, ref: AnnData, query: AnnData) -> None:
+    quick = {name: value for name, value in QUICK[method].items() if name != "max_epochs"}
+    bl.tl.fit(ref, method=method, **quick, **({"max_epochs": 1} if "max_epochs" in QUICK[method] else {}))  # type: ignore[arg-type]
+    bl.tl.impute(query, ref, precision="bf16-mixed")
+    values = query.layers["bleep"]
+    rounded = values.astype(np.float32).view(np.uint32) & 0xFFFF
+    assert (rounded != 0).mean() > 0.9, "float32 values fill the bits that bfloat16 lacks"
+
+
+def test_sections_are_those_that_the_model_was_trained_with(ref: AnnData, query: AnnData) -> None:
+    """One image may hold two sections: places are taken within each of them, not within the image."""
+    for adata in (ref, query):
+        adata.obs["piece"] = np.where(np.arange(adata.n_obs) % 2, "left", "right")
+        adata.obsm["spatial"][1::2] += 5000
+        x, y = (adata.obsm["spatial"] % 5000).T
+        adata.X = sparse.csr_matrix(np.repeat(np.stack([x, y], axis=1) / 300, 15, axis=1))
+    bl.tl.fit(ref, method="coordinates", library_key="piece", n_components=0)
+    bl.tl.impute(query, ref)
+    assert score(query) > 0.8

@@ -13,16 +13,17 @@ from bleep_sc import _keys
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
 from bleep_sc._validate import check_choice
-from bleep_sc.pp._images import open_image, read_pixels, shrunk, to_rgb
+from bleep_sc.pp._images import open_image, read_rgb, shrunk
 
 _PITCH_UM, _SPOT_UM = 200.0, 100.0
+_COLUMNS = ("x", "y", "new_x", "new_y", "pixel_x", "pixel_y")
 _SIDES = {"hires": 800, "lowres": 300}
 
 
 def her2st(
     path: str | Path,
     *,
-    sections: Sequence[str] | None = None,
+    sections: str | Sequence[str] | None = None,
     join: Literal["inner", "outer"] = "inner",
     progress_bar: bool | None = None,
 ) -> tuple[AnnData, dict[str, Path]]:
@@ -36,7 +37,7 @@ def her2st(
     path
         The repository, its folder ``data``, or the folder of prepared sections.
     sections
-        Which to read, such as ``["C2", "C3"]``; ``None``: all that are there. The letter names the patient.
+        Which to read, such as ``["C2", "C3"]`` or ``"C2"``; ``None``: all that are there. The letter names the patient.
     join
         Genes that all sections have (``"inner"``), or those of any, 0 where a section lacks them (``"outer"``).
     progress_bar
@@ -54,7 +55,8 @@ def her2st(
     FileNotFoundError
         Nothing of either layout, or a section without its counts, spots or image.
     ValueError
-        A section that is not there.
+        A section that is not there, a spot file without coordinates, sections that share no spot with their counts or
+        no gene with each other.
     """
     check_choice("join", join, ("inner", "outer"))
     root = Path(path).expanduser()
@@ -64,7 +66,10 @@ def her2st(
     if not found:
         msg = f"{str(path)!r} holds neither the folder ST-cnts of the HER2ST repository nor any SECTION.h5ad."
         raise FileNotFoundError(msg)
-    chosen = found if sections is None else list(sections)
+    chosen = found if sections is None else [sections] if isinstance(sections, str) else list(sections)
+    if not chosen:
+        msg = f"`sections` names none; there are {found}, and `None` reads all."
+        raise ValueError(msg)
     if absent := [section for section in chosen if section not in found]:
         msg = f"{str(path)!r} has no section {absent}; there are {found}."
         raise ValueError(msg)
@@ -73,11 +78,14 @@ def her2st(
     for section in progress(chosen, desc="Reading HER2ST", show=progress_bar):
         parts[section], images[section] = read(data, section)
     adata = ad.concat(parts, join=join, fill_value=0, uns_merge="unique", index_unique="-")
+    if adata.n_vars == 0:
+        msg = f"no gene is in all of the sections {chosen}: their names differ. `join='outer'` keeps every gene."
+        raise ValueError(msg)
     adata.X = sparse.csr_matrix(adata.X, dtype=np.float32)
     adata.layers[_keys.COUNTS] = adata.X.copy()
     for column in ("section", "patient"):
         adata.obs[column] = adata.obs[column].astype("category")
-    if join == "inner":
+    if join == "inner" and len(parts) > 1:
         union = set().union(*(part.var_names for part in parts.values()))
         left_out = len(union) - adata.n_vars
         logger.info(
@@ -102,11 +110,20 @@ def _read_public(data: Path, section: str) -> tuple[AnnData, Path]:
     counts = pd.read_csv(_one_file(data / "ST-cnts", f"{section}.tsv*", section, "counts"), sep="\t", index_col=0)
     spots = pd.read_csv(_one_file(data / "ST-spotfiles", f"{section}_selection.tsv", section, "spot file"), sep="\t")
     image = _one_file(data / "ST-imgs" / section[0], f"{section}/*.jpg", section, "image")
+    if absent := [name for name in _COLUMNS if name not in spots]:
+        msg = f"the spot file of section {section!r} lacks the columns {absent}; it has {list(spots.columns)}."
+        raise ValueError(msg)
     if "selected" in spots:
         spots = spots[spots["selected"] == 1]
     spots.index = [f"{x}x{y}" for x, y in zip(spots["x"], spots["y"], strict=True)]
     spots = spots[~spots.index.duplicated()]
     names = [name for name in spots.index if name in counts.index]
+    if not names:
+        msg = (
+            f"section {section!r}: no spot under the tissue has counts; spots are named as {list(spots.index[:2])}, "
+            f"the rows of the counts as {list(counts.index[:2])}."
+        )
+        raise ValueError(msg)
     spots, counts = spots.loc[names], counts.loc[names]
     adata = AnnData(
         sparse.csr_matrix(counts.to_numpy(dtype=np.float32)),
@@ -124,7 +141,7 @@ def _read_public(data: Path, section: str) -> tuple[AnnData, Path]:
         obsm={_keys.SPATIAL: spots[["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)},
     )
     pixels_per_um = _pixels_per_step(spots) / _PITCH_UM
-    pixels = to_rgb(read_pixels(open_image(image, library_id=section).array), name=image.name)
+    pixels = read_rgb(open_image(image, library_id=section).array, name=image.name)
     small = shrunk(pixels, _SIDES)
     diameter = _SPOT_UM * pixels_per_um
     factors = {
@@ -137,7 +154,7 @@ def _read_public(data: Path, section: str) -> tuple[AnnData, Path]:
         section: {
             "images": {name: picture for name, (picture, _) in small.items()},
             "scalefactors": factors,
-            "metadata": {"source_image_path": str(image)},
+            "metadata": {"source_image_path": str(image.resolve())},
         }
     }
     return adata, image
@@ -157,5 +174,11 @@ def _read_prepared(folder: Path, section: str) -> tuple[AnnData, Path]:
         adata.obs["patient"] = re.sub(r"\d+$", "", section)
     keep = [name for name in ("section", "patient", "in_tissue", "array_row", "array_col") if name in adata.obs]
     adata.obs = adata.obs[keep].astype({"section": str, "patient": str})
-    adata.uns = {_keys.SPATIAL: adata.uns.get(_keys.SPATIAL, {})}
+    libraries = adata.uns.get(_keys.SPATIAL, {})
+    um_per_px = adata.uns.get("source", {}).get("um_per_px")
+    for library in libraries.values():
+        library.setdefault("metadata", {})["source_image_path"] = str(image.resolve())
+        if um_per_px is not None:
+            library.setdefault("scalefactors", {}).setdefault("microns_per_pixel", float(um_per_px))
+    adata.uns = {_keys.SPATIAL: libraries}
     return adata, image

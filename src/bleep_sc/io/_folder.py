@@ -1,12 +1,14 @@
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._logging import logger
 from bleep_sc._validate import check_adata, check_readable
 from bleep_sc.io._stored import FORMAT_VERSION, StoredModel, from_uns, parse_config
 
@@ -33,6 +35,8 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
     ------
     KeyError
         `adata.uns[key]` holds no model.
+    NotADirectoryError
+        `path` is a file.
 
     See Also
     --------
@@ -48,7 +52,10 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
         "panels": {name: genes.tolist() for name, genes in stored.panels.items()},
         "history": {name: np.atleast_1d(values).tolist() for name, values in stored.history.items()},
     }
-    folder = Path(path)
+    folder = Path(path).expanduser()
+    if folder.exists() and not folder.is_dir():
+        msg = f"{str(path)!r} is a file; the model is written to a folder of two files."
+        raise NotADirectoryError(msg)
     folder.mkdir(parents=True, exist_ok=True)
     _write_whole(folder / _WEIGHTS, stored.weights)
     _write_whole(folder / _CONFIG, json.dumps(config, indent=1).encode())
@@ -76,6 +83,8 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
     `adata.uns[key_added]` : `dict`
         The model, as :func:`~bleep_sc.tl.fit` stores it.
 
+    Embeddings in `adata.obsm` that another model of this name left are removed: they lie in another space.
+
     Raises
     ------
     FileNotFoundError
@@ -84,7 +93,21 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
         The files are not a model of bleep_sc, or do not belong together.
     """
     check_adata(adata)
-    adata.uns[key_added] = _read_folder(Path(path)).to_uns()
+    if not isinstance(key_added, str) or not key_added or "/" in key_added:
+        msg = f"`key_added` must be a name without '/', found {key_added!r}."
+        raise ValueError(msg)
+    stored = _read_folder(Path(path).expanduser())
+    if not _holds(adata, key_added, stored):
+        for obsm_key in (_keys.image_embedding(key_added), _keys.expression_embedding(key_added)):
+            if obsm_key in adata.obsm:
+                del adata.obsm[obsm_key]
+                logger.info("Removed `adata.obsm[%r]`, of another model: run `bleep_sc.tl.embed(adata)`.", obsm_key)
+    adata.uns[key_added] = stored.to_uns()
+
+
+def _holds(adata: AnnData, key: str, stored: StoredModel) -> bool:
+    entry = adata.uns.get(key)
+    return isinstance(entry, Mapping) and "model" in entry and np.asarray(entry["model"]).tobytes() == stored.weights
 
 
 def _read_folder(folder: Path) -> StoredModel:
@@ -93,11 +116,17 @@ def _read_folder(folder: Path) -> StoredModel:
             msg = f"{str(folder)!r} is not a model folder: there is no {name!r} in it. `write_model` makes one."
             raise FileNotFoundError(msg)
     where = f"{str(folder / _CONFIG)!r}"
-    config = parse_config((folder / _CONFIG).read_text(encoding="utf-8"), where=where)
+    config = parse_config((folder / _CONFIG).read_text(encoding="utf-8", errors="replace"), where=where)
     parts = {name: config.pop(name, None) for name in ("sha256", "genes", "panels", "history")}
     for name, kind in (("sha256", str), ("genes", list), ("panels", dict), ("history", dict)):
         if not isinstance(parts[name], kind):
             msg = f"{where}: `{name}` must be a {kind.__name__}, found {type(parts[name]).__name__}."
+            raise ValueError(msg)
+    lists = {"genes": [parts["genes"]], "panels": parts["panels"].values(), "history": parts["history"].values()}
+    for name, found in lists.items():
+        of = (int, float) if name == "history" else (str,)
+        if not all(isinstance(values, list) and all(isinstance(v, of) for v in values) for values in found):
+            msg = f"{where}: `{name}` must hold lists of {'numbers' if name == 'history' else 'gene names'}."
             raise ValueError(msg)
     stored = StoredModel(
         weights=(folder / _WEIGHTS).read_bytes(),

@@ -37,7 +37,7 @@ class StoredModel:
         return {
             "model": np.frombuffer(self.weights, dtype=np.uint8).copy(),
             "genes": self.genes.astype(object),
-            "config": json.dumps({"format_version": FORMAT_VERSION, **self.config}, indent=1),
+            "config": json.dumps({"format_version": FORMAT_VERSION, **self.config, "sha256": self.sha256}, indent=1),
             "history": {name: np.asarray(values, dtype=np.float64) for name, values in self.history.items()},
             "panels": {name: genes.astype(object) for name, genes in self.panels.items()},
         }
@@ -58,25 +58,55 @@ def from_uns(uns: Mapping[str, Any], key: str, *, name: str = "ref") -> StoredMo
         msg = (
             f"`{name}.uns[{key!r}]` holds no model. Train one with `bleep_sc.tl.fit({name})`"
             + ("" if key == "bleep" else f", `key_added={key!r}`")
-            + ", or read one with `bleep_sc.io.read_model`."
+            + ", or read one with `bleep_sc.io.read_model`. `anndata.concat` drops it unless told `uns_merge='first'`."
         )
         raise MissingKeyError(msg)
-    where = f"`{name}.uns[{key!r}]`"
+    path = f"{name}.uns[{key!r}]"
     missing = {"genes", "config"} - set(entry)
     if missing:
-        msg = f"{where} is not a model of bleep_sc: it lacks {sorted(missing)}."
+        msg = f"`{path}` is not a model of bleep_sc: it lacks {sorted(missing)}."
         raise ValueError(msg)
+    _check_parts(entry, path)
+    config = parse_config(entry["config"], where=f"`{path}['config']`")
+    checksum = config.pop("sha256", None)
+    stored = StoredModel(
+        weights=np.asarray(entry["model"]).tobytes(),
+        genes=_names(entry["genes"]),
+        config=config,
+        history={n: np.asarray(values) for n, values in dict(entry.get("history", {})).items()},
+        panels={n: _names(genes) for n, genes in dict(entry.get("panels", {})).items()},
+    )
+    if checksum not in (None, stored.sha256):
+        msg = (
+            f"`{path}`: the weights are damaged, or not those that the config describes: their checksum differs. Take "
+            "an undamaged copy, or train anew."
+        )
+        raise ValueError(msg)
+    return stored
+
+
+def _names(values: Any) -> np.ndarray:
+    """As fixed-width strings; what zarr reads, NumPy's variable-width ones, cannot be cast to them directly."""
+    return np.asarray(np.asarray(values), dtype=object).astype(str)
+
+
+def _check_parts(entry: Mapping[str, Any], path: str) -> None:
+    """Weights are bytes, names of genes are lists, and what comes by name is a mapping."""
     weights = np.asarray(entry["model"])
     if weights.dtype != np.uint8 or weights.ndim != 1:
-        msg = f"{where}['model'] must be safetensors bytes, a one-dimensional uint8 array; found {weights.dtype}."
+        msg = f"`{path}['model']` must be safetensors bytes, a one-dimensional uint8 array; found {weights.dtype}."
         raise ValueError(msg)
-    return StoredModel(
-        weights=weights.tobytes(),
-        genes=np.asarray(entry["genes"]).astype(str),
-        config=parse_config(entry["config"], where=f"{where}['config']"),
-        history={n: np.asarray(values) for n, values in dict(entry.get("history", {})).items()},
-        panels={n: np.asarray(genes).astype(str) for n, genes in dict(entry.get("panels", {})).items()},
-    )
+    for part in ("history", "panels"):
+        found = entry.get(part, {})
+        if not isinstance(found, Mapping):
+            msg = f"`{path}[{part!r}]` must be a mapping from names to arrays, found {type(found).__name__}."
+            raise ValueError(msg)
+    lists = {"['genes']": entry["genes"]}
+    lists |= {f"['panels'][{panel!r}]": genes for panel, genes in entry.get("panels", {}).items()}
+    for name, genes in lists.items():
+        if np.ndim(genes) != 1:
+            msg = f"`{path}{name}` must be a list of gene names, found {type(genes).__name__}."
+            raise ValueError(msg)
 
 
 def parse_config(text: Any, *, where: str) -> dict[str, Any]:

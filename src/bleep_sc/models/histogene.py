@@ -44,17 +44,19 @@ class HisToGene(nn.Module):
         """Crops uint8 (n, y, x, 3) of one window and their rows and columns (n, 2), to (n, n_genes)."""
         margin = (images.shape[1] - self._patch) // 2
         centre = images[:, margin : margin + self._patch, margin : margin + self._patch]
-        # channels first, as the published patches are flattened
-        patches = centre.permute(0, 3, 1, 2).flatten(1).float()
+        # columns, rows, channels: the order in which the published patches are flattened
+        patches = centre.transpose(1, 2).flatten(1).float()
         row, column = positions.unbind(dim=1)
         spots = self.patch_embedding(patches) + self.x_embedding(column) + self.y_embedding(row)
-        expression: Tensor = self.gene_head(self.blocks(self.dropout(spots)[None]))[0]
+        attended = self.blocks(self.dropout(spots)[None])[0].float()
+        with torch.autocast(attended.device.type, enabled=False):
+            expression: Tensor = self.gene_head(attended)
         return expression
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean squared error of one window."""
         assert batch.positions is not None  # noqa: S101 - its batches are sequences
-        return torch.nn.functional.mse_loss(self.predict(batch.images, batch.positions).float(), batch.expression)
+        return torch.nn.functional.mse_loss(self.predict(batch.images, batch.positions), batch.expression)
 
 
 class _Block(nn.Module):

@@ -34,7 +34,10 @@ class Regressor(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Crops uint8 (n, y, x, 3), or features (n, n_features), to (n, n_genes)."""
-        expression: Tensor = self.head(self.image_encoder(images))
+        features = self.image_encoder(images).float()
+        # bfloat16 would round the values that are put out to three digits
+        with torch.autocast(features.device.type, enabled=False):
+            expression: Tensor = self.head(features)
         return expression
 
     def predict(self, images: Tensor) -> Tensor:
@@ -44,6 +47,6 @@ class Regressor(nn.Module):
         return torch.stack([self(symmetry(images, which)) for which in range(N_SYMMETRIES)]).mean(dim=0)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Squared error of one batch, in float32 whatever the network's precision."""
-        error = (self(batch.images).float() - batch.expression).square()
+        """Squared error of one batch."""
+        error = (self(batch.images) - batch.expression).square()
         return error.mean() if self._loss == "mse" else error.sum() / error.shape[1]

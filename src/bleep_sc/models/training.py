@@ -54,19 +54,21 @@ class History:
 def train(
     model: nn.Module,
     training: Batches | Sequences,
-    validation: Batches | Sequences,
+    validation: Batches | Sequences | None,
     *,
     optimization: Optimization,
     compute: Compute,
 ) -> History:
     """Train in place and leave the model, in evaluation mode on the CPU, with the weights of its best epoch.
 
+    Without `validation` that is the last one.
+
     `model.loss(batch)` is minimised. Uses torch's global random state (dropout): the caller forks it.
     """
     plan = _Plan(model, optimization, len(training))
     keeper = _BestEpoch(model, training)
     callbacks: list[Callback] = [keeper, _TimeEstimate(optimization.max_epochs)]
-    if optimization.patience:
+    if optimization.patience and validation is not None:
         callbacks.append(EarlyStopping("validation_loss", patience=optimization.patience, check_finite=False))
     if compute.progress_bar:
         callbacks.append(_ProgressBar(optimization.max_epochs))
@@ -139,19 +141,21 @@ class _BestEpoch(Callback):
     # Lightning validates before it closes the training epoch: both losses are there only now
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         train_loss = float(trainer.callback_metrics["train_loss"])
-        validation_loss = float(trainer.callback_metrics["validation_loss"])
-        if not math.isfinite(train_loss) or not math.isfinite(validation_loss):
+        found = trainer.callback_metrics.get("validation_loss")
+        validation_loss = None if found is None else float(found)
+        if not math.isfinite(train_loss) or not math.isfinite(validation_loss or 0):
             msg = (
                 f"the loss became {train_loss} in training and {validation_loss} in validation at epoch "
                 f"{trainer.current_epoch + 1}: training diverged. Lower `lr`, or raise `temperature`."
             )
             raise FloatingPointError(msg)
         history = self.history
-        if not history.validation_loss or validation_loss < min(history.validation_loss):
+        if validation_loss is None or validation_loss < min(history.validation_loss, default=math.inf):
             history.best_epoch = trainer.current_epoch
             self.best = {name: copy.deepcopy(value.cpu()) for name, value in self._model.state_dict().items()}
         history.train_loss.append(train_loss)
-        history.validation_loss.append(validation_loss)
+        if validation_loss is not None:
+            history.validation_loss.append(validation_loss)
 
 
 class _TimeEstimate(Callback):

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -7,7 +7,14 @@ from scipy import sparse
 
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
-from bleep_sc._validate import check_in, check_readable, section_of_spots, spatial_coordinates
+from bleep_sc._validate import (
+    check_in,
+    check_number,
+    check_readable,
+    recorded_library_key,
+    section_of_spots,
+    spatial_coordinates,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +50,8 @@ def imputed(
     truth
         Layer with the measured expression; ``None`` is `adata.X`. Where there is none, the column is left out.
     library_key
-        Column of `obs` with each spot's section, where `adata` holds several.
+        Column of `obs` with each spot's section, where `adata` holds several; ``None``: what
+        :func:`~bleep_sc.pp.crops` was told.
     library_id
         The section to draw; needed only where there are several.
     img_key
@@ -64,7 +72,7 @@ def imputed(
     Raises
     ------
     KeyError
-        No such layer, gene, column, section or image.
+        No such layer, gene, column, section, image or scale factor.
     ValueError
         Several sections and none chosen.
     """
@@ -72,21 +80,25 @@ def imputed(
 
     check_readable(adata)
     genes = [genes] if isinstance(genes, str) else list(genes)
+    if not genes:
+        msg = "`genes` names none: pass a gene or several."
+        raise ValueError(msg)
     check_in("adata.layers", layer, adata.layers.keys(), remedy="`bleep_sc.tl.impute` makes an imputed layer.")
     if truth is not None:
         check_in("adata.layers", truth, adata.layers.keys())
     for gene in genes:
         check_in("adata.var_names", gene, adata.var_names)
-    library_id, rows = _one_section(adata, library_key, library_id)
+    library_id, rows = _one_section(adata, library_key or recorded_library_key(adata), library_id)
     library = adata.uns.get(_keys.SPATIAL, {}).get(library_id, {})
     image = library.get("images", {}).get(img_key)
     if image is None:
         msg = f"`adata.uns['spatial'][{library_id!r}]['images'][{img_key!r}]` does not exist: no image to draw on."
         raise MissingKeyError(msg)
-    factors = library["scalefactors"]
-    scale = float(factors[f"tissue_{img_key}_scalef"])
+    scale, diameter = (
+        _scalefactor(library, library_id, name) for name in (f"tissue_{img_key}_scalef", "spot_diameter_fullres")
+    )
     xy = spatial_coordinates(adata)[rows] * scale
-    diameter = float(factors["spot_diameter_fullres"]) * scale * size
+    diameter *= scale * check_number("size", size, above=0)
 
     columns = {"imputed": adata.layers[layer]}
     if truth is not None or adata.X is not None:
@@ -111,6 +123,9 @@ def imputed(
 def _one_section(adata: AnnData, library_key: str | None, library_id: str | None) -> tuple[str, np.ndarray]:
     sections = section_of_spots(adata, library_key)
     found = list(adata.uns.get(_keys.SPATIAL, {})) if sections is None else sorted(set(sections))
+    if not found:
+        msg = "`adata.uns['spatial']` does not exist or is empty: no image to draw on."
+        raise MissingKeyError(msg)
     if library_id is None:
         if len(found) != 1:
             msg = (
@@ -120,6 +135,17 @@ def _one_section(adata: AnnData, library_key: str | None, library_id: str | None
         library_id = found[0]
     check_in("adata.uns['spatial']", library_id, found)
     return library_id, np.arange(adata.n_obs) if sections is None else np.flatnonzero(sections == library_id)
+
+
+def _scalefactor(library: Mapping[str, Any], library_id: str, name: str) -> float:
+    factors = library.get("scalefactors", {})
+    check_in(
+        f"adata.uns['spatial'][{library_id!r}]['scalefactors']",
+        name,
+        factors,
+        remedy="It tells where spots lie on the image, as `squidpy.read.visium` stores it.",
+    )
+    return float(factors[name])
 
 
 def _draw_image(ax: Any, image: Any, xy: np.ndarray, diameter: float) -> None:

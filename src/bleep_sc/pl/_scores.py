@@ -241,7 +241,7 @@ def _notes(
     facts = [
         f"Mean over {_count(rows['n_sections'], 'section')}{patients}",
         *([f"normalised {normalised}"] if normalised else []),
-        f"line through a dot: 95 % bootstrap interval over {over}" if over else "no interval could be given",
+        f"line through a dot: bootstrap interval over {over}" if over else "no interval could be given",
     ]
     notes = ["; ".join(facts) + "."]
     notes += [text for word, text in _SCOPES.items() if word in scope]

@@ -7,8 +7,8 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._logging import logger
-from bleep_sc._validate import check_number, check_readable, spatial_coordinates
-from bleep_sc.pp._images import check_rgb, open_image, read_pixels, shrunk, to_rgb
+from bleep_sc._validate import check_number, check_readable
+from bleep_sc.pp._images import check_rgb, open_image, read_rgb, shrunk
 
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
@@ -62,14 +62,15 @@ def blank(
     Raises
     ------
     ValueError
-        Coordinates that are NaN or of another shape; no `spot_diameter` here nor in `ref`; a cropped ImageContainer.
+        Coordinates that are NaN or of another shape; names that are not unique; no `spot_diameter` here nor in `ref`;
+        a cropped ImageContainer.
     """
     check_readable(ref, name="ref")
-    xy = np.array(spatial, dtype=np.float64)
-    if xy.ndim != 2:
-        msg = f"`spatial` must have the shape (n_obs, 2), x then y; found {xy.shape}."
+    if not isinstance(library_id, str) or not library_id or "/" in library_id:
+        msg = f"`library_id` must be a name without '/', found {library_id!r}."
         raise ValueError(msg)
-    names = [f"{library_id}_{i}" for i in range(len(xy))] if obs_names is None else list(obs_names)
+    xy = _coordinates(spatial)
+    names = [f"{library_id}_{i}" for i in range(len(xy))] if obs_names is None else [str(name) for name in obs_names]
     if len(names) != len(xy):
         msg = f"`obs_names` has {len(names)} names for {len(xy)} spots."
         raise ValueError(msg)
@@ -81,8 +82,6 @@ def blank(
         var=ref.var.copy(),
         obsm={_keys.SPATIAL: xy},
     )
-    check_readable(slide, name="the new AnnData")
-    spatial_coordinates(slide, name="the new AnnData")
     diameter = _spot_diameter(ref, spot_diameter)
     scalefactors: dict[str, float] = {"spot_diameter_fullres": diameter, "fiducial_diameter_fullres": diameter}
     images: dict[str, np.ndarray] = {}
@@ -95,11 +94,30 @@ def blank(
                 "whole image."
             )
             raise ValueError(msg)
-        for name, (small, factor) in shrunk(to_rgb(read_pixels(opened.array), name="image"), _SIDES).items():
+        for name, (small, factor) in shrunk(read_rgb(opened.array, name="image"), _SIDES).items():
             images[name] = small
             scalefactors[f"tissue_{name}_scalef"] = factor * opened.scale
     slide.uns[_keys.SPATIAL] = {library_id: {"images": images, "scalefactors": scalefactors, "metadata": {}}}
     return slide
+
+
+def _coordinates(spatial: np.ndarray) -> np.ndarray:
+    try:
+        xy = np.array(spatial, dtype=np.float64)
+    except (TypeError, ValueError) as err:
+        msg = f"`spatial` must hold numbers, found {type(spatial).__name__}: {err}"
+        raise ValueError(msg) from err
+    if xy.ndim != 2 or xy.shape[1] != 2 or len(xy) == 0:
+        msg = f"`spatial` must have the shape (n_obs, 2), x then y, with at least one spot; found {xy.shape}."
+        raise ValueError(msg)
+    bad = ~np.isfinite(xy).all(axis=1)
+    if bad.any():
+        msg = (
+            f"`spatial` is NaN or infinite for {bad.sum()} of {len(xy)} spots, the first in row "
+            f"{int(np.flatnonzero(bad)[0])}. Leave them out: `spatial[np.isfinite(spatial).all(axis=1)]`."
+        )
+        raise ValueError(msg)
+    return xy
 
 
 def _spot_diameter(ref: AnnData, given: float | None) -> float:

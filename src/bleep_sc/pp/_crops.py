@@ -175,6 +175,11 @@ def crops(
         um = check_number("um", um, above=0)
     xy = spatial_coordinates(adata, spatial_key=spatial_key)
     spots = _rows_by_library(adata, library_key, library_id)
+    if isinstance(mpp, Mapping):
+        mpp = {str(library): value for library, value in mpp.items()}
+        if not any(library in mpp for library in spots):
+            msg = f"`mpp` has no entry for any of {list(spots)}; it has {list(mpp)}."
+            raise ValueError(msg)
     images = _images_by_library(adata, image, list(spots), image_layer, library_key=library_key)
     sections, records = [], {}
     for library, rows in spots.items():
@@ -229,6 +234,7 @@ def _images_by_library(
     adata: AnnData, image: Any, libraries: list[str], image_layer: str | None, *, library_key: str | None
 ) -> dict[str, SectionImage]:
     if isinstance(image, Mapping):
+        image = {str(library): found for library, found in image.items()}
         missing = [library for library in libraries if library not in image]
         if missing:
             msg = f"`image` has no entry for {missing}; it has {list(image)}. " + (
@@ -353,14 +359,15 @@ def _fitting_scale(adata: AnnData, section: _Section) -> str:
     image = section.image
     xy = (section.centres + image.offset) / image.scale
     factors = _scalefactors(adata, section.library_id)
-    for name in ("tissue_hires_scalef", "tissue_lowres_scalef"):
-        factor = factors.get(name)
-        if factor is not None and _fits(xy * float(factor) - image.offset, image.width_height):
-            return (
-                f"The scale {float(factor):.6g} (`{name}`) would fit: pass "
-                f"`squidpy.im.ImageContainer(..., scale={float(factor):.6g})`."
-            )
     largest = float(np.min((image.width_height + image.offset - 1) / np.maximum(xy.max(axis=0), 1)))
+    for name in ("tissue_hires_scalef", "tissue_lowres_scalef"):
+        factor = float(factors.get(name, np.nan))
+        # any factor fits that is small enough: one at which the spots fill half of the image is likely its own
+        if factor >= largest / 2 and _fits(xy * factor - image.offset, image.width_height):
+            return (
+                f"The scale {factor:.6g} (`{name}`) would fit: pass "
+                f"`squidpy.im.ImageContainer(..., scale={factor:.6g})`."
+            )
     if largest > 0:  # rounded down to three digits: rounded up, it would not fit
         digit = 10.0 ** (np.floor(np.log10(largest)) - 2)
         largest = np.floor(largest / digit) * digit

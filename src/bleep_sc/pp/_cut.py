@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bleep_sc.pp._images import read_pixels, to_rgb
+from bleep_sc.pp._images import read_rgb
 
 Border = Literal["white", "reflect"]
 Watch = Callable[[Iterable[int]], Iterable[int]]
@@ -108,7 +108,7 @@ class _Part:
         reach = size if border == "reflect" else 0  # a reflected window reads as far inwards as it looks outwards
         low = np.clip(corners.min(axis=0) - reach, 0, limit)
         high = np.clip(corners.max(axis=0) + size + reach, 0, limit)
-        return cls(to_rgb(read_pixels(array[low[1] : high[1], low[0] : high[0]]), name=name), low, border)
+        return cls(read_rgb(array[low[1] : high[1], low[0] : high[0]], name=name), low, border)
 
     def window(self, corner: np.ndarray, size: int) -> np.ndarray:
         """By its first pixel (x, y) in the image. It leaves the part only where it leaves the image."""

@@ -75,8 +75,11 @@ def select_genes(
         msg = f"`min_fraction` is a share of the spots, from 0 to 1; found {min_fraction!r}."
         raise ValueError(msg)
     values = expression_values(adata, layer, name="adata")
-    if values.min() < 0:
-        msg = f"`{path_of('adata', layer)}` has negative values; log-normalised expression is expected."
+    if values.size and values.min() < 0:
+        msg = (
+            f"`{path_of('adata', layer)}` has negative values, found {values.min():.3g}: log-normalised expression is "
+            "expected (`sc.pp.normalize_total`, then `sc.pp.log1p`, no scaling)."
+        )
         raise ValueError(msg)
     sections = section_rows(section_of_spots(adata, batch_key), adata.n_obs)
     for section, rows in sections:

@@ -2,12 +2,14 @@ import logging
 
 import numpy as np
 from anndata import AnnData
-from scipy import sparse
 
 from bleep_sc import _keys
-from bleep_sc._expression import chosen_genes, expression_values
+from bleep_sc._expression import expression_input
 from bleep_sc._logging import logger
 from bleep_sc._validate import check_adata, check_int, section_of_spots
+
+_MIN_SPOTS = 16
+"""With fewer, harmonypy would make no cluster: it takes one for every 30."""
 
 
 def harmonize(
@@ -62,7 +64,7 @@ def harmonize(
     KeyError
         No such column or layer.
     ValueError
-        A single batch, no selected gene, NaN.
+        A single batch, fewer than 16 spots, no selected gene, NaN or negative expression, a view.
 
     Notes
     -----
@@ -76,15 +78,17 @@ def harmonize(
     if n_batches < 2:
         msg = f"`adata.obs[{batch_key!r}]` holds a single batch: there is nothing to correct."
         raise ValueError(msg)
-    chosen = chosen_genes(adata, mask_var, name="adata")
-    values = expression_values(adata, layer, name="adata")[:, chosen]
-    matrix = np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float64)
+    if adata.n_obs < _MIN_SPOTS:
+        msg = f"`adata` has {adata.n_obs} spots; Harmony needs at least {_MIN_SPOTS} to make clusters of."
+        raise ValueError(msg)
+    expression = expression_input(adata, layer=layer, use_rep=None, mask_var=mask_var)
+    matrix = expression.matrix.astype(np.float64)
     corrected = _run_harmony(matrix, np.asarray(batches), max_iter=max_iter, random_state=random_state)
-    logger.info("Harmony corrected %d genes of %d spots over %d batches.", len(chosen), adata.n_obs, n_batches)
+    logger.info("Harmony corrected %d genes of %d spots over %d batches.", matrix.shape[1], adata.n_obs, n_batches)
     adata = adata.copy() if copy else adata
     adata.obsm[_keys.representation(key_added)] = corrected
     adata.uns[key_added] = {
-        "genes": adata.var_names[chosen].to_numpy().astype(str).astype(object),
+        "genes": expression.genes.astype(object),
         "batch_key": batch_key,
         "params": {"max_iter": max_iter, "random_state": random_state, "layer": "X" if layer is None else layer},
     }

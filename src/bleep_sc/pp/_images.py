@@ -43,7 +43,7 @@ def open_image(image: Any, *, library_id: str, image_layer: str | None = None, n
     TypeError
         It is neither.
     ValueError
-        No single layer or plane can be chosen.
+        The file is no image, or no single layer or plane can be chosen.
     """
     from squidpy.im import ImageContainer
 
@@ -52,8 +52,15 @@ def open_image(image: Any, *, library_id: str, image_layer: str | None = None, n
         if not path.exists():
             msg = f"`{name}`: there is no file {str(image)!r}."
             raise FileNotFoundError(msg)
-        with _quiet_readers():
-            container = ImageContainer(str(path))
+        try:
+            with _quiet_readers():
+                container = ImageContainer(str(path))
+        except Exception as err:  # each reader has errors of its own
+            msg = (
+                f"`{name}`: {str(image)!r} could not be read as an image ({err}). squidpy reads JPEG, PNG and TIFF, "
+                "and its own zarr stores: convert other slide formats to TIFF first, or pass an ImageContainer."
+            )
+            raise ValueError(msg) from err
         source = path.name
     elif isinstance(image, ImageContainer):
         container, source = image, "ImageContainer"
@@ -91,10 +98,16 @@ def hires_image(adata_uns: Mapping[str, Any], library_id: str) -> SectionImage |
     return SectionImage(array if array.ndim == 3 else array[..., None], float(scale), np.zeros(2), "hires image")
 
 
-def read_pixels(array: Any) -> np.ndarray:
-    """A part of an image in memory; here a lazy ImageContainer opens its file."""
-    with _quiet_readers():
-        return np.asarray(array)
+def read_rgb(array: Any, *, name: str) -> np.ndarray:
+    """A part of an image in memory, as RGB uint8; here a lazy ImageContainer opens its file."""
+    try:
+        with _quiet_readers():
+            pixels = np.asarray(array)
+    except (OSError, ValueError) as err:
+        reason = " ".join(str(err).split())
+        msg = f"the pixels of `{name}` could not be read, its file may be cut short or damaged: {reason}"
+        raise ValueError(msg) from err
+    return to_rgb(pixels, name=name)
 
 
 @contextmanager

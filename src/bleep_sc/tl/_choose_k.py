@@ -6,6 +6,7 @@ from scipy import sparse
 
 from bleep_sc.metrics import pearson
 from bleep_sc.models.retrieval import average_profiles, nearest, neighbor_weights
+from bleep_sc.tl._split import InnerFolds
 
 CANDIDATES = (5, 10, 25, 50, 100, 200)
 
@@ -14,7 +15,7 @@ def choose_k(
     images: np.ndarray,
     keys: np.ndarray,
     expression: Any,
-    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    folds: InnerFolds,
     *,
     candidates: Sequence[int] = CANDIDATES,
 ) -> tuple[int, dict[int, float]]:
@@ -29,7 +30,7 @@ def choose_k(
     expression
         Measured expression of the genes that count, dense or CSR (n, n_genes).
     folds
-        Rows to retrieve from, and rows to impute; the latter should not have been trained on.
+        Rows to retrieve from, and rows to impute, section by section; the latter should not have been trained on.
     candidates
         Numbers to choose from; those above the number of spots are left out.
 
@@ -41,12 +42,14 @@ def choose_k(
     fewest = min(len(rows) for rows, _ in folds)
     possible = [k for k in candidates if k <= fewest] or [fewest]
     score = dict.fromkeys(possible, 0.0)
-    for rows, held_out in folds:
-        found, distances = nearest(images[held_out], keys[rows], max(possible))
-        truth, profiles = expression[held_out], expression[rows]
-        truth = truth.toarray() if sparse.issparse(truth) else truth
-        for k in possible:
-            weights = neighbor_weights(distances[:, :k], "mean")
-            imputed = average_profiles(profiles, np.ascontiguousarray(found[:, :k]), weights)
-            score[k] += float(np.nan_to_num(pearson(truth, imputed)).mean()) / len(folds)
+    for rows, parts in folds:
+        profiles = expression[rows]
+        for held_out in parts:
+            found, distances = nearest(images[held_out], keys[rows], max(possible))
+            truth = expression[held_out]
+            truth = truth.toarray() if sparse.issparse(truth) else truth
+            for k in possible:
+                weights = neighbor_weights(distances[:, :k], "mean")
+                imputed = average_profiles(profiles, np.ascontiguousarray(found[:, :k]), weights)
+                score[k] += float(np.nan_to_num(pearson(truth, imputed)).mean()) / len(parts) / len(folds)
     return max(possible, key=lambda k: (round(score[k], 9), k)), score

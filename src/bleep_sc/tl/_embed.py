@@ -6,7 +6,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._logging import logger
 from bleep_sc._settings import Precision
-from bleep_sc._validate import check_adata, check_readable
+from bleep_sc._validate import check_adata, check_key_added, check_readable
 
 
 def embed(
@@ -88,6 +88,7 @@ def embed(
     images = input_like(adata, image_key, stored.config["image"], encoder, sections=None, compute=compute, name="adata")
     model.to(compute.device)
     name = key if key_added is None else key_added
+    check_key_added("key_added", name)
     found = {
         _keys.image_embedding(name): embed_in_batches(
             model.embed_image,  # type: ignore[arg-type]

@@ -104,8 +104,8 @@ def evaluate(
         nothing.
     `query.uns['{layer}_scores']` : `dict`
         ``summary``, a :class:`pandas.DataFrame` with one row per panel and metric: ``value``, ``low`` and ``high``
-        (95 % interval, over what ``interval_over`` says), ``ceiling`` and ``share_of_ceiling`` (of ``pearson``), and
-        the counts ``n_genes``, ``n_missing`` (not in the query, or not predicted), ``n_constant_truth``,
+        (bootstrap interval, over what ``interval_over`` says), ``ceiling`` and ``share_of_ceiling`` (of ``pearson``),
+        and the counts ``n_genes``, ``n_missing`` (not in the query, or not predicted), ``n_constant_truth``,
         ``n_constant_prediction`` (of the section where they are most), ``n_sections``, ``n_patients`` (0 if unknown).
         ``scores``, the same per section, without intervals. Also ``n_sections``, ``in_sample`` and ``params``.
     `query.var['noise_ceiling']`, `query.uns['noise_ceiling']`
@@ -134,8 +134,10 @@ def evaluate(
     for ``rmse``, ``mae``, ``r2``, ``variance_ratio`` and ``moran_difference``, of which 0 may be praise, genes without
     a score are left out, and counted. The panel's ``ceiling`` is a mean over the same genes as that of ``pearson``.
 
-    Intervals are drawn over patients where there are at least 3, else over sections where there are at least 3, else
-    over spots (``pearson`` and ``pearson_depth_free`` only): the last say nothing of other patients.
+    Intervals are percentile bootstraps, 2.5 to 97.5 %: over patients where there are at least 3, else over sections
+    where each patient has at least 3, else over spots (``pearson`` and ``pearson_depth_free`` only), which say nothing
+    of other patients. With few units they are too narrow: drawn from normal scores they hold the true mean in about
+    76 % of cases with 3 units, 83 % with 5 and 89 % with 8.
     """
     check_adata(query, name="query")
     if ref is not None:
@@ -143,13 +145,13 @@ def evaluate(
     metrics = check_metrics(metrics)
     n_bootstrap = check_int("n_bootstrap", n_bootstrap, minimum=0)
     random_state = check_int("random_state", random_state, minimum=0)
+    entry = _entry(query, layer)
     if prediction is None:
-        check_in(
-            "query.layers",
-            layer,
-            query.layers.keys(),
-            remedy="`bleep_sc.tl.impute(query, ref)` makes an imputed layer.",
-        )
+        remedy = "`bleep_sc.tl.impute(query, ref)` makes an imputed layer."
+        check_in("query.layers", layer, query.layers.keys(), remedy=remedy)
+    elif layer in query.layers or layer in query.uns:
+        msg = f"`layer={layer!r}` names something else in `query`: give the scores of `prediction` another name."
+        raise ValueError(msg)
     measured = _measured(query, truth)
     if prediction is None:
         predicted = _numbers(query.layers[layer], path=f"query.layers[{layer!r}]")
@@ -180,7 +182,7 @@ def evaluate(
         if n_bootstrap and interval_unit([pair.patient for pair in pairs]) == "spots":
             draws |= spot_draws(layer, pair, **shared, n_bootstrap=n_bootstrap, random_state=random_state)
     summary = summarize(rows, draws=draws, n_bootstrap=n_bootstrap, random_state=random_state)
-    in_sample = bool(_entry(query, layer).get("in_sample", False))
+    in_sample = bool(entry.get("in_sample", False))
     _report(layer, summary, metrics, n_sections=len(sections), in_sample=in_sample)
 
     query = query.copy() if copy else query
@@ -333,15 +335,16 @@ def _panels(
             )
     else:
         stored = _entry(ref, layer).get("panels") or _entry(ref, _keys.MODEL).get("panels")
-        stored = _panels_of_values(query, ref, truth, library_key) if stored is None else stored
+        if ref.X is not None:
+            _check_other_spots(query, ref, truth, expression_values(ref, None, name="ref"))
+        stored = _panels_of_values(ref, library_key) if stored is None else stored
     found |= {name: np.asarray(genes).astype(str) for name, genes in dict(stored or {}).items()}
     return found if markers is None else found | {_MARKERS: _markers(query, markers)}
 
 
-def _panels_of_values(query: AnnData, ref: AnnData, truth: Any, library_key: str | None) -> dict[str, np.ndarray]:
+def _panels_of_values(ref: AnnData, library_key: str | None) -> dict[str, np.ndarray]:
     """Choose panels on a reference that no model was trained on."""
     values = expression_values(ref, None, name="ref")
-    _check_other_spots(query, ref, truth, values)
     warn_if_counts(values, "ref.X")
     library_key = library_key if library_key in ref.obs else recorded_library_key(ref)
     sections = section_of_spots(ref, library_key, name="ref")
@@ -397,7 +400,7 @@ def _report(layer: str, summary: pd.DataFrame, metrics: Sequence[str], *, n_sect
         + (f" of {n_patients} patient{'s' * (n_patients > 1)}" if n_patients else "")
         + (", IN-SAMPLE: the model was trained on these spots" if in_sample else "")
         + ":",
-        f"{'panel':<10}{lead:>9}{'95 % interval':>18}{'of ceiling':>12}{'depth-free':>12}"
+        f"{'panel':<10}{lead:>9}{'interval':>18}{'of ceiling':>12}{'depth-free':>12}"
         f"{'genes':>7}{'missing':>9}{'constant':>10}",
     ]
     for panel, row in of_lead.iterrows():

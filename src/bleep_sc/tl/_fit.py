@@ -7,7 +7,15 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._settings import Precision
-from bleep_sc._validate import check_adata, check_choice, check_int, recorded_library_key, section_of_spots
+from bleep_sc._validate import (
+    check_adata,
+    check_choice,
+    check_int,
+    check_key_added,
+    check_number,
+    recorded_library_key,
+    section_of_spots,
+)
 from bleep_sc.tl._presets import Method, Optimizer, PresetName, recipe
 
 if TYPE_CHECKING:
@@ -30,6 +38,7 @@ def fit(
     mask_var: str | None = None,
     library_key: str | None = None,
     validation_key: str | None = None,
+    validation_share: float = 0.2,
     temperature: float | None = None,
     dim: int | None = None,
     dropout: float | None = None,
@@ -110,9 +119,13 @@ def fit(
     library_key
         Column of `adata.obs` with each spot's section. ``None``: what :func:`~bleep_sc.pp.crops` was told.
     validation_key
-        How to choose validation spots. ``None``: 20 % of the spots of each section (the paper). A boolean column of
+        How to choose validation spots. ``None``: a share of the spots of each section (the paper). A boolean column of
         `adata.obs`: its True spots. Any other column: whole groups (sections, patients) of it, drawn until they
-        hold 20 %. Ridge and coordinates choose their penalty by holding out each group of it, or each section, once.
+        hold that share. Ridge and coordinates choose their penalty by holding out each group of it, or each section,
+        once.
+    validation_share
+        Share of the spots that are held out for validation, 20 % in the paper. 0: none; all spots are trained on for
+        all `max_epochs`, and the last epoch is kept.
     temperature, dim, dropout
         Temperature of BLEEP's loss; width of the joint space, or of HisToGene; dropout of heads and transformer.
     batch_size
@@ -183,7 +196,7 @@ def fit(
     """
     check_adata(adata)
     check_choice("method", method, get_args(Method))
-    _check_key(key_added)
+    check_key_added("key_added", key_added)
     seed = check_int("random_state", random_state, minimum=0)
     chosen = recipe(
         method,
@@ -207,6 +220,9 @@ def fit(
             "n_components": n_components,
         },
     )
+    if check_number("validation_share", validation_share, minimum=0) >= 1:
+        msg = f"`validation_share` is a share of the spots, from 0 to below 1; found {validation_share!r}."
+        raise ValueError(msg)
     if adata.n_obs < MIN_SPOTS:
         msg = f"`adata` has {adata.n_obs} spots; at least {MIN_SPOTS} are needed to train on."
         raise ValueError(msg)
@@ -228,7 +244,9 @@ def fit(
     sections = section_of_spots(adata, library_key)
     held_out = folds = None
     if facts.validates:
-        held_out = validation_spots(adata, sections=sections, validation_key=validation_key, random_state=seed)
+        held_out = validation_spots(
+            adata, sections=sections, validation_key=validation_key, random_state=seed, share=validation_share
+        )
     if facts.chooses:
         folds = inner_folds(adata, sections=sections, validation_key=validation_key, random_state=seed)
     expression = expression_input(adata, layer=layer, use_rep=use_rep, mask_var=mask_var)
@@ -271,6 +289,7 @@ def fit(
                 "weights": None if weights is None or fitted.spec.get("encoder") is None else str(weights),
                 "random_state": seed,
                 "validation_key": validation_key,
+                "validation_share": validation_share,
             },
             "model": fitted.spec,
             "image": spots.record(image_key),
@@ -300,12 +319,6 @@ def fit(
             del adata.obsm[obsm_key]
     adata.uns[key_added] = stored.to_uns()
     return adata if copy else None
-
-
-def _check_key(key_added: str) -> None:
-    if not isinstance(key_added, str) or not key_added or "/" in key_added:
-        msg = f"`key_added` must be a name without '/', found {key_added!r}."
-        raise ValueError(msg)
 
 
 def _versions() -> dict[str, str]:

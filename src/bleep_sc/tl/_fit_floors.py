@@ -12,7 +12,7 @@ from bleep_sc.models.embedding import embed_in_batches
 from bleep_sc.models.heads import MeanHead, regression_head
 from bleep_sc.models.regressor import Regressor
 from bleep_sc.tl._presets import CoordinatesRecipe
-from bleep_sc.tl._ridge import Ridge, choose_alpha, fit_ridge
+from bleep_sc.tl._ridge import Ridge, choose_alpha, component_scores, fit_ridge
 from bleep_sc.tl._task import Fitted, Task
 from bleep_sc.tl._train import encoder_spec, seeded
 
@@ -21,34 +21,33 @@ def fit_ridge_method(task: Task) -> Fitted:
     """Ridge regression on image features or on places; the penalty is chosen on held-out sections."""
     recipe = task.recipe
     assert isinstance(recipe, CoordinatesRecipe)  # noqa: S101
-    most = min(task.expression.matrix.shape) - 1
-    if recipe.n_components > most:
-        msg = f"`n_components={recipe.n_components}` is more than these spots and genes have; at most {most}."
-        raise ValueError(msg)
+    n_components = _possible_components(task, recipe.n_components)
     encoder, features = _standardized(task)
     alpha, record = recipe.alpha, {}
     if alpha is None:
-        alpha, scores = choose_alpha(
-            features, task.expression.matrix, task.folds or [], n_components=recipe.n_components, seed=task.seed
+        alpha, score = choose_alpha(
+            features, task.expression.matrix, task.folds or [], n_components=n_components, seed=task.seed
         )
         record = {"chosen": {"alpha": alpha}}
-        logger.info("Ridge penalty chosen on held-out spots of the reference: %g (Pearson %.3f).", alpha, scores[alpha])
-    ridge = fit_ridge(
-        features,
-        task.expression.matrix,
-        task.everything.matrix,
-        alpha=alpha,
-        n_components=recipe.n_components,
-        seed=task.seed,
-    )
+        logger.info("Ridge penalty chosen on held-out spots of the reference: %g (Pearson %.3f).", alpha, score[alpha])
+    scores = component_scores(task.expression.matrix, n_components, seed=task.seed)
+    ridge = fit_ridge(features, task.everything.matrix, alpha=alpha, scores=scores)
     return _regression(task, ridge, encoder, record)
+
+
+def _possible_components(task: Task, wanted: int) -> int:
+    """No more components than the smallest training part of an inner fold, or the genes, can have."""
+    fewest = min([len(training) for training, _ in task.folds or []], default=len(task.expression.matrix))
+    possible = min(wanted, fewest - 1, task.expression.matrix.shape[1] - 1)
+    if possible < wanted:
+        logger.info("%d principal components are regressed: so few spots or genes have no %d.", possible, wanted)
+    return possible
 
 
 def fit_counts(task: Task) -> Fitted:
     """Least squares on the logarithm of the total counts."""
     encoder, features = _standardized(task)
-    everything = task.everything.matrix
-    return _regression(task, fit_ridge(features, everything, everything, alpha=1e-6, n_components=0), encoder, {})
+    return _regression(task, fit_ridge(features, task.everything.matrix, alpha=1e-6), encoder, {})
 
 
 def fit_mean(task: Task) -> Fitted:

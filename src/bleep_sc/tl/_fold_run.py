@@ -1,7 +1,7 @@
 """One fold of a cross-validation: everything is chosen on its training spots, and the rest is predicted blind."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,33 +13,18 @@ from scipy import sparse
 from bleep_sc import _keys
 from bleep_sc._near_empty import MESSAGE as NEAR_EMPTY
 from bleep_sc._stats import panels
+from bleep_sc.io._stored import from_uns
 from bleep_sc.tl._choose_k import choose_k
 from bleep_sc.tl._fit import fit
 from bleep_sc.tl._folds import Fold
 from bleep_sc.tl._impute import impute
-from bleep_sc.tl._split import inner_folds, validation_spots
+from bleep_sc.tl._methods import MethodFacts
+from bleep_sc.tl._plan import Plan
+from bleep_sc.tl._split import by_section, inner_folds, validation_spots
 
-HARMONY = "X_harmony"
 _GRID = ("array_row", "array_col")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What holds for all folds."""
-
-    adata: AnnData
-    values: sparse.csr_matrix
-    """Counts, or expression where there are none."""
-    is_counts: bool
-    library_key: str
-    group_key: str
-    image_keys: tuple[str, ...]
-    markers: tuple[str, ...]
-    n_top_genes: int
-    min_fraction: float
-    k: int | None
-    harmonize: bool
-    random_state: int
+_MODEL = "model_of_fold"
+"""What a fold calls its model, whatever the user calls the method."""
 
 
 @dataclass(frozen=True)
@@ -79,48 +64,41 @@ def prepare(plan: Plan, fold: Fold) -> Prepared:
 
 
 def predict(
-    plan: Plan, fold: Fold, prepared: Prepared, label: str, arguments: Mapping[str, Any], *, reads_counts: bool
+    plan: Plan, fold: Fold, prepared: Prepared, arguments: Mapping[str, Any], *, facts: MethodFacts
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Fit one method and predict the test spots; the layer (n_test, n_genes) and what was chosen."""
-    ref, query = prepared.ref, prepared.query
-    if reads_counts:
-        query = query.copy()
+    # objects of this method's own, so that it finds nothing of another's
+    ref, query = prepared.ref.copy(), prepared.query.copy()
+    if facts.reads == "counts":
         query.layers[_keys.COUNTS] = plan.values[fold.test]
-    fit(
-        ref,
-        **arguments,
-        validation_key=prepared.validation_key,
-        library_key=plan.library_key,
-        random_state=plan.random_state,
-        progress_bar=False,
-        key_added=label,
-    )
-    config = _config(ref, label)
-    chosen: dict[str, Any] = dict(config.get("chosen", {}))
-    how: dict[str, Any] = {}
-    match = {"bleep": _keys.expression_embedding, "knn": _keys.image_embedding}.get(config["method"])
-    if match is not None:
-        how["k"] = plan.k or _choose_k(plan, prepared, label, match(label), trained=config["method"] == "bleep")
-        chosen["k"] = how["k"]
-    best_epoch = np.atleast_1d(ref.uns[label]["history"]["best_epoch"])
-    if best_epoch[0] >= 0:
-        chosen["best_epoch"] = int(best_epoch[0])
+    common: dict[str, Any] = {
+        "library_key": plan.library_key,
+        "random_state": plan.random_state,
+        "progress_bar": False,
+        "key_added": _MODEL,
+    }
+    fit(ref, **{**arguments, **common}, validation_key=prepared.validation_key)
+    chosen: dict[str, Any] = dict(from_uns(ref.uns, _MODEL).config.get("chosen", {}))
+    if facts.predicts == "retrieval":
+        chosen["k"] = plan.k or _choose_k(plan, prepared, ref, facts)
+    if facts.validates:
+        chosen["best_epoch"] = int(np.atleast_1d(ref.uns[_MODEL]["history"]["best_epoch"])[0])
+        if plan.refit:
+            again = {**arguments, **common, "max_epochs": chosen["best_epoch"] + 1}
+            fit(ref, **again, validation_share=0.0)
     encoder = arguments.get("encoder")
     impute(
         query,
         ref,
-        key=label,
+        key=_MODEL,
+        k=chosen.get("k", 1),
         encoder=encoder if callable(encoder) else None,
         image_key=arguments.get("image_key"),
         device=arguments.get("device"),
         precision=arguments.get("precision"),
         progress_bar=False,
-        **how,
     )
-    layer = np.asarray(query.layers.pop(label))
-    _forget(ref, label)
-    _forget(query, label)
-    return layer, chosen
+    return np.asarray(query.layers[_MODEL]), chosen
 
 
 def log_normalized(counts: sparse.csr_matrix, target_sum: float) -> sparse.csr_matrix:
@@ -128,7 +106,9 @@ def log_normalized(counts: sparse.csr_matrix, target_sum: float) -> sparse.csr_m
     import scanpy as sc
 
     made = AnnData(counts.astype(np.float32))
-    sc.pp.normalize_total(made, target_sum=target_sum)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Some cells have zero counts")
+        sc.pp.normalize_total(made, target_sum=target_sum)
     sc.pp.log1p(made)
     return sparse.csr_matrix(made.X)
 
@@ -140,7 +120,8 @@ def _bare(plan: Plan, rows: np.ndarray) -> AnnData:
     made = AnnData(obs=adata.obs[list(columns)].iloc[rows].copy(), var=pd.DataFrame(index=adata.var_names))
     for key in dict.fromkeys((_keys.SPATIAL, *plan.image_keys)):
         if key in adata.obsm:
-            made.obsm[key] = adata.obsm[key][rows]
+            values = adata.obsm[key]
+            made.obsm[key] = (values.to_numpy() if isinstance(values, pd.DataFrame) else values)[rows]
         if key != _keys.SPATIAL and key in adata.uns:
             made.uns[key] = adata.uns[key]
     return made
@@ -166,32 +147,15 @@ def _validation_key(plan: Plan, ref: AnnData) -> str | None:
     return None
 
 
-def _choose_k(plan: Plan, prepared: Prepared, label: str, key: str, *, trained: bool) -> int:
-    ref = prepared.ref
+def _choose_k(plan: Plan, prepared: Prepared, ref: AnnData, facts: MethodFacts) -> int:
     sections = ref.obs[plan.library_key].astype(str).to_numpy()
     arguments = {"sections": sections, "validation_key": prepared.validation_key, "random_state": plan.random_state}
-    if trained:  # only spots that the training did not see can tell
+    if facts.validates:  # only spots that the training did not see can tell
         held_out = validation_spots(ref, **arguments)
-        parts = [np.flatnonzero(held_out & (sections == section)) for section in np.unique(sections[held_out])]
-        folds: Sequence[tuple[np.ndarray, np.ndarray]] = [(np.flatnonzero(~held_out), part) for part in parts]
+        folds = [(np.flatnonzero(~held_out), by_section(held_out, sections))]
     else:
         folds = inner_folds(ref, **arguments)
     scored = ref.X[:, ref.var[_keys.HIGHLY_VARIABLE].to_numpy()]
-    images = np.asarray(ref.obsm[_keys.image_embedding(label)])
-    k, _ = choose_k(images, np.asarray(ref.obsm[key]), scored, folds)
-    return k
-
-
-def _config(ref: AnnData, label: str) -> dict[str, Any]:
-    from bleep_sc.io._stored import from_uns
-
-    return from_uns(ref.uns, label).config
-
-
-def _forget(adata: AnnData, label: str) -> None:
-    """Drop a method's results, so that the folds do not grow with the number of methods."""
-    adata.uns.pop(label, None)
-    keys = (_keys.image_embedding, _keys.expression_embedding, _keys.neighbors, _keys.distances)
-    for key in keys:
-        if key(label) in adata.obsm:
-            del adata.obsm[key(label)]
+    images = np.asarray(ref.obsm[_keys.image_embedding(_MODEL)])
+    keys = images if facts.match == "image" else np.asarray(ref.obsm[_keys.expression_embedding(_MODEL)])
+    return choose_k(images, keys, scored, folds)[0]

@@ -1,5 +1,6 @@
 """Outer folds of a cross-validation, and what makes sure that nothing is on both sides of one."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -64,15 +65,15 @@ def check_sections_in_groups(sections: np.ndarray, groups: np.ndarray, *, librar
 
 def check_no_copies(values: Any, groups: np.ndarray, names: Sequence[str], *, path: str) -> None:
     """No profile stands in two groups: then the same spots were given twice, under two names."""
-    rows = sparse.csr_matrix(values)
+    rows = sparse.csr_matrix(values, copy=True)  # tidied below, which must not reach the user's own
     rows.sum_duplicates()
     rows.eliminate_zeros()
-    seen: dict[tuple[bytes, bytes], int] = {}
+    seen: dict[bytes, int] = {}
     for row in range(rows.shape[0]):
         part = slice(rows.indptr[row], rows.indptr[row + 1])
         if part.stop - part.start < _MIN_GENES:
             continue
-        profile = rows.indices[part].tobytes(), rows.data[part].tobytes()
+        profile = hashlib.sha256(rows.indices[part].tobytes() + rows.data[part].tobytes()).digest()
         first = seen.setdefault(profile, row)
         if groups[first] != groups[row]:
             msg = (

@@ -12,6 +12,7 @@ from bleep_sc._validate import (
     check_adata,
     check_choice,
     check_int,
+    check_key_added,
     check_number,
     check_readable,
     recorded_library_key,
@@ -136,15 +137,17 @@ def impute(
 
     compute = resolve_compute(device=device, precision=precision, batch_size=batch_size, progress_bar=progress_bar)
     name = key if key_added is None else key_added
+    check_key_added("key_added", name)
     stored, model, facts = load_model(ref, key)
     _check_no_other_model(query, name, stored)
     keys = None
     if facts.predicts == "retrieval":
         how = Retrieval(k, match or str(facts.match), weighting, temperature, search, layer)
         keys = prepare_retrieval(ref, key, model, how, stored)
-    library_key = recorded_library_key(query, image_key or str(stored.config["image"]["key"]))
-    if library_key is None and stored.config.get("library_key") in query.obs:
-        library_key = stored.config["library_key"]
+    # the column that the model was trained with, where the query has it: another may lump sections together
+    library_key = stored.config.get("library_key")
+    if library_key not in query.obs:
+        library_key = recorded_library_key(query, image_key or str(stored.config["image"]["key"]))
     sections = section_of_spots(query, library_key, name="query")
     if keys is not None:
         columns = _shared_genes(query, ref.var_names, of="the reference")

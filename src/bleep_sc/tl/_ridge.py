@@ -9,6 +9,7 @@ from scipy import sparse
 
 from bleep_sc._stats import mean_variance
 from bleep_sc.metrics.correlation import pearson
+from bleep_sc.tl._split import InnerFolds
 
 ALPHAS = tuple(float(a) for a in 10 ** np.arange(0, 5.5, 0.5))
 _GENES_AT_ONCE = 2048
@@ -32,24 +33,20 @@ class Ridge:
         return self.mean + (out if self.loadings is None else out @ self.loadings)
 
 
-def fit_ridge(
-    features: np.ndarray, chosen: np.ndarray, everything: Any, *, alpha: float, n_components: int, seed: int = 0
-) -> Ridge:
+def fit_ridge(features: np.ndarray, everything: Any, *, alpha: float, scores: np.ndarray | None = None) -> Ridge:
     """Fit one ridge regression.
 
     Parameters
     ----------
     features
         (n, n_features), already on comparable scales.
-    chosen
-        Expression of the genes whose principal components are regressed, dense (n, n_chosen).
     everything
-        Expression of all genes to predict, dense or CSR (n, n_genes). A gene's loading is its regression on the
-        components' scores: for a chosen gene that is its loading in the PCA itself.
+        Expression of all genes to predict, dense or CSR (n, n_genes).
     alpha
         Penalty, as of :class:`sklearn.linear_model.Ridge`.
-    n_components
-        0 regresses every gene directly.
+    scores
+        Scores of the spots on components of expression (n, n_components), which are regressed in place of the genes. A
+        gene's loading is its regression on them: for a gene that took part in the PCA that is its loading there.
     """
     from sklearn.linear_model import Ridge as Solver
 
@@ -61,8 +58,7 @@ def fit_ridge(
         found: np.ndarray = Solver(alpha=alpha, fit_intercept=False).fit(x, y).coef_
         return found.reshape(y.shape[1], x.shape[1])
 
-    if n_components:
-        scores = component_scores(chosen, n_components, seed=seed)
+    if scores is not None:
         loadings = np.asarray((everything.T @ scores).T) - scores.sum(axis=0)[:, None] * mean
         loadings /= np.maximum((scores**2).sum(axis=0)[:, None], 1e-12)
         return Ridge(solve(scores), loadings, feature_mean, mean)
@@ -75,34 +71,41 @@ def fit_ridge(
     return Ridge(coefficients, None, feature_mean, mean)
 
 
-def component_scores(expression: np.ndarray, n_components: int, *, seed: int) -> np.ndarray:
-    """Scores of the spots on the first principal components, centred (n, n_components)."""
+def component_scores(expression: np.ndarray, n_components: int, *, seed: int) -> np.ndarray | None:
+    """Scores of the spots on the first principal components, centred (n, n_components); None for 0 components."""
+    if n_components == 0:
+        return None
     from sklearn.decomposition import PCA
 
-    scores: np.ndarray = PCA(n_components, random_state=seed).fit_transform(expression.astype(np.float64))
+    expression = expression.astype(np.float64)
+    if (np.ptp(expression, axis=0) == 0).all():  # nothing varies, so all scores are 0
+        return np.zeros((len(expression), n_components))
+    scores: np.ndarray = PCA(n_components, random_state=seed).fit_transform(expression)
     return scores
 
 
 def choose_alpha(
     features: np.ndarray,
     chosen: np.ndarray,
-    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    folds: InnerFolds,
     *,
     n_components: int,
     alphas: Sequence[float] = ALPHAS,
     seed: int = 0,
 ) -> tuple[float, dict[float, float]]:
-    """Choose the penalty of highest mean Pearson, by gene within each held-out part.
+    """Choose the penalty of highest mean Pearson, by gene within each held-out section.
 
     Returns
     -------
     The penalty, and the score of each; the stronger penalty where two are equal.
     """
     score = dict.fromkeys(alphas, 0.0)
-    for training, held_out in folds:
+    for training, parts in folds:
+        y = chosen[training]
+        scores = component_scores(y, n_components, seed=seed)
         for alpha in alphas:
-            y = chosen[training]
-            ridge = fit_ridge(features[training], y, y, alpha=alpha, n_components=n_components, seed=seed)
-            found = pearson(chosen[held_out], ridge.predict(features[held_out]))
-            score[alpha] += float(np.nan_to_num(found).mean()) / len(folds)
+            ridge = fit_ridge(features[training], y, alpha=alpha, scores=scores)
+            for held_out in parts:
+                found = pearson(chosen[held_out], ridge.predict(features[held_out]))
+                score[alpha] += float(np.nan_to_num(found).mean()) / len(parts) / len(folds)
     return max(alphas, key=lambda alpha: (round(score[alpha], 9), alpha)), score

@@ -3,6 +3,7 @@
 `tl.evaluate` and `tl.cross_validate` both go through `score_genes`, `score_panels` and `summarize`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -233,10 +234,14 @@ def tabulate(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def interval_unit(patients: Sequence[str]) -> str:
-    """What intervals are drawn over, from the patient of each section: the largest unit of which there are three."""
+    """What intervals are drawn over, from the patient of each section: the largest unit of which there are three.
+
+    Sections are redrawn within their patient, so each patient needs three: one with a single section has no spread.
+    """
     if len(set(patients) - {""}) >= MIN_UNITS:
         return "patients"
-    return "sections" if len(patients) >= MIN_UNITS else "spots"
+    fewest = min(Counter(patients).values(), default=0)
+    return "sections" if fewest >= MIN_UNITS else "spots"
 
 
 def spot_draws(
@@ -293,9 +298,9 @@ def summarize(
 ) -> pd.DataFrame:
     """Take the mean over the sections of each patient, then over patients, with an interval.
 
-    A patient with many sections weighs as much as one with a single section. The interval (percentile bootstrap, 95 %)
-    is over patients where there are at least 3, else over the sections within each patient where there are at least 3
-    in all, else over spots for the metrics that `draws` holds. All rows share the same draws, so differences between
+    A patient with many sections weighs as much as one with a single section. The interval (percentile bootstrap, 2.5 to
+    97.5 %) is over patients where there are at least 3, else over the sections within each patient where each has at
+    least 3, else over spots for the metrics that `draws` holds. All rows share the same draws, so differences between
     methods are not blurred by them.
 
     Parameters

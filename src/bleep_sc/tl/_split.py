@@ -3,6 +3,8 @@ from anndata import AnnData
 
 from bleep_sc._validate import check_in
 
+_MIN_PART = 3
+
 
 def validation_spots(
     adata: AnnData, *, sections: np.ndarray | None, validation_key: str | None, random_state: int, share: float = 0.2
@@ -11,10 +13,12 @@ def validation_spots(
 
     Without `validation_key`, a share of the spots of each section, as in the paper. A boolean column of `obs` names
     the spots itself. Any other column names groups (sections, patients), of which whole ones are drawn at random
-    until they hold that share.
+    until they hold that share. A share of 0 holds out nothing.
     """
     rng = np.random.default_rng(random_state)
     held_out = np.zeros(adata.n_obs, dtype=bool)
+    if share == 0:
+        return held_out
     if validation_key is None:
         for section in [None] if sections is None else np.unique(sections.astype(str)):
             rows = np.arange(adata.n_obs) if section is None else np.flatnonzero(sections == section)
@@ -45,10 +49,14 @@ def validation_spots(
     return held_out
 
 
+InnerFolds = list[tuple[np.ndarray, list[np.ndarray]]]
+"""Rows to train on, and held-out rows, part by part: scores are taken within each part, and averaged."""
+
+
 def inner_folds(
     adata: AnnData, *, sections: np.ndarray | None, validation_key: str | None, random_state: int, n_random: int = 5
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Training and validation rows on which a penalty is chosen: each group is held out once.
+) -> InnerFolds:
+    """Folds on which a penalty or a number of neighbours is chosen: each group is held out once, section by section.
 
     The groups are those of `validation_key`, else the sections. A boolean `validation_key` makes one fold; a single
     section is split at random into `n_random` parts.
@@ -56,11 +64,21 @@ def inner_folds(
     if validation_key is not None:
         held_out = validation_spots(adata, sections=None, validation_key=validation_key, random_state=random_state)
         if adata.obs[validation_key].dtype == bool:
-            return [(np.flatnonzero(~held_out), np.flatnonzero(held_out))]
+            return [(np.flatnonzero(~held_out), by_section(held_out, sections))]
         groups = adata.obs[validation_key].astype(str).to_numpy()
     elif sections is not None and len(np.unique(sections.astype(str))) > 1:
         groups = sections.astype(str)
     else:
         rng = np.random.default_rng(random_state)
         groups = rng.permutation(np.arange(adata.n_obs) % n_random)
-    return [(np.flatnonzero(groups != group), np.flatnonzero(groups == group)) for group in np.unique(groups)]
+        sections = None
+    return [(np.flatnonzero(groups != group), by_section(groups == group, sections)) for group in np.unique(groups)]
+
+
+def by_section(held_out: np.ndarray, sections: np.ndarray | None) -> list[np.ndarray]:
+    """Held-out rows of each section; parts of one or two spots, within which nothing can be told, are left out."""
+    rows = np.flatnonzero(held_out)
+    if sections is None:
+        return [rows]
+    parts = [rows[sections[rows] == section] for section in np.unique(sections[rows].astype(str))]
+    return [part for part in parts if len(part) >= _MIN_PART] or [rows]

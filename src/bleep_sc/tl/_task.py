@@ -13,6 +13,7 @@ from bleep_sc.models.training import History
 from bleep_sc.tl._inputs import SpotInput
 from bleep_sc.tl._places import Windows
 from bleep_sc.tl._presets import Recipe
+from bleep_sc.tl._split import InnerFolds
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Task:
     weights: str | Path | None = None
     held_out: np.ndarray | None = None
     """Validation spots (n_obs,), for methods that train by gradient descent."""
-    folds: list[tuple[np.ndarray, np.ndarray]] | None = None
+    folds: InnerFolds | None = None
     """Rows on which a penalty is chosen, for methods that have one."""
     windows: tuple[Windows, Windows] | None = None
     """Training and validation spots as sequences, for methods that read such."""

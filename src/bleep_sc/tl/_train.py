@@ -40,7 +40,7 @@ def train_network(task: Task, spec: dict[str, Any], *, learn_channels: bool = Fa
     assert isinstance(recipe, Training)  # noqa: S101 - its method's
     assert task.held_out is not None  # noqa: S101
     rows = np.flatnonzero(~task.held_out)
-    training, validation = _batches(task, recipe, rows)
+    training, validation = _batches(task, recipe, rows, np.flatnonzero(task.held_out))
     start = ""
     if spec.get("encoder") is not None:
         start = ", random weights" if task.weights is None else f", weights {str(task.weights)!r}"
@@ -69,11 +69,12 @@ def train_network(task: Task, spec: dict[str, Any], *, learn_channels: bool = Fa
         history = train(model, training, validation, optimization=optimization, compute=task.compute)
     best = history.best_epoch
     logger.info(
-        "Best epoch %d of %d: training loss %.3f, validation loss %.3f.",
+        "%s epoch %d of %d: training loss %.3f%s.",
+        "Last" if validation is None else "Best",
         best + 1,
         len(history.train_loss),
         history.train_loss[best],
-        history.validation_loss[best],
+        "" if validation is None else f", validation loss {history.validation_loss[best]:.3f}",
     )
     return model, history
 
@@ -87,18 +88,17 @@ def seeded(task: Task) -> Iterator[None]:
         yield
 
 
-def _batches(task: Task, recipe: Training, rows: np.ndarray) -> tuple[Batches | Sequences, Batches | Sequences]:
+def _batches(
+    task: Task, recipe: Training, rows: np.ndarray, held_out: np.ndarray
+) -> tuple[Batches | Sequences, Batches | Sequences | None]:
     images, expression = task.spots.rows, task.expression.matrix
     if task.windows is not None:
         training, validation = task.windows
-        return Sequences(images, expression, training, seed=task.seed), Sequences(images, expression, validation)
-    assert task.held_out is not None  # noqa: S101
-    augment = task.spots.kind == "network"
-    size = recipe.batch_size
-    return (
-        Batches(images, expression, rows, batch_size=size, seed=task.seed, augment=augment),
-        Batches(images, expression, np.flatnonzero(task.held_out), batch_size=size),
-    )
+        own = Sequences(images, expression, training, seed=task.seed)
+        return own, Sequences(images, expression, validation) if validation else None
+    augment, size = task.spots.kind == "network", recipe.batch_size
+    training_batches = Batches(images, expression, rows, batch_size=size, seed=task.seed, augment=augment)
+    return training_batches, Batches(images, expression, held_out, batch_size=size) if len(held_out) else None
 
 
 def _learn_statistics(model: nn.Module, task: Task, rows: np.ndarray, *, learn_channels: bool) -> None:
