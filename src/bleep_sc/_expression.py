@@ -144,7 +144,7 @@ def _representation(adata: AnnData, use_rep: str, *, genes: np.ndarray | None, n
     names = record.get("genes") if isinstance(record, dict) else None
     if names is None or len(names) != matrix.shape[1]:
         names = [f"{use_rep}_{i}" for i in range(matrix.shape[1])]
-    names = np.asarray(names).astype(str)
+    names = np.asarray(names, dtype=object).astype(str)
     if genes is not None and not np.array_equal(names, genes):
         msg = f"`{path}` has other columns than the model was trained on: {len(names)}, not the model's {len(genes)}."
         raise ValueError(msg)
@@ -171,3 +171,16 @@ def log_depth(counts: Any) -> np.ndarray:
     """Log total counts (n_obs,); 0 of an empty spot."""
     total = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
     return np.log(np.maximum(total, 1))
+
+
+def lacks_expression(adata: AnnData, source: dict[str, Any], genes: Any) -> str:
+    """Why a model cannot read the expression of these spots; empty where it can."""
+    layer, use_rep = source["layer"], source["use_rep"]
+    if use_rep is not None:
+        return "" if use_rep in adata.obsm else f"`adata.obsm[{use_rep!r}]` does not exist"
+    if layer is not None and layer not in adata.layers:
+        return f"`adata.layers[{layer!r}]` does not exist"
+    if layer is None and adata.X is None:
+        return "`adata.X` is empty"
+    missing = (adata.var_names.get_indexer(genes) < 0).sum()
+    return f"`adata` lacks {missing} of the {len(genes)} genes that the model reads" if missing else ""

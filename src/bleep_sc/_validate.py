@@ -41,11 +41,16 @@ def check_number(name: str, value: Any, *, above: float | None = None, minimum: 
     return float(value)
 
 
-def check_key_added(name: str, value: Any) -> None:
-    """A name for results: one that h5ad can write, and none under which input or other results stand."""
+def check_name(name: str, value: Any) -> None:
+    """A name that h5ad can write."""
     if not isinstance(value, str) or not value or "/" in value:
         msg = f"`{name}` must be a name without '/', found {value!r}."
         raise ValueError(msg)
+
+
+def check_key_added(name: str, value: Any) -> None:
+    """A name for results: one that h5ad can write, and none under which input or other results stand."""
+    check_name(name, value)
     if value in _keys.RESERVED:
         msg = f"`{name}={value!r}`: under that name something else is kept ({', '.join(_keys.RESERVED)} are taken)."
         raise ValueError(msg)

@@ -351,3 +351,175 @@ def test_an_error_in_a_fold_leaves_the_object_alone(
     with pytest.raises(KeyboardInterrupt):
         run(tissue, ["mean"])
     assert bl.settings.verbosity == "info"
+
+
+@pytest.fixture
+def three_patients() -> AnnData:
+    """120 genes whose levels differ from patient to patient, so that panels chosen on another patient differ."""
+    rng = np.random.default_rng(0)
+    patient = np.repeat(["p1", "p2", "p3"], 40)
+    level = {name: np.exp(rng.normal(0, 1.5, size=120)) for name in ("p1", "p2", "p3")}
+    made = rng.normal(size=(120, 4)).astype(np.float32)
+    mean = np.stack([level[name] for name in patient]) * np.exp(0.4 * made @ rng.normal(size=(4, 120)))
+    section = [f"{name}_{i % 40 // 20}" for i, name in enumerate(patient)]
+    return AnnData(
+        obs=pd.DataFrame({"patient": patient, "section": section}, index=[f"s{i}" for i in range(120)]),
+        var=pd.DataFrame(index=[f"g{i}" for i in range(120)]),
+        layers={"counts": sparse.csr_matrix(rng.poisson(4 * mean).astype(np.float32))},
+        obsm={"X_made": made, "spatial": rng.uniform(0, 100, size=(120, 2))},
+    )
+
+
+def test_panels_are_those_of_the_training_patients(three_patients: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of every fold exactly the panels that its training spots give, which the test spots would not give."""
+    from bleep_sc._stats import panels
+    from bleep_sc.tl import _fold_run
+
+    seen: dict[str, dict[str, np.ndarray]] = {}
+    prepare = _fold_run.prepare
+
+    def spying(plan: Any, fold: Any) -> Any:
+        prepared = prepare(plan, fold)
+        seen[fold.name] = prepared.panels
+        return prepared
+
+    monkeypatch.setattr(_fold_run, "prepare", spying)
+    scores = run(three_patients, ["mean"], library_key="section")
+    assert set(scores["fold"]) == {"p1", "p2", "p3"}
+    counts = three_patients.layers["counts"].toarray()
+    names, sections = three_patients.var_names.to_numpy(), three_patients.obs["section"].to_numpy()
+    for fold, found in seen.items():
+        training = (three_patients.obs["patient"] != fold).to_numpy()
+
+        def expected(rows: np.ndarray, training: np.ndarray = training) -> dict[str, np.ndarray]:
+            total = counts[rows].sum(axis=1, keepdims=True)
+            target = np.median(counts[training].sum(axis=1))
+            return panels(np.log1p(counts[rows] / total * target), names, sections[rows])
+
+        for panel in ("HEG-50", "HVG-50"):
+            assert set(found[panel]) == set(expected(training)[panel])
+            assert len(set(found[panel]) & set(expected(~training)[panel])) < 45
+
+
+@pytest.mark.parametrize(("methods", "expected"), [(["bleep"], "bleep"), (["ridge"], "ridge"), (["knn"], "knn")])
+def test_choices_are_made_on_whole_training_groups(
+    methods: list[str], expected: str, three_patients: AnnData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Best epoch, penalty and k: on one training patient held out whole, section by section, never on test spots."""
+    from bleep_sc.tl import _choose_k, _fit_networks, _fold_run, _ridge
+
+    patient = three_patients.obs["patient"].to_numpy()
+    held_out: list[set[str]] = []
+    fit, train = _fold_run.fit, _fit_networks.train_network
+
+    def fitting(ref: AnnData, **arguments: Any) -> None:
+        assert ref.obs["patient"].nunique() == 2
+        current["patient"] = ref.obs["patient"].to_numpy()
+        fit(ref, **arguments)
+
+    def training(task: Any, *args: Any, **kwargs: Any) -> Any:
+        held_out.append(set(current["patient"][task.held_out]))
+        return train(task, *args, **kwargs)
+
+    def folds_of(function: Any) -> Any:
+        def spying(*args: Any, **kwargs: Any) -> Any:
+            for rows, parts in next(a for a in args if isinstance(a, list)):
+                groups = {str(p) for part in parts for p in current["patient"][part]}
+                assert not groups & set(current["patient"][rows])
+                assert [len(part) for part in parts] == [20, 20], "one part for each section"
+                held_out.append(groups)
+            return function(*args, **kwargs)
+
+        return spying
+
+    current: dict[str, np.ndarray] = {}
+    monkeypatch.setattr(_fold_run, "fit", fitting)
+    monkeypatch.setattr(_fit_networks, "train_network", training)
+    monkeypatch.setattr(_fold_run, "choose_k", folds_of(_choose_k.choose_k))
+    monkeypatch.setattr("bleep_sc.tl._fit_floors.choose_alpha", folds_of(_ridge.choose_alpha))
+    run(three_patients, methods, library_key="section")
+    assert len(set(patient)) == 3
+    if expected == "bleep":  # to find the epoch, to choose k, and again on all spots
+        assert [len(groups) for groups in held_out] == [1, 1, 0] * 3
+    else:
+        assert [len(groups) for groups in held_out] == [1, 1] * 3
+
+
+def test_networks_learn_from_all_training_groups_in_the_end(three_patients: AnnData) -> None:
+    """The layer of a fold is that of a model trained on all its training spots for the best number of epochs."""
+    given = {"regressor": {"image_key": "X_made", "max_epochs": 12, "batch_size": 32, "lr": 1e-2}}
+    run(three_patients, ["regressor"], method_kwargs=given, library_key="section")
+    refitted = three_patients.layers["cv_regressor"].copy()
+    chosen = three_patients.uns["cv"]["chosen"].set_index("fold")["value"]
+    run(three_patients, ["regressor"], method_kwargs=given, library_key="section", refit=False)
+    assert not np.allclose(refitted, three_patients.layers["cv_regressor"])
+
+    test = (three_patients.obs["patient"] == "p2").to_numpy()
+    ref, query = three_patients[~test].copy(), three_patients[test].copy()
+    counts = ref.layers["counts"].toarray()
+    total = counts.sum(axis=1, keepdims=True)
+    ref.X = sparse.csr_matrix(np.log1p(counts / total * np.median(total)).astype(np.float32))
+    arguments = given["regressor"] | {"max_epochs": int(chosen["p2"]) + 1}
+    bl.tl.fit(ref, method="regressor", library_key="section", validation_share=0.0, **arguments)  # type: ignore[arg-type]
+    bl.tl.impute(query, ref)
+    np.testing.assert_allclose(query.layers["bleep"], refitted[test], atol=1e-5)
+
+
+@pytest.mark.parametrize("image_key", ["X_harmony", "X_pca", "X_bleep_expression", "X_bleep_image"])
+def test_features_made_of_expression_are_refused(
+    image_key: str, tissue: AnnData, unchanged: Callable[..., None]
+) -> None:
+    bl.tl.fit(tissue, image_key="X_made", max_epochs=2)
+    tissue.obsm[image_key] = tissue.obsm.get(image_key, tissue.obsm["X_made"])
+    unchanged(tissue)
+    with pytest.raises(ValueError, match=rf"{image_key}.*features of images alone"):
+        run(tissue, ["ridge"], method_kwargs={"ridge": {"image_key": image_key}})
+
+
+def test_a_mistake_in_a_late_method_is_found_before_the_first_is_trained(
+    tissue: AnnData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("bleep_sc.tl._fold_run.fit", never)
+    tissue.obsm["X_uni"] = tissue.obsm["X_made"]
+    for label, given, message in (
+        ("ridge", {"temperature": 1.0}, "no `temperature`"),
+        ("stnet", {"image_key": "X_uni"}, "reads crops"),
+        ("bleep", {"encoder": "resnet19"}, "`encoder`"),
+        ("bleep", {"encoder": "resnet18", "weights": "nowhere.pth"}, r"nowhere\.pth"),
+    ):
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            bl.tl.cross_validate(tissue, methods=["mean", label], method_kwargs={label: given})
+    del tissue.obsm["spatial"]
+    with pytest.raises(KeyError, match="spatial"):
+        bl.tl.cross_validate(tissue, methods=["mean", "coordinates"])
+
+
+def test_explicit_zeros_and_read_only_buffers_are_left_alone(tissue: AnnData) -> None:
+    counts = tissue.layers["counts"]
+    counts.data[::7] = 0
+    before = counts.nnz
+    counts.data.flags.writeable = False
+    run(tissue, ["mean"])
+    assert tissue.layers["counts"].nnz == before
+    assert len(tissue.layers["counts"].data) == before
+
+
+@pytest.mark.parametrize("label", ["crops", "harmony", "a label, of my own"])
+def test_labels_collide_with_nothing(label: str, tissue: AnnData) -> None:
+    given = {label: {"method": "ridge", "encoder": "color"}, "ridge": {"image_key": "X_made"}}
+    tissue.uns["harmony"] = {"genes": np.array(["a"], dtype=object)}
+    bl.tl.cross_validate(tissue, methods=list(given), method_kwargs=given, min_fraction=0, n_bootstrap=0)
+    assert set(tissue.uns) >= {"crops", "harmony", "cv"}
+    with pytest.raises(ValueError, match=r"`key_added='crops'`"):
+        run(tissue, ["mean"], key_added="crops")
+    tissue.uns["mine"] = {"a": 1}
+    with pytest.raises(ValueError, match=r"uns\['mine'\].*something else"):
+        run(tissue, ["mean"], key_added="mine")
+
+
+def test_groups_for_want_of_sections_are_said(three_patients: AnnData) -> None:
+    with pytest.warns(UserWarning, match=r"each group of `adata\.obs\['patient'\]` is taken for one section"):
+        run(three_patients, ["mean"])

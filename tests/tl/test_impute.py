@@ -120,6 +120,7 @@ def test_a_layer_is_averaged_in_its_units(fitted: AnnData, query: AnnData) -> No
     assert query.uns["bleep"]["units"] == "raw counts"
 
 
+@pytest.mark.filterwarnings("ignore:.*is not what the model 'bleep' makes:UserWarning")
 def test_match_image_uses_the_references_images(fitted: AnnData, query: AnnData) -> None:
     bl.tl.impute(query, fitted, k=5, match="image")
     by_image = query.obsm["bleep_neighbors"].copy()
@@ -327,7 +328,8 @@ BAD: dict[str, tuple[Callable[[AnnData, AnnData], Any], dict[str, Any], type[Exc
     "truncated model": (truncated, {}, ValueError, r"ref\.uns\['bleep'\].*damaged"),
     "foreign entry": (foreign, {}, ValueError, r"ref\.uns\['bleep'\].*uint8"),
     "foreign config": (config(format_version=99), {}, ValueError, r"format version 99"),
-    "huge config": (config(model__n_genes=10**9), {}, ValueError, r"weights do not belong to the config"),
+    "huge config": (config(model__n_genes=10**9), {}, ValueError, r"another number of genes"),
+    "wide config": (config(model__dim=10**9), {}, ValueError, r"weights do not belong to the config"),
     "other colour features": (config(image__feature_set="color-0"), {}, ValueError, r"'color-0'.*Train it anew"),
     "unknown method": (config(method="magic"), {}, ValueError, r"'magic'"),
     "own model": (own_model, {}, ValueError, r"another model.*key_added"),
@@ -367,3 +369,55 @@ def test_crop_widths_are_compared_in_the_best_unit(
     query.uns["crops"]["q"]["spot_diameters"] = np.nan
     bl.tl.impute(query, fitted, k=5)
     assert "compared in pixels" in log.text
+
+
+def test_embeddings_of_another_model_are_warned_of(fitted: AnnData, query: AnnData) -> None:
+    other = fitted.copy()
+    bl.tl.fit(other, encoder="color", max_epochs=3, random_state=7)
+    fitted.obsm["X_bleep_expression"][50:] = other.obsm["X_bleep_expression"][50:]
+    with pytest.warns(UserWarning, match=r"X_bleep_expression.*another model.*bleep_sc\.tl\.embed"):
+        bl.tl.impute(query, fitted, k=5)
+    bl.tl.embed(fitted)
+    bl.tl.impute(query, fitted, k=5)
+
+
+def test_embed_does_not_replace_the_embeddings_of_another_model(
+    fitted: AnnData, unchanged: Callable[..., None]
+) -> None:
+    other = fitted.copy()
+    bl.tl.fit(other, encoder="color", max_epochs=3, random_state=7)
+    unchanged(fitted)
+    with pytest.raises(ValueError, match=r"another model.*key_added='bleep_2'"):
+        bl.tl.embed(fitted, other)
+
+
+def test_own_spots_are_known_by_their_place_where_names_changed(fitted: AnnData, log: pytest.LogCaptureFixture) -> None:
+    part = fitted[:48].copy()
+    del part.uns["bleep"]
+    part.obs_names = [f"{name}-C2" for name in part.obs_names]
+    bl.tl.impute(part, fitted, k=5)
+    assert part.uns["bleep"]["in_sample"] is True
+    assert not (part.obsm["bleep_neighbors"] == np.arange(48)[:, None]).any()
+    assert "In-sample: 48 of 48" in log.text
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda c: c["image"].pop("kind"),
+        lambda c: c["image"].pop("scale"),
+        lambda c: c["expression"].pop("layer"),
+        lambda c: c["model"].pop("kind"),
+        lambda c: c.update(method="ridge"),
+        lambda c: c.update(method=["bleep"]),
+        lambda c: c["model"].update(n_genes=7),
+    ],
+)
+def test_a_foreign_config_is_one_clear_error(damage: Callable[..., Any], fitted: AnnData, query: AnnData) -> None:
+    import json
+
+    config = json.loads(fitted.uns["bleep"]["config"])
+    damage(config)
+    fitted.uns["bleep"]["config"] = json.dumps(config)
+    with pytest.raises(ValueError, match=r"ref\.uns\['bleep'\]"):
+        bl.tl.impute(query, fitted, k=5)

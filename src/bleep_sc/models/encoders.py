@@ -162,26 +162,35 @@ def _file_state(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         msg = f"`weights={str(path)!r}`: there is no such file. Pass 'imagenet', None or the path of a file of weights."
         raise FileNotFoundError(msg)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    import pickle
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as err:
-        msg = (
-            f"`weights={str(path)!r}` is not a file of plain tensors ({err}). Nothing but tensors is read, since a "
-            "pickled file can run code; save it anew with `torch.save(model.state_dict(), path)`."
-        )
-        raise ValueError(msg) from err
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
+    state = _tensors_of(path)
+    for name in ("state_dict", "model"):  # checkpoints keep the weights beside other things
+        if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
+            state = state[name]
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         msg = f"`weights={str(path)!r}` must hold a state dict (names to tensors), found {type(state).__name__}."
         raise ValueError(msg)
-    return {_modern_name(name): tensor for name, tensor in state.items()}
+    return {_modern_name(name.removeprefix("module.")): tensor for name, tensor in state.items()}
+
+
+def _tensors_of(path: Path) -> Any:
+    """What a file holds, read by readers that take tensors alone."""
+    import pickle
+
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, KeyError, ValueError, OSError) as err:
+        # PyTorch's own text advises to unpickle the file, which can run code
+        msg = (
+            f"`weights={str(path)!r}` is damaged or no file of plain tensors ({type(err).__name__}). Nothing but "
+            "tensors is read, since a pickled file can run code; save it anew with "
+            "`torch.save(model.state_dict(), path)` or as safetensors."
+        )
+        raise ValueError(msg) from err
 
 
 def _load_state(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:

@@ -14,6 +14,7 @@ from bleep_sc._validate import (
     check_adata,
     check_choice,
     check_int,
+    check_name,
     check_number,
     section_of_spots,
     spatial_coordinates,
@@ -169,6 +170,7 @@ def crops(
     ((2, 32, 32, 3), 16.0)
     """
     check_adata(adata)
+    check_name("key_added", key_added)
     size = check_int("size", size)
     check_choice("border", border, get_args(Border))
     if um is not None:

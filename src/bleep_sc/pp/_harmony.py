@@ -6,7 +6,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._expression import expression_input
 from bleep_sc._logging import logger
-from bleep_sc._validate import check_adata, check_int, section_of_spots
+from bleep_sc._validate import check_adata, check_int, check_name, section_of_spots
 
 _MIN_SPOTS = 16
 """With fewer, harmonypy would make no cluster: it takes one for every 30."""
@@ -71,6 +71,7 @@ def harmonize(
     harmonypy is licensed under GPL-3; it is imported only here.
     """
     check_adata(adata)
+    check_name("key_added", key_added)
     check_int("max_iter", max_iter)
     check_int("random_state", random_state, minimum=0)
     batches = section_of_spots(adata, batch_key)

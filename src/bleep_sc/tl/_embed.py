@@ -71,14 +71,17 @@ def embed(
     if ref is not None:
         check_readable(ref, name="ref")
 
-    from bleep_sc._expression import expression_input
+    from bleep_sc._expression import expression_input, lacks_expression
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.models.embedding import embed_in_batches
     from bleep_sc.tl._inputs import input_like
-    from bleep_sc.tl._load import load_model
+    from bleep_sc.tl._load import check_no_other_model, load_model
 
+    name = key if key_added is None else key_added
+    check_key_added("key_added", name)
     compute = resolve_compute(device=device, precision=precision, batch_size=batch_size, progress_bar=progress_bar)
     stored, model, facts = load_model(adata if ref is None else ref, key, name="adata" if ref is None else "ref")
+    check_no_other_model(adata, name, stored)
     if facts.predicts != "retrieval":
         msg = (
             f"the model {key!r} was trained by `method={stored.config['method']!r}`, which has no space to place spots "
@@ -87,8 +90,6 @@ def embed(
         raise ValueError(msg)
     images = input_like(adata, image_key, stored.config["image"], encoder, sections=None, compute=compute, name="adata")
     model.to(compute.device)
-    name = key if key_added is None else key_added
-    check_key_added("key_added", name)
     found = {
         _keys.image_embedding(name): embed_in_batches(
             model.embed_image,  # type: ignore[arg-type]
@@ -98,7 +99,7 @@ def embed(
         )
     }
     source = stored.config["expression"]
-    lacking = "" if facts.match == "image" else _lacks_expression(adata, source, stored.genes)
+    lacking = "" if facts.match == "image" else lacks_expression(adata, source, stored.genes)
     if lacking:
         logger.info("Only the images were embedded: %s.", lacking)
     elif facts.match == "expression":
@@ -113,16 +114,3 @@ def embed(
     for obsm_key, embedding in found.items():
         adata.obsm[obsm_key] = embedding
     return adata if copy else None
-
-
-def _lacks_expression(adata: AnnData, source: dict[str, Any], genes: Any) -> str:
-    """Why the expression cannot be embedded; empty where it can."""
-    layer, use_rep = source["layer"], source["use_rep"]
-    if use_rep is not None:
-        return "" if use_rep in adata.obsm else f"`adata.obsm[{use_rep!r}]` does not exist"
-    if layer is not None and layer not in adata.layers:
-        return f"`adata.layers[{layer!r}]` does not exist"
-    if layer is None and adata.X is None:
-        return "`adata.X` is empty"
-    missing = (adata.var_names.get_indexer(genes) < 0).sum()
-    return f"`adata` lacks {missing} of the {len(genes)} genes that the model reads" if missing else ""

@@ -122,13 +122,13 @@ def evaluate(
 
     Notes
     -----
-    Of each gene: ``pearson``, ``spearman``; ``pearson_depth_free``, after both sides were regressed on log total counts
-    (needs ``layers['counts']``), since depth alone correlates with most genes after log-normalisation; ``ccc`` (Lin's
-    concordance); ``rmse``, ``mae``, ``r2``; ``variance_ratio`` (predicted / measured); ``ssim`` (structural similarity
-    of the maps on the spot grid) and ``moran_difference`` (Moran's I over 6 neighbours, predicted - measured: above 0
-    where the prediction is too smooth), which need `obsm['spatial']`. Of a whole panel: ``gene_gene`` (Pearson of
-    measured and predicted gene–gene correlations) and ``moran_agreement`` (Pearson over genes of measured and
-    predicted Moran's I).
+    Of each gene: ``pearson``, ``spearman``; ``pearson_depth_free``, after both sides were regressed on log total
+    counts, since depth alone correlates with most genes after log-normalisation (needs ``layers['counts']``; the total
+    is over the genes of `query`, so score before you leave genes out); ``ccc`` (Lin's concordance); ``rmse``, ``mae``,
+    ``r2``; ``variance_ratio`` (predicted / measured); ``ssim`` (structural similarity of the maps on the spot grid) and
+    ``moran_difference`` (Moran's I over 6 neighbours, predicted - measured: above 0 where the prediction is too
+    smooth), which need `obsm['spatial']`. Of a whole panel: ``gene_gene`` (Pearson of measured and predicted gene–gene
+    correlations) and ``moran_agreement`` (Pearson over genes of measured and predicted Moran's I).
 
     In the mean of a panel, missing and constant genes count as 0 for correlations and similarities, none is dropped;
     for ``rmse``, ``mae``, ``r2``, ``variance_ratio`` and ``moran_difference``, of which 0 may be praise, genes without
@@ -338,7 +338,7 @@ def _panels(
         if ref.X is not None:
             _check_other_spots(query, ref, truth, expression_values(ref, None, name="ref"))
         stored = _panels_of_values(ref, library_key) if stored is None else stored
-    found |= {name: np.asarray(genes).astype(str) for name, genes in dict(stored or {}).items()}
+    found |= {name: np.asarray(genes, dtype=object).astype(str) for name, genes in dict(stored or {}).items()}
     return found if markers is None else found | {_MARKERS: _markers(query, markers)}
 
 

@@ -18,7 +18,6 @@ from bleep_sc._validate import (
     recorded_library_key,
     section_of_spots,
 )
-from bleep_sc.io._stored import StoredModel
 
 Match = Literal["expression", "image"]
 Weighting = Literal["mean", "distance", "softmax"]
@@ -131,7 +130,7 @@ def impute(
 
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.tl._inputs import input_like
-    from bleep_sc.tl._load import load_model
+    from bleep_sc.tl._load import check_no_other_model, has_model, load_model
     from bleep_sc.tl._regress import regress
     from bleep_sc.tl._retrieve import Retrieval, prepare_retrieval, retrieve
 
@@ -139,7 +138,7 @@ def impute(
     name = key if key_added is None else key_added
     check_key_added("key_added", name)
     stored, model, facts = load_model(ref, key)
-    _check_no_other_model(query, name, stored)
+    check_no_other_model(query, name, stored)
     keys = None
     if facts.predicts == "retrieval":
         how = Retrieval(k, match or str(facts.match), weighting, temperature, search, layer)
@@ -183,23 +182,8 @@ def impute(
         elif obsm_key in query.obsm:  # of an earlier result of this name: it would mislead
             del query.obsm[obsm_key]
     # a reference that is its own query keeps its model
-    query.uns[name] = {**dict(query.uns.get(name, {})), **provenance} if _has_model(query, name) else provenance
+    query.uns[name] = {**dict(query.uns.get(name, {})), **provenance} if has_model(query, name) else provenance
     return query if copy else None
-
-
-def _has_model(adata: AnnData, key: str) -> bool:
-    entry = adata.uns.get(key)
-    return isinstance(entry, dict) and "model" in entry
-
-
-def _check_no_other_model(query: AnnData, name: str, stored: StoredModel) -> None:
-    """A query that holds a model of its own under the same name would lose its embeddings."""
-    if _has_model(query, name) and np.asarray(query.uns[name]["model"]).tobytes() != stored.weights:
-        msg = (
-            f"`query.uns[{name!r}]` holds another model than `ref`'s; its embeddings would be overwritten. Choose "
-            f"another name for the result, such as `key_added='{name}_2'`."
-        )
-        raise ValueError(msg)
 
 
 def _shared_genes(query: AnnData, available: pd.Index, *, of: str) -> np.ndarray:

@@ -19,6 +19,8 @@ class MethodFacts:
     fit: Callable[[Task], Fitted]
     reads: Reads
     """``"images"``: crops or ready-made features; ``"crops"``: crops alone."""
+    kind: str
+    """Of its model, as `build_model` names them."""
     predicts: Predicts
     """``"retrieval"`` averages measured profiles, ``"regression"`` puts out values of its own."""
     match: Literal["expression", "image"] | None = None
@@ -30,13 +32,13 @@ class MethodFacts:
 
 
 METHODS: Mapping[str, MethodFacts] = {
-    "bleep": MethodFacts(fit_bleep, "images", "retrieval", match="expression", validates=True),
-    "stnet": MethodFacts(fit_stnet, "crops", "regression", validates=True),
-    "histogene": MethodFacts(fit_histogene, "crops", "regression", validates=True),
-    "regressor": MethodFacts(fit_regressor, "images", "regression", validates=True),
-    "ridge": MethodFacts(fit_ridge_method, "images", "regression", chooses=True),
-    "knn": MethodFacts(fit_knn, "images", "retrieval", match="image"),
-    "coordinates": MethodFacts(fit_ridge_method, "places", "regression", chooses=True),
-    "counts": MethodFacts(fit_counts, "counts", "regression"),
-    "mean": MethodFacts(fit_mean, "nothing", "regression"),
+    "bleep": MethodFacts(fit_bleep, "images", "bleep", "retrieval", match="expression", validates=True),
+    "stnet": MethodFacts(fit_stnet, "crops", "regressor", "regression", validates=True),
+    "histogene": MethodFacts(fit_histogene, "crops", "histogene", "regression", validates=True),
+    "regressor": MethodFacts(fit_regressor, "images", "regressor", "regression", validates=True),
+    "ridge": MethodFacts(fit_ridge_method, "images", "regressor", "regression", chooses=True),
+    "knn": MethodFacts(fit_knn, "images", "features", "retrieval", match="image"),
+    "coordinates": MethodFacts(fit_ridge_method, "places", "regressor", "regression", chooses=True),
+    "counts": MethodFacts(fit_counts, "counts", "regressor", "regression"),
+    "mean": MethodFacts(fit_mean, "nothing", "regressor", "regression"),
 }

@@ -4,19 +4,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from anndata import AnnData
 from torch import nn
 
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
-from bleep_sc._expression import describe_units, expression_values
-from bleep_sc._logging import logger
+from bleep_sc._expression import describe_units, expression_input, expression_values, lacks_expression
+from bleep_sc._logging import logger, warn
 from bleep_sc._validate import section_of_spots
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.models.device import Compute
 from bleep_sc.models.embedding import embed_in_batches
 from bleep_sc.models.retrieval import average_profiles, nearest, nearest_approximately, neighbor_weights
 from bleep_sc.tl._inputs import SpotInput
+
+_ROWS_TO_CHECK = 16
+_SAME = 0.99
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,31 @@ def prepare_retrieval(ref: AnnData, key: str, model: nn.Module, how: Retrieval, 
         msg = "`match='expression'` needs an embedding of expression, and `method='knn'` has none: leave `match` out."
         raise ValueError(msg)
     embedding = _reference_embedding(ref, key, how.match, width=model.width)  # type: ignore[arg-type]
+    if how.match == "expression":
+        _warn_of_another_models_embedding(ref, key, model, embedding, stored)
     return Keys(embedding, expression_values(ref, how.layer, name="ref"))
+
+
+def _warn_of_another_models_embedding(
+    ref: AnnData, key: str, model: nn.Module, embedding: np.ndarray, stored: StoredModel
+) -> None:
+    """Embed a few rows again: after a concat of references the rows may be of two models, and all would seem well."""
+    source = stored.config["expression"]
+    some = np.unique(np.linspace(0, ref.n_obs - 1, _ROWS_TO_CHECK).astype(int))
+    part = ref[some]
+    if lacks_expression(part, source, stored.genes):
+        return
+    expression = expression_input(part, **source, mask_var=None, genes=stored.genes, name="ref")
+    with torch.inference_mode():
+        again = model.embed_expression(torch.from_numpy(expression.matrix)).numpy()  # type: ignore[operator]
+    norms = np.linalg.norm(again, axis=1) * np.linalg.norm(embedding[some], axis=1)
+    cosine = (again * embedding[some]).sum(axis=1) / np.maximum(norms, 1e-12)
+    if (cosine < _SAME).any():
+        warn(
+            f"`ref.obsm[{_keys.expression_embedding(key)!r}]` is not what the model {key!r} makes of `ref`'s "
+            f"expression ({(cosine < _SAME).sum()} of {len(some)} rows looked at): it is of another model, or the "
+            f"expression was changed since. Place all spots anew with `bleep_sc.tl.embed(ref, key={key!r})`."
+        )
 
 
 def retrieve(
@@ -140,15 +168,27 @@ def _reference_embedding(ref: AnnData, key: str, match: str, *, width: int) -> n
 def _own_rows(query: AnnData, ref: AnnData, key: str, embedding: np.ndarray) -> np.ndarray:
     """Row of `ref` that each query spot itself is, -1 for none (n_obs,).
 
-    Names alone do not tell: array positions serve as names in many sections. So the image must be the same too.
+    Candidates are spots of the same name, else at the same place (names change in a concatenation). Neither tells by
+    itself: array positions serve as names, and slides have spots at one place. So the image must be the same too.
     """
-    own: np.ndarray = ref.obs_names.get_indexer(query.obs_names).astype(np.int64)
     obsm_key = _keys.image_embedding(key)
     if obsm_key not in ref.obsm:
         return np.full(query.n_obs, -1)
-    images = np.asarray(ref.obsm[obsm_key], dtype=np.float32)[own]
-    same = np.isclose(images, embedding, rtol=1e-3, atol=1e-3).all(axis=1)
-    return np.where(same, own, -1)
+    images = np.asarray(ref.obsm[obsm_key], dtype=np.float32)
+    by_name = ref.obs_names.get_indexer(query.obs_names).astype(np.int64)
+    own = np.full(query.n_obs, -1)
+    for candidates in (_rows_at_the_same_place(query, ref), by_name):
+        same = np.isclose(images[candidates], embedding, rtol=1e-3, atol=1e-3).all(axis=1)
+        own = np.where(same & (candidates >= 0), candidates, own)
+    return own
+
+
+def _rows_at_the_same_place(query: AnnData, ref: AnnData) -> np.ndarray:
+    if _keys.SPATIAL not in query.obsm or _keys.SPATIAL not in ref.obsm:
+        return np.full(query.n_obs, -1)
+    there = {tuple(xy): row for row, xy in enumerate(np.asarray(ref.obsm[_keys.SPATIAL]).tolist())}
+    here = np.asarray(query.obsm[_keys.SPATIAL]).tolist()
+    return np.array([there.get(tuple(xy), -1) for xy in here], dtype=np.int64)
 
 
 def _reference_library(ref: AnnData, stored: StoredModel) -> np.ndarray:
