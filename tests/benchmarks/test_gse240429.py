@@ -13,8 +13,7 @@ from gse240429 import harmony_space, main, measured_space, table
 from scipy import sparse
 from scipy.io import mmwrite
 
-# "stnet" and "histogene" join as soon as `bl.tl.fit` trains them
-METHODS = ["bleep"]
+METHODS = ["bleep", "stnet", "histogene"]
 
 ROWS, COLUMNS, PITCH, SIZE = 6, 16, 40, 32
 HEIGHT, WIDTH = 300, 400

@@ -242,7 +242,7 @@ def fit(
     compute = resolve_compute(device=device, precision=precision, progress_bar=progress_bar)
     library_key = library_key or recorded_library_key(adata, image_key)
     sections = section_of_spots(adata, library_key)
-    held_out = folds = None
+    held_out, folds = np.zeros(adata.n_obs, dtype=bool), []
     if facts.validates:
         held_out = validation_spots(
             adata, sections=sections, validation_key=validation_key, random_state=seed, share=validation_share

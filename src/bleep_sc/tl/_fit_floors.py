@@ -17,16 +17,15 @@ from bleep_sc.tl._task import Fitted, Task
 from bleep_sc.tl._train import encoder_spec, seeded
 
 
-def fit_ridge_method(task: Task) -> Fitted:
+def fit_ridge_method(task: Task[CoordinatesRecipe]) -> Fitted:
     """Ridge regression on image features or on places; the penalty is chosen on held-out sections."""
     recipe = task.recipe
-    assert isinstance(recipe, CoordinatesRecipe)  # noqa: S101
     n_components = _possible_components(task, recipe.n_components)
     encoder, features = _standardized(task)
     alpha, record = recipe.alpha, {}
     if alpha is None:
         alpha, score = choose_alpha(
-            features, task.expression.matrix, task.folds or [], n_components=n_components, seed=task.seed
+            features, task.expression.matrix, task.folds, n_components=n_components, seed=task.seed
         )
         record = {"chosen": {"alpha": alpha}}
         logger.info("Ridge penalty chosen on held-out spots of the reference: %g (Pearson %.3f).", alpha, score[alpha])
@@ -35,22 +34,22 @@ def fit_ridge_method(task: Task) -> Fitted:
     return _regression(task, ridge, encoder, record)
 
 
-def _possible_components(task: Task, wanted: int) -> int:
+def _possible_components(task: Task[Any], wanted: int) -> int:
     """No more components than the smallest training part of an inner fold, or the genes, can have."""
-    fewest = min([len(training) for training, _ in task.folds or []], default=len(task.expression.matrix))
+    fewest = min([len(training) for training, _ in task.folds], default=len(task.expression.matrix))
     possible = min(wanted, fewest - 1, task.expression.matrix.shape[1] - 1)
     if possible < wanted:
         logger.info("%d principal components are regressed: so few spots or genes have no %d.", possible, wanted)
     return possible
 
 
-def fit_counts(task: Task) -> Fitted:
+def fit_counts(task: Task[Any]) -> Fitted:
     """Least squares on the logarithm of the total counts."""
     encoder, features = _standardized(task)
     return _regression(task, fit_ridge(features, task.everything.matrix, alpha=1e-6), encoder, {})
 
 
-def fit_mean(task: Task) -> Fitted:
+def fit_mean(task: Task[Any]) -> Fitted:
     """The training mean of every gene."""
     encoder, features = _standardized(task)
     mean = np.asarray(task.everything.matrix.mean(axis=0), dtype=np.float64).ravel()
@@ -58,7 +57,7 @@ def fit_mean(task: Task) -> Fitted:
     return _regression(task, Ridge(nothing, None, features.mean(axis=0), mean), encoder, {})
 
 
-def fit_knn(task: Task) -> Fitted:
+def fit_knn(task: Task[Any]) -> Fitted:
     """No training: the features themselves, standardised, are the space to retrieve in."""
     encoder, features = _standardized(task)
     spec = {"kind": "features", **encoder_spec(task, standardize=True)}
@@ -67,7 +66,7 @@ def fit_knn(task: Task) -> Fitted:
     )
 
 
-def _standardized(task: Task) -> tuple[nn.Module, np.ndarray]:
+def _standardized(task: Task[Any]) -> tuple[nn.Module, np.ndarray]:
     """The image encoder, untrained but for the scale of its features, and the features of all spots."""
     with seeded(task):
         model = build_model({"kind": "features", **encoder_spec(task, standardize=True)}, weights=task.weights)
@@ -82,7 +81,7 @@ def _standardized(task: Task) -> tuple[nn.Module, np.ndarray]:
         return encoder, last(torch.from_numpy(np.asarray(rows))).numpy()
 
 
-def _regression(task: Task, ridge: Ridge, encoder: nn.Module, record: dict[str, Any]) -> Fitted:
+def _regression(task: Task[Any], ridge: Ridge, encoder: nn.Module, record: dict[str, Any]) -> Fitted:
     """The closed form as a model like any other."""
     rank = None if ridge.loadings is None else len(ridge.loadings)
     spec = {

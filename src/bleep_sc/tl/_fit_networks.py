@@ -1,5 +1,7 @@
 """The methods that train a network: BLEEP, ST-Net, HisToGene and a plain regressor."""
 
+from typing import Any, cast
+
 from bleep_sc._logging import logger, warn
 from bleep_sc.models.bleep import Bleep
 from bleep_sc.models.diagnose import Spread, measure_spread
@@ -9,10 +11,9 @@ from bleep_sc.tl._task import Fitted, Task
 from bleep_sc.tl._train import encoder_spec, train_network
 
 
-def fit_bleep(task: Task) -> Fitted:
+def fit_bleep(task: Task[BleepRecipe]) -> Fitted:
     """The joint space of images and expression, and every reference spot's place in it."""
     recipe = task.recipe
-    assert isinstance(recipe, BleepRecipe)  # noqa: S101
     spec = {
         "kind": "bleep",
         **encoder_spec(task),
@@ -21,9 +22,8 @@ def fit_bleep(task: Task) -> Fitted:
         "dropout": recipe.dropout,
         "temperature": recipe.temperature,
     }
-    model, history = train_network(task, spec)
-    assert isinstance(model, Bleep)  # noqa: S101
-    model.to(task.compute.device)
+    trained, history = train_network(task, spec)
+    model = cast(Bleep, trained.to(task.compute.device))
     image = embed_in_batches(model.embed_image, task.spots.rows, compute=task.compute, desc="Embedding images")
     profile = embed_in_batches(
         model.embed_expression, task.expression.matrix, compute=task.compute, desc="Embedding expression"
@@ -40,28 +40,16 @@ def fit_bleep(task: Task) -> Fitted:
     return Fitted(model, spec, task.expression.genes, image, profile, history, record)
 
 
-def fit_stnet(task: Task) -> Fitted:
+def fit_stnet(task: Task[StNetRecipe]) -> Fitted:
     """ST-Net: a DenseNet from image to expression that begins as the training mean."""
-    recipe = task.recipe
-    assert isinstance(recipe, StNetRecipe)  # noqa: S101
-    spec = {
-        "kind": "regressor",
-        **encoder_spec(task),
-        "n_genes": len(task.expression.genes),
-        "hidden": None,
-        "rank": None,
-        "dropout": recipe.dropout,
-        "loss": "stnet",
-        "symmetries": True,
-    }
+    spec = _regressor_spec(task, loss="stnet", symmetries=True)
     model, history = train_network(task, spec, learn_channels=True)
     return Fitted(model, spec, task.expression.genes, history=history)
 
 
-def fit_histogene(task: Task) -> Fitted:
+def fit_histogene(task: Task[HisToGeneRecipe]) -> Fitted:
     """HisToGene: a transformer over the spots of a section."""
     recipe = task.recipe
-    assert isinstance(recipe, HisToGeneRecipe)  # noqa: S101
     spec = {
         "kind": "histogene",
         "image_size": int(task.spots.rows.shape[1]),
@@ -74,22 +62,30 @@ def fit_histogene(task: Task) -> Fitted:
     return Fitted(model, spec, task.expression.genes, history=history, record={"window": recipe.window})
 
 
-def fit_regressor(task: Task) -> Fitted:
+def fit_regressor(task: Task[RegressorRecipe]) -> Fitted:
     """A plain regressor: the image encoder that BLEEP would train, a head, and mean squared error."""
-    recipe = task.recipe
-    assert isinstance(recipe, RegressorRecipe)  # noqa: S101
-    spec = {
+    spec = _regressor_spec(task, hidden=task.recipe.hidden)
+    model, history = train_network(task, spec)
+    return Fitted(model, spec, task.expression.genes, history=history)
+
+
+def _regressor_spec(
+    task: Task[StNetRecipe | RegressorRecipe],
+    *,
+    hidden: int | None = None,
+    loss: str = "mse",
+    symmetries: bool = False,
+) -> dict[str, Any]:
+    return {
         "kind": "regressor",
         **encoder_spec(task),
         "n_genes": len(task.expression.genes),
-        "hidden": recipe.hidden,
+        "hidden": hidden,
         "rank": None,
-        "dropout": recipe.dropout,
-        "loss": "mse",
-        "symmetries": False,
+        "dropout": task.recipe.dropout,
+        "loss": loss,
+        "symmetries": symmetries,
     }
-    model, history = train_network(task, spec)
-    return Fitted(model, spec, task.expression.genes, history=history)
 
 
 def _report(spread: Spread) -> None:

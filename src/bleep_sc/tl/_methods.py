@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bleep_sc.tl._fit_floors import fit_counts, fit_knn, fit_mean, fit_ridge_method
 from bleep_sc.tl._fit_networks import fit_bleep, fit_histogene, fit_regressor, fit_stnet
@@ -16,7 +16,7 @@ Predicts = Literal["retrieval", "regression"]
 class MethodFacts:
     """How `fit` and `impute` treat a method."""
 
-    fit: Callable[[Task], Fitted]
+    fit: Callable[[Task[Any]], Fitted]
     reads: Reads
     """``"images"``: crops or ready-made features; ``"crops"``: crops alone."""
     kind: str

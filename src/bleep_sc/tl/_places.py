@@ -35,10 +35,10 @@ def place_features(adata: AnnData, sections: np.ndarray | None, *, name: str) ->
 
 
 def training_windows(
-    adata: AnnData, sections: np.ndarray | None, held_out: np.ndarray | None, recipe: Recipe
+    adata: AnnData, sections: np.ndarray | None, held_out: np.ndarray, recipe: Recipe
 ) -> tuple[Windows, Windows] | None:
     """Windows of the training and of the validation spots, for a method that reads sequences; else None."""
-    if not isinstance(recipe, HisToGeneRecipe) or held_out is None:
+    if not isinstance(recipe, HisToGeneRecipe):
         return None
     rows = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     training, validation = (spot_windows(adata, sections, part, largest=recipe.window, name="adata") for part in rows)

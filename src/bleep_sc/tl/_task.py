@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from torch import nn
@@ -15,24 +15,26 @@ from bleep_sc.tl._places import Windows
 from bleep_sc.tl._presets import Recipe
 from bleep_sc.tl._split import InnerFolds
 
+R = TypeVar("R", bound=Recipe, covariant=True)
+
 
 @dataclass(frozen=True)
-class Task:
-    """What a method learns from, as arrays."""
+class Task(Generic[R]):
+    """What a method learns from, as arrays, and the values that were set of it."""
 
     spots: SpotInput
     expression: ExpressionInput
     """The chosen genes, or a representation."""
     everything: ExpressionInput
     """All genes, dense or CSR; the same as `expression` where that is a representation."""
-    recipe: Recipe
+    recipe: R
     compute: Compute
     seed: int
+    held_out: np.ndarray
+    """Validation spots (n_obs,); none of methods that do not train by gradient descent."""
+    folds: InnerFolds
+    """Rows on which a penalty is chosen; none of methods that have no penalty."""
     weights: str | Path | None = None
-    held_out: np.ndarray | None = None
-    """Validation spots (n_obs,), for methods that train by gradient descent."""
-    folds: InnerFolds | None = None
-    """Rows on which a penalty is chosen, for methods that have one."""
     windows: tuple[Windows, Windows] | None = None
     """Training and validation spots as sequences, for methods that read such."""
 

@@ -15,14 +15,16 @@ from bleep_sc.models.encoders import ImageNetwork
 from bleep_sc.models.heads import MeanHead
 from bleep_sc.models.projection import Standardize
 from bleep_sc.models.training import History, Optimization, train
-from bleep_sc.tl._presets import BleepRecipe, Training
+from bleep_sc.tl._presets import BleepRecipe, HisToGeneRecipe, RegressorRecipe, StNetRecipe
 from bleep_sc.tl._task import Task
+
+TrainedRecipe = BleepRecipe | StNetRecipe | HisToGeneRecipe | RegressorRecipe
 
 _SPOTS_FOR_CHANNELS = 12 * 32
 """ST-Net estimates the statistics of its channels on twelve batches of 32."""
 
 
-def encoder_spec(task: Task, *, standardize: bool | None = None) -> dict[str, Any]:
+def encoder_spec(task: Task[Any], *, standardize: bool | None = None) -> dict[str, Any]:
     """The part of a model's description that says what reads the spots."""
     network = task.spots.kind == "network"
     width = int(task.spots.rows.shape[1])
@@ -34,11 +36,11 @@ def encoder_spec(task: Task, *, standardize: bool | None = None) -> dict[str, An
     }
 
 
-def train_network(task: Task, spec: dict[str, Any], *, learn_channels: bool = False) -> tuple[nn.Module, History]:
+def train_network(
+    task: Task[TrainedRecipe], spec: dict[str, Any], *, learn_channels: bool = False
+) -> tuple[nn.Module, History]:
     """Build a model and train it on the spots that are not held out."""
     recipe = task.recipe
-    assert isinstance(recipe, Training)  # noqa: S101 - its method's
-    assert task.held_out is not None  # noqa: S101
     rows = np.flatnonzero(~task.held_out)
     training, validation = _batches(task, recipe, rows, np.flatnonzero(task.held_out))
     start = ""
@@ -80,7 +82,7 @@ def train_network(task: Task, spec: dict[str, Any], *, learn_channels: bool = Fa
 
 
 @contextmanager
-def seeded(task: Task) -> Iterator[None]:
+def seeded(task: Task[Any]) -> Iterator[None]:
     """Torch's random state set to the seed for the length of a ``with`` block, and as it was afterwards."""
     device = task.compute.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -89,7 +91,7 @@ def seeded(task: Task) -> Iterator[None]:
 
 
 def _batches(
-    task: Task, recipe: Training, rows: np.ndarray, held_out: np.ndarray
+    task: Task[Any], recipe: TrainedRecipe, rows: np.ndarray, held_out: np.ndarray
 ) -> tuple[Batches | Sequences, Batches | Sequences | None]:
     images, expression = task.spots.rows, task.expression.matrix
     if task.windows is not None:
@@ -101,7 +103,7 @@ def _batches(
     return training_batches, Batches(images, expression, held_out, batch_size=size) if len(held_out) else None
 
 
-def _learn_statistics(model: nn.Module, task: Task, rows: np.ndarray, *, learn_channels: bool) -> None:
+def _learn_statistics(model: nn.Module, task: Task[Any], rows: np.ndarray, *, learn_channels: bool) -> None:
     """Let the parts that begin from statistics of the training spots take them."""
     for part in model.modules():
         if isinstance(part, Standardize):
