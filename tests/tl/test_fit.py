@@ -101,6 +101,7 @@ def test_presets_name_the_paper(ref: AnnData) -> None:
         "patience": 0,
         "weights": None,  # the colour features have none
         "optimizer": "adamw",
+        "validation_share": 0.2,
         "random_state": 0,
         "validation_key": None,
     }
