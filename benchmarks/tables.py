@@ -29,7 +29,8 @@ panels (HEG-50, HVG-50: highest mean and variance), penalties, `k` and epochs ar
 each fold. Mean ± standard deviation over seeds where a method has a random part and several were run. *Variance*: that
 of the prediction over that of the truth, HVG-50. Floors are in italics; `counts` reads the total counts of the spots
 that it predicts. "z": features standardised within each section. No pretrained weights anywhere; networks start from
-random weights and train for few epochs, since this was run on a CPU.
+random weights and train for 5 epochs, with one seed, since this was run on a CPU; networks that a command names and a
+table lacks were not run in the time at hand.
 """
 
 
@@ -75,7 +76,11 @@ def _cell(rows: pd.DataFrame, panel: str) -> str:
     pearson = own[own["metric"] == "pearson"]["value"].to_numpy()
     depth_free = own[own["metric"] == "pearson_depth_free"]["value"].mean()
     spread = f" ± {np.std(pearson, ddof=1):.3f}" if len(pearson) > 1 else ""
-    return f"{np.mean(pearson):.3f}{spread} ({depth_free:.3f})"
+    return f"{_number(np.mean(pearson))}{spread} ({_number(depth_free)})"
+
+
+def _number(value: float) -> str:
+    return f"{round(float(value), 3) + 0.0:.3f}"  # adding 0 takes the sign off a rounded -0
 
 
 if __name__ == "__main__":
