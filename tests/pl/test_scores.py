@@ -152,7 +152,7 @@ def test_title_and_footnote(summary: pd.DataFrame) -> None:
     assert fig.get_suptitle() == "Pearson correlation, across patients"
     for words in (
         "Mean over 6 sections of 3 patients; normalised inside the folds;",
-        "95 % bootstrap interval over patients.",
+        "bootstrap interval over patients.",
         "Hollow: floors",
         "Dotted: noise ceiling",
         "* uses the measured counts of the very spots",
