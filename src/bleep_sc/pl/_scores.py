@@ -76,7 +76,7 @@ def scores(
     Parameters
     ----------
     adata
-        Spots with a comparison by ``bleep_sc.tl.cross_validate``, or with layers that
+        Spots with a comparison by :func:`~bleep_sc.tl.cross_validate`, or with layers that
         :func:`~bleep_sc.tl.evaluate` has scored.
     key
         Where the comparison is: ``adata.uns[key]``.
