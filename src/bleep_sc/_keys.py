@@ -35,6 +35,11 @@ def expression_embedding(key: str) -> str:
     return f"X_{key}_expression"
 
 
+def components(key: str) -> str:
+    """`obsm` key of the reference's scores on the components of its expression."""
+    return f"X_{key}_components"
+
+
 def neighbors(key: str) -> str:
     """`obsm` key of the reference rows that a query spot retrieved."""
     return f"{key}_neighbors"
@@ -63,3 +68,23 @@ def pearson(layer: str) -> str:
 def scores(layer: str) -> str:
     """`uns` key of the score summary of a layer."""
     return f"{layer}_scores"
+
+
+def alignment(key: str) -> str:
+    """`uns` key of how well images and expression of the same spots lie together; part of the next two."""
+    return f"{key}_alignment"
+
+
+def alignment_coordinates(key: str, kind: str) -> str:
+    """`obsm` key of the two-dimensional places of the spots' images, or of their expression."""
+    return representation(f"{alignment(key)}_{kind}")
+
+
+def pair_distance(key: str) -> str:
+    """`obs` column of the distance between a spot's image and its own expression."""
+    return f"{key}_pair_distance"
+
+
+def pair_rank(key: str) -> str:
+    """`obs` column of how many expression profiles lie nearer to a spot's image than its own."""
+    return f"{key}_pair_rank"

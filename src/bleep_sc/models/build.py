@@ -9,10 +9,16 @@ from bleep_sc.models.bleep import Bleep
 from bleep_sc.models.encoders import build_network
 from bleep_sc.models.heads import regression_head
 from bleep_sc.models.histogene import HisToGene
+from bleep_sc.models.hybrid import Hybrid
 from bleep_sc.models.projection import Standardize
 from bleep_sc.models.regressor import Regressor
 
 Spec = Mapping[str, Any]
+
+_HYBRID = (
+    *("n_image_features", "n_features", "n_genes", "n_components", "n_landmarks"),
+    *("members", "dim", "hidden", "dropout", "temperature"),
+)
 
 
 class FeatureSpace(nn.Module):
@@ -32,14 +38,17 @@ class FeatureSpace(nn.Module):
 def build_model(spec: Spec, *, weights: Any = None) -> nn.Module:
     """Build the model that `spec` describes, with fresh weights.
 
-    ``spec["kind"]`` is ``"bleep"``, ``"regressor"``, ``"histogene"`` or ``"features"``. All but HisToGene have an image
-    encoder: ``encoder`` (the name of a network, whose first weights are `weights`, or ``None`` where the input is
-    features), ``image_size`` and ``n_image_features`` (of whichever applies), and ``standardize``, whether features are
-    brought to mean 0 and variance 1.
+    ``spec["kind"]`` is ``"bleep"``, ``"hybrid"``, ``"regressor"``, ``"histogene"`` or ``"features"``. HisToGene reads
+    crops, and the hybrid features of spots in their sections. All others have an image encoder: ``encoder`` (the name
+    of a network, whose first weights are `weights`, or ``None`` where the input is features), ``image_size`` and
+    ``n_image_features`` (of whichever applies), and ``standardize``, whether features are brought to mean 0 and
+    variance 1.
     """
     kind = spec["kind"]
     if kind == "histogene":
         return HisToGene(**_pick(spec, "image_size", "n_genes", "dim", "depth", "dropout"))
+    if kind == "hybrid":
+        return Hybrid(**_pick(spec, *_HYBRID))
     encoder, n_features = _image_encoder(spec, weights)
     if kind == "bleep":
         sizes = _pick(spec, "n_genes", "dim", "dropout", "temperature")

@@ -30,6 +30,14 @@ class Spread:
         """Whether nearly all images look alike to the model, or nearly all queries get the same few profiles."""
         return self.image_cosine > MAX_COSINE or self.in_use < MIN_SHARE_IN_USE * self.n_reference
 
+    def record(self) -> dict[str, float]:
+        """Plain numbers for a config."""
+        return {
+            "image_cosine": self.image_cosine,
+            "expression_cosine": self.expression_cosine,
+            "references_in_use": self.in_use,
+        }
+
     def __str__(self) -> str:
         return (
             f"mean cosine between two spots {self.image_cosine:.3f} (image) and {self.expression_cosine:.3f} "

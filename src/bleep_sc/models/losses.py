@@ -1,6 +1,6 @@
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax, softmax
+from torch.nn.functional import cross_entropy, log_softmax, normalize, softmax
 
 
 def bleep_loss(image: Tensor, expression: Tensor, temperature: float = 1.0) -> Tensor:
@@ -30,3 +30,14 @@ def bleep_loss(image: Tensor, expression: Tensor, temperature: float = 1.0) -> T
     by_expression = -(targets * log_softmax(logits, dim=-1)).sum(dim=1)
     by_image = -(targets.T * log_softmax(logits.T, dim=-1)).sum(dim=1)
     return torch.mean((by_expression + by_image) / 2)
+
+
+def info_nce(image: Tensor, expression: Tensor, temperature: float = 0.1) -> Tensor:
+    """Contrastive loss of embeddings of length one in which each spot's own partner is the only target.
+
+    InfoNCE (van den Oord et al., 2018) both ways: the mean of the cross-entropies of expression against images and of images against expression, as in CLIP (Radford
+    et al., ICML 2021). Arguments and result as in `bleep_loss`.
+    """
+    logits = normalize(expression) @ normalize(image).T / temperature
+    own = torch.arange(len(logits), device=logits.device)
+    return (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2

@@ -58,16 +58,19 @@ def train(
     *,
     optimization: Optimization,
     compute: Compute,
+    announce: bool = True,
 ) -> History:
     """Train in place and leave the model, in evaluation mode on the CPU, with the weights of its best epoch.
 
-    Without `validation` that is the last one.
+    Without `validation` that is the last one. `announce` says after a few steps how long it will take.
 
     `model.loss(batch)` is minimised. Uses torch's global random state (dropout): the caller forks it.
     """
     plan = _Plan(model, optimization, len(training))
     keeper = _BestEpoch(model, training)
-    callbacks: list[Callback] = [keeper, _TimeEstimate(optimization.max_epochs)]
+    callbacks: list[Callback] = [keeper]
+    if announce:
+        callbacks.append(_TimeEstimate(optimization.max_epochs))
     if optimization.patience and validation is not None:
         callbacks.append(EarlyStopping("validation_loss", patience=optimization.patience, check_finite=False))
     if compute.progress_bar:

@@ -63,9 +63,10 @@ def cross_validate(
     methods
         What to compare: methods of :func:`~bleep_sc.tl.fit`, or labels of your own that `method_kwargs` explains.
     method_kwargs
-        Arguments of :func:`~bleep_sc.tl.fit` for some of the methods, such as ``{"bleep": {"encoder": "color"}}``. A
-        label of your own names its method: ``{"ST-Net, Adam": {"method": "stnet", "optimizer": "adam"}}``.
-        ``use_rep="X_harmony"`` runs Harmony anew on the training sections of each fold.
+        Arguments of :func:`~bleep_sc.tl.fit`, and `predict` of :func:`~bleep_sc.tl.impute`, for some of the methods,
+        such as ``{"bleep": {"preset": "paper"}}``. A label of your own names its method: ``{"ST-Net, Adam": {"method":
+        "stnet", "optimizer": "adam"}}``. ``use_rep="X_harmony"`` runs Harmony anew on the training sections of each
+        fold.
     counts_layer
         Layer of raw counts, which each fold normalises by itself: to the median total of its training spots, then
         log1p. ``None``, or a layer that does not exist: `X` is taken as it is, and the result says "outside the folds".
@@ -74,8 +75,7 @@ def cross_validate(
     n_top_genes, min_fraction
         As in :func:`~bleep_sc.pp.select_genes`, which each fold runs on its training sections.
     k
-        Number of neighbours of the methods that retrieve; ``None`` chooses it in each fold, on the spots that the fold
-        holds out.
+        Number of neighbours of the methods that retrieve; ``None`` chooses it in each fold, on held-out training spots.
     refit
         Train each network twice: once with held-out groups, to find its best epoch and `k`, and again on all training
         spots for as many epochs, as ST-Net's authors do. Otherwise networks learn from fewer groups than ridge and knn,
@@ -161,13 +161,13 @@ def cross_validate(
         check_int("k", k)
 
     from bleep_sc.tl._folds import check_no_copies, check_sections_in_groups, make_folds, scope_of
-    from bleep_sc.tl._methods import METHODS
-    from bleep_sc.tl._plan import check_inputs, make_plan, method_arguments
+    from bleep_sc.tl._methods import facts_of
+    from bleep_sc.tl._plan import check_inputs, make_plan, method_arguments, recipe_of
     from bleep_sc.tl._scoring import check_metrics, for_uns, summarize, tabulate
 
     arguments = method_arguments(methods, method_kwargs or {})
     names = check_metrics(metrics)
-    facts = {label: METHODS[each["method"]] for label, each in arguments.items()}
+    facts = {label: facts_of(each["method"], recipe_of(each)) for label, each in arguments.items()}
     groups = np.asarray(section_of_spots(adata, group_key), dtype=str)
     if len(np.unique(groups)) < 2:
         msg = f"`adata.obs[{group_key!r}]` holds one group only, {str(groups[0])!r}: nothing is left to train on."

@@ -58,6 +58,8 @@ def embed(
         Image embeddings.
     `adata.obsm['X_bleep_expression' | 'X_{key_added}_expression']` : :class:`numpy.ndarray` (float32, (n_obs, dim))
         Expression embeddings, if the expression is there.
+    `adata.obsm['X_bleep_components' | 'X_{key_added}_components']` : :class:`numpy.ndarray` (float32, (n_obs, q))
+        Scores on the q components of expression, if it is there and the model has such (BLEEP's default recipe).
 
     Raises
     ------
@@ -71,10 +73,11 @@ def embed(
     if ref is not None:
         check_readable(ref, name="ref")
 
-    from bleep_sc._expression import expression_input, lacks_expression
+    from bleep_sc._expression import lacks_expression
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.models.embedding import embed_in_batches
-    from bleep_sc.tl._inputs import input_like
+    from bleep_sc.tl._hybrid import expression_rows, seen_in_section
+    from bleep_sc.tl._inputs import input_like, sections_like
     from bleep_sc.tl._load import check_no_other_model, load_model
 
     name = key if key_added is None else key_added
@@ -82,13 +85,17 @@ def embed(
     compute = resolve_compute(device=device, precision=precision, batch_size=batch_size, progress_bar=progress_bar)
     stored, model, facts = load_model(adata if ref is None else ref, key, name="adata" if ref is None else "ref")
     check_no_other_model(adata, name, stored)
-    if facts.predicts != "retrieval":
+    if not facts.retrieves:
         msg = (
             f"the model {key!r} was trained by `method={stored.config['method']!r}`, which has no space to place spots "
             "in. `bleep_sc.tl.impute` predicts with it directly."
         )
         raise ValueError(msg)
-    images = input_like(adata, image_key, stored.config["image"], encoder, sections=None, compute=compute, name="adata")
+    sections = sections_like(adata, stored, image_key, name="adata")
+    images = input_like(
+        adata, image_key, stored.config["image"], encoder, sections=sections, compute=compute, name="adata"
+    )
+    images = seen_in_section(adata, model, images, sections, stored=stored, name="adata")
     model.to(compute.device)
     found = {
         _keys.image_embedding(name): embed_in_batches(
@@ -103,13 +110,15 @@ def embed(
     if lacking:
         logger.info("Only the images were embedded: %s.", lacking)
     elif facts.match == "expression":
-        expression = expression_input(adata, **source, mask_var=None, genes=stored.genes)
+        expression = expression_rows(adata, model, sections, stored=stored, own=ref is None, name="adata")
         found[_keys.expression_embedding(name)] = embed_in_batches(
             model.embed_expression,  # type: ignore[arg-type]
-            expression.matrix,
+            expression,
             compute=compute,
             desc="Embedding expression",
         )
+        if facts.predicts == "hybrid":
+            found[_keys.components(name)] = expression
     adata = adata.copy() if copy else adata
     for obsm_key, embedding in found.items():
         adata.obsm[obsm_key] = embedding

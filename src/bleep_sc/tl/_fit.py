@@ -41,6 +41,8 @@ def fit(
     validation_share: float = 0.2,
     temperature: float | None = None,
     dim: int | None = None,
+    members: int | None = None,
+    context: int | None = None,
     dropout: float | None = None,
     batch_size: int | None = None,
     accumulate: int | None = None,
@@ -64,7 +66,8 @@ def fit(
     """Train a model on spots that have both an image and measured expression.
 
     BLEEP by default: learns one space in which the crop of a spot lies beside the expression profile of the same spot
-    (Xie et al., NeurIPS 2023). The published rivals and simple floors are trained by the same call, so that they can be
+    (Xie et al., NeurIPS 2023), here in the form that predicts best from few sections on a laptop; ``preset="paper"``
+    is the published one. The published rivals and simple floors are trained by the same call, so that they can be
     compared (:func:`~bleep_sc.tl.cross_validate`). Afterwards `adata` is a reference: it holds the model and, for
     methods that retrieve, its spots' places in the model's space, so ``adata.write_h5ad`` saves all that
     :func:`~bleep_sc.tl.impute` needs.
@@ -76,8 +79,9 @@ def fit(
     method
         What to train.
 
-        Retrieval, which averages measured profiles and imputes all genes: ``"bleep"``; ``"knn"``, no training at all,
-        neighbours straight in the space of image features.
+        Retrieval, which averages measured profiles and imputes all genes: ``"bleep"``, by default mixed with a
+        regression of components of expression (Notes); ``"knn"``, no training at all, neighbours straight in the space
+        of image features.
 
         Regression by a network, which predicts the genes that it was trained on (`mask_var`): ``"stnet"`` (He et al.,
         Nat Biomed Eng 2020), ``"histogene"`` (Pang et al., bioRxiv 2021), ``"regressor"`` (BLEEP's image encoder with
@@ -88,22 +92,23 @@ def fit(
         ``"mean"`` (the training mean), ``"counts"`` (from the total counts of the very spots that are predicted:
         it tells how much of a score is sequencing depth, and is of no use for slides without counts).
     preset
-        A named set of values for all arguments below that are left at ``None``. ``"default"``: for BLEEP ResNet-50, 256
-        dimensions, dropout 0.1, temperature 1, batches of at most 128 spots, learning rate and weight decay 1e-3,
-        150 epochs at most, stopped after 10 without a better validation loss. ``"paper"``: for BLEEP the same with the
-        gradients of 4 batches averaged for each step (the paper's "batch 512" is four GPUs with 128 spots and a loss
-        each) and without early stopping; for ST-Net and HisToGene all their published epochs. Networks keep their best
-        epoch.
+        A named set of values for all arguments below that are left at ``None``. ``"default"``: for BLEEP the recipe of
+        the Notes, which needs no download and no GPU. ``"paper"``: for BLEEP ResNet-50 from ImageNet, 256 dimensions,
+        dropout 0.1, temperature 1, batches of at most 128 spots, the gradients of 4 of them averaged for each step (the
+        paper's "batch 512" is four GPUs with 128 spots and a loss each), learning rate and weight decay 1e-3, 150
+        epochs; for ST-Net and HisToGene all their published epochs. Where `encoder` names a network, the default is the
+        published BLEEP too, with single steps, stopped after 10 epochs without a better validation loss. Networks keep
+        their best epoch.
     encoder
-        What reads the crops: a torchvision network (``"resnet18"``, ``"resnet50"``, ``"densenet121"``, ...) or a timm
-        one (``"timm:<name>"``), trained along by BLEEP, ST-Net and the regressor, frozen for ridge and knn;
-        ``"color"``, colour and texture features made by hand: quick, needs no download, strong on small data, and the
-        default of ridge and knn; or your own module or function, which gets float32 tensors (n, 3, size, size) with
-        RGB in 0..1, returns (n, n_features), and is not trained. Yours is not stored: pass it to
+        What reads the crops: ``"color"``, colour, texture and nuclei features made by hand: quick, needs no download,
+        strong on small data, and the default of BLEEP, ridge and knn; a torchvision network (``"resnet18"``,
+        ``"resnet50"``, ``"densenet121"``, ...) or a timm one (``"timm:<name>"``), trained along by BLEEP, ST-Net and
+        the regressor, frozen for ridge and knn; or your own module or function, which gets float32 tensors (n, 3,
+        size, size) with RGB in 0..1, returns (n, n_features), and is not trained. Yours is not stored: pass it to
         :func:`~bleep_sc.tl.impute` again. ST-Net reads crops by a network; HisToGene has patch embeddings of its own.
     weights
-        First weights of a named network: ``"imagenet"`` downloads them through torchvision or timm, a path reads a
-        file (only tensors: nothing is unpickled), ``None`` starts from random ones.
+        First weights of a network that `encoder` names: ``"imagenet"`` downloads them through torchvision or timm, a
+        path reads a file (only tensors: nothing is unpickled), ``None`` starts from random ones.
     image_key
         Crops, or image features (n_obs, n_features) made elsewhere, in `adata.obsm`. With features only the heads are
         trained.
@@ -121,13 +126,17 @@ def fit(
     validation_key
         How to choose validation spots. ``None``: a share of the spots of each section (the paper). A boolean column of
         `adata.obs`: its True spots. Any other column: whole groups (sections, patients) of it, drawn until they
-        hold that share. Ridge and coordinates choose their penalty by holding out each group of it, or each section,
-        once.
+        hold that share. BLEEP's default recipe chooses its blend, and ridge and coordinates their penalty, by holding
+        out each group of it, or each section, once (more than five are joined to five for BLEEP).
     validation_share
         Share of the spots that are held out for validation, 20 % in the paper. 0: none; all spots are trained on for
         all `max_epochs`, and the last epoch is kept.
     temperature, dim, dropout
-        Temperature of BLEEP's loss; width of the joint space, or of HisToGene; dropout of heads and transformer.
+        Temperature of BLEEP's loss; width of the joint space (of each member), or of HisToGene; dropout of heads and
+        transformer.
+    members, context
+        BLEEP's default recipe: number of pairs of heads, whose embeddings stand side by side, and number of nearest
+        spots whose mean features are looked at beside a spot's own (0: none; needs no ``obsm["spatial"]`` then).
     batch_size
         Most spots of a batch. The spots are split evenly, so none is left out, and all of them make one batch where
         there are fewer. HisToGene's batches are windows instead.
@@ -143,14 +152,16 @@ def fit(
         ``"adamw"`` (BLEEP, regressor), ``"adam"`` (HisToGene) or ``"sgd"`` with momentum 0.9 (ST-Net, as published,
         learning rate 1e-6; with another optimiser 3e-4).
     hidden
-        Width of the regressor's hidden layer; ``None``: its head is linear.
+        Width of the hidden layer of BLEEP's heads (default recipe), or of the regressor, whose head is linear for
+        ``None``.
     depth, window
         HisToGene: number of transformer blocks, and most spots of a window; larger sections, and those that span more
         than 64 grid positions, are cut into windows of neighbours.
     alpha
         Ridge and coordinates: the penalty; ``None`` chooses it on held-out sections of `adata`.
     n_components
-        Ridge and coordinates: number of principal components of expression that are regressed; 0 regresses each gene.
+        Number of principal components of expression. BLEEP's default recipe reads expression as these; ridge and
+        coordinates regress them (0 regresses each gene).
     random_state
         Seed of weights, validation split, batches, augmentation and dropout. On one CPU with one number of threads
         the same seed gives the same weights bit for bit. The order of the spots matters too.
@@ -170,6 +181,8 @@ def fit(
         fit left under this name is removed.
     `adata.obsm['X_bleep_expression' | 'X_{key_added}_expression']` : :class:`numpy.ndarray` (float32, (n_obs, dim))
         Expression embeddings (BLEEP).
+    `adata.obsm['X_bleep_components' | 'X_{key_added}_components']` : :class:`numpy.ndarray` (float32, (n_obs, q))
+        Scores on the q principal components of expression within sections (BLEEP's default recipe).
     `adata.uns['bleep' | key_added]` : `dict`
         ``model`` (weights, uint8 bytes of a safetensors file), ``genes`` (the expression input, or the genes that a
         regression predicts), ``history`` (``train_loss``, ``validation_loss`` by epoch, and ``best_epoch``, counted
@@ -187,11 +200,21 @@ def fit(
     RuntimeError
         ImageNet weights could not be downloaded. Nothing else is ever taken in their place.
 
+    Notes
+    -----
+    BLEEP's default recipe, each part of which was measured alone and together with the others (docs, "Which parts
+    pay"). Image features are standardised within each section, which takes differences in staining out, and joined by
+    the mean of those of the neighbouring spots. Expression is read as principal components of its variation within
+    sections. An ensemble of small heads joins the two in one space by a contrastive loss at a low temperature.
+    Retrieval in that space, ridge regression and kernel ridge regression all predict the components, and their mix,
+    number of neighbours and penalties are those that predict held-out sections of `adata` best: where a plain ridge
+    regression is the best predictor for your tissue, that is what you get.
+
     Examples
     --------
     >>> import bleep_sc as bl
     >>> ref = bl.datasets.toy()
-    >>> bl.tl.fit(ref, encoder="color", max_epochs=2, progress_bar=False)  # doctest: +SKIP
+    >>> bl.tl.fit(ref, progress_bar=False)  # doctest: +SKIP
     >>> bl.tl.fit(ref, method="ridge", key_added="ridge")  # doctest: +SKIP
     """
     check_adata(adata)
@@ -205,6 +228,8 @@ def fit(
             "encoder": encoder,
             "temperature": temperature,
             "dim": dim,
+            "members": members,
+            "context": context,
             "dropout": dropout,
             "batch_size": batch_size,
             "accumulate": accumulate,
@@ -232,13 +257,14 @@ def fit(
     from bleep_sc.io._stored import StoredModel
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.models.serialize import weights_to_bytes
+    from bleep_sc.tl._in_section import neighbor_places
     from bleep_sc.tl._inputs import spot_input
-    from bleep_sc.tl._methods import METHODS
+    from bleep_sc.tl._methods import facts_of
     from bleep_sc.tl._places import training_windows
     from bleep_sc.tl._split import inner_folds, validation_spots
     from bleep_sc.tl._task import Task
 
-    facts = METHODS[method]
+    facts = facts_of(method, chosen)
     compute = resolve_compute(device=device, precision=precision, progress_bar=progress_bar)
     library_key = library_key or recorded_library_key(adata, image_key)
     sections = section_of_spots(adata, library_key)
@@ -248,7 +274,9 @@ def fit(
             adata, sections=sections, validation_key=validation_key, random_state=seed, share=validation_share
         )
     if facts.chooses:
-        folds = inner_folds(adata, sections=sections, validation_key=validation_key, random_state=seed)
+        folds = inner_folds(
+            adata, sections=sections, validation_key=validation_key, random_state=seed, at_most=facts.most_folds
+        )
     expression = expression_input(adata, layer=layer, use_rep=use_rep, mask_var=mask_var)
     values = expression_values(adata, layer, name="adata")
     names = adata.var_names.to_numpy().astype(str)
@@ -273,6 +301,8 @@ def fit(
             weights=weights,
             held_out=held_out,
             folds=folds,
+            sections=sections,
+            xy=neighbor_places(adata, getattr(chosen, "context", 0), name="adata"),
             windows=training_windows(adata, sections, held_out, chosen),
         )
     )
@@ -296,7 +326,7 @@ def fit(
             "expression": {"layer": layer, "use_rep": use_rep},
             "library_key": library_key or "",
             "units": describe_units(values, log1p_recorded="log1p" in adata.uns)
-            if use_rep is None or facts.predicts == "retrieval"
+            if use_rep is None or facts.retrieves
             else f"as `obsm[{use_rep!r}]` of the reference",
             **fitted.record,
             "versions": _versions(),
@@ -312,6 +342,7 @@ def fit(
     for obsm_key, embedding in (
         (_keys.image_embedding(key_added), fitted.image_embedding),
         (_keys.expression_embedding(key_added), fitted.expression_embedding),
+        (_keys.components(key_added), fitted.components),
     ):
         if embedding is not None:
             adata.obsm[obsm_key] = embedding

@@ -68,7 +68,7 @@ def fit_knn(task: Task[Any]) -> Fitted:
 
 def _standardized(task: Task[Any]) -> tuple[nn.Module, np.ndarray]:
     """The image encoder, untrained but for the scale of its features, and the features of all spots."""
-    with seeded(task):
+    with seeded(task.compute, task.seed):
         model = build_model({"kind": "features", **encoder_spec(task, standardize=True)}, weights=task.weights)
     encoder: Any = model.image_encoder.eval()  # type: ignore[union-attr]
     last: Any = encoder[-1] if isinstance(encoder, nn.Sequential) else encoder
@@ -94,7 +94,7 @@ def _regression(task: Task[Any], ridge: Ridge, encoder: nn.Module, record: dict[
         "loss": "mse",
         "symmetries": False,
     }
-    with seeded(task):  # building draws first weights, which are all overwritten
+    with seeded(task.compute, task.seed):  # building draws first weights, which are all overwritten
         head: Any = regression_head(ridge.feature_mean.shape[0], len(task.everything.genes), rank=rank)
     last: MeanHead = head[-1]
     intercept = -ridge.coefficients @ ridge.feature_mean

@@ -2,13 +2,12 @@
 
 from typing import Any, cast
 
-from bleep_sc._logging import logger, warn
 from bleep_sc.models.bleep import Bleep
-from bleep_sc.models.diagnose import Spread, measure_spread
+from bleep_sc.models.diagnose import measure_spread
 from bleep_sc.models.embedding import embed_in_batches
 from bleep_sc.tl._presets import BleepRecipe, HisToGeneRecipe, RegressorRecipe, StNetRecipe
 from bleep_sc.tl._task import Fitted, Task
-from bleep_sc.tl._train import encoder_spec, train_network
+from bleep_sc.tl._train import encoder_spec, report_spread, train_network
 
 
 def fit_bleep(task: Task[BleepRecipe]) -> Fitted:
@@ -29,15 +28,16 @@ def fit_bleep(task: Task[BleepRecipe]) -> Fitted:
         model.embed_expression, task.expression.matrix, compute=task.compute, desc="Embedding expression"
     )
     spread = measure_spread(image, profile)
-    _report(spread)
-    record = {
-        "spread": {
-            "image_cosine": spread.image_cosine,
-            "expression_cosine": spread.expression_cosine,
-            "references_in_use": spread.in_use,
-        }
-    }
-    return Fitted(model, spec, task.expression.genes, image, profile, history, record)
+    report_spread(spread)
+    return Fitted(
+        model,
+        spec,
+        task.expression.genes,
+        image_embedding=image,
+        expression_embedding=profile,
+        history=history,
+        record={"spread": spread.record()},
+    )
 
 
 def fit_stnet(task: Task[StNetRecipe]) -> Fitted:
@@ -86,13 +86,3 @@ def _regressor_spec(
         "loss": loss,
         "symmetries": symmetries,
     }
-
-
-def _report(spread: Spread) -> None:
-    logger.info("The joint space: %s.", spread)
-    if spread.collapsed:
-        warn(
-            f"the model has nearly collapsed, so most spots will get much the same profile: {spread}. Common reasons: "
-            "too few epochs, a large network from random weights, a learning rate too high. Try pretrained weights, "
-            "`encoder='color'`, more `max_epochs` or a lower `lr`."
-        )

@@ -19,7 +19,7 @@ from bleep_sc.tl._fit import fit
 from bleep_sc.tl._folds import Fold
 from bleep_sc.tl._impute import impute
 from bleep_sc.tl._methods import MethodFacts
-from bleep_sc.tl._plan import Plan
+from bleep_sc.tl._plan import OF_IMPUTE, Plan
 from bleep_sc.tl._split import by_section, inner_folds, validation_spots
 
 _GRID = ("array_row", "array_col")
@@ -77,14 +77,17 @@ def predict(
         "progress_bar": False,
         "key_added": _MODEL,
     }
-    fit(ref, **{**arguments, **common}, validation_key=prepared.validation_key)
+    of_fit = {name: value for name, value in arguments.items() if name not in OF_IMPUTE}
+    fit(ref, **{**of_fit, **common}, validation_key=prepared.validation_key)
     chosen: dict[str, Any] = dict(from_uns(ref.uns, _MODEL).config.get("chosen", {}))
-    if facts.predicts == "retrieval":
+    if facts.predicts == "hybrid":
+        chosen["k"] = plan.k or chosen["k"]
+    elif facts.retrieves:
         chosen["k"] = plan.k or _choose_k(plan, prepared, ref, facts)
     if facts.validates:
         chosen["best_epoch"] = int(np.atleast_1d(ref.uns[_MODEL]["history"]["best_epoch"])[0])
         if plan.refit:
-            again = {**arguments, **common, "max_epochs": chosen["best_epoch"] + 1}
+            again = {**of_fit, **common, "max_epochs": chosen["best_epoch"] + 1}
             fit(ref, **again, validation_share=0.0)
     encoder = arguments.get("encoder")
     impute(
@@ -92,6 +95,7 @@ def predict(
         ref,
         key=_MODEL,
         k=chosen.get("k", 1),
+        predict=arguments.get("predict"),
         encoder=encoder if callable(encoder) else None,
         image_key=arguments.get("image_key"),
         device=arguments.get("device"),

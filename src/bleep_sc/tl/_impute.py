@@ -15,13 +15,12 @@ from bleep_sc._validate import (
     check_key_added,
     check_number,
     check_readable,
-    recorded_library_key,
-    section_of_spots,
 )
 
 Match = Literal["expression", "image"]
 Weighting = Literal["mean", "distance", "softmax"]
 Search = Literal["exact", "pynndescent"]
+Predict = Literal["hybrid", "retrieval", "regression"]
 
 
 def impute(
@@ -30,7 +29,8 @@ def impute(
     *,
     key: str = _keys.MODEL,
     key_added: str | None = None,
-    k: int = 50,
+    predict: Predict | None = None,
+    k: int | None = None,
     match: Match | None = None,
     weighting: Weighting = "mean",
     temperature: float = 0.1,
@@ -48,9 +48,10 @@ def impute(
 
     With BLEEP each query spot's crop is placed into the joint space; the `k` reference spots whose *expression* lies
     nearest by cosine are found, and their measured profiles averaged (Xie et al., NeurIPS 2023, Algorithm 1 as
-    released). All genes of the reference are imputed, not only those that the model was trained on. The model in `ref`
-    says how it predicts: one of a regression method puts out its own values, and `k`, `match`, `weighting`, `search`
-    and `layer` do not apply. The query's `X` and other layers are neither read nor changed (but for
+    released). A model of BLEEP's default recipe mixes that with a regression, unless `predict` says otherwise. All
+    genes of the reference are imputed, not only those that the model was trained on. The model in `ref` says how it
+    predicts: one of a regression method puts out its own values, and `k`, `match`, `weighting`, `search` and `layer` do
+    not apply. The query's `X` and other layers are neither read nor changed (but for
     ``method="counts"``, a yardstick that reads the query's own total counts).
 
     Parameters
@@ -65,8 +66,14 @@ def impute(
         Name of the model in `ref.uns`.
     key_added
         Name of the layer and of the other fields; ``None`` is `key`.
+    predict
+        For models of BLEEP's default recipe. ``"hybrid"``, what ``None`` means for them: retrieval and regression of
+        components of expression, mixed as `fit` chose; correlates best with the truth. ``"retrieval"``: plain averages
+        of measured profiles, as in the paper; keeps more of the variance and of how genes go together.
+        ``"regression"``: the regressions alone; smoothest. The docs ("Which parts pay") show what each costs.
     k
-        Number of reference spots to average; 50 in the paper. Few give sharp but noisy maps, many smooth ones.
+        Number of reference spots to average. ``None``: what `fit` chose, else 50 as in the paper. Few give sharp but
+        noisy maps, many smooth ones.
     match
         Compare the query's image embedding with the reference's ``"expression"`` (the paper's code, and what ``None``
         means for BLEEP) or ``"image"`` embeddings (what ``None`` means for knn, which has no others).
@@ -95,7 +102,8 @@ def impute(
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
     `query.layers['bleep' | key_added]` : :class:`numpy.ndarray` (float32, (n_obs, n_vars))
-        Imputed expression in the units of `ref`; NaN for genes that the reference lacks.
+        Imputed expression in the units of `ref`; NaN for genes that the reference lacks. Mixed predictions below 0 are
+        set to 0 where the reference has none.
     `query.obsm['X_bleep_image' | 'X_{key_added}_image']` : :class:`numpy.ndarray` (float32, (n_obs, dim))
         Image embeddings; this and the next two are of retrieval alone.
     `query.obsm['bleep_neighbors' | '{key_added}_neighbors']` : :class:`numpy.ndarray` (int32, (n_obs, k))
@@ -112,7 +120,7 @@ def impute(
         No crops in `query`; no model, embedding or values in `ref`.
     ValueError
         `k` above the reference's size; no shared genes; crops of another scale; rows of `ref` without an embedding; a
-        damaged or foreign model; `query` a view.
+        damaged or foreign model; a way to `predict` that the model does not have; `query` a view.
 
     Notes
     -----
@@ -121,7 +129,10 @@ def impute(
     """
     check_adata(query, name="query")
     check_readable(ref, name="ref")
-    check_int("k", k)
+    if k is not None:
+        check_int("k", k)
+    if predict is not None:
+        check_choice("predict", predict, get_args(Predict))
     if match is not None:
         check_choice("match", match, get_args(Match))
     check_choice("weighting", weighting, get_args(Weighting))
@@ -129,25 +140,24 @@ def impute(
     check_number("temperature", temperature, above=0)
 
     from bleep_sc.models.device import resolve_compute
-    from bleep_sc.tl._inputs import input_like
+    from bleep_sc.tl._hybrid import seen_in_section
+    from bleep_sc.tl._inputs import input_like, sections_like
     from bleep_sc.tl._load import check_no_other_model, has_model, load_model
     from bleep_sc.tl._regress import regress
-    from bleep_sc.tl._retrieve import Retrieval, prepare_retrieval, retrieve
+    from bleep_sc.tl._retrieve import Retrieval, neighbors_to_average, prepare_retrieval, retrieve
 
     compute = resolve_compute(device=device, precision=precision, batch_size=batch_size, progress_bar=progress_bar)
     name = key if key_added is None else key_added
     check_key_added("key_added", name)
     stored, model, facts = load_model(ref, key)
     check_no_other_model(query, name, stored)
-    keys = None
-    if facts.predicts == "retrieval":
-        how = Retrieval(k, match or str(facts.match), weighting, temperature, search, layer)
+    mode, keys = facts.mode(predict), None
+    if facts.retrieves:
+        how = Retrieval(
+            mode, neighbors_to_average(k, ref, stored), match or str(facts.match), weighting, temperature, search, layer
+        )
         keys = prepare_retrieval(ref, key, model, how, stored)
-    # the column that the model was trained with, where the query has it: another may lump sections together
-    library_key = stored.config.get("library_key")
-    if library_key not in query.obs:
-        library_key = recorded_library_key(query, image_key or str(stored.config["image"]["key"]))
-    sections = section_of_spots(query, library_key, name="query")
+    sections = sections_like(query, stored, image_key, name="query")
     if keys is not None:
         columns = _shared_genes(query, ref.var_names, of="the reference")
     else:
@@ -155,6 +165,7 @@ def impute(
     spots = input_like(
         query, image_key, stored.config["image"], encoder, sections=sections, compute=compute, name="query"
     )
+    spots = seen_in_section(query, model, spots, sections, stored=stored, name="query")
     embeddings: dict[str, np.ndarray] = {}
     if keys is not None:
         found = retrieve(

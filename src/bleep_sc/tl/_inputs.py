@@ -10,7 +10,8 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._expression import expression_values, log_depth
-from bleep_sc._validate import check_in
+from bleep_sc._validate import check_in, recorded_library_key, section_of_spots
+from bleep_sc.io._stored import StoredModel
 from bleep_sc.models.batches import Rows
 from bleep_sc.models.color import FEATURE_SET, color_features
 from bleep_sc.models.device import Compute
@@ -18,9 +19,7 @@ from bleep_sc.models.embedding import custom_features
 from bleep_sc.models.encoders import check_encoder_name
 from bleep_sc.tl._crop_scale import CropScale, compare_scales, crop_scale
 from bleep_sc.tl._places import place_features
-from bleep_sc.tl._presets import Recipe
-
-COLOR = "color"
+from bleep_sc.tl._presets import COLOR, Recipe
 
 
 @dataclass(frozen=True)
@@ -136,6 +135,17 @@ def depth_input(adata: AnnData, *, name: str = "adata") -> SpotInput:
 def no_input(adata: AnnData) -> SpotInput:
     """No features at all."""
     return SpotInput(np.empty((adata.n_obs, 0), dtype=np.float32), "nothing", "nothing")
+
+
+def sections_like(adata: AnnData, stored: StoredModel, image_key: str | None, *, name: str) -> np.ndarray | None:
+    """Section of each spot, by the column that the model was trained with where it is there.
+
+    Another column may lump sections together.
+    """
+    library_key = stored.config.get("library_key")
+    if library_key not in adata.obs:
+        library_key = recorded_library_key(adata, image_key or str(stored.config["image"]["key"]))
+    return section_of_spots(adata, library_key, name=name)
 
 
 def input_like(

@@ -4,7 +4,7 @@ from torch import nn
 
 from bleep_sc.io._stored import StoredModel, from_uns
 from bleep_sc.models.serialize import model_from_bytes
-from bleep_sc.tl._methods import METHODS, MethodFacts
+from bleep_sc.tl._methods import METHODS, MethodFacts, facts_of_stored
 
 _PARTS = {
     "model": {"kind"},
@@ -27,7 +27,8 @@ def load_model(ref: AnnData, key: str, *, name: str = "ref") -> tuple[StoredMode
         if not isinstance(found, dict) or not needed <= set(found):
             msg = f"{where}: the config lacks `{part}` or a part of it, so it does not describe a model of bleep_sc."
             raise ValueError(msg)
-    facts, spec = METHODS[method], stored.config["model"]
+    spec = stored.config["model"]
+    facts = facts_of_stored(method, spec["kind"])
     if spec["kind"] != facts.kind or spec.get("n_genes", len(stored.genes)) != len(stored.genes):
         msg = f"{where}: the config describes another kind of model than {method!r}, or another number of genes."
         raise ValueError(msg)

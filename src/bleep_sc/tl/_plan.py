@@ -13,9 +13,9 @@ from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
 from bleep_sc._validate import check_in, spatial_coordinates
 from bleep_sc.tl._fit import fit
-from bleep_sc.tl._methods import METHODS, MethodFacts
+from bleep_sc.tl._methods import METHODS, MethodFacts, facts_of
 from bleep_sc.tl._noise_ceiling import count_values
-from bleep_sc.tl._presets import DEFAULTS, Method, recipe
+from bleep_sc.tl._presets import DEFAULTS, NETWORK, Method, Recipe, recipe
 
 _DECIDED_HERE = {
     *("layer", "mask_var", "library_key", "validation_key", "validation_share"),
@@ -23,7 +23,9 @@ _DECIDED_HERE = {
 }
 """Arguments of `fit` that a fold sets itself: given from outside, they could carry what the test spots know."""
 
-_OF_RECIPES = {field.name for values in DEFAULTS.values() for field in fields(values)}
+OF_IMPUTE = {"predict"}
+"""Arguments that a fold hands to `impute`; all others are `fit`'s."""
+_OF_RECIPES = {field.name for values in (NETWORK, *DEFAULTS.values()) for field in fields(values)}
 HARMONY = "X_harmony"
 _OF_EXPRESSION = (HARMONY, "X_pca", "X_umap", "X_tsne", "X_scVI", "X_diffmap")
 
@@ -58,7 +60,7 @@ def method_arguments(
     if unused := [label for label in method_kwargs if label not in methods]:
         msg = f"`method_kwargs` has {unused[0]!r}, which is not among `methods` {list(methods)}."
         raise ValueError(msg)
-    known = set(inspect.signature(fit).parameters) - {"adata"}
+    known = set(inspect.signature(fit).parameters) - {"adata"} | OF_IMPUTE
     out: dict[str, dict[str, Any]] = {}
     for label in methods:
         given = dict(method_kwargs.get(label, {}))
@@ -75,7 +77,7 @@ def method_arguments(
                 msg = f"{path} cannot be given: each fold sets it itself, so that nothing of the test spots gets in."
                 raise ValueError(msg)
             if name not in known:
-                msg = f"{path} is no argument of `bleep_sc.tl.fit`."
+                msg = f"{path} is no argument of `bleep_sc.tl.fit`, nor `predict`."
                 raise ValueError(msg)
         if given.get("use_rep") not in (None, HARMONY):
             msg = (
@@ -84,9 +86,14 @@ def method_arguments(
             )
             raise ValueError(msg)
         _check_image_key(label, given.get("image_key"))
-        recipe(method, given.get("preset", "default"), {n: v for n, v in given.items() if n in _OF_RECIPES})
+        facts_of(method, recipe_of(given)).mode(given.get("predict"))
         out[label] = given
     return out
+
+
+def recipe_of(given: Mapping[str, Any]) -> Recipe:
+    """What `fit` will make of a method's arguments."""
+    return recipe(given["method"], given.get("preset", "default"), {n: v for n, v in given.items() if n in _OF_RECIPES})
 
 
 def _check_image_key(label: str, image_key: str | None) -> None:
@@ -173,7 +180,7 @@ def _check_network(adata: AnnData, label: str, given: Mapping[str, Any], image_k
     from bleep_sc.models.encoders import build_network
 
     images = adata.obsm[image_key]
-    encoder = given.get("encoder", getattr(DEFAULTS[given["method"]], "encoder", None))
+    encoder = getattr(recipe_of(given), "encoder", None)
     crops = getattr(images, "ndim", 2) == 4
     if not crops and METHODS[given["method"]].reads == "crops":
         msg = f"{label!r} reads crops, but `adata.obsm[{image_key!r}]` holds ready-made features."

@@ -10,29 +10,46 @@ from torch import nn
 
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
-from bleep_sc._expression import describe_units, expression_input, expression_values, lacks_expression
+from bleep_sc._expression import describe_units, expression_values, lacks_expression
 from bleep_sc._logging import logger, warn
+from bleep_sc._stats import section_rows
 from bleep_sc._validate import section_of_spots
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.models.device import Compute
 from bleep_sc.models.embedding import embed_in_batches
+from bleep_sc.models.hybrid import Hybrid
 from bleep_sc.models.retrieval import average_profiles, nearest, nearest_approximately, neighbor_weights
-from bleep_sc.tl._inputs import SpotInput
+from bleep_sc.tl._hybrid import (
+    blend_weights,
+    expression_rows,
+    known_centers,
+    predict_hybrid,
+    reference_components,
+)
+from bleep_sc.tl._inputs import SpotInput, sections_like
 
 _ROWS_TO_CHECK = 16
 _SAME = 0.99
+_PAPER_K = 50
 
 
 @dataclass(frozen=True)
 class Retrieval:
     """How neighbours are found and weighed: the arguments of `impute`."""
 
+    predict: str
+    """``"retrieval"``, or a mix with regression."""
     k: int
     match: str
     weighting: Any
     temperature: float
     search: str
     layer: str | None
+
+    @property
+    def mixes(self) -> bool:
+        """Whether components of expression are predicted, rather than measured profiles averaged."""
+        return self.predict != "retrieval"
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,8 @@ class Keys:
 
     embedding: np.ndarray
     values: Any
+    components: np.ndarray | None
+    """Scores of the reference on components of expression, where these are predicted."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +85,15 @@ def prepare_retrieval(ref: AnnData, key: str, model: nn.Module, how: Retrieval, 
     embedding = _reference_embedding(ref, key, how.match, width=model.width)  # type: ignore[arg-type]
     if how.match == "expression":
         _warn_of_another_models_embedding(ref, key, model, embedding, stored)
-    return Keys(embedding, expression_values(ref, how.layer, name="ref"))
+    components = reference_components(ref, key, model) if isinstance(model, Hybrid) and how.mixes else None
+    return Keys(embedding, expression_values(ref, how.layer, name="ref"), components)
+
+
+def neighbors_to_average(k: int | None, ref: AnnData, stored: StoredModel) -> int:
+    """The user's number, else what `fit` chose, else the paper's; the latter two no more than there are."""
+    if k is not None:
+        return k
+    return min(int(stored.config.get("chosen", {}).get("k", _PAPER_K)), max(1, ref.n_obs - 1))
 
 
 def _warn_of_another_models_embedding(
@@ -74,13 +101,19 @@ def _warn_of_another_models_embedding(
 ) -> None:
     """Embed a few rows again: after a concat of references the rows may be of two models, and all would seem well."""
     source = stored.config["expression"]
-    some = np.unique(np.linspace(0, ref.n_obs - 1, _ROWS_TO_CHECK).astype(int))
+    sections = sections_like(ref, stored, None, name="ref")
+    rows = np.arange(ref.n_obs)
+    if isinstance(model, Hybrid):  # sections that were added later are centred by all of their spots: not by a few
+        known = known_centers(stored)
+        rows = np.concatenate([part for name, part in section_rows(sections, ref.n_obs) if name in known] or [rows[:0]])
+    some = np.sort(rows)[np.unique(np.linspace(0, len(rows) - 1, _ROWS_TO_CHECK).astype(int))] if len(rows) else rows
     part = ref[some]
-    if lacks_expression(part, source, stored.genes):
+    if not len(some) or lacks_expression(part, source, stored.genes):
         return
-    expression = expression_input(part, **source, mask_var=None, genes=stored.genes, name="ref")
+    own = None if sections is None else sections[some]
+    expression = expression_rows(part, model, own, stored=stored, own=True, name="ref")
     with torch.inference_mode():
-        again = model.embed_expression(torch.from_numpy(expression.matrix)).numpy()  # type: ignore[operator]
+        again = model.embed_expression(torch.from_numpy(expression)).numpy()  # type: ignore[operator]
     norms = np.linalg.norm(again, axis=1) * np.linalg.norm(embedding[some], axis=1)
     cosine = (again * embedding[some]).sum(axis=1) / np.maximum(norms, 1e-12)
     if (cosine < _SAME).any():
@@ -141,7 +174,21 @@ def retrieve(
         "reference_library": _reference_library(ref, stored),
         "in_sample": in_sample,
     }
-    imputed = average_profiles(keys.values[:, columns[columns >= 0]], rows, weights)
+    values = keys.values[:, columns[columns >= 0]]
+    if keys.components is None:
+        imputed = average_profiles(values, rows, weights)
+    else:
+        mix = blend_weights(stored, how.predict)
+        provenance["params"]["weights"] = mix
+        imputed = predict_hybrid(
+            model,
+            spots.rows,
+            average_profiles(keys.components, rows, weights),
+            components=keys.components,
+            values=values,
+            weights=mix,
+            compute=compute,
+        )
     return Retrieved(imputed, embedding, rows, distances, provenance)
 
 

@@ -54,12 +54,18 @@ InnerFolds = list[tuple[np.ndarray, list[np.ndarray]]]
 
 
 def inner_folds(
-    adata: AnnData, *, sections: np.ndarray | None, validation_key: str | None, random_state: int, n_random: int = 5
+    adata: AnnData,
+    *,
+    sections: np.ndarray | None,
+    validation_key: str | None,
+    random_state: int,
+    n_random: int = 5,
+    at_most: int | None = None,
 ) -> InnerFolds:
     """Folds on which a penalty or a number of neighbours is chosen: each group is held out once, section by section.
 
-    The groups are those of `validation_key`, else the sections. A boolean `validation_key` makes one fold; a single
-    section is split at random into `n_random` parts.
+    The groups are those of `validation_key`, else the sections; more than `at_most` are joined at random to so many. A
+    boolean `validation_key` makes one fold; a single section is split at random into `n_random` parts.
     """
     if validation_key is not None:
         held_out = validation_spots(adata, sections=None, validation_key=validation_key, random_state=random_state)
@@ -72,6 +78,12 @@ def inner_folds(
         rng = np.random.default_rng(random_state)
         groups = rng.permutation(np.arange(adata.n_obs) % n_random)
         sections = None
+    names = np.unique(groups)
+    if at_most is not None and len(names) > at_most:
+        joined = dict(
+            zip(np.random.default_rng(random_state).permutation(names), np.arange(len(names)) % at_most, strict=True)
+        )
+        groups = np.array([joined[group] for group in groups])
     return [(np.flatnonzero(groups != group), by_section(groups == group, sections)) for group in np.unique(groups)]
 
 

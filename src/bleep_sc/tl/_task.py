@@ -35,6 +35,10 @@ class Task(Generic[R]):
     folds: InnerFolds
     """Rows on which a penalty is chosen; none of methods that have no penalty."""
     weights: str | Path | None = None
+    sections: np.ndarray | None = None
+    """Name of each spot's section (n_obs,)."""
+    xy: np.ndarray | None = None
+    """Place of each spot (n_obs, 2), for methods that look at neighbours."""
     windows: tuple[Windows, Windows] | None = None
     """Training and validation spots as sequences, for methods that read such."""
 
@@ -50,6 +54,8 @@ class Fitted:
     """Names of the expression input of a joint space, or of the genes that a regression predicts."""
     image_embedding: np.ndarray | None = None
     expression_embedding: np.ndarray | None = None
+    components: np.ndarray | None = None
+    """Scores of the reference on components of expression."""
     history: History = field(default_factory=History)
     record: dict[str, Any] = field(default_factory=dict)
     """What else the config should tell: what was chosen, how far the space is from collapse."""

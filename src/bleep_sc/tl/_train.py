@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from bleep_sc._logging import logger
+from bleep_sc._logging import logger, warn
 from bleep_sc.models.batches import Batches, Sequences, take
 from bleep_sc.models.build import build_model
+from bleep_sc.models.device import Compute
+from bleep_sc.models.diagnose import Spread
 from bleep_sc.models.encoders import ImageNetwork
 from bleep_sc.models.heads import MeanHead
 from bleep_sc.models.projection import Standardize
@@ -57,7 +59,7 @@ def train_network(
         task.expression.matrix.shape[1],
         task.compute,
     )
-    with seeded(task):
+    with seeded(task.compute, task.seed):
         model = build_model(spec, weights=task.weights)
         _learn_statistics(model, task, rows, learn_channels=learn_channels)
         optimization = Optimization(
@@ -82,12 +84,23 @@ def train_network(
 
 
 @contextmanager
-def seeded(task: Task[Any]) -> Iterator[None]:
+def seeded(compute: Compute, seed: int) -> Iterator[None]:
     """Torch's random state set to the seed for the length of a ``with`` block, and as it was afterwards."""
-    device = task.compute.device
+    device = compute.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(task.seed)
+        torch.manual_seed(seed)
         yield
+
+
+def report_spread(spread: Spread) -> None:
+    """Say how far the joint space is from collapse, and warn where it is near."""
+    logger.info("The joint space: %s.", spread)
+    if spread.collapsed:
+        warn(
+            f"the model has nearly collapsed, so most spots will get much the same profile: {spread}. Common reasons: "
+            "too few epochs, a large network from random weights, a learning rate too high. Try pretrained weights, "
+            "`encoder='color'`, more `max_epochs` or a lower `lr`."
+        )
 
 
 def _batches(

@@ -1,0 +1,70 @@
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bleep_sc.models.joint import JointSpace
+from bleep_sc.models.kernel import KernelRegression
+
+
+class Hybrid(nn.Module):
+    """Retrieval in a joint space and regression of expression components, on the same image features.
+
+    It reads features of a spot seen in its section (`tl` prepares them) and scores on components of expression.
+
+    Parameters
+    ----------
+    n_image_features
+        Width of what the image encoder makes of a crop.
+    n_features
+        Width of what the heads read: a spot's own features and, where `context` neighbours are looked at, their mean.
+    n_genes, n_components
+        Width of the expression input, and number of its components.
+    n_landmarks
+        Of the kernel regression.
+    context, image_encoder
+        Not used here: part of the description that `tl` reads.
+    space
+        Arguments of `JointSpace`.
+    """
+
+    loadings: Tensor
+    spread: Tensor
+    feature_mean: Tensor
+    feature_scale: Tensor
+    context_scale: Tensor
+
+    def __init__(
+        self, *, n_image_features: int, n_features: int, n_genes: int, n_components: int, n_landmarks: int, **space: Any
+    ) -> None:
+        super().__init__()
+        self.space = JointSpace(n_features=n_features, n_components=n_components, **space)
+        self.kernel = KernelRegression(n_landmarks, n_features, n_components)
+        self.linear = nn.Linear(n_features, n_components)
+        self.register_buffer("loadings", torch.zeros(n_components, n_genes))
+        self.register_buffer("spread", torch.ones(n_components))
+        self.register_buffer("feature_mean", torch.zeros(n_image_features))
+        self.register_buffer("feature_scale", torch.ones(n_image_features))
+        self.register_buffer("context_scale", torch.ones(n_image_features))
+
+    @property
+    def width(self) -> int:
+        """Of the joint space."""
+        return self.space.width
+
+    def embed_image(self, features: Tensor) -> Tensor:
+        """(n, n_features) to (n, width)."""
+        return self.space.embed_image(features)
+
+    def embed_expression(self, scores: Tensor) -> Tensor:
+        """Scores on the components (n, n_components) to (n, width)."""
+        return self.space.embed_expression(half_whitened(scores, self.spread))
+
+    def regress(self, features: Tensor) -> Tensor:
+        """Scores on the components as the linear and as the kernel regression predict them (2, n, n_components)."""
+        return torch.stack([self.linear(features), self.kernel(features)])
+
+
+def half_whitened(scores: Tensor, spread: Tensor) -> Tensor:
+    """Bring the components' spreads half way to one: the first ones still count most, the last ones are heard."""
+    return scores / (spread * spread.mean()).clamp(min=1e-12).sqrt()

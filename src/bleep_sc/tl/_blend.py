@@ -1,0 +1,72 @@
+"""How much of a hybrid prediction is retrieval and how much regression: chosen on held-out sections of the reference.
+
+All of them predict scores on the same components of expression, so a blend is a weighted sum of scores.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from bleep_sc.metrics.correlation import pearson
+
+WAYS = ("retrieval", "linear", "kernel")
+"""The mean of retrieved profiles, ridge regression, and kernel ridge regression."""
+_STEPS = 4
+"""Weights are quarters: finer ones differ by less than the choice can tell."""
+
+Setting = tuple[float, ...]
+"""What can be chosen of one way: the number of neighbours, or penalty and number of components."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One held-out part of the reference, and all that is predicted of it."""
+
+    truth: np.ndarray
+    """(n, n_genes)."""
+    loadings: np.ndarray
+    """(n_components, n_genes), learned without these spots."""
+    leading: np.ndarray
+    """Genes that vary most in the rest of the reference (n_genes,), bool."""
+    scores: Mapping[str, Mapping[Setting, np.ndarray]]
+    """By way and setting (n, n_components)."""
+
+
+@dataclass(frozen=True)
+class Blend:
+    """The chosen setting of each way, and its weight."""
+
+    settings: Mapping[str, Setting]
+    weights: Mapping[str, float]
+    """They sum to 1."""
+
+
+def choose_blend(parts: Sequence[HeldOut]) -> tuple[Blend, float]:
+    """Choose the blend that correlates best with the held-out parts, by gene; and its score.
+
+    First each way's own best setting, then the weights. The score is the mean over all genes and over the genes that
+    vary most, half each: most genes are sparse, and what can be told of them is mostly how deep a spot was sequenced.
+    """
+    settings = {}
+    for way in WAYS:
+        score = {setting: _score(parts, {way: (setting, 1.0)}) for setting in parts[0].scores[way]}
+        settings[way] = max(score, key=lambda setting: (round(score[setting], 9), setting))
+    score_of = {}
+    for quarters in product(range(_STEPS + 1), repeat=len(WAYS)):
+        if sum(quarters) == _STEPS:
+            weights = tuple(quarter / _STEPS for quarter in quarters)
+            mixed = {way: (settings[way], weight) for way, weight in zip(WAYS, weights, strict=True)}
+            score_of[weights] = _score(parts, mixed)
+    best = max(score_of, key=lambda weights: (round(score_of[weights], 9), weights))
+    return Blend(settings, dict(zip(WAYS, best, strict=True))), score_of[best]
+
+
+def _score(parts: Sequence[HeldOut], mixed: Mapping[str, tuple[Setting, float]]) -> float:
+    found = []
+    for part in parts:
+        scores = sum(weight * part.scores[way][setting] for way, (setting, weight) in mixed.items() if weight)
+        by_gene = np.nan_to_num(pearson(part.truth, scores @ part.loadings))
+        found.append(float(by_gene.mean() + by_gene[part.leading].mean()) / 2)
+    return float(np.mean(found))

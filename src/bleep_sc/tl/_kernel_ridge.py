@@ -1,0 +1,84 @@
+"""Kernel ridge regression on landmarks; arrays in, the solved parts of a `KernelRegression` out."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+MAX_LANDMARKS = 2000
+"""More training spots than these, and a random part of them stand for all (Nyström; Williams and Seeger, 2001)."""
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class KernelRidge:
+    """One kernel regression of several targets."""
+
+    landmarks: np.ndarray
+    """(n_landmarks, n_features)."""
+    coefficients: np.ndarray
+    """(n_landmarks, n_targets)."""
+    mean: np.ndarray
+    width: float
+
+    def first(self, rank: float) -> "KernelRidge":
+        """The same for the first targets; the others are predicted as 0."""
+        kept = np.arange(len(self.mean)) < rank
+        return replace(self, coefficients=self.coefficients * kept, mean=self.mean * kept)
+
+
+class KernelProblem:
+    """Training spots and their kernel, to be solved for one penalty after another.
+
+    Parameters
+    ----------
+    features
+        (n, n_features), standardised.
+    targets
+        (n, n_targets).
+    seed
+        Chooses landmarks where there are too many spots.
+
+    Notes
+    -----
+    The width of the Gaussian is the median squared distance between two landmarks: no bump stands alone, and none
+    covers everything. Of the widths tried, from one to ten times that, it was best on both data sets of the
+    benchmarks.
+    """
+
+    def __init__(self, features: np.ndarray, targets: np.ndarray, *, seed: int) -> None:
+        n = len(features)
+        rows = np.arange(n)
+        if n > MAX_LANDMARKS:
+            rows = np.sort(np.random.default_rng(seed).choice(n, MAX_LANDMARKS, replace=False))
+        self._landmarks = features[rows].astype(np.float64)
+        square = cdist(self._landmarks, self._landmarks, "sqeuclidean")
+        apart = square[np.triu_indices(len(square), 1)]
+        self._width = max(float(np.median(apart)) if len(apart) else 1.0, 1e-6)
+        self._own = np.exp(-square / self._width)
+        self._mean = targets.mean(axis=0, dtype=np.float64)
+        # with every spot a landmark the normal equations reduce to the plain form, which is better conditioned
+        self._normal, self._cross = np.eye(n), targets - self._mean
+        if n > len(rows):
+            self._normal, self._cross = self._own, np.zeros((len(rows), targets.shape[1]))
+            gram = np.zeros_like(self._own)
+            for start in range(0, n, _BLOCK):
+                part = slice(start, start + _BLOCK)
+                kernel = _gaussian(features[part], self._landmarks, self._width)
+                gram += kernel.T @ kernel
+                self._cross += kernel.T @ (targets[part] - self._mean)
+            self._own = gram + 1e-8 * n * np.eye(len(gram))
+
+    def solve(self, alpha: float) -> KernelRidge:
+        """Ridge regression with one penalty; the targets' mean is not penalised."""
+        coefficients = np.linalg.solve(self._own + alpha * self._normal, self._cross)
+        return KernelRidge(self._landmarks, coefficients, self._mean, self._width)
+
+
+def predict(ridge: KernelRidge, features: np.ndarray) -> np.ndarray:
+    """(n, n_features) to (n, n_targets)."""
+    return np.asarray(_gaussian(features, ridge.landmarks, ridge.width) @ ridge.coefficients + ridge.mean)
+
+
+def _gaussian(features: np.ndarray, landmarks: np.ndarray, width: float) -> np.ndarray:
+    return np.asarray(np.exp(-cdist(features.astype(np.float64), landmarks, "sqeuclidean") / width))
