@@ -1,19 +1,21 @@
 """Every method on the same folds: real sections, or painted tissue of known truth.
 
-    python benchmarks/compare.py her2st --json her2st.json     # HER2ST C2 to C6, leave one section out
-    python benchmarks/compare.py mob2k --json mob2k.json       # mouse olfactory bulb, leave one animal out
-    python benchmarks/compare.py toy --json toy.json           # toy tissue, leave one patient out
+    python benchmarks/compare.py her2st                    # HER2ST C2 to C6, leave one section out
+    python benchmarks/compare.py mob2k --group networks    # mouse olfactory bulb, leave one animal out
+    python benchmarks/compare.py toy --group parts         # toy tissue, leave one patient out
 
 Spots of at least 500 counts; in each fold the genes detected in at least 10 % of the training spots, of these the union
 of each section's 1,000 most variable and (HER2ST) 20 markers; Pearson of each gene over the spots of each held-out
 section on measured log-expression, 0 where undefined. HEG-50 and HVG-50 are chosen on the training sections. The
 depth-free score stands beside it: truth and prediction both regressed on the spots' true log depth.
 
-Two groups of methods, each with equal input. On features made by hand (crops three spot diameters wide; "z": every
-section standardised by itself, which uses all of its images and none of its expression): ridge, knn, the regressor, and
-BLEEP's heads and loss. And networks from random weights on crops of 1.5 diameters, all with the same number of epochs,
-few of them, so that this runs on a CPU (the papers train 50 to 150, ST-Net and BLEEP from ImageNet): BLEEP and the
-regressor with the same ResNet-18, ST-Net's DenseNet-121, HisToGene's transformer, which takes one step a section.
+Three groups of methods, each with equal input. "features": on features made by hand (crops three spot diameters wide;
+"z": every section standardised by itself, which uses all of its images and none of its expression) the floors, the
+regressor, published BLEEP's heads and loss, and the default recipe. "parts": the default recipe with one part of it
+left out or changed, and published BLEEP. "networks": from random weights on crops of 1.5 diameters, all with the same
+number of epochs, few of them, so that this runs on a CPU (the papers train 50 to 150, ST-Net and BLEEP from
+ImageNet): BLEEP and the regressor with the same ResNet-18, ST-Net's DenseNet-121, HisToGene's transformer, which
+takes one step a section.
 """
 
 import argparse
@@ -36,7 +38,7 @@ from squidpy.im import ImageContainer
 import bleep_sc as bl
 from bleep_sc.models.color import color_features
 
-METRICS = ("pearson", "pearson_depth_free", "variance_ratio")
+METRICS = ("pearson", "pearson_depth_free", "variance_ratio", "gene_gene", "moran_agreement")
 WIDE, NEAR = "X_color", "crops_near"
 PATIENT_KEYS = {"her2st": ("section", "patient"), "mob2k": ("animal", "animal"), "toy": ("patient", "patient")}
 
@@ -50,7 +52,7 @@ def main() -> None:
     bl.settings.verbosity = "warning"
     bl.settings.progress_bar = sys.stderr.isatty()
     adata = load(arguments.data, size=arguments.size)
-    runs = methods(arguments.epochs, networks=not arguments.no_networks)
+    runs = methods(arguments.group, arguments.epochs)
     runs = {label: runs[label] for label in arguments.methods or runs}
     group_key, patient_key = PATIENT_KEYS[arguments.data]
     markers = [gene for gene in MARKERS if gene in adata.var_names] if arguments.data == "her2st" else []
@@ -87,29 +89,46 @@ def main() -> None:
 SEEDED = ("bleep", "stnet", "histogene", "regressor")
 
 
-def methods(epochs: int, *, networks: bool) -> dict[str, dict[str, Any]]:
-    """What is compared: a label, and what `fit` gets."""
-    z = {"image_key": f"{WIDE}_z"}
-    out: dict[str, dict[str, Any]] = {floor: {"method": floor} for floor in ("mean", "counts", "coordinates")}
-    out |= {
-        "ridge": {"method": "ridge", "image_key": WIDE},
-        "ridge, z": {"method": "ridge", **z},
-        "ridge to genes, z": {"method": "ridge", "n_components": 0, **z},
-        "knn, z": {"method": "knn", **z},
-        "regressor on features, z": {"method": "regressor", **z},
-        "BLEEP on features, z": {"method": "bleep", **z},
-    }
-    if networks:
-        net = {"image_key": NEAR, "weights": None, "max_epochs": epochs, "patience": 0}
-        out |= {
-            "BLEEP, ResNet-18": {"method": "bleep", "encoder": "resnet18", "batch_size": 64, **net},
-            "regressor, ResNet-18": {"method": "regressor", "encoder": "resnet18", "batch_size": 64, **net},
-            "ST-Net, published optimiser": {"method": "stnet", **net},
-            "ST-Net, Adam": {"method": "stnet", "optimizer": "adam", **net},
-            "HisToGene, published rate": {"method": "histogene", **net},
-            "HisToGene, lr 1e-4": {"method": "histogene", "lr": 1e-4, **net},
+def methods(group: str, epochs: int) -> dict[str, dict[str, Any]]:
+    """What is compared: a label, and what `fit` and `impute` get."""
+    z, raw = {"image_key": f"{WIDE}_z"}, {"image_key": WIDE}
+    published = {"method": "bleep", "preset": "paper", "accumulate": 1, "patience": 10}
+    ours = {"method": "bleep", **raw}
+    if group == "features":
+        return {
+            **{floor: {"method": floor} for floor in ("mean", "counts", "coordinates")},
+            "ridge": {"method": "ridge", **raw},
+            "ridge, z": {"method": "ridge", **z},
+            "ridge to genes, z": {"method": "ridge", "n_components": 0, **z},
+            "knn, z": {"method": "knn", **z},
+            "regressor on features, z": {"method": "regressor", **z},
+            "published BLEEP on features, z": {**published, **z},
+            "BLEEP, default": ours,
         }
-    return out
+    if group == "parts":
+        space = {**ours, "predict": "retrieval"}
+        return {
+            "published BLEEP on features": {**published, **raw},
+            "published BLEEP on features, z": {**published, **z},
+            "retrieval": space,
+            "retrieval, one member": {**space, "members": 1},
+            "retrieval, no neighbours": {**space, "context": 0},
+            "retrieval, 5 components": {**space, "n_components": 5},
+            "retrieval, temperature 1": {**space, "temperature": 1.0},
+            "regression": {**ours, "predict": "regression"},
+            "default": ours,
+            "default, no neighbours": {**ours, "context": 0},
+            "default, 24 neighbours": {**ours, "context": 24},
+        }
+    net = {"image_key": NEAR, "weights": None, "max_epochs": epochs, "patience": 0}
+    return {
+        "BLEEP, ResNet-18": {"method": "bleep", "encoder": "resnet18", "batch_size": 64, **net},
+        "regressor, ResNet-18": {"method": "regressor", "encoder": "resnet18", "batch_size": 64, **net},
+        "ST-Net, published optimiser": {"method": "stnet", **net},
+        "ST-Net, Adam": {"method": "stnet", "optimizer": "adam", **net},
+        "HisToGene, published rate": {"method": "histogene", **net},
+        "HisToGene, lr 1e-4": {"method": "histogene", "lr": 1e-4, **net},
+    }
 
 
 def load(data: str, *, size: int) -> AnnData:
@@ -171,7 +190,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("data", choices=PATIENT_KEYS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", help="some of the labels only")
-    parser.add_argument("--no-networks", action="store_true", help="leave out what takes hours on a CPU")
+    parser.add_argument("--group", choices=("features", "networks", "parts"), default="features")
     parser.add_argument("--epochs", type=int, default=5, help="of the networks")
     parser.add_argument("--size", type=int, default=64, help="pixels of the networks' crops (toy tissue: 64)")
     parser.add_argument("--json", type=Path, help="also write the figures here")
