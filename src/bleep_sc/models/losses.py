@@ -35,8 +35,8 @@ def bleep_loss(image: Tensor, expression: Tensor, temperature: float = 1.0) -> T
 def info_nce(image: Tensor, expression: Tensor, temperature: float = 0.1) -> Tensor:
     """Contrastive loss of embeddings of length one in which each spot's own partner is the only target.
 
-    InfoNCE (van den Oord et al., 2018) both ways: the mean of the cross-entropies of expression against images and of images against expression, as in CLIP (Radford
-    et al., ICML 2021). Arguments and result as in `bleep_loss`.
+    InfoNCE (van den Oord et al., 2018) both ways: the mean of the cross-entropies of expression against images and of
+    images against expression, as in CLIP (Radford et al., ICML 2021). Arguments and result as in `bleep_loss`.
     """
     logits = normalize(expression) @ normalize(image).T / temperature
     own = torch.arange(len(logits), device=logits.device)
