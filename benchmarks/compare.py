@@ -131,7 +131,7 @@ def methods(group: str, epochs: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def load(data: str, *, size: int) -> AnnData:
+def load(data: str, *, size: int, keep_crops: bool = False) -> AnnData:
     """Sections with crops of `size` pixels for networks and colour features of wide crops, plain and section-wise."""
     if data == "toy":
         adata: Any = bl.datasets.toy()
@@ -149,8 +149,9 @@ def load(data: str, *, size: int) -> AnnData:
         for key, diameters, pixels in (("crops", 3, 112), (NEAR, 1.5, size)):
             bl.pp.crops(adata, images, um=diameters * spot, size=pixels, mpp=mpp, library_key="section", key_added=key)
     adata.obs = adata.obs.astype({"section": str})
-    features = color_features(adata.obsm.pop("crops"))
-    del adata.uns["crops"]
+    features = color_features(adata.obsm["crops"])
+    if not keep_crops:
+        del adata.obsm["crops"], adata.uns["crops"]
     adata.obsm[WIDE] = features
     adata.obsm[f"{WIDE}_z"] = standardized_by_section(features, adata.obs["section"].to_numpy())
     return adata
