@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -28,12 +27,6 @@ VALUES = {
     "counts": [0.05, 0.4],
     "knn": [0.12, -0.1],
 }
-
-
-@pytest.fixture(autouse=True)
-def close_figures() -> Iterator[None]:
-    yield
-    plt.close("all")
 
 
 def make_summary(values: dict[str, list[float]], *, metric: str = "pearson", folds: bool = True) -> pd.DataFrame:

@@ -1,6 +1,12 @@
 """Draw what tl has written."""
 
+from bleep_sc.pl._alignment import alignment
+from bleep_sc.pl._gene_correlation import gene_correlation
+from bleep_sc.pl._gene_scores import gene_scores
+from bleep_sc.pl._history import history
 from bleep_sc.pl._imputed import imputed
+from bleep_sc.pl._neighbors import neighbors
 from bleep_sc.pl._scores import scores
+from bleep_sc.pl._sweep import sweep
 
-__all__ = ["imputed", "scores"]
+__all__ = ["alignment", "gene_correlation", "gene_scores", "history", "imputed", "neighbors", "scores", "sweep"]

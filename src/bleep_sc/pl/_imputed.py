@@ -1,23 +1,24 @@
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from anndata import AnnData
-from scipy import sparse
 
 from bleep_sc import _keys
-from bleep_sc._errors import MissingKeyError
-from bleep_sc._validate import (
-    check_in,
-    check_number,
-    check_readable,
-    recorded_library_key,
-    section_of_spots,
-    spatial_coordinates,
-)
+from bleep_sc._expression import looks_like_counts, path_of
+from bleep_sc._logging import warn
+from bleep_sc._validate import check_in, check_readable, recorded_library_key
+from bleep_sc.pl._figure import finish, values_of
+from bleep_sc.pl._summary import number_text
+from bleep_sc.pl._tissue import Section, draw_ground, draw_spots, sections_to_draw
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import EllipseCollection
     from matplotlib.figure import Figure
+
+_TITLE_WIDTH = 32
 
 
 def imputed(
@@ -27,17 +28,22 @@ def imputed(
     layer: str = _keys.MODEL,
     truth: str | None = None,
     library_key: str | None = None,
-    library_id: str | None = None,
-    img_key: str = "hires",
+    library_id: str | Sequence[str] | None = None,
+    img_key: str | None = "hires",
+    alpha_img: float = 0.5,
+    shared_scale: bool = True,
     cmap: str = "viridis",
+    difference_cmap: str = "RdBu_r",
     size: float = 1.0,
     show: bool | None = None,
     return_fig: bool = False,
 ) -> "Figure | None":
-    """Draw H&E, measured and imputed expression side by side, a row for each gene.
+    """Draw H&E, measured and imputed expression and their difference side by side, a row for each gene and section.
 
-    Each panel has a colour scale of its own, from its 1st to its 99th percentile: an average over neighbours varies
-    less than a single measurement, and what counts is the pattern.
+    Measured and imputed share one colour scale for each gene, over all its sections, so that equal colours are equal
+    expression. An average over neighbours varies less than a single measurement, so the imputed map looks paler: that
+    is so, and the difference shows where. To compare the patterns alone, give each panel a scale of its own by
+    ``shared_scale=False``.
 
     Parameters
     ----------
@@ -48,16 +54,26 @@ def imputed(
     layer
         The imputed layer.
     truth
-        Layer with the measured expression; ``None`` is `adata.X`. Where there is none, the column is left out.
+        Layer with the measured expression, in the imputed layer's units; ``None`` is `adata.X`. Where there is none,
+        imputed expression is drawn alone.
     library_key
         Column of `obs` with each spot's section, where `adata` holds several; ``None``: what
         :func:`~bleep_sc.pp.crops` was told.
     library_id
-        The section to draw; needed only where there are several.
+        The section to draw, or several; ``None``: all, a row each.
     img_key
-        Which image of ``uns['spatial'][library_id]['images']``.
+        Which image of ``uns['spatial'][library_id]['images']``; ``None``: no image. Sections that have no images are
+        drawn as spots alone.
+    alpha_img
+        Opacity of the image below the spots, so that its colours do not mingle with theirs; 1: as it is.
+    shared_scale
+        One colour scale, from the 1st percentile to the 99th of measured and imputed values, whichever reaches
+        further; otherwise each panel has a scale of its own, by its own percentiles.
     cmap
-        Colour map.
+        Colour map of the expression.
+    difference_cmap
+        Colour map of imputed - measured; its middle is 0. Colours run to the 99th percentile of the absolute
+        difference.
     size
         Spots are drawn this many times their true size.
     show
@@ -74,7 +90,17 @@ def imputed(
     KeyError
         No such layer, gene, column, section, image or scale factor.
     ValueError
-        Several sections and none chosen.
+        Several sections, and nothing tells which spot is of which.
+
+    Notes
+    -----
+    Grey spots have no value. The r in a title is what :func:`~bleep_sc.tl.evaluate` has written for the gene, over all
+    sections that were scored.
+
+    Examples
+    --------
+    >>> bl.tl.impute(query, ref)  # doctest: +SKIP
+    >>> bl.pl.imputed(query, ["ERBB2", "COL1A1"], library_id="C6")  # doctest: +SKIP
     """
     import matplotlib.pyplot as plt
 
@@ -88,85 +114,96 @@ def imputed(
         check_in("adata.layers", truth, adata.layers.keys())
     for gene in genes:
         check_in("adata.var_names", gene, adata.var_names)
-    library_id, rows = _one_section(adata, library_key or recorded_library_key(adata), library_id)
-    library = adata.uns.get(_keys.SPATIAL, {}).get(library_id, {})
-    image = library.get("images", {}).get(img_key)
-    if image is None:
-        msg = f"`adata.uns['spatial'][{library_id!r}]['images'][{img_key!r}]` does not exist: no image to draw on."
-        raise MissingKeyError(msg)
-    scale, diameter = (
-        _scalefactor(library, library_id, name) for name in (f"tissue_{img_key}_scalef", "spot_diameter_fullres")
+    sections = sections_to_draw(
+        adata,
+        library_key=library_key or recorded_library_key(adata),
+        library_id=library_id,
+        img_key=img_key,
+        size=size,
     )
-    xy = spatial_coordinates(adata)[rows] * scale
-    diameter *= scale * check_number("size", size, above=0)
-
-    columns = {"imputed": adata.layers[layer]}
+    drawn = {"imputed": values_of(adata, genes, layer=layer)}
     if truth is not None or adata.X is not None:
-        columns = {"measured": adata.X if truth is None else adata.layers[truth], **columns}
-    shape = (len(genes), 1 + len(columns))
-    fig, axes = plt.subplots(*shape, figsize=(3.6 * shape[1], 3.3 * shape[0]), squeeze=False, layout="constrained")
-    for row, gene in zip(axes, genes, strict=True):
-        _draw_image(row[0], image, xy, diameter)
-        row[0].set_title("H&E" if row[0] is axes[0, 0] else "")
-        for ax, (name, values) in zip(row[1:], columns.items(), strict=True):
-            _draw_image(ax, image, xy, diameter)
-            column = values[rows][:, adata.var_names.get_loc(gene)]
-            column = np.asarray(column.toarray() if sparse.issparse(column) else column, dtype=np.float64).ravel()
-            spots = _draw_spots(ax, xy, diameter, column, cmap=cmap)
-            fig.colorbar(spots, ax=ax, shrink=0.8)
-            ax.set_title(f"{gene}, {name}" + (_score(adata, layer, gene) if name == "imputed" else ""))
-    if show or (show is None and not return_fig):
-        plt.show()
-    return fig if return_fig else None
-
-
-def _one_section(adata: AnnData, library_key: str | None, library_id: str | None) -> tuple[str, np.ndarray]:
-    sections = section_of_spots(adata, library_key)
-    found = list(adata.uns.get(_keys.SPATIAL, {})) if sections is None else sorted(set(sections))
-    if not found:
-        msg = "`adata.uns['spatial']` does not exist or is empty: no image to draw on."
-        raise MissingKeyError(msg)
-    if library_id is None:
-        if len(found) != 1:
-            msg = (
-                f"`adata` holds the sections {found}: choose one by `library_id`, and name the column by `library_key`."
+        drawn = {"measured": values_of(adata, genes, layer=truth), **drawn}
+        if looks_like_counts(drawn["measured"]) and not looks_like_counts(np.nan_to_num(drawn["imputed"])):
+            warn(
+                f"`{path_of('adata', truth)}` looks like raw counts, `adata.layers[{layer!r}]` does not: colours and "
+                "differences mean nothing. Name the measured expression in the layer's units by `truth`."
             )
-            raise ValueError(msg)
-        library_id = found[0]
-    check_in("adata.uns['spatial']", library_id, found)
-    return library_id, np.arange(adata.n_obs) if sections is None else np.flatnonzero(sections == library_id)
+        drawn["difference"] = drawn["imputed"] - drawn["measured"]
+
+    pictures = any(section.image is not None for section in sections)
+    shape = (len(genes) * len(sections), pictures + len(drawn))
+    sizes = np.array([np.diff(section.window, axis=0)[0] for section in sections])
+    height = 0.5 + 2.9 * float(np.clip((sizes[:, 1] / sizes[:, 0]).max(), 0.4, 2))
+    fig, axes = plt.subplots(*shape, figsize=(3.6 * shape[1], height * shape[0]), squeeze=False, layout="constrained")
+    everywhere = np.concatenate([section.rows for section in sections])
+    rows = iter(axes)
+    for column, gene in enumerate(genes):
+        of_gene = {name: values[:, column] for name, values in drawn.items()}
+        shared = _limits([of_gene[name][everywhere] for name in ("measured", "imputed") if name in of_gene])
+        for section in sections:
+            row = next(rows)
+            panels = list(row[pictures:])
+            if pictures:
+                _draw_picture(row[0], section, title="H&E" if row[0] is axes[0, 0] else "")
+            if len(sections) > 1:
+                (panels[0] if section.image is None else row[0]).set_ylabel(section.name, parse_math=False)
+            spots = []
+            for ax, (name, values) in zip(panels, of_gene.items(), strict=True):
+                here = values[section.rows]
+                limits = shared if shared_scale else _limits([here])
+                if name == "difference":
+                    limits = _limits([values[everywhere]], centred=True)
+                draw_ground(ax, section, alpha=alpha_img)
+                colours = difference_cmap if name == "difference" else cmap
+                spots.append(draw_spots(ax, section, here, cmap=colours, limits=limits))
+                ax.set_title(_title(adata, gene, name, layer, here), fontsize="medium", parse_math=False)
+            _draw_colour_bars(fig, panels, spots, shared=shared_scale)
+    return finish(fig, show=show, return_fig=return_fig)
 
 
-def _scalefactor(library: Mapping[str, Any], library_id: str, name: str) -> float:
-    factors = library.get("scalefactors", {})
-    check_in(
-        f"adata.uns['spatial'][{library_id!r}]['scalefactors']",
-        name,
-        factors,
-        remedy="It tells where spots lie on the image, as `squidpy.read.visium` stores it.",
-    )
-    return float(factors[name])
+def _limits(values: Sequence[np.ndarray], *, centred: bool = False) -> tuple[float, float] | None:
+    """From the lowest 1st percentile to the highest 99th, or as far to both sides of 0; None without any value."""
+    known = [each[np.isfinite(each)] for each in values]
+    known = [np.abs(each) if centred else each for each in known if len(each)]
+    if not known:
+        return None
+    low, high = np.transpose([np.percentile(each, [1, 99]) for each in known])
+    if centred:
+        furthest = float(high.max()) or 1.0  # where nothing differs, all is the colour of 0
+        return -furthest, furthest
+    return float(low.min()), float(high.max())
 
 
-def _draw_image(ax: Any, image: Any, xy: np.ndarray, diameter: float) -> None:
-    ax.imshow(image)
-    low, high = xy.min(axis=0) - diameter, xy.max(axis=0) + diameter
-    ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), xticks=[], yticks=[])
+def _draw_picture(ax: "Axes", section: Section, *, title: str) -> None:
+    if section.image is None:
+        ax.set_axis_off()
+        return
+    draw_ground(ax, section)
+    ax.set_title(title, fontsize="medium")
 
 
-def _draw_spots(ax: Any, xy: np.ndarray, diameter: float, values: np.ndarray, *, cmap: str) -> Any:
-    from matplotlib.collections import EllipseCollection
+def _draw_colour_bars(
+    fig: "Figure", panels: "Sequence[Axes]", spots: "Sequence[EllipseCollection]", *, shared: bool
+) -> None:
+    """One for measured and imputed together where they share a scale; none where there is nothing to read off."""
+    groups = [[panel] for panel in range(len(panels))]
+    if shared and len(panels) > 1:
+        groups = [[0, 1], [2]]
+    for group in groups:
+        known = [spots[panel] for panel in group if np.isfinite(np.asarray(spots[panel].get_array())).any()]
+        if known:
+            fig.colorbar(known[0], ax=[panels[panel] for panel in group], shrink=0.8)
 
-    spots = EllipseCollection(
-        diameter, diameter, 0, units="xy", offsets=xy, offset_transform=ax.transData, cmap=cmap, array=values
-    )
-    finite = values[np.isfinite(values)]
-    if len(finite):
-        spots.set_clim(*np.percentile(finite, [1, 99]))
-    return ax.add_collection(spots)
 
-
-def _score(adata: AnnData, layer: str, gene: str) -> str:
-    """The gene's correlation, where `tl.evaluate` has written one."""
-    column = _keys.pearson(layer)
-    return f" (r = {adata.var.loc[gene, column]:.2f})" if column in adata.var else ""
+def _title(adata: AnnData, gene: str, name: str, layer: str, values: np.ndarray) -> str:
+    """Gene and what is drawn of it; with the gene's correlation, where `tl.evaluate` has written one."""
+    text = f"{gene}, {name}"
+    if not np.isfinite(values).any():
+        text += ": no values"
+    elif name == "difference":
+        text = f"{gene}, imputed − measured"
+    elif name == "imputed" and _keys.pearson(layer) in adata.var:
+        several = int(adata.uns.get(_keys.scores(layer), {}).get("n_sections", 1)) > 1
+        text += f" ({'mean ' * several}r = {number_text(float(adata.var.loc[gene, _keys.pearson(layer)]), decimals=2)})"
+    return textwrap.fill(text, _TITLE_WIDTH)

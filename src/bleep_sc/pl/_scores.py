@@ -1,52 +1,19 @@
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from bleep_sc import _keys
-from bleep_sc._validate import check_choice, check_in, check_readable
+from bleep_sc._validate import check_choice, check_readable
+from bleep_sc.pl._figure import finish, text_colour
+from bleep_sc.pl._summary import METRICS, Metric, chosen, count_of, number_text, stored_summary, words_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FLOORS = ("mean", "counts", "coordinates", "ridge", "knn", "regressor")
-
-
-class _Metric(NamedTuple):
-    label: str
-    best: float | None = None
-    """The value nearest to which is best; None: the higher the better."""
-    mark: float | None = 0.0
-    """The value that an axis shows in any case, because it means something."""
-
-    @property
-    def title(self) -> str:
-        if self.best is None:
-            return self.label
-        return f"{self.label} ({'lower is better' if self.best == 0 else f'best is {self.best:g}'})"
-
-    def rank(self, values: pd.Series) -> pd.Series:
-        """The higher, the better."""
-        return values if self.best is None else -(values - self.best).abs()
-
-
-_METRICS = {
-    "pearson": _Metric("Pearson correlation"),
-    "spearman": _Metric("Spearman correlation"),
-    "rmse": _Metric("RMSE", best=0.0, mark=None),
-    "mae": _Metric("Mean absolute error", best=0.0, mark=None),
-    "r2": _Metric("R²"),
-    "ccc": _Metric("Concordance correlation"),
-    "pearson_depth_free": _Metric("Pearson correlation, depth regressed out"),
-    "ssim": _Metric("SSIM"),
-    "moran_difference": _Metric("Difference of Moran's I", best=0.0),
-    "variance_ratio": _Metric("Variance, predicted to measured", best=1.0, mark=1.0),
-    "gene_gene": _Metric("Agreement of gene–gene correlation"),
-    "moran_agreement": _Metric("Agreement of Moran's I over genes"),
-}
 
 _SCOPES = {
     "within-patient": "Within-patient: the patient's other sections were trained on; expect less on a new patient.",
@@ -114,15 +81,13 @@ def scores(
     >>> bl.tl.cross_validate(adata, methods=["bleep", "stnet", "ridge", "mean"])  # doctest: +SKIP
     >>> bl.pl.scores(adata, panels=["HEG-50", "HVG-50"])  # doctest: +SKIP
     """
-    import matplotlib.pyplot as plt
-
     check_readable(adata)
-    table = _stored(adata, key, layers)
+    table = stored_summary(adata, key, layers)
     check_choice("metric", metric, table["metric"].unique())
-    methods = _chosen("methods", methods, table["method"])
+    methods = chosen("methods", methods, table["method"])
     table = table[table["metric"] == metric]
-    panels = _chosen("panels", panels, table["panel"])
-    measure = _METRICS.get(metric, _Metric(metric))
+    panels = chosen("panels", panels, table["panel"])
+    measure = METRICS.get(metric, Metric(metric))
     prefix = f"{key}_" if layers is not None else ""
     floors = (floors,) if isinstance(floors, str) else tuple(floors)
     floor_methods = [m for m in table["method"].unique() if _is_floor(m.removeprefix(prefix), floors)]
@@ -136,7 +101,7 @@ def scores(
     starred = _query_counts(table)
 
     names = [f"{method} *" if method in starred else method for method in order]
-    scope = _words(together, "scope")
+    scope = words_of(together, "scope")
     fig, axes = _make_figure(
         names,
         panels,
@@ -147,7 +112,7 @@ def scores(
         below=any(best_floors.values()),
     )
     for ax, panel in zip(axes, panels, strict=True):
-        ax.set_title(f"{panel}\n{_count(drawn[panel]['n_genes'], 'gene')}", fontsize="medium")
+        ax.set_title(f"{panel}\n{count_of(drawn[panel]['n_genes'], 'gene')}", fontsize="medium")
         floor = best_floors[panel]
         _draw_panel(
             ax,
@@ -158,42 +123,8 @@ def scores(
             mark=measure.mark,
         )
     for label, method in zip(axes[0].get_yticklabels(), order, strict=True):
-        label.set(color=_ink(pale=method in floor_methods), parse_math=False)
-    if show or (show is None and not return_fig):
-        plt.show()
-    return fig if return_fig else None
-
-
-def _stored(adata: AnnData, key: str, layers: str | Sequence[str] | None) -> pd.DataFrame:
-    """The summary of a comparison, or those of several layers below one another."""
-    if layers is None:
-        keys, writer = [key], "`bleep_sc.tl.cross_validate` compares methods and writes it."
-    else:
-        layers = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
-        keys, writer = [_keys.scores(layer) for layer in layers], "`bleep_sc.tl.evaluate` scores a layer and writes it."
-        if not keys:
-            msg = "`layers` must name at least one layer, found none."
-            raise ValueError(msg)
-    tables = []
-    for name in keys:
-        check_in("adata.uns", name, adata.uns.keys(), remedy=writer)
-        check_in(f"adata.uns[{name!r}]", "summary", adata.uns[name], remedy=writer)
-        tables.append(adata.uns[name]["summary"])
-    return pd.concat(tables, ignore_index=True)
-
-
-def _chosen(name: str, wanted: str | Sequence[str] | None, found: pd.Series) -> list[str]:
-    """What is to be drawn, each once; all there is where nothing is named."""
-    there = list(found.unique())
-    if wanted is None:
-        return there
-    wanted = [wanted] if isinstance(wanted, str) else list(dict.fromkeys(wanted))
-    if not wanted:
-        msg = f"`{name}` must name at least one of {', '.join(map(repr, there))}, found none."
-        raise ValueError(msg)
-    for one in wanted:
-        check_choice(name, one, there)
-    return wanted
+        label.set(color=text_colour(pale=method in floor_methods), parse_math=False)
+    return finish(fig, show=show, return_fig=return_fig)
 
 
 def _is_floor(method: str, floors: Iterable[str]) -> bool:
@@ -201,7 +132,7 @@ def _is_floor(method: str, floors: Iterable[str]) -> bool:
     return any(method.startswith(floor) and not method[len(floor) :][:1].isalnum() for floor in floors)
 
 
-def _best_floor(values: pd.Series, floors: Sequence[str], measure: _Metric) -> str | None:
+def _best_floor(values: pd.Series, floors: Sequence[str], measure: Metric) -> str | None:
     ranks = measure.rank(values[values.index.isin(floors)]).dropna()
     return str(ranks.idxmax()) if len(ranks) else None
 
@@ -213,19 +144,6 @@ def _query_counts(table: pd.DataFrame) -> list[str]:
     return list(table.loc[table["uses_query_counts"].astype(bool), "method"].unique())
 
 
-def _words(table: pd.DataFrame, column: str, *, join: str = " / ") -> str:
-    """The words of a column that only some tables have."""
-    words = table[column].dropna().unique() if column in table else []
-    return join.join(word for word in map(str, words) if word)
-
-
-def _count(numbers: pd.Series, noun: str) -> str:
-    """How many: one number where all are the same, else from the least to the most."""
-    numbers = numbers.dropna().astype(int)
-    least, most = (numbers.min(), numbers.max()) if len(numbers) else (0, 0)
-    return (f"{most:,}" if least == most else f"{least:,}–{most:,}") + f" {noun}{'' if most == 1 else 's'}"
-
-
 def _notes(
     rows: pd.DataFrame,
     best_floors: dict[str, str | None],
@@ -235,11 +153,11 @@ def _notes(
     ceiling: bool,
 ) -> list[str]:
     """What a reader must know to read the numbers, and nothing about what is not drawn."""
-    scope, normalised = _words(rows, "scope"), _words(rows, "normalisation")
-    patients = f" of {_count(rows['n_patients'], 'patient')}" if rows["n_patients"].max() > 0 else ""
-    over = _words(rows[rows["low"].notna() & rows["high"].notna()], "interval_over", join=" or ")
+    scope, normalised = words_of(rows, "scope"), words_of(rows, "normalisation")
+    patients = f" of {count_of(rows['n_patients'], 'patient')}" if rows["n_patients"].max() > 0 else ""
+    over = words_of(rows[rows["low"].notna() & rows["high"].notna()], "interval_over", join=" or ")
     facts = [
-        f"Mean over {_count(rows['n_sections'], 'section')}{patients}",
+        f"Mean over {count_of(rows['n_sections'], 'section')}{patients}",
         *([f"normalised {normalised}"] if normalised else []),
         f"line through a dot: bootstrap interval over {over}" if over else "no interval could be given",
     ]
@@ -285,14 +203,6 @@ def _make_figure(
     return fig, axes[0]
 
 
-def _ink(*, pale: bool) -> Any:
-    """The colour of text, or one nearer to the ground: opaque, so that nothing shows through a hollow dot."""
-    from matplotlib import colors, rcParams
-
-    ink, ground = (np.array(colors.to_rgb(rcParams[key])) for key in ("text.color", "figure.facecolor"))
-    return tuple(0.65 * ink + 0.35 * ground) if pale else tuple(ink)
-
-
 def _draw_panel(
     ax: Any,
     rows: pd.DataFrame,
@@ -305,7 +215,7 @@ def _draw_panel(
     from matplotlib import rcParams
     from matplotlib.font_manager import FontProperties
 
-    ink, pale, last = _ink(pale=False), _ink(pale=True), len(rows) - 0.5
+    ink, pale, last = text_colour(pale=False), text_colour(pale=True), len(rows) - 0.5
     ax.grid(visible=False)
     ax.hlines(range(len(rows)), 0, 1, transform=ax.get_yaxis_transform(), color=ink, alpha=0.15, lw=0.6, zorder=0.5)
     ax.spines[["left", "right", "top"]].set_visible(False)
@@ -314,7 +224,7 @@ def _draw_panel(
     if mark is not None:
         ax.plot([mark, mark], [-0.5, last], color=ink, alpha=0.3, lw=0.8, zorder=0.6, label="mark")
     size = FontProperties(size=rcParams["ytick.labelsize"]).get_size_in_points()
-    numbers = [_number(value) for value in rows["value"]]
+    numbers = [number_text(value) for value in rows["value"]]
     for y, (method, row) in enumerate(rows.iterrows()):
         colour, face = (pale, ax.get_facecolor()) if method in floors else ("C0", "C0")
         ax.plot([row["low"], row["high"]], [y, y], "-", color=colour, lw=1.6, zorder=2, label="interval")
@@ -337,9 +247,9 @@ def _draw_panel(
         ax.plot([value] * 2, [-0.5, last], ":", color=ink, lw=1.2, zorder=1, label="noise ceiling")
     # the two names stand at opposite ends of their lines, so that neither meets the other's line
     if best_floor is not None:
-        _name_line(ax, best_floor, last, f"best floor {_number(best_floor)}", va="top", color=pale)
+        _name_line(ax, best_floor, last, f"best floor {number_text(best_floor)}", va="top", color=pale)
     if len(known):
-        span = "–".join(_number(value) for value in dict.fromkeys([known[0], known[-1]]))
+        span = "–".join(number_text(value) for value in dict.fromkeys([known[0], known[-1]]))
         _name_line(ax, known.mean(), -0.55, f"ceiling {span}", va="bottom", color=ink)
 
 
@@ -349,11 +259,3 @@ def _name_line(ax: Any, x: float, y: float, text: str, *, va: str, color: Any) -
     place = (x - low) / (high - low)
     ha = "left" if place < 1 / 3 else "right" if place > 2 / 3 else "center"
     ax.text(x, y, text, ha=ha, va=va, size="small", color=color)
-
-
-def _number(value: float) -> str:
-    """Three decimals, fewer of a large number; a dash for what is not known."""
-    if np.isnan(value):
-        return "–"
-    text = f"{value:.3f}" if abs(value) < 10 else f"{value:.3g}"
-    return ("0.000" if text == "-0.000" else text).replace("-", "−")

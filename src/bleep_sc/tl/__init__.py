@@ -1,5 +1,6 @@
 """Train, embed, impute, evaluate, compare."""
 
+from bleep_sc.tl._alignment import alignment
 from bleep_sc.tl._cross_validate import cross_validate
 from bleep_sc.tl._embed import embed
 from bleep_sc.tl._evaluate import evaluate
@@ -7,4 +8,4 @@ from bleep_sc.tl._fit import fit
 from bleep_sc.tl._impute import impute
 from bleep_sc.tl._noise_ceiling import noise_ceiling
 
-__all__ = ["cross_validate", "embed", "evaluate", "fit", "impute", "noise_ceiling"]
+__all__ = ["alignment", "cross_validate", "embed", "evaluate", "fit", "impute", "noise_ceiling"]

@@ -1,0 +1,178 @@
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._validate import check_in, check_readable
+from bleep_sc.pl._figure import NOT_KNOWN, axes_for, finish, text_colour
+from bleep_sc.pl._summary import number_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MARKERS = {"image": "o", "expression": "^"}
+_LEGEND_ROWS, _TITLE_WIDTH = 20, 72
+
+
+def alignment(
+    adata: AnnData,
+    *,
+    key: str = _keys.MODEL,
+    color: str | None = None,
+    lines: bool = False,
+    cmap: str = "viridis",
+    palette: str | Sequence[str] | None = None,
+    size: float = 20.0,
+    ax: "Axes | None" = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> "Figure | None":
+    """Draw images and expression of the same spots in one plane, to see whether they lie together.
+
+    Above stands what was measured in the joint space itself, which a plane cannot keep: how near the image and the
+    expression of a spot lie, and how often an image finds its own profile.
+
+    Parameters
+    ----------
+    adata
+        Spots that :func:`~bleep_sc.tl.alignment` was run on.
+    key
+        Name of the model.
+    color
+        Column of `obs`, such as the section or ``"bleep_pair_distance"``; images are then discs, expression triangles.
+        ``None``: one colour for images, another for expression.
+    lines
+        Join the two points of each spot; for some hundred spots, not for thousands.
+    cmap
+        Colour map of a column of numbers.
+    palette
+        Colours of a column of categories: the name of a colour map, or a colour for each. ``None``: those that scanpy
+        has left in ``uns['<color>_colors']``, else matplotlib's own.
+    size
+        Area of a point, in square points.
+    ax
+        Axes to draw into.
+    show
+        Whether to show the figure; ``None``: unless it is returned, or drawn into `ax`.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    ``None``, or the :class:`matplotlib.figure.Figure` if ``return_fig=True``.
+
+    Raises
+    ------
+    KeyError
+        :func:`~bleep_sc.tl.alignment` was not run, or no such column.
+    ValueError
+        Fewer colours in `palette` than categories.
+
+    Examples
+    --------
+    >>> bl.tl.alignment(query)  # doctest: +SKIP
+    >>> bl.pl.alignment(query, color="section", lines=True)  # doctest: +SKIP
+    """
+    check_readable(adata)
+    places, numbers = _stored(adata, key)
+    if color is not None:
+        check_in("adata.obs", color, adata.obs.columns, remedy="`color` names a column of `obs`.")
+
+    paint, categories = ({}, {}) if color is None else _paint(adata, color, cmap=cmap, palette=palette)
+    columns = math.ceil((len(_MARKERS) + len(categories)) / _LEGEND_ROWS) if categories else 0
+    fig, drawn = axes_for(ax, figsize=(6.4 + columns * (0.4 + 0.09 * max(map(len, categories), default=0)), 5.4))
+    if lines:
+        from matplotlib.collections import LineCollection
+
+        pairs = np.stack(list(places.values()), axis=1)
+        drawn.add_collection(LineCollection(list(pairs), colors=[text_colour(pale=True)], linewidths=0.3, zorder=0.5))
+    points: Any = None
+    for number, (kind, xy) in enumerate(places.items()):
+        shade = paint or {"color": f"C{number}"}
+        points = drawn.scatter(xy[:, 0], xy[:, 1], s=size, marker=_MARKERS[kind], linewidths=0, label=kind, **shade)
+    if "cmap" in paint:
+        fig.colorbar(points, ax=drawn, label=color)
+    _add_legend(drawn, categories, title=color, by_kind=color is None)
+    name = {"umap": "UMAP", "tsne": "t-SNE"}.get(str(numbers["params"]["layout"]), "")
+    drawn.set(xticks=[], yticks=[], xlabel=f"{name} 1", ylabel=f"{name} 2")
+    drawn.set_title(_in_words(numbers), loc="left", fontsize="small")
+    return finish(fig, show=show, return_fig=return_fig, ax=ax)
+
+
+def _stored(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
+    remedy = "`bleep_sc.tl.alignment` writes it."
+    check_in("adata.uns", _keys.alignment(key), adata.uns.keys(), remedy=remedy)
+    places = {}
+    for kind in _MARKERS:
+        name = _keys.alignment_coordinates(key, kind)
+        check_in("adata.obsm", name, adata.obsm.keys(), remedy=remedy)
+        places[kind] = np.asarray(adata.obsm[name], dtype=np.float64)
+    return places, adata.uns[_keys.alignment(key)]
+
+
+def _paint(
+    adata: AnnData, color: str, *, cmap: str, palette: str | Sequence[str] | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `scatter` needs to colour the spots by a column; and of categories, the colour of each."""
+    from matplotlib import colormaps, colors
+
+    column = adata.obs[color]
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        shades = colormaps.get_cmap(cmap).with_extremes(bad=NOT_KNOWN)
+        return {"c": column.to_numpy(dtype=np.float64, na_value=np.nan), "cmap": shades, "plotnonfinite": True}, {}
+    categories = column.astype("category").cat.categories
+    if palette is None:
+        palette = list(adata.uns.get(f"{color}_colors", ()))
+        if len(palette) < len(categories):
+            palette = "tab10" if len(categories) <= 10 else "tab20" if len(categories) <= 20 else "turbo"
+    if isinstance(palette, str):
+        found = colormaps.get_cmap(palette)
+        # of a list of colours the first ones, of a continuous map some at equal distances
+        at = range(len(categories)) if found.N < 256 else np.linspace(0, 1, len(categories))
+        palette = [colors.to_hex(found(place)) for place in at]
+    if len(palette) < len(categories):
+        msg = f"`palette` has {len(palette)} colours, `adata.obs[{color!r}]` has {len(categories)} categories."
+        raise ValueError(msg)
+    of = {category: colors.to_rgba(shade) for category, shade in zip(categories, palette, strict=False)}
+    each = [of.get(value, colors.to_rgba(NOT_KNOWN)) for value in column.astype(object)]
+    return {"c": each}, {str(category): shade for category, shade in of.items()}
+
+
+def _add_legend(ax: "Axes", categories: Mapping[str, Any], *, title: str | None, by_kind: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    ink = text_colour(pale=False)
+    handles = [
+        Line2D([], [], ls="", marker=marker, color=f"C{number}" if by_kind else ink, label=kind)
+        for number, (kind, marker) in enumerate(_MARKERS.items())
+    ]
+    if not categories:
+        ax.legend(handles=handles)
+        return
+    handles += [Line2D([], [], ls="", marker="s", color=shade, label=name) for name, shade in categories.items()]
+    columns = math.ceil(len(handles) / _LEGEND_ROWS)
+    legend = ax.legend(handles=handles, title=title, ncols=columns, loc="upper left", bbox_to_anchor=(1.01, 1))
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _in_words(numbers: Mapping[str, Any]) -> str:
+    """The numbers of the joint space."""
+    own, others = (number_text(float(numbers[name])) for name in ("pair_distance", "other_distance"))
+    lines = [f"distance of image and own expression {own}, and that of others {others}"]
+    if len(numbers["recall"]):
+        counts = sorted(numbers["recall"], key=int)
+        shares, chances = (
+            ", ".join(f"{100 * float(numbers[name][k]):.1f}" for k in counts) for name in ("recall", "recall_by_chance")
+        )
+        lines += [f"own among the {', '.join(counts)} nearest: {shares} %", f"by chance: {chances} %"]
+    lines.append(
+        f"{numbers['n_spots']:,} spots" + (", in-sample: the model was trained on them" if numbers["in_sample"] else "")
+    )
+    return "\n".join(part for line in lines for part in textwrap.wrap(line, _TITLE_WIDTH))

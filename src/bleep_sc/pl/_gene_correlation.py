@@ -1,0 +1,163 @@
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._errors import MissingKeyError
+from bleep_sc._stats import section_rows
+from bleep_sc._validate import check_in, check_readable, recorded_library_key, section_of_spots
+from bleep_sc.pl._figure import NOT_KNOWN, finish, values_of
+from bleep_sc.pl._summary import named_genes, number_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MIN_GENES, _MIN_SPOTS = 3, 3
+_NAMED = 60
+
+
+def gene_correlation(
+    adata: AnnData,
+    genes: str | Sequence[str] = "HVG-50",
+    *,
+    layer: str = _keys.MODEL,
+    truth: str | None = None,
+    library_key: str | None = None,
+    cmap: str = "RdBu_r",
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> "Figure | None":
+    """Draw which genes go together, as measured and as imputed.
+
+    Two matrices of Pearson correlations between genes, in the same order: that of a hierarchical clustering of the
+    measured one. Where the imputed matrix shows the same blocks, the structure is kept; where all of it is red and
+    blue, the prediction follows a few patterns only.
+
+    Parameters
+    ----------
+    adata
+        Spots with an imputed layer and measured expression.
+    genes
+        Name of a panel in ``uns[layer]['panels']``, or a list of genes, some hundred at most.
+    layer
+        The imputed layer.
+    truth
+        Layer with the measured expression; ``None`` is `adata.X`.
+    library_key
+        Column of `obs` with each spot's section; ``None``: what :func:`~bleep_sc.pp.crops` was told, else all spots
+        are one section.
+    cmap
+        Colour map, from -1 to 1.
+    show
+        Whether to show the figure; ``None``: unless it is returned.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    ``None``, or the :class:`matplotlib.figure.Figure` if ``return_fig=True``.
+
+    Raises
+    ------
+    KeyError
+        No such layer, panel, gene or column, or no measured expression.
+    ValueError
+        Fewer than 3 genes that vary as measured, or fewer than 3 spots.
+
+    Notes
+    -----
+    Correlations are over the spots of all sections, each gene centred in each section first: differences between
+    sections are no structure within the tissue. Clustering: average linkage on 1 - correlation. Genes that are constant
+    as measured stand last; grey is what has no correlation. The agreement in the title of the imputed matrix is what
+    :func:`~bleep_sc.tl.evaluate` has written for the panel (``gene_gene``).
+
+    The two matrices are the one thing that is worked out when it is drawn: they depend on the genes chosen, and take
+    no time for as many as fit on a page.
+
+    Examples
+    --------
+    >>> bl.pl.gene_correlation(query, "HVG-50")  # doctest: +SKIP
+    >>> bl.pl.gene_correlation(query, ["ERBB2", "GRB7", "COL1A1", "COL1A2"])  # doctest: +SKIP
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib import colormaps
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    check_readable(adata)
+    check_in("adata.layers", layer, adata.layers.keys(), remedy="`bleep_sc.tl.impute` makes an imputed layer.")
+    if truth is not None:
+        check_in("adata.layers", truth, adata.layers.keys())
+    elif adata.X is None:
+        msg = "`adata.X` is empty: there is no measured expression to compare with. Name its layer by `truth`."
+        raise MissingKeyError(msg)
+    names = named_genes(adata, genes, layer=layer)
+    if len(names) < _MIN_GENES:
+        msg = f"`genes` must name at least {_MIN_GENES} genes of `adata`, found {names}."
+        raise ValueError(msg)
+    if adata.n_obs < _MIN_SPOTS:
+        msg = f"`adata` has {adata.n_obs} spots; a correlation needs at least {_MIN_SPOTS}."
+        raise ValueError(msg)
+    sections = section_rows(section_of_spots(adata, library_key or recorded_library_key(adata)), adata.n_obs)
+    by_section = [rows for _, rows in sections]
+    measured = _correlations(values_of(adata, names, layer=truth), by_section)
+    order = _order(measured)
+    imputed = _correlations(values_of(adata, names, layer=layer), by_section)
+
+    width = 2.2 + min(0.11 * len(names), 8)
+    layout = ConstrainedLayoutEngine(h_pad=0.1, compress=True)
+    fig, axes = plt.subplots(1, 2, figsize=(2 * width + 1.4, width + 0.5), layout=layout)
+    colours = colormaps.get_cmap(cmap).with_extremes(bad=NOT_KNOWN)
+    agreement = _agreement(adata, layer, genes)
+    for ax, matrix, title in zip(axes, (measured, imputed), ("measured", f"imputed{agreement}"), strict=True):
+        cells = ax.imshow(matrix[np.ix_(order, order)], cmap=colours, vmin=-1, vmax=1, interpolation="nearest")
+        ax.set_title(title, fontsize="medium")
+        ax.set(xticks=[], yticks=[])
+        if len(names) <= _NAMED:
+            size = min(8.0, 72 * 0.9 * (width - 1) / len(names))
+            ordered = [names[gene] for gene in order]
+            ax.set_xticks(range(len(names)), ordered, rotation=90, fontsize=size, parse_math=False)
+            ax.set_yticks(range(len(names)), ordered, fontsize=size, parse_math=False)
+    fig.colorbar(cells, ax=list(axes), shrink=0.6, aspect=30, label="Pearson correlation")
+    what = f"{genes}: {len(names)}" if isinstance(genes, str) else str(len(names))
+    fig.suptitle(f"{what} genes, layer {layer!r}", parse_math=False)
+    return finish(fig, show=show, return_fig=return_fig)
+
+
+def _correlations(values: np.ndarray, sections: Sequence[np.ndarray]) -> np.ndarray:
+    """Pearson between genes over all spots, each gene centred within each section; NaN where one does not vary."""
+    centred = values.copy()
+    for rows in sections:
+        centred[rows] -= values[rows].mean(axis=0)
+    length = np.sqrt((centred**2).sum(axis=0))
+    # what is left of a constant gene are rounding errors
+    length[~(length > 1e-6 * np.abs(values).max(axis=0))] = np.nan
+    unit = centred / length
+    return np.clip(unit.T @ unit, -1, 1)
+
+
+def _order(correlations: np.ndarray) -> np.ndarray:
+    """Genes that go together side by side; those without correlations last."""
+    from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+    from scipy.spatial.distance import squareform
+
+    varies = np.flatnonzero(~np.isnan(np.diag(correlations)))
+    if len(varies) < _MIN_GENES:
+        msg = f"`genes`: {len(varies)} of {len(correlations)} vary as measured; at least {_MIN_GENES} must."
+        raise ValueError(msg)
+    distance = 1 - correlations[np.ix_(varies, varies)]
+    np.fill_diagonal(distance, 0)
+    condensed = squareform(distance, checks=False)
+    ordered = varies[leaves_list(optimal_leaf_ordering(linkage(condensed, method="average"), condensed))]
+    return np.concatenate([ordered, np.setdiff1d(np.arange(len(correlations)), ordered)])
+
+
+def _agreement(adata: AnnData, layer: str, genes: str | Sequence[str]) -> str:
+    """What `tl.evaluate` has found for a panel; nothing for a list of one's own."""
+    scores = adata.uns.get(_keys.scores(layer))
+    if not isinstance(genes, str) or not isinstance(scores, Mapping) or "summary" not in scores:
+        return ""
+    table = scores["summary"]
+    found = table.loc[(table["panel"] == genes) & (table["metric"] == "gene_gene"), "value"]
+    return f" (agreement {number_text(float(found.iloc[0]), decimals=2)})" if len(found) else ""

@@ -1,0 +1,190 @@
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._validate import check_in, check_int, check_readable
+from bleep_sc.pl._figure import axes_for, finish, text_colour
+from bleep_sc.pl._summary import METRICS, Metric, named_genes, number_text, panel_names
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_NOTE_WIDTH = 80
+_RUG = 0.045
+
+
+def gene_scores(
+    adata: AnnData,
+    *,
+    layers: str | Sequence[str] = _keys.MODEL,
+    metric: str = "pearson",
+    genes: str | Sequence[str] | None = None,
+    panels: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    ceiling: bool = True,
+    n_named: int = 5,
+    ax: "Axes | None" = None,
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> "Figure | None":
+    """Draw the score of each gene, best gene first, of one layer or several.
+
+    Each curve runs down its own genes from best to worst, so that a curve above another is better all along: not the
+    same gene stands at the same place of two curves. All are of the same genes. Floors are layers like any other.
+
+    Parameters
+    ----------
+    adata
+        Spots with layers that :func:`~bleep_sc.tl.evaluate` has scored.
+    layers
+        One layer or several. The first is drawn strongest; its genes are named, and its panels marked.
+    metric
+        A score of genes, such as ``"pearson"`` or ``"rmse"``.
+    genes
+        Draw these alone: the name of a panel in ``uns[<first layer>]['panels']``, or a list; ``None``: all.
+    panels
+        Gene panels to mark by ticks at the ranks of their genes in the first layer: names as above, or a dict from
+        name to genes; ``None``: all that are there.
+    ceiling
+        Draw the noise ceiling (``var['noise_ceiling']``) of the same genes as a curve of its own, where it is known and
+        `metric` is ``"pearson"``.
+    n_named
+        How many of the first layer's best genes are named.
+    ax
+        Axes to draw into.
+    show
+        Whether to show the figure; ``None``: unless it is returned, or drawn into `ax`.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    ``None``, or the :class:`matplotlib.figure.Figure` if ``return_fig=True``.
+
+    Raises
+    ------
+    KeyError
+        A layer that was not scored by this metric, or no such gene or panel.
+    ValueError
+        No layer is named, or no gene has a score in all of them.
+
+    Notes
+    -----
+    Genes without a score (constant as measured, or not predicted) in one of the layers are left out of all of them, and
+    counted below the axis. A layer that predicts few genes so shortens every curve: draw it by itself too.
+
+    Examples
+    --------
+    >>> bl.tl.evaluate(query)  # doctest: +SKIP
+    >>> bl.pl.gene_scores(query, layers=["bleep", "ridge"], panels=["HVG-50"])  # doctest: +SKIP
+    """
+    check_readable(adata)
+    layers = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
+    if not layers:
+        msg = "`layers` names none: pass a layer that `bleep_sc.tl.evaluate` has scored, or several."
+        raise ValueError(msg)
+    check_int("n_named", n_named, minimum=0)
+    table, left_out = _scored_genes(adata, layers, metric, genes)
+    marked = _panels(adata, layers[0], panels)
+    measure = METRICS.get(metric, Metric(metric))
+    if ceiling and metric == "pearson" and _keys.NOISE_CEILING in adata.var:
+        known = pd.to_numeric(adata.var.loc[table.index, _keys.NOISE_CEILING], errors="coerce")
+        noise = known.sort_values(ascending=False).dropna().to_numpy()
+    else:
+        noise = np.empty(0)
+
+    fig, drawn = axes_for(ax, figsize=(6.4, 4.2 + 0.16 * len(marked)))
+    if measure.mark is not None:
+        drawn.axhline(measure.mark, lw=0.8, color=text_colour(pale=False), alpha=0.3, zorder=0)
+    dots = "." if len(table) < 60 else ""
+    for number, layer in enumerate(layers):
+        ranked = _ranked(table[layer], measure)
+        drawn.plot(
+            np.arange(1, len(ranked) + 1),
+            ranked.to_numpy(),
+            marker=dots,
+            lw=2.2 if number == 0 else 1.2,
+            zorder=3 - 0.5 * number / len(layers),
+            color=f"C{number}",
+            label=f"{layer} (mean {number_text(float(ranked.mean()), decimals=2)})",
+        )
+    if len(noise):
+        drawn.plot(
+            np.arange(1, len(noise) + 1), noise, ":", color=text_colour(pale=False), lw=1.2, label="noise ceiling"
+        )
+    best = _ranked(table[layers[0]], measure)
+    _mark_panels(drawn, best.index, marked)
+    notes = ["Genes, best first"]
+    if n_named:
+        notes.append(
+            f"Best of {layers[0]}: " + ", ".join(f"{g} {number_text(v, decimals=2)}" for g, v in best[:n_named].items())
+        )
+    if left_out:
+        notes.append(f"{left_out:,} gene{'s' * (left_out > 1)} without a score left out")
+    lines = [line for note in notes for line in textwrap.wrap(note, _NOTE_WIDTH)]
+    drawn.set_xlabel("\n".join(lines), parse_math=False)
+    drawn.set(ylabel=measure.title, xlim=(1 - 0.02 * len(table), len(table) * 1.02))
+    for text in drawn.legend().get_texts():
+        text.set_parse_math(False)
+    return finish(fig, show=show, return_fig=return_fig, ax=ax)
+
+
+def _scored_genes(
+    adata: AnnData, layers: Sequence[str], metric: str, genes: str | Sequence[str] | None
+) -> tuple[pd.DataFrame, int]:
+    """The scores of all genes that have one in every layer, and the number of those that have not."""
+    for layer in layers:
+        check_in(
+            "adata.var",
+            _keys.score(layer, metric),
+            adata.var.columns,
+            remedy=f"`bleep_sc.tl.evaluate(adata, layer={layer!r})` writes the scores of a layer.",
+        )
+    wanted = list(adata.var_names) if genes is None else named_genes(adata, genes, layer=layers[0])
+    table = pd.DataFrame(
+        {layer: pd.to_numeric(adata.var.loc[wanted, _keys.score(layer, metric)]) for layer in layers}, index=wanted
+    )
+    complete = table.dropna()
+    if complete.empty:
+        msg = f"none of the {len(table)} genes has a score ({metric!r}) in {' and '.join(map(repr, layers))}."
+        raise ValueError(msg)
+    return complete, len(table) - len(complete)
+
+
+def _panels(
+    adata: AnnData, layer: str, panels: Sequence[str] | Mapping[str, Sequence[str]] | None
+) -> dict[str, np.ndarray]:
+    if isinstance(panels, Mapping):
+        return {name: np.asarray(genes, dtype=object) for name, genes in panels.items()}
+    if panels is None:
+        panels = panel_names(adata, layer)
+    names = [panels] if isinstance(panels, str) else list(panels)
+    return {name: np.asarray(named_genes(adata, name, layer=layer), dtype=object) for name in names}
+
+
+def _ranked(values: pd.Series, measure: Metric) -> pd.Series:
+    return values.loc[measure.rank(values).sort_values(ascending=False, kind="stable").index]
+
+
+def _mark_panels(ax: "Axes", ranked: pd.Index, panels: Mapping[str, np.ndarray]) -> None:
+    """A row of ticks above the axes for each panel, at the ranks of its genes."""
+    to_axes = ax.get_xaxis_transform()
+    for number, (name, genes) in enumerate(reversed(list(panels.items()))):
+        at = 1.03 + _RUG * number
+        ranks = np.flatnonzero(ranked.isin(genes)) + 1
+        ax.vlines(
+            ranks,
+            at,
+            at + 0.7 * _RUG,
+            transform=to_axes,
+            clip_on=False,
+            lw=0.7,
+            color=text_colour(pale=False),
+            gid=name,
+        )
+        ax.text(1.01, at + 0.35 * _RUG, name, va="center", transform=ax.transAxes, fontsize="small", parse_math=False)

@@ -1,0 +1,225 @@
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._errors import MissingKeyError
+from bleep_sc._validate import check_in, check_int, check_readable
+from bleep_sc.pl._figure import NOT_KNOWN, finish, values_of
+from bleep_sc.pl._summary import number_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_WIDTH, _GENE_HEIGHT = 1.35, 0.24
+_TITLE_WIDTH = 18
+
+
+def neighbors(
+    adata: AnnData,
+    ref: AnnData,
+    *,
+    spot: str | Sequence[str],
+    genes: str | Sequence[str] = (),
+    key: str = _keys.MODEL,
+    n_neighbors: int = 8,
+    image_key: str = _keys.CROPS,
+    cmap: str = "viridis",
+    show: bool | None = None,
+    return_fig: bool = False,
+) -> "Figure | None":
+    """Draw why a spot got its values: its crop beside those of the reference spots that were averaged.
+
+    A row for each query spot: its own crop, then the crops of its nearest reference spots with their distance (1 -
+    cosine) and section. Below each stands the measured expression of some genes, below the query what was imputed, and
+    in brackets what was measured there, if anything was. Where the model mixes the average with a regression, the title
+    of the query says how much of it the neighbours explain.
+
+    Parameters
+    ----------
+    adata
+        The query, as :func:`~bleep_sc.tl.impute` left it, with its crops.
+    ref
+        The reference that it was imputed from, all spots in the same order, with its crops.
+    spot
+        Name of a query spot, or of several.
+    genes
+        A gene or a few.
+    key
+        Name of the imputed layer.
+    n_neighbors
+        Number of reference spots to draw, nearest first; the values are the average of all that were retrieved.
+    image_key
+        Crops in `obsm` of both.
+    cmap
+        Colour map of the expression; each gene's colours run from the lowest to the highest value that is drawn in its
+        row.
+    show
+        Whether to show the figure; ``None``: unless it is returned.
+    return_fig
+        Return the figure.
+
+    Returns
+    -------
+    ``None``, or the :class:`matplotlib.figure.Figure` if ``return_fig=True``.
+
+    Raises
+    ------
+    KeyError
+        No such spot or gene; no retrieved neighbours in `adata`; no crops in one of the two.
+    ValueError
+        `ref` is not the reference that the neighbours are rows of; `image_key` names features, not crops.
+
+    Examples
+    --------
+    >>> bl.tl.impute(query, ref)  # doctest: +SKIP
+    >>> bl.pl.neighbors(query, ref, spot=query.obs_names[0], genes=["ERBB2", "COL1A1"])  # doctest: +SKIP
+    """
+    import matplotlib.pyplot as plt
+
+    check_readable(adata)
+    check_readable(ref, name="ref")
+    spots = [spot] if isinstance(spot, str) else list(dict.fromkeys(spot))
+    genes = [genes] if isinstance(genes, str) else list(dict.fromkeys(genes))
+    if not spots:
+        msg = "`spot` names none: pass the name of a query spot, or several."
+        raise ValueError(msg)
+    for one in spots:
+        check_in("adata.obs_names", one, adata.obs_names)
+    for gene in genes:
+        check_in("adata.var_names", gene, adata.var_names)
+        check_in("ref.var_names", gene, ref.var_names)
+    check_int("n_neighbors", n_neighbors)
+    entry = _provenance(adata, ref, key)
+    queries = adata.obs_names.get_indexer(spots)
+    found, distances = (np.asarray(adata.obsm[name(key)])[queries] for name in (_keys.neighbors, _keys.distances))
+    k = found.shape[1]
+    found = found[:, :n_neighbors]
+    n_drawn = found.shape[1]
+    own_crops = _crops(adata, image_key, queries, name="adata")
+    ref_crops = _crops(ref, image_key, found.ravel(), name="ref")
+    sections = np.asarray(entry.get("reference_library", np.full(ref.n_obs, "")), dtype=object).astype(str)
+    imputed = values_of(adata, genes, layer=key, rows=queries)
+    measured = np.full_like(imputed, np.nan) if adata.X is None else values_of(adata, genes, layer=None, rows=queries)
+    params = entry.get("params", {})
+    averaged = str(params.get("layer", "X"))
+    profiles = values_of(ref, genes, layer=None if averaged == "X" else averaged, rows=found.ravel())
+
+    per_spot = [_WIDTH, _GENE_HEIGHT * len(genes)] if genes else [_WIDTH]
+    margin = _WIDTH + 0.09 * max(map(len, genes), default=0)
+    fig, axes = plt.subplots(
+        len(per_spot) * len(spots),
+        1 + n_drawn,
+        figsize=(_WIDTH * n_drawn + margin, (sum(per_spot) + 0.75) * len(spots)),
+        height_ratios=per_spot * len(spots),
+        squeeze=False,
+        layout="constrained",
+    )
+    for row, name in enumerate(spots):
+        here = slice(row * n_drawn, (row + 1) * n_drawn)
+        patches, *strips = axes[len(per_spot) * row : len(per_spot) * (row + 1)]
+        for ax, crop in zip(patches, [own_crops[row], *ref_crops[here]], strict=True):
+            ax.imshow(crop)
+            ax.set(xticks=[], yticks=[])
+        patches[0].spines[:].set(color="C1", linewidth=3)
+        _set_title(patches[0], [name, *_made_of(params, k)])
+        for ax, at, distance in zip(patches[1:], found[row], distances[row], strict=False):
+            _set_title(ax, [f"distance {number_text(float(distance))}", sections[at]])
+        if strips:
+            _draw_values(strips[0], genes, np.vstack([imputed[row], profiles[here]]), measured[row], cmap=cmap)
+    return finish(fig, show=show, return_fig=return_fig)
+
+
+def _provenance(adata: AnnData, ref: AnnData, key: str) -> Mapping[str, Any]:
+    """What `tl.impute` recorded, if the neighbours are rows of this very reference."""
+    for name in (_keys.neighbors(key), _keys.distances(key)):
+        check_in(
+            "adata.obsm",
+            name,
+            adata.obsm.keys(),
+            remedy="`bleep_sc.tl.impute` writes it for methods that retrieve; ridge, for one, has no neighbours.",
+        )
+    check_in("adata.layers", key, adata.layers.keys(), remedy="`bleep_sc.tl.impute` makes an imputed layer.")
+    check_in("adata.uns", key, adata.uns.keys(), remedy="`bleep_sc.tl.impute` writes it.")
+    entry: Mapping[str, Any] = adata.uns[key]
+    check_in(f"adata.uns[{key!r}]", "reference_names", entry.keys(), remedy="`bleep_sc.tl.impute` writes it.")
+    names = np.asarray(entry["reference_names"], dtype=object).astype(str)
+    if not np.array_equal(names, ref.obs_names.to_numpy().astype(str)):
+        there = int(np.isin(names, ref.obs_names).sum())
+        msg = (
+            f"`ref` is not the reference that `adata` was imputed from: of the {len(names)} spots in "
+            f"`adata.uns[{key!r}]['reference_names']`, such as {str(names[0])!r}, {there} are among the {ref.n_obs} of "
+            "`ref`"
+            + (
+                f", in other places. Put them in order: `ref[adata.uns[{key!r}]['reference_names']]`."
+                if there == len(names)
+                else ". Pass the AnnData that `bleep_sc.tl.impute` was given."
+            )
+        )
+        raise ValueError(msg)
+    return entry
+
+
+def _made_of(params: Mapping[str, Any], k: int) -> list[str]:
+    """How the retrieved spots became the imputed values, as far as they did."""
+    average = f"{'' if params.get('weighting', 'mean') == 'mean' else 'weighted '}mean of {k}"
+    weights = params.get("weights")
+    if weights is None:
+        return [average]
+    share = float(weights["retrieval"]) / sum(map(float, weights.values()))
+    return [f"{share:.0%} {average}", f"{1 - share:.0%} regression"]
+
+
+def _crops(adata: AnnData, image_key: str, rows: np.ndarray, *, name: str) -> np.ndarray:
+    """Some crops, in memory; reads no others of a lazy array."""
+    path = f"{name}.obsm[{image_key!r}]"
+    if image_key not in adata.obsm:
+        msg = (
+            f"`{path}` does not exist: the crops themselves are drawn. Cut them with `bleep_sc.pp.crops({name}, ...)`; "
+            "a reference may have been saved without them."
+        )
+        raise MissingKeyError(msg)
+    crops: Any = adata.obsm[image_key]
+    if np.ndim(crops) != 4 or crops.shape[-1] != 3:
+        msg = (
+            f"`{path}` must hold crops (n_obs, size, size, 3), found the shape {np.shape(crops)}: name the crops that "
+            "belong to it by `image_key`."
+        )
+        raise ValueError(msg)
+    different, where = np.unique(rows, return_inverse=True)
+    part = crops[different]
+    return np.asarray(part.compute() if hasattr(part, "compute") else part)[where]
+
+
+def _set_title(ax: "Axes", lines: Sequence[str]) -> None:
+    text = "\n".join(part for line in lines for part in textwrap.wrap(line, _TITLE_WIDTH))
+    ax.set_title(text, fontsize="small", parse_math=False)
+
+
+def _draw_values(
+    axes: "Sequence[Axes]", genes: Sequence[str], values: np.ndarray, measured: np.ndarray, *, cmap: str
+) -> None:
+    """A column of cells below each crop: the query's imputed values, then the profiles that were averaged."""
+    from matplotlib import colormaps
+
+    low, high = (edge(np.nan_to_num(values, nan=fill), axis=0) for edge, fill in ((np.min, np.inf), (np.max, -np.inf)))
+    colours = colormaps.get_cmap(cmap).with_extremes(bad=NOT_KNOWN)
+    shades = colours((values - low) / np.where(high > low, high - low, 1))
+    for column, ax in enumerate(axes):
+        ax.imshow(shades[column][:, None], aspect="auto")
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        for row, value in enumerate(values[column]):
+            text = number_text(value, decimals=2)
+            if column == 0 and np.isfinite(measured[row]):
+                text += f" ({number_text(measured[row], decimals=2)})"
+            bright = shades[column][row, :3] @ (0.299, 0.587, 0.114) > 0.5
+            ax.text(0, row, text, ha="center", va="center", size="small", color="black" if bright else "white")
+    axes[0].set_yticks(range(len(genes)), genes, parse_math=False)
+    axes[0].tick_params(axis="y", length=0)
+    axes[0].set_xlabel("imputed (measured)" if np.isfinite(measured).any() else "imputed", fontsize="small")
+    axes[1].set_xlabel("measured", fontsize="small")

@@ -1,0 +1,148 @@
+"""Where the spots of each section lie, on their picture or without one, and how they are drawn."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._errors import MissingKeyError
+from bleep_sc._logging import logger
+from bleep_sc._validate import check_in, check_number, section_of_spots, spatial_coordinates
+from bleep_sc.pl._figure import NOT_KNOWN
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import EllipseCollection
+
+_SHARE_OF_PITCH = 0.8
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section, ready to be drawn."""
+
+    name: str
+    rows: np.ndarray
+    xy: np.ndarray
+    """Centres in pixels of the picture, or of the full-resolution image where there is no picture."""
+    diameter: float
+    image: Any | None
+
+    @property
+    def window(self) -> np.ndarray:
+        """The part that is drawn: lowest x and y, then highest."""
+        margin = max(self.diameter, 0.02 * float(np.ptp(self.xy, axis=0).max()))
+        return np.stack([self.xy.min(axis=0) - margin, self.xy.max(axis=0) + margin])
+
+
+def sections_to_draw(
+    adata: AnnData,
+    *,
+    library_key: str | None,
+    library_id: str | Sequence[str] | None,
+    img_key: str | None,
+    size: float,
+) -> list[Section]:
+    """Each chosen section with its own spots, its own picture and its own scale."""
+    size = check_number("size", size, above=0)
+    libraries = adata.uns.get(_keys.SPATIAL, {})
+    of_spots = section_of_spots(adata, library_key)
+    if of_spots is None and len(libraries) > 1:
+        msg = (
+            f"`adata.uns['spatial']` holds the sections {list(libraries)}, but nothing tells which spot is of which: "
+            "name the column of `obs` that does by `library_key`."
+        )
+        raise ValueError(msg)
+    found = (list(libraries) or [""]) if of_spots is None else sorted(set(of_spots))
+    wanted = found if library_id is None else [library_id] if isinstance(library_id, str) else list(library_id)
+    if not wanted:
+        msg = f"`library_id` names none of the sections {found}."
+        raise ValueError(msg)
+    for name in wanted:
+        check_in("adata.uns['spatial']", name, found)
+    xy = spatial_coordinates(adata)
+    sections = []
+    for name in dict.fromkeys(wanted):
+        rows = np.arange(adata.n_obs) if of_spots is None else np.flatnonzero(of_spots == name)
+        library = libraries.get(name, {})
+        image = _picture(library, name, img_key)
+        if image is None:
+            diameter = library.get("scalefactors", {}).get("spot_diameter_fullres")
+            scale, diameter = 1.0, _usual_diameter(xy[rows]) if diameter is None else float(diameter)
+        else:
+            scale = _scalefactor(library, name, f"tissue_{img_key}_scalef")
+            diameter = _scalefactor(library, name, "spot_diameter_fullres")
+        sections.append(Section(name, rows, xy[rows] * scale, diameter * scale * size, image))
+    if without := [section.name for section in sections if section.image is None and img_key is not None]:
+        logger.info(
+            "Drawn without a picture: `adata.uns['spatial']` has none%s.",
+            " of " + ", ".join(map(repr, without)) if any(without) else "",
+        )
+    return sections
+
+
+def _picture(library: Mapping[str, Any], name: str, img_key: str | None) -> Any | None:
+    """The picture asked for; None where the section has no picture at all, but never in place of one misspelt."""
+    images = library.get("images", {})
+    if img_key is None or not images:
+        return None
+    if img_key not in images:
+        msg = (
+            f"`adata.uns['spatial'][{name!r}]['images'][{img_key!r}]` does not exist; there is "
+            f"{', '.join(map(repr, images))}. `img_key=None` draws without a picture."
+        )
+        raise MissingKeyError(msg)
+    return images[img_key]
+
+
+def _scalefactor(library: Mapping[str, Any], name: str, factor: str) -> float:
+    factors = library.get("scalefactors", {})
+    check_in(
+        f"adata.uns['spatial'][{name!r}]['scalefactors']",
+        factor,
+        factors,
+        remedy="It tells where spots lie on the image, as `squidpy.read.visium` stores it.",
+    )
+    return float(factors[factor])
+
+
+def _usual_diameter(xy: np.ndarray) -> float:
+    """Of spots whose size is not known: such that neighbours stand close but apart."""
+    from scipy.spatial import cKDTree
+
+    distance = cKDTree(xy).query(xy, k=2)[0][:, 1] if len(xy) > 1 else np.empty(0)
+    distance = distance[distance > 0]
+    return _SHARE_OF_PITCH * float(np.median(distance)) if len(distance) else 1.0
+
+
+def draw_ground(ax: "Axes", section: Section, *, alpha: float = 1.0) -> None:
+    """The picture, where there is one, cut to the spots: y runs down in either case."""
+    if section.image is not None:
+        ax.imshow(section.image, alpha=alpha)
+    low, high = section.window
+    ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), xticks=[], yticks=[], aspect="equal")
+
+
+def draw_spots(
+    ax: "Axes", section: Section, values: np.ndarray, *, cmap: Any, limits: tuple[float, float] | None
+) -> "EllipseCollection":
+    """A disc of true size for each spot; grey where there is no value."""
+    from matplotlib import colormaps
+    from matplotlib.collections import EllipseCollection
+
+    spots = EllipseCollection(
+        section.diameter,
+        section.diameter,
+        0,
+        units="xy",
+        offsets=section.xy,
+        offset_transform=ax.transData,
+        cmap=colormaps.get_cmap(cmap).with_extremes(bad=NOT_KNOWN),
+        array=values,
+    )
+    spots.set_clim(*(limits or (0, 1)))
+    ax.add_collection(spots)
+    return spots

@@ -1,0 +1,190 @@
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._logging import logger
+from bleep_sc._validate import check_adata, check_choice, check_in, check_int
+
+Layout = Literal["umap", "tsne"]
+
+_MIN_SPOTS = 5
+_BLOCK = 1024
+_SAME = 1e-6
+
+
+def alignment(
+    adata: AnnData,
+    *,
+    key: str = _keys.MODEL,
+    layout: Layout = "umap",
+    recall_at: Sequence[int] = (1, 5, 10, 50),
+    random_state: int = 0,
+    copy: bool = False,
+) -> AnnData | None:
+    """Tell how near the image and the expression of the same spot lie in the joint space, and lay both out in a plane.
+
+    The first look at a joint space: do crops and profiles mix, and does a crop find its own profile? Run it on spots
+    that the model never saw, placed by :func:`~bleep_sc.tl.embed`; on the reference itself the answer flatters.
+    :func:`bleep_sc.pl.alignment` draws it.
+
+    Parameters
+    ----------
+    adata
+        Spots with an embedding of both their images and their expression.
+    key
+        Name of the model that they are of.
+    layout
+        ``"umap"`` (scanpy) or ``"tsne"`` (scikit-learn), of images and expression together. Neither keeps distances:
+        the numbers are taken in the joint space, not in the plane.
+    recall_at
+        Numbers of nearest profiles for the recall.
+    random_state
+        Seed of the layout.
+    copy
+        Return a changed copy instead of changing `adata`.
+
+    Returns
+    -------
+    ``None``, or the changed copy if ``copy=True``. Sets the following fields:
+
+    `adata.obsm['X_{key}_alignment_image']`, `adata.obsm['X_{key}_alignment_expression']` : :class:`numpy.ndarray`
+        Places in one plane (float32, (n_obs, 2)).
+    `adata.obs['{key}_pair_distance']` : :class:`pandas.Series` (dtype `float32`)
+        1 - cosine of a spot's image and its own expression.
+    `adata.obs['{key}_pair_rank']` : :class:`pandas.Series` (dtype `int32`)
+        How many of the other spots' profiles lie nearer to its image than its own: 0 is best. Of profiles that lie
+        equally near, half count as nearer.
+    `adata.uns['{key}_alignment']` : `dict`
+        ``pair_distance``, mean over spots; ``other_distance``, mean over all images and the expression of *other*
+        spots; ``recall``, a dict from each k of `recall_at` (as text) to the share of spots whose own profile is among
+        the k nearest to their image, and ``recall_by_chance``; ``median_rank``; ``n_spots``; ``in_sample``, whether
+        `adata` holds the model itself and so was trained on; ``params``.
+
+    Raises
+    ------
+    KeyError
+        No embedding of images or of expression.
+    ValueError
+        Fewer than 5 spots; embeddings of different shapes, or with NaN, as after a concat; a view.
+
+    Notes
+    -----
+    Recall is over all spots of `adata` and from image to expression, the way that imputation takes. A `k` as large as
+    the number of spots says nothing and is left out. Spots side by side have nearly the same profile, so a low recall
+    at 1 is no fault; compare the numbers with those by chance.
+
+    In a space that has fallen together to a point, the pair distance is near 0, but so is ``other_distance``: only
+    their difference says something.
+
+    Examples
+    --------
+    >>> bl.tl.embed(query, ref)  # doctest: +SKIP
+    >>> bl.tl.alignment(query)  # doctest: +SKIP
+    >>> query.uns["bleep_alignment"]["recall"]  # doctest: +SKIP
+    """
+    check_adata(adata)
+    check_choice("layout", layout, get_args(Layout))
+    seed = check_int("random_state", random_state, minimum=0)
+    wanted = sorted({check_int("recall_at", k) for k in recall_at})
+    if adata.n_obs < _MIN_SPOTS:
+        msg = f"`adata` has {adata.n_obs} spots; at least {_MIN_SPOTS} are needed for a layout."
+        raise ValueError(msg)
+    images, expression = _embeddings(adata, key)
+    entry = adata.uns.get(key)
+    in_sample = isinstance(entry, dict) and "model" in entry
+
+    distance, rank = _pairs(images, expression)
+    n = adata.n_obs
+    others = float(1 - (images.sum(axis=0, dtype=float) @ expression.sum(axis=0, dtype=float) / n) / (n - 1))
+    others += float((1 - distance).mean(dtype=float) / (n - 1))
+    places = _lay_out(np.concatenate([images, expression]), layout, seed)
+    recall = {str(k): float((rank < k).mean()) for k in wanted if k < n}
+    logger.info(
+        "Image to own expression: distance %.3f (to that of other spots %.3f)%s%s.",
+        distance.mean(),
+        others,
+        "".join(f", recall@{k} {share:.3f} (by chance {int(k) / n:.3f})" for k, share in recall.items()),
+        "; in-sample, the model was trained on these spots" if in_sample else "",
+    )
+    adata = adata.copy() if copy else adata
+    adata.obsm[_keys.alignment_coordinates(key, "image")] = places[:n]
+    adata.obsm[_keys.alignment_coordinates(key, "expression")] = places[n:]
+    adata.obs[_keys.pair_distance(key)] = distance
+    adata.obs[_keys.pair_rank(key)] = rank
+    adata.uns[_keys.alignment(key)] = {
+        "pair_distance": float(distance.mean(dtype=float)),
+        "other_distance": others,
+        "median_rank": float(np.median(rank)),
+        "recall": recall,
+        "recall_by_chance": {k: int(k) / n for k in recall},
+        "n_spots": n,
+        "in_sample": in_sample,
+        "params": {"layout": layout, "random_state": seed},
+    }
+    return adata if copy else None
+
+
+def _embeddings(adata: AnnData, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Both embeddings, of length 1."""
+    found = []
+    for obsm_key in (_keys.image_embedding(key), _keys.expression_embedding(key)):
+        path = f"adata.obsm[{obsm_key!r}]"
+        check_in(
+            "adata.obsm",
+            obsm_key,
+            adata.obsm.keys(),
+            remedy=f"`bleep_sc.tl.embed(adata, ref, key={key!r})` makes both for spots with crops and with all genes "
+            "that the model reads, if the model has a space for both (BLEEP).",
+        )
+        values = np.asarray(adata.obsm[obsm_key], dtype=np.float32)
+        without = ~np.isfinite(values).all(axis=1)
+        if without.any():
+            msg = (
+                f"{without.sum()} of {adata.n_obs} spots have no embedding in `{path}`, as after `anndata.concat`: "
+                f"run `bleep_sc.tl.embed(adata, ref, key={key!r})`."
+            )
+            raise ValueError(msg)
+        found.append(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12))
+    if found[0].shape != found[1].shape:
+        msg = (
+            f"the two embeddings of {key!r} are not of one space: images {found[0].shape}, expression "
+            f"{found[1].shape}. Make both with `bleep_sc.tl.embed(adata, ref, key={key!r})`."
+        )
+        raise ValueError(msg)
+    return found[0], found[1]
+
+
+def _pairs(images: np.ndarray, expression: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance of each image to its own expression, and how many others are nearer (both (n_obs,))."""
+    own = np.empty(len(images), dtype=np.float32)
+    rank = np.empty(len(images), dtype=np.int32)
+    for start in range(0, len(images), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(images)))
+        cosine = images[rows] @ expression.T
+        own[rows] = cosine[np.arange(len(rows)), rows]
+        nearer = (cosine > own[rows, None]).sum(axis=1)
+        # ties count half: were they all in its favour, a space that has fallen together would retrieve perfectly
+        equal = (cosine == own[rows, None]).sum(axis=1) - 1
+        rank[rows] = nearer + (equal + 1) // 2
+    return 1 - own, rank
+
+
+def _lay_out(points: np.ndarray, layout: Layout, seed: int) -> np.ndarray:
+    """Places in a plane; between vectors of length 1, Euclidean neighbours are those by cosine."""
+    if layout == "tsne":
+        from sklearn.manifold import TSNE
+
+        perplexity = min(30.0, (len(points) - 1) / 3)
+        # a space that has fallen together has no principal components: sklearn would crash on its NaN
+        init = "pca" if np.ptp(points, axis=0).max() > _SAME else "random"
+        model: Any = TSNE(init=init, perplexity=perplexity, random_state=seed)
+        return np.asarray(model.fit_transform(points), dtype=np.float32)
+    import scanpy as sc
+
+    joint = AnnData(points)
+    sc.pp.neighbors(joint, n_neighbors=min(15, len(points) - 1), use_rep="X", random_state=seed)
+    sc.tl.umap(joint, random_state=seed)
+    return np.asarray(joint.obsm["X_umap"], dtype=np.float32)
