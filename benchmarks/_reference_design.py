@@ -95,10 +95,10 @@ def train(items: Items, n_genes: int, *, encoder: str, epochs: int, seed: int, b
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            losses.append(float(loss))
+            losses.append(loss.item())
         model.eval()
         with torch.no_grad():
-            validation = float(np.mean([float(model(images, expression)) for images, expression in parts[1]]))
+            validation = float(np.mean([model(images, expression).item() for images, expression in parts[1]]))
         if validation < best:
             best, kept = validation, {name: value.clone() for name, value in model.state_dict().items()}
         print(f"  epoch {epoch + 1}: training loss {np.mean(losses):.3f}, validation loss {validation:.3f}", flush=True)

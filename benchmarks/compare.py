@@ -203,7 +203,10 @@ def _write(
 ) -> None:
     record = {
         "commit": commit(),
-        "command": shlex.join(["python", "benchmarks/compare.py", *sys.argv[1:]]),
+        # the file's name alone: where it lay is nobody's business
+        "command": shlex.join(["python", "benchmarks/compare.py", *sys.argv[1:]]).replace(
+            str(arguments.json), arguments.json.name
+        ),
         "data": arguments.data,
         "summary": json.loads(summaries.to_json(orient="records")),
         "chosen": json.loads(chosen.to_json(orient="records")),

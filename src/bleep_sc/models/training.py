@@ -69,9 +69,10 @@ def train(
     plan = _Plan(model, optimization, len(training))
     keeper = _BestEpoch(model, training)
     callbacks: list[Callback] = [keeper]
+    may_stop_early = bool(optimization.patience) and validation is not None
     if announce:
-        callbacks.append(_TimeEstimate(optimization.max_epochs))
-    if optimization.patience and validation is not None:
+        callbacks.append(_TimeEstimate(optimization.max_epochs, may_stop_early=may_stop_early))
+    if may_stop_early:
         callbacks.append(EarlyStopping("validation_loss", patience=optimization.patience, check_finite=False))
     if compute.progress_bar:
         callbacks.append(_ProgressBar(optimization.max_epochs))
@@ -164,8 +165,9 @@ class _BestEpoch(Callback):
 class _TimeEstimate(Callback):
     """Says after a few steps how long the whole will take, and warns on a CPU where that is over an hour."""
 
-    def __init__(self, max_epochs: int) -> None:
+    def __init__(self, max_epochs: int, *, may_stop_early: bool) -> None:
         self._max_epochs = max_epochs
+        self._may_stop_early = may_stop_early
         self._started: float | None = None
 
     def on_train_batch_end(
@@ -178,8 +180,9 @@ class _TimeEstimate(Callback):
             return
         per_step = (time.perf_counter() - self._started) / _STEPS_BEFORE_ESTIMATE
         seconds = per_step * int(trainer.num_training_batches) * self._max_epochs
-        early = "" if self._max_epochs == 1 else f" for all {self._max_epochs} epochs, less if it stops early"
-        logger.info("Expected training time: about %s%s.", readable_time(seconds), early)
+        early = ", less if it stops early" if self._may_stop_early and self._max_epochs > 1 else ""
+        epochs = f" for {self._max_epochs} epochs" if self._max_epochs > 1 else ""
+        logger.info("Expected training time: about %s%s%s.", readable_time(seconds), epochs, early)
         if pl_module.device.type == "cpu" and seconds > _LONG_ON_CPU:
             warn(
                 f"training will take up to about {readable_time(seconds)} on this CPU. Quicker: `encoder='color'` "
