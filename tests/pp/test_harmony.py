@@ -2,6 +2,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -54,9 +55,10 @@ def test_one_seed_one_result_and_nothing_leaks(shifted: AnnData) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:the model has nearly collapsed")
-def test_fit_takes_it(shifted: AnnData) -> None:
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_fit_takes_it(preset: Any, shifted: AnnData) -> None:
     bl.pp.harmonize(shifted, batch_key="section")
-    bl.tl.fit(shifted, use_rep="X_harmony", encoder="color", max_epochs=2, key_added="hm")
+    bl.tl.fit(shifted, preset=preset, use_rep="X_harmony", encoder="color", max_epochs=2, key_added="hm")
     assert list(shifted.uns["hm"]["genes"]) == list(shifted.var_names)
 
 

@@ -20,11 +20,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:near-empty spots:UserWarning"),
 ]
 
-METHODS = ("mean", "counts", "coordinates", "ridge", "knn", "bleep", "regressor", "stnet", "histogene")
+METHODS = ("mean", "counts", "coordinates", "ridge", "knn", "bleep", "published", "regressor", "stnet", "histogene")
 QUICK: dict[str, dict[str, Any]] = {
     "ridge": {"image_key": "X_made"},
     "knn": {"image_key": "X_made"},
-    "bleep": {"image_key": "X_made", "max_epochs": 25, "batch_size": 32, "dim": 32},
+    "bleep": {"image_key": "X_made", "max_epochs": 5},
+    "published": {
+        **{"method": "bleep", "preset": "paper", "accumulate": 1, "patience": 10},
+        **{"image_key": "X_made", "max_epochs": 25, "batch_size": 32, "dim": 32},
+    },
     "regressor": {"image_key": "X_made", "max_epochs": 25, "batch_size": 32, "lr": 1e-2},
     "stnet": {"encoder": "resnet18", "weights": None, "max_epochs": 2, "optimizer": "adam"},
     "histogene": {"dim": 64, "depth": 1, "max_epochs": 2, "lr": 1e-3},
@@ -158,7 +162,7 @@ def test_nothing_of_the_held_out_group_reaches_its_prediction(method: str, tissu
     assert not np.allclose(changed, expected[held_out])
 
 
-@pytest.mark.parametrize("method", ["ridge", "knn", "bleep", "regressor"])
+@pytest.mark.parametrize("method", ["ridge", "knn", "bleep", "published", "regressor"])
 def test_held_out_predictions_follow_the_truth(method: str, tissue: AnnData) -> None:
     scores = run(tissue, [method])
     assert scores[(scores["panel"] == "all") & (scores["metric"] == "pearson")]["value"].mean() > 0.4
@@ -192,7 +196,7 @@ def measured_on(adata: AnnData, method: str, held_out: np.ndarray, *, seed: int 
     ref, query = adata[~held_out].copy(), adata[held_out].copy()
     seeds = {"random_state": seed}
     with bl.settings.override(verbosity="error"):
-        bl.tl.fit(ref, method=method, **(seeds | QUICK[method] | LONGER.get(method, {})))  # type: ignore[arg-type]
+        bl.tl.fit(ref, **({"method": method} | seeds | QUICK.get(method, {}) | LONGER.get(method, {})))
         bl.tl.impute(query, ref, k=10)
         bl.tl.evaluate(query, library_key="section", metrics=["pearson"], n_bootstrap=0)
     return float(query.uns["bleep_scores"]["summary"].query("panel == 'all'")["value"].iloc[0])
@@ -220,6 +224,37 @@ def test_penalty_and_neighbours_are_chosen_in_each_fold() -> None:
     assert chosen["knn", "p1"] > chosen["knn", "p2"], "and averages more neighbours"
 
 
+def test_the_default_recipes_choices_are_those_of_its_training_spots(tissue: AnnData) -> None:
+    """`chosen` tells the blend and the number of neighbours of each fold, and the layer follows from them."""
+    run(tissue, ["bleep"], counts_layer=None)
+    chosen = tissue.uns["cv"]["chosen"].set_index(["fold", "parameter"])["value"]
+    test = (tissue.obs["patient"] == "p2").to_numpy()
+    ref, query = tissue[~test].copy(), tissue[test].copy()
+    bl.tl.fit(ref, **QUICK["bleep"], library_key="section", validation_key="section")
+    expected = json.loads(ref.uns["bleep"]["config"])["chosen"]
+    assert chosen["p2"].to_dict() == pytest.approx(expected)
+    assert {"k", "weight_retrieval", "weight_linear", "weight_kernel"} <= set(expected)
+    assert sum(value for name, value in chosen["p2"].items() if name.startswith("weight")) == pytest.approx(1)
+    bl.tl.impute(query, ref)
+    np.testing.assert_array_equal(query.layers["bleep"], tissue.layers["cv_bleep"][test])
+
+
+def test_predict_is_handed_to_impute(tissue: AnnData) -> None:
+    """Plain averages of measured profiles lie among the values of the training spots, mixed ones do not."""
+    given = {
+        "bleep": QUICK["bleep"],
+        "averages": {"method": "bleep", **QUICK["bleep"], "predict": "retrieval"},
+        "regression": {"method": "bleep", **QUICK["bleep"], "predict": "regression"},
+    }
+    run(tissue, list(given), method_kwargs=given, k=1, counts_layer=None)
+    test = (tissue.obs["patient"] == "p2").to_numpy()
+    measured = {row.tobytes() for row in tissue.X.toarray()[~test].astype(np.float32)}
+    assert {row.tobytes() for row in tissue.layers["cv_averages"][test]} <= measured
+    assert not {row.tobytes() for row in tissue.layers["cv_regression"][test]} & measured
+    with pytest.raises(ValueError, match=r"`predict='regression'`: this model predicts by 'retrieval'"):
+        run(tissue, ["knn"], method_kwargs={"knn": {"image_key": "X_made", "predict": "regression"}})
+
+
 def test_panels_and_genes_are_chosen_on_the_training_groups(tissue: AnnData) -> None:
     """A gene that shouts in the held-out patient alone is in no panel of its fold."""
     held_out = (tissue.obs["patient"] == "p2").to_numpy()
@@ -243,9 +278,11 @@ def test_harmony_is_run_anew_in_each_fold(tissue: AnnData, monkeypatch: pytest.M
 
     monkeypatch.setattr("bleep_sc.pp.harmonize", corrected)
     tissue.obsm["X_harmony"] = np.full(tissue.shape, np.nan)  # made outside: must not be used
-    run(tissue, ["bleep"], method_kwargs={"bleep": {**QUICK["bleep"], "use_rep": "X_harmony"}})
+    given = {label: {**QUICK[label], "use_rep": "X_harmony"} for label in ("bleep", "published")}
+    run(tissue, list(given), method_kwargs=given)
     assert seen == [["p2"], ["p1"]]
     assert np.isfinite(tissue.layers["cv_bleep"]).all()
+    assert np.isfinite(tissue.layers["cv_published"]).all()
 
 
 def test_labels_of_ones_own(tissue: AnnData) -> None:
@@ -265,10 +302,12 @@ def test_a_custom_encoder(tissue: AnnData) -> None:
 
 
 def test_one_seed_one_result(tissue: AnnData) -> None:
-    first = run(tissue, ["bleep", "ridge"])
+    methods = ["bleep", "published", "ridge"]
+    first = run(tissue, methods)
     again = tissue.copy()
-    pd.testing.assert_frame_equal(run(again, ["bleep", "ridge"]), first)
-    np.testing.assert_array_equal(again.layers["cv_bleep"], tissue.layers["cv_bleep"])
+    pd.testing.assert_frame_equal(run(again, methods), first)
+    for method in methods:
+        np.testing.assert_array_equal(again.layers[f"cv_{method}"], tissue.layers[f"cv_{method}"])
 
 
 def duplicated(adata: AnnData) -> None:
@@ -401,12 +440,13 @@ def test_panels_are_those_of_the_training_patients(three_patients: AnnData, monk
             assert len(set(found[panel]) & set(expected(~training)[panel])) < 45
 
 
-@pytest.mark.parametrize(("methods", "expected"), [(["bleep"], "bleep"), (["ridge"], "ridge"), (["knn"], "knn")])
+@pytest.mark.filterwarnings("ignore:image features are standardised within each section:UserWarning")
+@pytest.mark.parametrize("method", ["bleep", "published", "ridge", "knn"])
 def test_choices_are_made_on_whole_training_groups(
-    methods: list[str], expected: str, three_patients: AnnData, monkeypatch: pytest.MonkeyPatch
+    method: str, three_patients: AnnData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Best epoch, penalty and k: on one training patient held out whole, section by section, never on test spots."""
-    from bleep_sc.tl import _choose_k, _fit_networks, _fold_run, _ridge
+    """Best epoch, penalty, blend and k: on one training patient held out whole, section by section, never on test."""
+    from bleep_sc.tl import _choose_k, _fit_hybrid, _fit_networks, _fold_run, _ridge
 
     patient = three_patients.obs["patient"].to_numpy()
     held_out: list[set[str]] = []
@@ -423,7 +463,7 @@ def test_choices_are_made_on_whole_training_groups(
 
     def folds_of(function: Any) -> Any:
         def spying(*args: Any, **kwargs: Any) -> Any:
-            for rows, parts in next(a for a in args if isinstance(a, list)):
+            for rows, parts in next(getattr(a, "folds", a) for a in args if isinstance(getattr(a, "folds", a), list)):
                 groups = {str(p) for part in parts for p in current["patient"][part]}
                 assert not groups & set(current["patient"][rows])
                 assert [len(part) for part in parts] == [20, 20], "one part for each section"
@@ -437,9 +477,10 @@ def test_choices_are_made_on_whole_training_groups(
     monkeypatch.setattr(_fit_networks, "train_network", training)
     monkeypatch.setattr(_fold_run, "choose_k", folds_of(_choose_k.choose_k))
     monkeypatch.setattr("bleep_sc.tl._fit_floors.choose_alpha", folds_of(_ridge.choose_alpha))
-    run(three_patients, methods, library_key="section")
+    monkeypatch.setattr(_fit_hybrid, "_choose", folds_of(_fit_hybrid._choose))
+    run(three_patients, [method], library_key="section")
     assert len(set(patient)) == 3
-    if expected == "bleep":  # to find the epoch, to choose k, and again on all spots
+    if method == "published":  # to find the epoch, to choose k, and again on all spots
         assert [len(groups) for groups in held_out] == [1, 1, 0] * 3
     else:
         assert [len(groups) for groups in held_out] == [1, 1] * 3
@@ -465,7 +506,9 @@ def test_networks_learn_from_all_training_groups_in_the_end(three_patients: AnnD
     np.testing.assert_allclose(query.layers["bleep"], refitted[test], atol=1e-5)
 
 
-@pytest.mark.parametrize("image_key", ["X_harmony", "X_pca", "X_bleep_expression", "X_bleep_image"])
+@pytest.mark.parametrize(
+    "image_key", ["X_harmony", "X_pca", "X_bleep_expression", "X_bleep_components", "X_bleep_image"]
+)
 def test_features_made_of_expression_are_refused(
     image_key: str, tissue: AnnData, unchanged: Callable[..., None]
 ) -> None:
@@ -493,8 +536,9 @@ def test_a_mistake_in_a_late_method_is_found_before_the_first_is_trained(
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             bl.tl.cross_validate(tissue, methods=["mean", label], method_kwargs={label: given})
     del tissue.obsm["spatial"]
-    with pytest.raises(KeyError, match="spatial"):
-        bl.tl.cross_validate(tissue, methods=["mean", "coordinates"])
+    for label, message in (("coordinates", "spatial"), ("bleep", r"adata\.obsm\['spatial'\].*`context=0`")):
+        with pytest.raises(KeyError, match=message):
+            bl.tl.cross_validate(tissue, methods=["mean", label])
 
 
 def test_explicit_zeros_and_read_only_buffers_are_left_alone(tissue: AnnData) -> None:

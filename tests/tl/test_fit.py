@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from anndata import AnnData
+from conftest import PUBLISHED
 
 import bleep_sc as bl
 
 COLLAPSE = pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning")
-QUICK: dict[str, Any] = {"encoder": "color", "max_epochs": 3, "batch_size": 32}
+QUICK: dict[str, Any] = {**PUBLISHED, "max_epochs": 3}
+BOTH = pytest.mark.parametrize("arguments", [QUICK, {"max_epochs": 3}], ids=["published", "default"])
 
 
 def config(adata: AnnData, key: str = "bleep") -> dict[str, Any]:
@@ -48,7 +50,7 @@ def test_learns(fitted_once: AnnData) -> None:
 @COLLAPSE
 @pytest.mark.parametrize("encoder", ["color", "resnet18"])
 def test_one_seed_gives_the_same_weights_bit_for_bit(ref: AnnData, encoder: str) -> None:
-    arguments: dict[str, Any] = {"encoder": encoder, "weights": None, "max_epochs": 2, "batch_size": 32}
+    arguments: dict[str, Any] = {**PUBLISHED, "encoder": encoder, "weights": None, "max_epochs": 2}
     again, other = ref.copy(), ref.copy()
     bl.tl.fit(ref, **arguments, random_state=5)
     torch.rand(3)  # a moved global state must not matter
@@ -64,22 +66,24 @@ def test_torch_random_state_is_untouched(ref: AnnData) -> None:
     before = torch.get_rng_state()
     bl.tl.fit(ref, encoder="resnet18", weights=None, max_epochs=1)
     assert torch.equal(before, torch.get_rng_state())
+    assert config(ref)["model"]["kind"] == "bleep", "a network is trained as published"
 
 
 def test_best_epoch_is_kept(ref: AnnData) -> None:
     """The stored weights are those of the best epoch: training to just there gives the same."""
     long, short = ref.copy(), ref.copy()
     # a learning rate at which the loss goes up and down
-    bl.tl.fit(long, encoder="color", max_epochs=40, batch_size=32, lr=0.01, patience=0)
+    arguments = PUBLISHED | {"lr": 0.01, "patience": 0}
+    bl.tl.fit(long, **arguments, max_epochs=40)
     best = int(long.uns["bleep"]["history"]["best_epoch"][0])
     assert best < 39, "the last epoch was the best: the test shows nothing"
-    bl.tl.fit(short, encoder="color", max_epochs=best + 1, batch_size=32, lr=0.01, patience=0)
+    bl.tl.fit(short, **arguments, max_epochs=best + 1)
     assert long.uns["bleep"]["model"].tobytes() == short.uns["bleep"]["model"].tobytes()
 
 
 @COLLAPSE
 def test_stops_early_with_patience(ref: AnnData) -> None:
-    bl.tl.fit(ref, encoder="color", max_epochs=100, batch_size=32, lr=0.03, patience=2)
+    bl.tl.fit(ref, **(PUBLISHED | {"max_epochs": 100, "lr": 0.03, "patience": 2}))
     history = ref.uns["bleep"]["history"]
     assert len(history["validation_loss"]) == int(history["best_epoch"][0]) + 3 < 100
 
@@ -163,7 +167,7 @@ def test_lazy_crops_train_like_crops_in_memory(ref: AnnData) -> None:
 @COLLAPSE
 def test_ready_made_features_train_the_heads_alone(ref: AnnData) -> None:
     ref.obsm["X_uni"] = ref.obsm["crops"].mean(axis=(1, 2))
-    bl.tl.fit(ref, image_key="X_uni", max_epochs=3)
+    bl.tl.fit(ref, preset="paper", accumulate=1, patience=10, image_key="X_uni", max_epochs=3)
     recorded = config(ref)
     assert recorded["image"]["kind"] == "features"
     assert recorded["model"]["n_image_features"] == 3
@@ -172,7 +176,7 @@ def test_ready_made_features_train_the_heads_alone(ref: AnnData) -> None:
 @COLLAPSE
 def test_a_custom_encoder_is_called_but_not_stored_nor_trained(ref: AnnData) -> None:
     encoder = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten(), torch.nn.Dropout(0.5)).train()
-    bl.tl.fit(ref, encoder=encoder, max_epochs=2)
+    bl.tl.fit(ref, **(PUBLISHED | {"encoder": encoder, "max_epochs": 2}))
     recorded = config(ref)
     assert recorded["image"]["kind"] == "custom"
     assert recorded["image"]["n_features"] == 12
@@ -221,9 +225,12 @@ def test_harmony_may_be_negative_and_names_its_genes(ref: AnnData) -> None:
 
 
 @COLLAPSE
-def test_copy_leaves_the_original_alone(ref: AnnData, unchanged: Callable[..., None]) -> None:
+@BOTH
+def test_copy_leaves_the_original_alone(
+    arguments: dict[str, Any], ref: AnnData, unchanged: Callable[..., None]
+) -> None:
     unchanged(ref)
-    changed = bl.tl.fit(ref, copy=True, **QUICK)
+    changed = bl.tl.fit(ref, copy=True, **arguments)
     assert changed is not None
     assert "bleep" in changed.uns
 
@@ -237,28 +244,37 @@ def test_says_what_it_does(ref: AnnData, log: pytest.LogCaptureFixture) -> None:
     assert "reference spots are among the" in log.text
 
 
-def test_collapse_is_warned_of(ref: AnnData) -> None:
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_collapse_is_warned_of(preset: Any, ref: AnnData) -> None:
     ref.obsm["X_same"] = np.ones((ref.n_obs, 4), dtype=np.float32)
     with pytest.warns(UserWarning, match=r"nearly collapsed"):
-        bl.tl.fit(ref, image_key="X_same", max_epochs=2)
+        bl.tl.fit(ref, preset=preset, image_key="X_same", max_epochs=2)
 
 
 def test_a_long_training_on_a_cpu_is_warned_of(ref: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bleep_sc.models.training._LONG_ON_CPU", 0.0)
     with pytest.warns(UserWarning, match=r"encoder='color'.*encoder='resnet18'"):
-        bl.tl.fit(ref, encoder="color", max_epochs=2, batch_size=16)
+        bl.tl.fit(ref, **(PUBLISHED | {"max_epochs": 2, "batch_size": 16}))
 
 
-def test_leaves_no_files_behind(ref: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@COLLAPSE
+@BOTH
+def test_leaves_no_files_behind(
+    arguments: dict[str, Any], ref: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    bl.tl.fit(ref, encoder="color", max_epochs=20, batch_size=32)
+    bl.tl.fit(ref, **(arguments | {"max_epochs": 20}))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_is_a_keyboard_interrupt(ref: AnnData, unchanged: Callable[..., None]) -> None:
+@BOTH
+def test_ctrl_c_is_a_keyboard_interrupt(
+    arguments: dict[str, Any], ref: AnnData, unchanged: Callable[..., None]
+) -> None:
     import signal
 
     from bleep_sc.models.bleep import Bleep
+    from bleep_sc.models.joint import JointSpace
 
     def interrupted(*args: object) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -268,8 +284,8 @@ def test_ctrl_c_is_a_keyboard_interrupt(ref: AnnData, unchanged: Callable[..., N
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(Bleep, "loss", interrupted)
-            bl.tl.fit(ref, **QUICK)
+            patch.setattr(Bleep if "preset" in arguments else JointSpace, "loss", interrupted)
+            bl.tl.fit(ref, **arguments)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
@@ -283,7 +299,7 @@ def test_diverging_loss_is_an_error(ref: AnnData, unchanged: Callable[..., None]
     ref.layers["huge"] = np.full(ref.shape, 1e38, dtype=np.float32)
     unchanged(ref)
     with pytest.raises(FloatingPointError, match=r"diverged"):
-        bl.tl.fit(ref, image_key="X_huge", layer="huge", max_epochs=2)
+        bl.tl.fit(ref, preset="paper", image_key="X_huge", layer="huge", max_epochs=2)
 
 
 def negative(ref: AnnData) -> None:
@@ -348,15 +364,17 @@ BAD: dict[str, tuple[Callable[[AnnData], object], dict[str, Any], type[Exception
 }
 
 
+@pytest.mark.parametrize("preset", ["default", "paper"])
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_named_before_any_work(case: str, ref: AnnData, unchanged: Callable[..., None]) -> None:
+def test_bad_input_is_named_before_any_work(
+    case: str, preset: str, ref: AnnData, unchanged: Callable[..., None]
+) -> None:
     damage, arguments, error, message = BAD[case]
     damage(ref)
     unchanged(ref)
+    quick = {} if "image_key" in arguments else {"encoder": "color", "max_epochs": 1}
     with pytest.raises(error, match=message):
-        bl.tl.fit(
-            ref, **{"encoder": "color", "max_epochs": 1, **arguments} if "image_key" not in arguments else arguments
-        )
+        bl.tl.fit(ref, **({"preset": preset} | quick | arguments))
 
 
 def test_few_spots_and_views_are_refused(ref: AnnData) -> None:

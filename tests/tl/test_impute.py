@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from anndata import AnnData
+from conftest import PUBLISHED
 from scipy import sparse
 
 import bleep_sc as bl
@@ -204,29 +205,38 @@ def test_works_on_a_part_and_without_crops(fitted: AnnData, query: AnnData) -> N
     assert query.uns["bleep"]["reference_names"].tolist() == fitted.obs_names[mask].tolist()
 
 
-def test_another_process_gives_the_same_layer_bit_for_bit(fitted: AnnData, query: AnnData, tmp_path: Path) -> None:
-    fitted.write_h5ad(tmp_path / "ref.h5ad")
+def test_another_process_gives_the_same_layer_bit_for_bit(
+    fitted: AnnData, hybrid: AnnData, query: AnnData, tmp_path: Path
+) -> None:
+    """The published BLEEP and the default recipe."""
+    models = {"published": fitted, "default": hybrid}
+    for name, ref in models.items():
+        ref.write_h5ad(tmp_path / f"{name}.h5ad")
     query.write_h5ad(tmp_path / "query.h5ad")
     script = (
         "import anndata as ad, bleep_sc as bl, torch\n"
         f"torch.set_num_threads({torch.get_num_threads()})\n"
         f"bl.settings.device = 'cpu'\n"
         f"query = ad.read_h5ad({str(tmp_path / 'query.h5ad')!r})\n"
-        f"bl.tl.impute(query, ad.read_h5ad({str(tmp_path / 'ref.h5ad')!r}), k=9)\n"
+        f"for name in {list(models)}:\n"
+        f"    ref = ad.read_h5ad({str(tmp_path)!r} + f'/{{name}}.h5ad')\n"
+        f"    bl.tl.impute(query, ref, k=9, key_added=name)\n"
         f"query.write_h5ad({str(tmp_path / 'done.h5ad')!r})\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
-    bl.tl.impute(query, fitted, k=9)
     done = ad.read_h5ad(tmp_path / "done.h5ad")
-    assert np.array_equal(done.layers["bleep"], query.layers["bleep"])
-    assert np.array_equal(done.obsm["bleep_neighbors"], query.obsm["bleep_neighbors"])
-    assert done.uns["bleep"]["model_sha256"] == query.uns["bleep"]["model_sha256"]
+    for name, ref in models.items():
+        bl.tl.impute(query, ref, k=9, key_added=name)
+        assert np.array_equal(done.layers[name], query.layers[name])
+        assert np.array_equal(done.obsm[f"{name}_neighbors"], query.obsm[f"{name}_neighbors"])
+        assert done.uns[name]["model_sha256"] == query.uns[name]["model_sha256"]
+    assert not np.array_equal(query.layers["published"], query.layers["default"])
 
 
 @COLLAPSE
 def test_custom_encoder_is_asked_for_again(ref: AnnData, query: AnnData) -> None:
     encoder = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Flatten())
-    bl.tl.fit(ref, encoder=encoder, max_epochs=2)
+    bl.tl.fit(ref, **(PUBLISHED | {"encoder": encoder, "max_epochs": 2}))
     with pytest.raises(ValueError, match=r"pass the same one as `encoder=`"):
         bl.tl.impute(query, ref, k=5)
     with pytest.raises(ValueError, match=r"trained on 12 image features.*found 48"):
@@ -373,7 +383,7 @@ def test_crop_widths_are_compared_in_the_best_unit(
 
 def test_embeddings_of_another_model_are_warned_of(fitted: AnnData, query: AnnData) -> None:
     other = fitted.copy()
-    bl.tl.fit(other, encoder="color", max_epochs=3, random_state=7)
+    bl.tl.fit(other, **PUBLISHED, max_epochs=3, random_state=7)
     fitted.obsm["X_bleep_expression"][50:] = other.obsm["X_bleep_expression"][50:]
     with pytest.warns(UserWarning, match=r"X_bleep_expression.*another model.*bleep_sc\.tl\.embed"):
         bl.tl.impute(query, fitted, k=5)
@@ -385,7 +395,7 @@ def test_embed_does_not_replace_the_embeddings_of_another_model(
     fitted: AnnData, unchanged: Callable[..., None]
 ) -> None:
     other = fitted.copy()
-    bl.tl.fit(other, encoder="color", max_epochs=3, random_state=7)
+    bl.tl.fit(other, **PUBLISHED, max_epochs=3, random_state=7)
     unchanged(fitted)
     with pytest.raises(ValueError, match=r"another model.*key_added='bleep_2'"):
         bl.tl.embed(fitted, other)

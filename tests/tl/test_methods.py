@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from conftest import PUBLISHED
 from scipy import sparse
 from sklearn.linear_model import Ridge
 
@@ -19,7 +20,8 @@ from bleep_sc.tl._presets import Method
 pytestmark = pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning")
 
 QUICK: dict[str, dict[str, Any]] = {
-    "bleep": {"encoder": "color", "max_epochs": 30, "batch_size": 32},
+    "bleep": {"max_epochs": 5},
+    "published": {"method": "bleep", **PUBLISHED, "max_epochs": 30},
     "stnet": {"encoder": "resnet18", "weights": None, "max_epochs": 2, "optimizer": "adam"},
     "histogene": {"dim": 64, "depth": 1, "max_epochs": 2},
     "regressor": {"encoder": "color", "max_epochs": 30, "batch_size": 32},
@@ -30,9 +32,18 @@ QUICK: dict[str, dict[str, Any]] = {
     "mean": {},
 }
 ALL = list(QUICK)
-RETRIEVAL = ("bleep", "knn")
-ON_FEATURES = ("bleep", "regressor", "ridge", "knn")
+RETRIEVAL = ("bleep", "published", "knn")
+ON_FEATURES = ("bleep", "published", "regressor", "ridge", "knn")
 NETWORKS = ("stnet", "histogene", "regressor")
+
+
+def fit(adata: AnnData, label: str, **more: Any) -> None:
+    """Train quickly; a label is a method, or the published BLEEP."""
+    bl.tl.fit(adata, **({"method": label} | QUICK[label] | more))
+
+
+def method_of(label: str) -> str:
+    return QUICK[label].get("method", label)
 
 
 def config(adata: AnnData, key: str = "bleep") -> dict[str, Any]:
@@ -46,12 +57,12 @@ def score(query: AnnData, layer: str = "bleep") -> float:
 
 
 def test_all_methods_are_tested() -> None:
-    assert sorted(ALL) == sorted(get_args(Method))
+    assert {method_of(label) for label in ALL} == set(get_args(Method))
 
 
 @pytest.mark.parametrize("method", ALL)
 def test_fit_save_read_impute(method: str, ref: AnnData, query: AnnData, tmp_path: Path) -> None:
-    bl.tl.fit(ref, method=method, **QUICK[method])  # type: ignore[arg-type]
+    fit(ref, method)
     bl.tl.impute(query, ref, k=10)
     assert query.layers["bleep"].shape == query.shape
     assert query.layers["bleep"].dtype == np.float32
@@ -62,16 +73,16 @@ def test_fit_save_read_impute(method: str, ref: AnnData, query: AnnData, tmp_pat
     bl.tl.impute(again, ad.read_h5ad(tmp_path / "ref.h5ad"), k=10)
     np.testing.assert_array_equal(again.layers["bleep"], query.layers["bleep"])
     entry = query.uns["bleep"]
-    assert entry["params"]["method"] == method
+    assert entry["params"]["method"] == method_of(method)
     assert entry["units"] == "log1p of counts normalised to 10000 per spot"
     assert set(entry["panels"]) == {"HEG-50", "HVG-50", "HVG-200"}
     assert ("bleep_neighbors" in query.obsm) == (method in RETRIEVAL)
     assert ("reference_names" in entry) == (method in RETRIEVAL)
 
 
-@pytest.mark.parametrize("method", ["bleep", "regressor", "ridge", "knn"])
+@pytest.mark.parametrize("method", ON_FEATURES)
 def test_methods_that_see_the_image_beat_the_mean(method: str, ref: AnnData, query: AnnData) -> None:
-    bl.tl.fit(ref, method=method, **QUICK[method])  # type: ignore[arg-type]
+    fit(ref, method)
     bl.tl.impute(query, ref, k=10)
     assert score(query) > 0.4
 
@@ -82,7 +93,7 @@ def test_the_same_seed_gives_the_same_model(method: str, ref: AnnData) -> None:
 
     before = torch.random.get_rng_state()
     for key in ("a", "b"):
-        bl.tl.fit(ref, method=method, key_added=key, **QUICK[method])  # type: ignore[arg-type]
+        fit(ref, method, key_added=key)
     assert ref.uns["a"]["model"].tobytes() == ref.uns["b"]["model"].tobytes()
     assert torch.equal(torch.random.get_rng_state(), before)
 
@@ -91,7 +102,7 @@ def test_the_same_seed_gives_the_same_model(method: str, ref: AnnData) -> None:
 def test_genes_that_are_not_chosen(method: str, ref: AnnData, query: AnnData, log: pytest.LogCaptureFixture) -> None:
     """Retrieval and floors fill in all genes; a network's regression predicts those it was trained on."""
     ref.var["highly_variable"] = np.arange(ref.n_vars) < 12
-    bl.tl.fit(ref, method=method, **QUICK[method])  # type: ignore[arg-type]
+    fit(ref, method)
     query.var_names = [*query.var_names[:-1], "unknown"]
     bl.tl.impute(query, ref, k=10)
     there = np.isfinite(query.layers["bleep"]).all(axis=0)
@@ -102,7 +113,7 @@ def test_genes_that_are_not_chosen(method: str, ref: AnnData, query: AnnData, lo
 
 @pytest.mark.parametrize("method", [m for m in ALL if m not in ("counts",)])
 def test_expression_of_the_query_is_not_read(method: str, ref: AnnData, query: AnnData) -> None:
-    bl.tl.fit(ref, method=method, **QUICK[method])  # type: ignore[arg-type]
+    fit(ref, method)
     bl.tl.impute(query, ref, k=10)
     blind = query.copy()
     blind.X = None
@@ -222,8 +233,7 @@ def test_coordinates_need_no_image_and_no_common_origin(ref: AnnData, query: Ann
 def test_ready_made_features(method: str, ref: AnnData, query: AnnData) -> None:
     for adata in (ref, query):
         adata.obsm["X_uni"] = adata.obsm.pop("crops").mean(axis=(1, 2))
-    quick = {name: value for name, value in QUICK[method].items() if name != "encoder"}
-    bl.tl.fit(ref, method=method, image_key="X_uni", **quick)  # type: ignore[arg-type]
+    fit(ref, method, image_key="X_uni", encoder=None)
     bl.tl.impute(query, ref, k=10)
     assert score(query) > 0.2
 
@@ -244,7 +254,7 @@ def test_regression_on_a_representation_predicts_its_columns(method: str, ref: A
     rng = np.random.default_rng(0)
     ref.obsm["X_harmony"] = rng.normal(size=(ref.n_obs, 3)).astype(np.float32)
     ref.uns["harmony"] = {"genes": np.array(["g4", "g2", "g9"], dtype=object)}
-    bl.tl.fit(ref, method=method, use_rep="X_harmony", **QUICK[method])  # type: ignore[arg-type]
+    fit(ref, method, use_rep="X_harmony")
     assert list(ref.uns["bleep"]["genes"]) == ["g4", "g2", "g9"]
     bl.tl.impute(query, ref)
     assert query.var_names[np.isfinite(query.layers["bleep"]).all(axis=0)].tolist() == ["g2", "g4", "g9"]
@@ -279,7 +289,8 @@ def test_histogene_on_a_visium_grid(ref: AnnData) -> None:
 
 
 def test_another_method_under_the_same_name_leaves_nothing_stale(ref: AnnData, query: AnnData) -> None:
-    bl.tl.fit(ref, **QUICK["bleep"])
+    fit(ref, "bleep")
+    assert "X_bleep_components" in ref.obsm
     bl.tl.impute(query, ref, k=5)
     bl.tl.fit(ref, method="ridge")
     assert not [key for key in ref.obsm if key.startswith("X_bleep")]
@@ -302,7 +313,14 @@ def test_in_sample_is_said_of_regression_too(ref: AnnData, log: pytest.LogCaptur
     [
         ("ridge", {"temperature": 0.1}, r"'ridge'.*no `temperature`.*`alpha`, `encoder`, `n_components`"),
         ("mean", {"lr": 0.1}, r"'mean'.*no `lr`.*leave it out"),
-        ("bleep", {"alpha": 1.0}, r"'bleep'.*no `alpha`"),
+        ("bleep", {"alpha": 1.0}, r"'bleep'.*no `alpha`.*`members`"),
+        ("bleep", {"patience": 3}, r"'bleep'.*no `patience`.*`preset='paper'`"),
+        ("bleep", {"preset": "paper", "members": 3}, r"'bleep'.*no `members`.*`patience`"),
+        ("bleep", {"encoder": "resnet18", "context": 3}, r"'bleep'.*no `context`.*`patience`"),
+        ("bleep", {"context": -1}, r"`context`.*at least 0"),
+        ("bleep", {"members": 0}, r"`members`.*at least 1"),
+        ("bleep", {"temperature": 0.0}, r"`temperature`.*above 0"),
+        ("bleep", {"dropout": 1.0}, r"`dropout`.*below 1"),
         ("knn", {"preset": "paper"}, r"preset='paper'.*published methods.*method='knn'. has none"),
         ("stnet", {"encoder": "color"}, r"'stnet'.*name of one.*'color'"),
         ("stnet", {"image_key": "X_uni"}, r"X_uni.*features.*method='stnet'. reads crops.*'ridge'"),
@@ -349,11 +367,11 @@ def test_results_never_replace_counts(ref: AnnData, query: AnnData, unchanged: C
         bl.tl.impute(query, ref, key="m", key_added="counts")
 
 
-@pytest.mark.parametrize("method", ["bleep", "stnet", "histogene", "regressor"])
+@pytest.mark.parametrize("method", ["published", "stnet", "histogene", "regressor"])
 def test_without_validation_all_spots_are_trained_on_to_the_last_epoch(
     method: str, ref: AnnData, log: pytest.LogCaptureFixture
 ) -> None:
-    bl.tl.fit(ref, method=method, **(QUICK[method] | {"max_epochs": 3}), validation_share=0.0)  # type: ignore[arg-type]
+    fit(ref, method, max_epochs=3, validation_share=0.0)
     history = ref.uns["bleep"]["history"]
     assert len(history["train_loss"]) == 3
     assert len(history["validation_loss"]) == 0
@@ -364,8 +382,7 @@ def test_without_validation_all_spots_are_trained_on_to_the_last_epoch(
 
 @pytest.mark.parametrize("method", ["ridge", "regressor", "stnet", "counts"])
 def test_mixed_precision_does_not_round_what_is_put_out(method: str, ref: AnnData, query: AnnData) -> None:
-    quick = {name: value for name, value in QUICK[method].items() if name != "max_epochs"}
-    bl.tl.fit(ref, method=method, **quick, **({"max_epochs": 1} if "max_epochs" in QUICK[method] else {}))  # type: ignore[arg-type]
+    fit(ref, method, **({"max_epochs": 1} if "max_epochs" in QUICK[method] else {}))
     bl.tl.impute(query, ref, precision="bf16-mixed")
     values = query.layers["bleep"]
     rounded = values.astype(np.float32).view(np.uint32) & 0xFFFF

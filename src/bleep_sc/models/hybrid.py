@@ -62,7 +62,10 @@ class Hybrid(nn.Module):
 
     def regress(self, features: Tensor) -> Tensor:
         """Scores on the components as the linear and as the kernel regression predict them (2, n, n_components)."""
-        return torch.stack([self.linear(features), self.kernel(features)])
+        # bfloat16 would round the coefficients, of which many large ones cancel
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.float()
+            return torch.stack([self.linear(features), self.kernel(features)])
 
 
 def half_whitened(scores: Tensor, spread: Tensor) -> Tensor:

@@ -51,7 +51,8 @@ def choose_blend(parts: Sequence[HeldOut]) -> tuple[Blend, float]:
     """
     settings = {}
     for way in WAYS:
-        score = {setting: _score(parts, {way: (setting, 1.0)}) for setting in parts[0].scores[way]}
+        possible = set.intersection(*(set(part.scores[way]) for part in parts))
+        score = {setting: _score(parts, {way: (setting, 1.0)}) for setting in sorted(possible)}
         settings[way] = max(score, key=lambda setting: (round(score[setting], 9), setting))
     score_of = {}
     for quarters in product(range(_STEPS + 1), repeat=len(WAYS)):

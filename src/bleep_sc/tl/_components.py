@@ -29,7 +29,7 @@ class Components:
         centred = expression.astype(np.float64)
         for _, rows in section_rows(sections, len(expression)):
             centred[rows] -= centred[rows].mean(axis=0)
-        possible = min(n_components, min(centred.shape) - 1)
+        possible = max(1, min(n_components, min(centred.shape) - 1))
         if np.ptp(centred) == 0:  # nothing varies: no direction is better than another
             return cls(np.eye(possible, centred.shape[1], dtype=np.float32))
         return cls(PCA(possible, random_state=seed).fit(centred).components_.astype(np.float32))

@@ -76,7 +76,7 @@ def embed(
     from bleep_sc._expression import lacks_expression
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.models.embedding import embed_in_batches
-    from bleep_sc.tl._hybrid import expression_rows, seen_in_section
+    from bleep_sc.tl._hybrid import expression_rows, places_like, seen_in_section
     from bleep_sc.tl._inputs import input_like, sections_like
     from bleep_sc.tl._load import check_no_other_model, load_model
 
@@ -92,10 +92,11 @@ def embed(
         )
         raise ValueError(msg)
     sections = sections_like(adata, stored, image_key, name="adata")
+    xy = places_like(adata, model, stored=stored, name="adata")
     images = input_like(
         adata, image_key, stored.config["image"], encoder, sections=sections, compute=compute, name="adata"
     )
-    images = seen_in_section(adata, model, images, sections, stored=stored, name="adata")
+    images = seen_in_section(images, model, sections, xy, stored=stored)
     model.to(compute.device)
     found = {
         _keys.image_embedding(name): embed_in_batches(

@@ -266,7 +266,8 @@ def fit(
 
     facts = facts_of(method, chosen)
     compute = resolve_compute(device=device, precision=precision, progress_bar=progress_bar)
-    library_key = library_key or recorded_library_key(adata, image_key)
+    # features made elsewhere have no record of their own, but their crops may
+    library_key = library_key or recorded_library_key(adata, image_key) or recorded_library_key(adata)
     sections = section_of_spots(adata, library_key)
     held_out, folds = np.zeros(adata.n_obs, dtype=bool), []
     if facts.validates:
@@ -280,6 +281,7 @@ def fit(
     expression = expression_input(adata, layer=layer, use_rep=use_rep, mask_var=mask_var)
     values = expression_values(adata, layer, name="adata")
     names = adata.var_names.to_numpy().astype(str)
+    xy = neighbor_places(adata, getattr(chosen, "context", 0), name="adata")
     spots = spot_input(
         adata,
         method=method,
@@ -302,7 +304,7 @@ def fit(
             held_out=held_out,
             folds=folds,
             sections=sections,
-            xy=neighbor_places(adata, getattr(chosen, "context", 0), name="adata"),
+            xy=xy,
             windows=training_windows(adata, sections, held_out, chosen),
         )
     )

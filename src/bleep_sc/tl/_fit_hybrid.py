@@ -64,7 +64,7 @@ def fit_hybrid(task: Task[HybridRecipe]) -> Fitted:
     spread = measure_spread(image, profile)
     report_spread(spread)
     record = {
-        "chosen": {"k": int(blend.settings["retrieval"][0]), **_flat(blend)},
+        "chosen": {"k": min(int(blend.settings["retrieval"][0]), len(features)), **_flat(blend)},
         "context": recipe.context,
         "centers": {name: [float(value) for value in center] for name, center in ways.centers.items()},
         "spread": spread.record(),

@@ -20,21 +20,18 @@ from bleep_sc.tl._in_section import SectionView, neighbor_places
 from bleep_sc.tl._inputs import SpotInput
 
 
+def places_like(adata: AnnData, model: nn.Module, *, stored: StoredModel, name: str) -> np.ndarray | None:
+    """Places of the spots, where the stored model looks at neighbours."""
+    return neighbor_places(adata, stored.config["context"], name=name) if isinstance(model, Hybrid) else None
+
+
 def seen_in_section(
-    adata: AnnData,
-    model: nn.Module,
-    spots: SpotInput,
-    sections: np.ndarray | None,
-    *,
-    stored: StoredModel,
-    name: str,
+    spots: SpotInput, model: nn.Module, sections: np.ndarray | None, xy: np.ndarray | None, *, stored: StoredModel
 ) -> SpotInput:
     """Features as the model's heads read them; those of other models are left as they are."""
     if not isinstance(model, Hybrid):
         return spots
-    n_neighbors = _n_neighbors(stored)
-    view = SectionView.of(model, n_neighbors)
-    xy = neighbor_places(adata, n_neighbors, name=name)
+    view = SectionView.of(model, stored.config["context"])
     return replace(spots, rows=view.apply(np.asarray(spots.rows), sections=sections, xy=xy))
 
 
@@ -70,8 +67,7 @@ def reference_components(ref: AnnData, key: str, model: Hybrid) -> np.ndarray:
 
 def blend_weights(stored: StoredModel, mode: str) -> dict[str, float]:
     """Weight of each way: as chosen by `fit`, or of the regressions alone."""
-    chosen = stored.config.get("chosen", {})
-    weights = {way: float(chosen.get(f"weight_{way}", 0.0)) for way in WAYS}
+    weights = {way: float(stored.config["chosen"][f"weight_{way}"]) for way in WAYS}
     if mode == "regression":
         weights["retrieval"] = 0.0
         if not sum(weights.values()):
@@ -113,9 +109,36 @@ def predict_hybrid(
     return imputed if values.min() < 0 else np.maximum(imputed, 0)
 
 
-def _n_neighbors(stored: StoredModel) -> int:
-    value = stored.config.get("context")
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        msg = f"the config of the model has `context` {value!r}, where a number of neighbours belongs: it is damaged."
+def check_record(stored: StoredModel, model: nn.Module, *, where: str) -> None:
+    """Refuse a config, which comes from a file, that does not fit the model's parts."""
+    if not isinstance(model, Hybrid):
+        return
+    context, centers, chosen = (stored.config.get(part) for part in ("context", "centers", "chosen"))
+    n_components, width = model.loadings.shape[0], len(model.feature_mean)
+    weights: list[Any] = [chosen.get(f"weight_{way}") for way in WAYS] if isinstance(chosen, dict) else []
+    fine = {
+        "context": _is_count(context) and model.linear.in_features == width * (2 if context else 1),
+        "centers": isinstance(centers, dict)
+        and bool(centers)
+        and all(_are_numbers(center, n_components) for center in centers.values()),
+        "chosen": isinstance(chosen, dict)
+        and _is_count(chosen.get("k"))
+        and chosen["k"] > 0
+        and _are_numbers(weights, len(WAYS))
+        and min(weights) >= 0 < sum(weights),
+    }
+    if wrong := [part for part, is_fine in fine.items() if not is_fine]:
+        msg = f"{where}: `{wrong[0]}` of the config is missing or damaged, or of another model. Train it anew."
         raise ValueError(msg)
-    return value
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _are_numbers(values: Any, n: int) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == n
+        and all(isinstance(value, int | float) and np.isfinite(value) for value in values)
+    )

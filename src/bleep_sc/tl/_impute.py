@@ -140,7 +140,7 @@ def impute(
     check_number("temperature", temperature, above=0)
 
     from bleep_sc.models.device import resolve_compute
-    from bleep_sc.tl._hybrid import seen_in_section
+    from bleep_sc.tl._hybrid import places_like, seen_in_section
     from bleep_sc.tl._inputs import input_like, sections_like
     from bleep_sc.tl._load import check_no_other_model, has_model, load_model
     from bleep_sc.tl._regress import regress
@@ -162,10 +162,11 @@ def impute(
         columns = _shared_genes(query, ref.var_names, of="the reference")
     else:
         columns = _shared_genes(query, pd.Index(stored.genes), of="the model")
+    xy = places_like(query, model, stored=stored, name="query")
     spots = input_like(
         query, image_key, stored.config["image"], encoder, sections=sections, compute=compute, name="query"
     )
-    spots = seen_in_section(query, model, spots, sections, stored=stored, name="query")
+    spots = seen_in_section(spots, model, sections, xy, stored=stored)
     embeddings: dict[str, np.ndarray] = {}
     if keys is not None:
         found = retrieve(

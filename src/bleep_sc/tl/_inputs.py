@@ -144,7 +144,8 @@ def sections_like(adata: AnnData, stored: StoredModel, image_key: str | None, *,
     """
     library_key = stored.config.get("library_key")
     if library_key not in adata.obs:
-        library_key = recorded_library_key(adata, image_key or str(stored.config["image"]["key"]))
+        crops_key = image_key or str(stored.config["image"]["key"])
+        library_key = recorded_library_key(adata, crops_key) or recorded_library_key(adata)
     return section_of_spots(adata, library_key, name=name)
 
 

@@ -4,6 +4,7 @@ from torch import nn
 
 from bleep_sc.io._stored import StoredModel, from_uns
 from bleep_sc.models.serialize import model_from_bytes
+from bleep_sc.tl._hybrid import check_record
 from bleep_sc.tl._methods import METHODS, MethodFacts, facts_of_stored
 
 _PARTS = {
@@ -32,7 +33,9 @@ def load_model(ref: AnnData, key: str, *, name: str = "ref") -> tuple[StoredMode
     if spec["kind"] != facts.kind or spec.get("n_genes", len(stored.genes)) != len(stored.genes):
         msg = f"{where}: the config describes another kind of model than {method!r}, or another number of genes."
         raise ValueError(msg)
-    return stored, model_from_bytes(spec, stored.weights, where=where), facts
+    model = model_from_bytes(spec, stored.weights, where=where)
+    check_record(stored, model, where=where)
+    return stored, model, facts
 
 
 def has_model(adata: AnnData, key: str) -> bool:

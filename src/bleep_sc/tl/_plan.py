@@ -13,6 +13,7 @@ from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
 from bleep_sc._validate import check_in, spatial_coordinates
 from bleep_sc.tl._fit import fit
+from bleep_sc.tl._in_section import neighbor_places
 from bleep_sc.tl._methods import METHODS, MethodFacts, facts_of
 from bleep_sc.tl._noise_ceiling import count_values
 from bleep_sc.tl._presets import DEFAULTS, NETWORK, Method, Recipe, recipe
@@ -98,7 +99,7 @@ def recipe_of(given: Mapping[str, Any]) -> Recipe:
 
 def _check_image_key(label: str, image_key: str | None) -> None:
     """Refuse what is plainly no image: a representation of expression would hand over the truth itself."""
-    if image_key is not None and (image_key in _OF_EXPRESSION or image_key.endswith("_expression")):
+    if image_key is not None and (image_key in _OF_EXPRESSION or image_key.endswith(("_expression", "_components"))):
         msg = (
             f"`method_kwargs[{label!r}]['image_key']` is {image_key!r}, which is made of expression: the test spots' "
             "own would be handed over. Name crops, or features of images alone."
@@ -156,6 +157,7 @@ def check_inputs(adata: AnnData, arguments: Mapping[str, Mapping[str, Any]], fac
         reads = facts[label].reads
         if reads == "places" or given["method"] == "histogene":
             spatial_coordinates(adata)
+        neighbor_places(adata, getattr(recipe_of(given), "context", 0), name="adata")
         if reads not in ("images", "crops"):
             continue
         image_key = given.get("image_key", _keys.CROPS)

@@ -230,6 +230,8 @@ def recipe(method: Method, preset: PresetName, arguments: Mapping[str, Any]) -> 
         msg = f"`method={method!r}` has no `{unknown[0]}`; " + (
             f"what can be set of it: {', '.join(f'`{name}`' for name in sorted(known))}." if known else "leave it out."
         )
+        if isinstance(values, HybridRecipe) and hasattr(NETWORK, unknown[0]):
+            msg += " The published BLEEP has it: `preset='paper'`, or an `encoder` that is a network."
         raise ValueError(msg)
     if method == "stnet" and given.get("optimizer", "sgd") != "sgd":
         # the published rate is SGD's, for a loss summed over the batch; Adam scales its steps itself

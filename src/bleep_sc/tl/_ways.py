@@ -113,9 +113,10 @@ class Ways:
 
     def _retrieve(self, features: np.ndarray) -> dict[Setting, np.ndarray]:
         n = len(self.scores)
-        possible = [int(setting[0]) for setting in RETRIEVAL if setting[0] <= n] or [n]
+        # with fewer spots than the least number all of them are averaged; numbers are the same in each fold
+        possible = [int(setting[0]) for setting in RETRIEVAL if setting[0] <= n] or [int(RETRIEVAL[0][0])]
         images, keys = self.embedded(features)
-        rows, distances = nearest(images, keys, max(possible), device=self.compute.device)
+        rows, distances = nearest(images, keys, min(n, max(possible)), device=self.compute.device)
         return {
             (k,): average_profiles(
                 self.scores, np.ascontiguousarray(rows[:, :k]), neighbor_weights(distances[:, :k], "mean")
