@@ -17,6 +17,7 @@ from scipy.special import erf
 
 import bleep_sc as bl
 from bleep_sc.tl import _fit_hybrid, _kernel_ridge
+from bleep_sc.tl._in_section import SectionView
 from bleep_sc.tl._methods import facts_of
 from bleep_sc.tl._presets import BleepRecipe, HybridRecipe, recipe
 
@@ -347,6 +348,13 @@ def test_the_layer_follows_from_the_stored_parts(made: tuple[AnnData, AnnData]) 
     ridge = np.linalg.solve(own.T @ own + alpha * np.eye(own.shape[1]), own.T @ scores)
     np.testing.assert_allclose(weights["linear.weight"][:rank], ridge.T[:rank], atol=1e-4)
     assert not weights["linear.weight"][rank:].any(), "the later components are left to retrieval"
+
+    # and what small sections are standardised by is the reference's
+    sections = ref.obs["section"].astype(str).to_numpy()
+    view = SectionView.learn(ref.obsm["X_uni"], sections=sections, xy=ref.obsm["spatial"], n_neighbors=3)
+    for name, values in (("mean", view.mean), ("scale", view.scale)):
+        np.testing.assert_allclose(weights[f"feature_{name}"], values, rtol=1e-5)
+    np.testing.assert_allclose(weights["context_scale"], view.context_scale, rtol=1e-5)
 
 
 def test_predict_retrieval_averages_measured_profiles(hybrid: AnnData, query: AnnData) -> None:

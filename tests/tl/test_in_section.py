@@ -134,6 +134,12 @@ def test_the_reference_is_weighed_by_its_spots() -> None:
     parts = [features[sections == name].astype(np.float64) for name in ("s0", "s1")]
     np.testing.assert_allclose(view.mean, features.mean(axis=0, dtype=np.float64), rtol=1e-6)
     np.testing.assert_allclose(view.scale, 0.75 * parts[0].std(axis=0) + 0.25 * parts[1].std(axis=0), rtol=1e-6)
+    spreads = []
+    for name, part in zip(("s0", "s1"), parts, strict=True):
+        z, distance = (part - part.mean(axis=0)) / part.std(axis=0), cdist(xy[sections == name], xy[sections == name])
+        nearest = np.argsort(distance + 1e9 * np.eye(len(z)), axis=1)[:, :3]
+        spreads.append(z[nearest].mean(axis=1).std(axis=0))
+    np.testing.assert_allclose(view.context_scale, 0.75 * spreads[0] + 0.25 * spreads[1], rtol=1e-6)
 
 
 def test_a_sections_stain_vanishes() -> None:

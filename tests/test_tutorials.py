@@ -1,0 +1,143 @@
+"""The tutorials are fit to be read as they are stored, and run from top to bottom."""
+
+import ast
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+import bleep_sc as bl
+
+ROOT = Path(__file__).parents[1]
+TUTORIALS = sorted((ROOT / "tutorials").glob("*.ipynb"))
+EVERY = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+
+LARGEST = 1_500_000
+"""Bytes of a notebook: they stay in the history of the repository for good."""
+DRAWS = re.compile(r"\b(?:bl|sc|sq)\.pl\.\w+\(|\bplt\.show\(")
+SMALL_TOY = """
+import bleep_sc as bl
+
+_toy = bl.datasets.toy
+bl.datasets.toy = lambda **given: _toy(**{"n_spots": 40, "n_genes": 120, **given})
+"""
+"""The same tissue, little of it: run before the first cell."""
+
+
+def _read(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def _code(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _python(cell: NotebookNode) -> ast.Module:
+    return ast.parse("\n".join(line for line in cell.source.splitlines() if not line.startswith("%")))
+
+
+def _kinds(cell: NotebookNode) -> set[str]:
+    """What a cell has put out: pictures, values, lines of print. What is logged depends on the data."""
+    kinds = set()
+    for output in cell.outputs:
+        if output.output_type == "stream":
+            if output.name == "stdout":
+                kinds.add("print")
+        else:
+            kinds.add("picture" if any(kind.startswith("image/") for kind in output.data) else "value")
+    return kinds
+
+
+def _stored_text(notebook: NotebookNode, *, stream: str | None = None) -> str:
+    """All text that was put out, or only that of one stream."""
+    parts = []
+    for output in [output for cell in _code(notebook) for output in cell.outputs]:
+        if output.output_type == "stream":
+            parts += [output.text] if stream in (None, output.name) else []
+        elif stream is None and "data" in output:
+            parts += [text for kind, text in output.data.items() if kind.startswith("text/")]
+    return "\n".join(parts)
+
+
+def test_tutorials_are_numbered_in_the_order_of_reading() -> None:
+    names = [path.stem for path in TUTORIALS]
+    assert len(names) >= 4
+    assert all(re.fullmatch(r"\d\d_[a-z_]+", name) for name in names)
+    assert [int(name[:2]) for name in names] == list(range(1, len(names) + 1))
+
+
+@EVERY
+def test_a_tutorial_is_a_valid_notebook_of_any_python_3(path: Path) -> None:
+    notebook = _read(path)
+    nbformat.validate(notebook)
+    assert notebook.metadata == {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    assert [cell.id for cell in notebook.cells] == [f"cell-{i:02d}" for i in range(1, len(notebook.cells) + 1)]
+    assert notebook.cells[0].source.startswith("# "), "the title stands first"
+    for cell in notebook.cells:
+        assert set(cell.metadata) <= {"tags"}
+        assert not any(output.get("metadata") for output in cell.get("outputs", []))
+    assert path.stat().st_size < LARGEST
+
+
+@EVERY
+def test_outputs_are_stored_as_of_one_run(path: Path) -> None:
+    code = _code(_read(path))
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    for cell in code:
+        assert not any(output.output_type == "error" for output in cell.outputs)
+        if DRAWS.search(cell.source):
+            assert "picture" in _kinds(cell), f"no figure is stored of\n{cell.source}"
+        statements = _python(cell).body
+        if any(isinstance(node, ast.Call) and ast.unparse(node.func) == "print" for node in ast.walk(_python(cell))):
+            assert "print" in _kinds(cell), f"no text is stored of\n{cell.source}"
+        if statements and isinstance(statements[-1], ast.Expr) and not isinstance(statements[-1].value, ast.Call):
+            assert "value" in _kinds(cell), f"no value is stored of\n{cell.source}"
+
+
+@EVERY
+def test_no_warning_and_no_place_of_a_machine_is_stored(path: Path) -> None:
+    notebook = _read(path)
+    assert not re.search(r"warning|traceback|deprecat", _stored_text(notebook, stream="stderr"), re.I)
+    text = "\n".join([_stored_text(notebook), *(cell.source for cell in notebook.cells)])
+    for place in (Path.home(), Path(sys.prefix), ROOT):
+        assert str(place) == place.root or str(place) not in text
+    assert not re.findall(r"(?<![\w.:/}])/(?:[\w.-]+/)+[\w.-]*|\b[A-Z]:\\\w+|site-packages", text)
+    assert not re.search(r"\x1b|\bat 0x[0-9a-f]{6}", text), "neither colour codes nor addresses in memory"
+    assert "her2st" not in text.lower(), "its licence is not known, so nothing of it is stored"
+
+
+@EVERY
+def test_code_that_is_shown_but_not_run_fits_the_package(path: Path) -> None:
+    shown = "\n".join(cell.source for cell in _read(path).cells if cell.cell_type == "markdown")
+    for room, name in re.findall(r"\bbl\.(\w+)\.(\w+)", shown):
+        assert hasattr(getattr(bl, room), name), f"bl.{room}.{name} is not there"
+    for block in re.findall(r"^```python\n(.*?)^```", shown, re.M | re.S):
+        for call in [node for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Call)]:
+            if name := re.fullmatch(r"bl\.(\w+)\.(\w+)", ast.unparse(call.func)):
+                known = inspect.signature(getattr(getattr(bl, name[1]), name[2])).parameters
+                assert {keyword.arg for keyword in call.keywords} <= set(known)
+
+
+@pytest.mark.slow
+@EVERY
+def test_a_tutorial_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On painted tissue, little of it, and with the same kinds of output as are stored."""
+    monkeypatch.setenv("BLEEP_SC_DATA", str(tmp_path / "none"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    notebook = _read(path)
+    stored = [_kinds(cell) for cell in _code(notebook)]
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(SMALL_TOY, id="small"))
+    resources = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=240, kernel_name="python3", record_timing=False, resources=resources).execute()
+    for before, cell in zip(stored, _code(notebook)[1:], strict=True):
+        assert _kinds(cell) == before, cell.source
+    warned = re.search(r".*warning.*", _stored_text(notebook, stream="stderr"), re.I)
+    assert not warned, warned
