@@ -174,3 +174,28 @@ def test_places_where_neighbours_are_looked_at() -> None:
     assert neighbor_places(adata, 0, name="query") is None
     with pytest.raises(KeyError, match=r"query\.obsm\['spatial'\].*the 3 spots around.*`context=0`"):
         neighbor_places(adata, 3, name="query")
+
+
+def test_on_a_lattice_the_order_of_the_spots_does_not_matter() -> None:
+    rng = np.random.default_rng(3)
+    xy = np.stack(np.meshgrid(np.arange(9), np.arange(7)), axis=-1).reshape(-1, 2).astype(float)
+    features = rng.normal(size=(63, 4)).astype(np.float32)
+    order = rng.permutation(63)
+    view = view_of(features, xy, None, 6)  # 4 nearest, and 2 of 4 that are equally far
+    expected = view.apply(features, sections=None, xy=xy)
+    found = view_of(features[order], xy[order], None, 6).apply(features[order], sections=None, xy=xy[order])
+    np.testing.assert_allclose(found, expected[order], atol=1e-5)
+    z = (features - features.mean(axis=0)) / features.std(axis=0)
+    inner = 3 * 9 + 4
+    around = [z[inner + dy * 9 + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dx, dy) != (0, 0)]
+    means = np.array(
+        [z[np.argsort(cdist(xy[[i]], xy)[0], kind="stable")[1:]][: n_tied(xy, i, 6)].mean(axis=0) for i in range(63)]
+    )
+    np.testing.assert_allclose(means[inner], np.mean(around, axis=0), atol=1e-5)
+    np.testing.assert_allclose(found[np.argsort(order)][:, 4:], (means - means.mean(0)) / means.std(0), atol=1e-4)
+
+
+def n_tied(xy: np.ndarray, spot: int, k: int) -> int:
+    """How many others are as near as the k-th."""
+    distance = np.sort(cdist(xy[[spot]], xy)[0])[1:]
+    return int((distance <= distance[k - 1] + 1e-9).sum())

@@ -98,7 +98,11 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
         raise ValueError(msg)
     stored = _read_folder(Path(path).expanduser())
     if not _holds(adata, key_added, stored):
-        for obsm_key in (_keys.image_embedding(key_added), _keys.expression_embedding(key_added)):
+        for obsm_key in (
+            _keys.image_embedding(key_added),
+            _keys.expression_embedding(key_added),
+            _keys.components(key_added),
+        ):
             if obsm_key in adata.obsm:
                 del adata.obsm[obsm_key]
                 logger.info("Removed `adata.obsm[%r]`, of another model: run `bleep_sc.tl.embed(adata)`.", obsm_key)

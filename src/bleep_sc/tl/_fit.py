@@ -130,7 +130,8 @@ def fit(
         out each group of it, or each section, once (more than five are joined to five for BLEEP).
     validation_share
         Share of the spots that are held out for validation, 20 % in the paper. 0: none; all spots are trained on for
-        all `max_epochs`, and the last epoch is kept.
+        all `max_epochs`, and the last epoch is kept. BLEEP's default recipe trains on all spots anyway, once it has
+        chosen its blend on folds.
     temperature, dim, dropout
         Temperature of BLEEP's loss; width of the joint space (of each member), or of HisToGene; dropout of heads and
         transformer.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from anndata import AnnData
+from scipy import sparse
 
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
@@ -14,6 +15,8 @@ from bleep_sc.models.hybrid import Hybrid
 
 MIN_SPOTS = 30
 """Sections with fewer spots are standardised by the reference: their own mean and spread would be mostly chance."""
+
+_TIE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -107,17 +110,22 @@ def _standardized(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np
 
 
 def _mean_of_neighbors(values: np.ndarray, xy: np.ndarray, n_neighbors: int) -> np.ndarray:
-    """Mean over each spot's nearest other spots; a spot without any stands for its own neighbourhood."""
+    """Mean over each spot's nearest other spots; a spot without any stands for its own neighbourhood.
+
+    On a lattice many spots are equally far. All that are as near as the last one asked for are taken: a choice among
+    them would hang on the order of the spots.
+    """
     from scipy.spatial import cKDTree
 
-    k = min(n_neighbors, len(values) - 1)
+    n, k = len(values), min(n_neighbors, len(values) - 1)
     if k == 0:
         return values
-    # one more than asked: nearest to itself is a spot, or another at the same place
-    _, found = cKDTree(xy).query(xy, k=k + 1)
-    others = found != np.arange(len(values))[:, None]
-    others[others.all(axis=1), -1] = False
-    return np.asarray(values[found[others].reshape(-1, k)].mean(axis=1))
+    tree = cKDTree(xy)
+    reach = tree.query(xy, k=k + 1)[0][:, -1] * (1 + _TIE)  # one more than asked: a spot is nearest to itself
+    found = tree.query_ball_point(xy, reach, return_sorted=True)
+    sizes = np.array([len(near) for near in found])
+    near = sparse.csr_matrix((np.ones(sizes.sum()), np.concatenate(found), np.append(0, sizes.cumsum())), shape=(n, n))
+    return np.asarray((near @ values - values) / (sizes - 1)[:, None])
 
 
 def _places(xy: np.ndarray | None, rows: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from bleep_sc.io._stored import StoredModel, from_uns
 from bleep_sc.models.serialize import model_from_bytes
 from bleep_sc.tl._hybrid import check_record
 from bleep_sc.tl._methods import METHODS, MethodFacts, facts_of_stored
+from bleep_sc.tl._presets import LIMITS
 
 _PARTS = {
     "model": {"kind"},
@@ -33,6 +34,10 @@ def load_model(ref: AnnData, key: str, *, name: str = "ref") -> tuple[StoredMode
     if spec["kind"] != facts.kind or spec.get("n_genes", len(stored.genes)) != len(stored.genes):
         msg = f"{where}: the config describes another kind of model than {method!r}, or another number of genes."
         raise ValueError(msg)
+    for part, most in LIMITS.items():
+        if not isinstance(spec.get(part, 1), int) or spec.get(part, 1) > most:
+            msg = f"{where}: the config asks for {part} {spec[part]!r}, more than {most}: it is damaged."
+            raise ValueError(msg)
     model = model_from_bytes(spec, stored.weights, where=where)
     check_record(stored, model, where=where)
     return stored, model, facts

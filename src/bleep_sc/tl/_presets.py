@@ -11,6 +11,8 @@ PresetName = Literal["default", "paper"]
 Optimizer = Literal["adamw", "adam", "sgd"]
 COLOR = "color"
 """The encoder that makes colour and texture features by hand."""
+LIMITS: Mapping[str, int] = {"members": 64, "depth": 64}
+"""Most repeated parts of a model: a file that asks for millions is damaged, and would take hours to build."""
 _ADAM_LR = 3e-4
 
 
@@ -30,6 +32,12 @@ class Training:
         check_int("patience", self.patience, minimum=0)
         check_choice("optimizer", self.optimizer, get_args(Optimizer))
         _check_descent(self)
+
+
+def _check_limit(name: str, value: int) -> None:
+    if value > LIMITS[name]:
+        msg = f"`{name}` must be at most {LIMITS[name]}, found {value}."
+        raise ValueError(msg)
 
 
 def _check_descent(values: Any) -> None:
@@ -66,6 +74,7 @@ class HybridRecipe:
     def __post_init__(self) -> None:
         for name in ("n_components", "members", "dim", "hidden"):
             check_int(name, getattr(self, name))
+        _check_limit("members", self.members)
         check_int("context", self.context, minimum=0)
         check_number("temperature", self.temperature, above=0)
         _check_descent(self)
@@ -120,6 +129,7 @@ class HisToGeneRecipe(Training):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_int("depth", self.depth)
+        _check_limit("depth", self.depth)
         check_int("window", self.window)
         if check_int("dim", self.dim) % 64:
             msg = f"`dim` must be a multiple of 64 for 'histogene' (64 for each attention head), found {self.dim}."

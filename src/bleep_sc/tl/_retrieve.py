@@ -31,6 +31,7 @@ from bleep_sc.tl._inputs import SpotInput, sections_like
 _ROWS_TO_CHECK = 16
 _SAME = 0.99
 _PAPER_K = 50
+_MOSTLY_OWN = 0.5
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def retrieve(
         compute=compute,
         desc="Embedding images",
     )
-    own = _own_rows(query, ref, key, embedding)
+    own = _own_rows(query, ref, key, embedding, depends_on_section=isinstance(model, Hybrid))
     in_sample = bool((own >= 0).any())
     if in_sample:
         if how.k > ref.n_obs - 1:
@@ -212,11 +213,14 @@ def _reference_embedding(ref: AnnData, key: str, match: str, *, width: int) -> n
     return keys
 
 
-def _own_rows(query: AnnData, ref: AnnData, key: str, embedding: np.ndarray) -> np.ndarray:
+def _own_rows(query: AnnData, ref: AnnData, key: str, embedding: np.ndarray, *, depends_on_section: bool) -> np.ndarray:
     """Row of `ref` that each query spot itself is, -1 for none (n_obs,).
 
     Candidates are spots of the same name, else at the same place (names change in a concatenation). Neither tells by
     itself: array positions serve as names, and slides have spots at one place. So the image must be the same too.
+
+    Where an embedding depends on the other spots of its section, a part of a section is embedded a little otherwise
+    than the whole. Then spots at the same place are the reference's own if most of them lie near their candidates.
     """
     obsm_key = _keys.image_embedding(key)
     if obsm_key not in ref.obsm:
@@ -227,6 +231,15 @@ def _own_rows(query: AnnData, ref: AnnData, key: str, embedding: np.ndarray) -> 
     for candidates in (_rows_at_the_same_place(query, ref), by_name):
         same = np.isclose(images[candidates], embedding, rtol=1e-3, atol=1e-3).all(axis=1)
         own = np.where(same & (candidates >= 0), candidates, own)
+    if depends_on_section:
+        candidates = _rows_at_the_same_place(query, ref)
+        there = (candidates >= 0) & (own < 0)
+        if there.any():
+            here, known = embedding[there], images[candidates[there]]
+            norms = np.linalg.norm(here, axis=1) * np.linalg.norm(known, axis=1)
+            cosine = (here * known).sum(axis=1) / np.maximum(norms, 1e-12)
+            if np.median(cosine) > _MOSTLY_OWN:
+                own[there] = candidates[there]
     return own
 
 
