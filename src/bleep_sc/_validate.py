@@ -88,7 +88,7 @@ def check_readable(adata: Any, *, name: str = "adata") -> None:
 
 def check_in(name: str, key: str, keys: Sequence[str] | Iterable[str], *, remedy: str = "") -> None:
     """A key that must exist; `name` is the full path of the mapping, such as ``adata.obs``."""
-    keys = list(keys)
+    keys = [each for each in keys if each is not None]  # newer anndata lists `X` among the layers, as None
     if key not in keys:
         shown = ", ".join(map(repr, keys[:10])) + (", ..." if len(keys) > 10 else "")
         msg = f"`{name}[{key!r}]` does not exist; there is {shown or 'nothing'}." + (f" {remedy}" if remedy else "")

@@ -461,7 +461,7 @@ def test_expression_of_the_query_is_never_read(hybrid: AnnData, query: AnnData) 
     noise = query.copy()
     rng = np.random.default_rng(0)
     noise.X = rng.poisson(3, size=noise.shape).astype(np.float32)
-    noise.layers = {"counts": rng.poisson(3, size=noise.shape)}
+    noise.layers["counts"] = rng.poisson(3, size=noise.shape)
     noise.obsm["X_bleep_expression"], noise.obsm["X_bleep_components"] = rng.normal(size=(2, 40, 3))
     bl.tl.impute(noise, hybrid)
     np.testing.assert_array_equal(noise.layers["bleep"], query.layers["bleep"])
