@@ -498,7 +498,7 @@ def test_a_small_query_is_warned_of_once(hybrid: AnnData, query: AnnData) -> Non
     few = query[:12].copy()
     with pytest.warns(UserWarning, match=r"'q' \(12 spots\) have fewer than 30.*the reference's are used") as caught:
         bl.tl.impute(few, hybrid)
-    assert len(caught) == 1
+    assert len([w for w in caught if "fewer than 30" in str(w.message)]) == 1
     assert np.isfinite(few.layers["bleep"]).all()
     with pytest.warns(UserWarning, match=r"'q' \(1 spots\)"):
         bl.tl.impute(query[:1].copy(), hybrid, copy=True)
