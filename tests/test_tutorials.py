@@ -105,7 +105,8 @@ def test_outputs_are_stored_as_of_one_run(path: Path) -> None:
 @EVERY
 def test_no_warning_and_no_place_of_a_machine_is_stored(path: Path) -> None:
     notebook = _read(path)
-    assert not re.search(r"warning|traceback|deprecat", _stored_text(notebook, stream="stderr"), re.I)
+    logged = "".join(_stored_text(notebook, stream=stream) for stream in ("stdout", "stderr"))
+    assert not re.search(r"warning|traceback|deprecat", logged, re.I)
     text = "\n".join([_stored_text(notebook), *(cell.source for cell in notebook.cells)])
     for place in (Path.home(), Path(sys.prefix), ROOT):
         assert str(place) == place.root or str(place) not in text
@@ -126,11 +127,8 @@ def test_code_that_is_shown_but_not_run_fits_the_package(path: Path) -> None:
                 assert {keyword.arg for keyword in call.keywords} <= set(known)
 
 
-# the kernels of 02 and 03 died when they were last run beside other jobs: until that is understood they are left out
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "path", [path for path in TUTORIALS if path.stem[:2] in ("01", "04")], ids=lambda path: path.stem
-)
+@EVERY
 def test_a_tutorial_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On painted tissue, little of it, and with the same kinds of output as are stored."""
     monkeypatch.setenv("BLEEP_SC_DATA", str(tmp_path / "none"))
@@ -141,7 +139,8 @@ def test_a_tutorial_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypa
     notebook.cells.insert(0, nbformat.v4.new_code_cell(SMALL_TOY, id="small"))
     resources = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, timeout=240, kernel_name="python3", record_timing=False, resources=resources).execute()
+    for stream in ("stdout", "stderr"):
+        warned = re.search(r".*warning.*", _stored_text(notebook, stream=stream), re.I)
+        assert not warned, warned
     for before, cell in zip(stored, _code(notebook)[1:], strict=True):
         assert _kinds(cell) == before, cell.source
-    warned = re.search(r".*warning.*", _stored_text(notebook, stream="stderr"), re.I)
-    assert not warned, warned
