@@ -31,7 +31,7 @@ import bleep_sc as bl
 from bleep_sc._stats import mean_variance, panels
 from bleep_sc.metrics import pearson
 from bleep_sc.models.diagnose import measure_spread
-from bleep_sc.models.retrieval import nearest
+from bleep_sc.models.retrieval import average_profiles, nearest, neighbor_weights
 
 # reference/baseline.md: the repaired reference code, k = 50, HEG and HVG chosen on C6
 REPAIRED_REFERENCE = {"resnet18": (0.070, 0.223, 0.170), "resnet50": (0.046, 0.177, 0.119)}
@@ -166,12 +166,11 @@ def released(
     with torch.no_grad():
         keys = model.spot_head(torch.from_numpy(expression)).numpy()
     embedding = embed_crops(model, query.obsm["crops"][..., ::-1].copy())
-    rows, _ = nearest(embedding, keys, 50)
+    rows, distances = nearest(embedding, keys, 50)
     columns = query.var_names.isin(ref.var_names)
     imputed = np.full(query.shape, np.nan, dtype=np.float32)
-    imputed[:, columns] = np.stack([ref.X[each].mean(axis=0).A1 for each in rows])[
-        :, ref.var_names.get_indexer(query.var_names[columns])
-    ]
+    averages = average_profiles(ref.X, rows, neighbor_weights(distances, "mean"))
+    imputed[:, columns] = averages[:, ref.var_names.get_indexer(query.var_names[columns])]
     spread = measure_spread(embed_crops(model, ref.obsm["crops"][..., ::-1].copy()), keys)
     return imputed, spread.record()
 

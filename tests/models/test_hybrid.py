@@ -47,14 +47,14 @@ def test_half_whitened_takes_half_of_the_spread_away() -> None:
 
 def test_regress_stacks_both_regressions(hybrid: Hybrid, features: torch.Tensor) -> None:
     found = hybrid.regress(features)
-    assert found.shape == (2, 12, 4)
+    assert found.shape == (12, 2, 4)
     x, weights = features.numpy().astype(np.float64), {n: v.numpy() for n, v in hybrid.state_dict().items()}
     np.testing.assert_allclose(
-        found[0].detach(), x @ weights["linear.weight"].T + weights["linear.bias"], rtol=1e-4, atol=1e-4
+        found[:, 0].detach(), x @ weights["linear.weight"].T + weights["linear.bias"], rtol=1e-4, atol=1e-4
     )
     square = ((x[:, None] - weights["kernel.landmarks"]) ** 2).sum(axis=2)
     expected = np.exp(-square / 20) @ weights["kernel.coefficients"] + weights["kernel.mean"]
-    np.testing.assert_allclose(found[1].detach(), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[:, 1].detach(), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_mixed_precision_does_not_round_the_regressions(hybrid: Hybrid, features: torch.Tensor) -> None:

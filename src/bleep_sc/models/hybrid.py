@@ -17,13 +17,11 @@ class Hybrid(nn.Module):
     n_image_features
         Width of what the image encoder makes of a crop.
     n_features
-        Width of what the heads read: a spot's own features and, where `context` neighbours are looked at, their mean.
+        Width of what the heads read: a spot's own features and, where neighbours are looked at, their mean.
     n_genes, n_components
         Width of the expression input, and number of its components.
     n_landmarks
         Of the kernel regression.
-    context, image_encoder
-        Not used here: part of the description that `tl` reads.
     space
         Arguments of `JointSpace`.
     """
@@ -61,11 +59,11 @@ class Hybrid(nn.Module):
         return self.space.embed_expression(half_whitened(scores, self.spread))
 
     def regress(self, features: Tensor) -> Tensor:
-        """Scores on the components as the linear and as the kernel regression predict them (2, n, n_components)."""
+        """Scores on the components as the linear and as the kernel regression predict them (n, 2, n_components)."""
         # bfloat16 would round the coefficients, of which many large ones cancel
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
-            return torch.stack([self.linear(features), self.kernel(features)])
+            return torch.stack([self.linear(features), self.kernel(features)], dim=1)
 
 
 def half_whitened(scores: Tensor, spread: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ def fit_ridge_method(task: Task[CoordinatesRecipe]) -> Fitted:
             features, task.expression.matrix, task.folds, n_components=n_components, seed=task.seed
         )
         record = {"chosen": {"alpha": alpha}}
-        logger.info("Ridge penalty chosen on held-out spots of the reference: %g (Pearson %.3f).", alpha, score[alpha])
+        logger.info("Ridge penalty chosen on held-out parts of the reference: %g (Pearson %.3f).", alpha, score[alpha])
     scores = component_scores(task.expression.matrix, n_components, seed=task.seed)
     ridge = fit_ridge(features, task.everything.matrix, alpha=alpha, scores=scores)
     return _regression(task, ridge, encoder, record)

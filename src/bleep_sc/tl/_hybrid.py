@@ -99,10 +99,8 @@ def predict_hybrid(
     weights
         Of each way.
     """
-    hybrid = cast(Hybrid, model)
-    regressed = embed_in_batches(
-        lambda rows: hybrid.regress(rows).transpose(0, 1), features, compute=compute, desc="Predicting components"
-    )
+    regress = cast(Hybrid, model).regress
+    regressed = embed_in_batches(regress, features, compute=compute, desc="Predicting components")
     linear, kernel = regressed[:, 0], regressed[:, 1]
     scores = weights["retrieval"] * retrieved + weights["linear"] * linear + weights["kernel"] * kernel
     imputed = Decoder.learn(components, values).decode(scores)

@@ -55,7 +55,8 @@ def _check_descent(values: Any) -> None:
 class HybridRecipe:
     """Retrieval in a joint space of image features and components of expression, blended with regression.
 
-    Found on real sections (docs, "Which parts pay"): each value below was best, or tied, on two tissues.
+    Found on real sections of two tissues, where each part helps or does no harm (docs, "Which parts pay"). A wider
+    `context` helps one of them and costs the other.
     """
 
     encoder: Any = COLOR
