@@ -1,7 +1,7 @@
 """Kernel ridge regression on landmarks; arrays in, the solved parts of a `KernelRegression` out.
 
-With all spots as landmarks this is scikit-learn's `KernelRidge`, else its `Nystroem` followed by `Ridge`; those hold the
-kernel of all spots and all landmarks in memory, while here it passes in blocks, so that a reference may be large.
+With all spots as landmarks this is scikit-learn's `KernelRidge`, else its `Nystroem` followed by `Ridge`. Those hold
+the kernel of all spots and landmarks in memory; here it passes in blocks, so that a reference may be large.
 """
 
 from dataclasses import dataclass, replace
