@@ -10,6 +10,7 @@ from scipy import sparse
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._logging import logger, warn
+from bleep_sc._stats import all_finite
 from bleep_sc._validate import check_in
 
 
@@ -46,7 +47,7 @@ def expression_values(adata: AnnData, layer: str | None, *, name: str) -> Any:
     if stored.dtype.kind not in "fiub":
         msg = f"`{path}` must hold numbers, found {stored.dtype}."
         raise ValueError(msg)
-    if stored.dtype.kind == "f" and not np.isfinite(stored).all():
+    if stored.dtype.kind == "f" and not all_finite(stored):
         msg = f"`{path}` holds NaN or infinite values. Remove or replace them first."
         raise ValueError(msg)
     return values

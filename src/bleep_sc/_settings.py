@@ -4,14 +4,14 @@ from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 from bleep_sc._logging import logger
-from bleep_sc._validate import check_choice
+from bleep_sc._validate import check_choice, check_number
 
 Precision = Literal["auto", "32", "16-mixed", "bf16-mixed"]
 Verbosity = Literal["error", "warning", "info", "debug"]
 
 
 class Settings:
-    """What holds for a whole session: where to compute, and how much to say.
+    """What holds for a whole session: where to compute, in how much memory, and how much to say.
 
     The one instance is ``bleep_sc.settings``. A function's own argument of the same name goes first.
 
@@ -29,6 +29,7 @@ class Settings:
         self._device = "auto"
         self._precision: Precision = "auto"
         self._progress_bar = True
+        self._memory = 256.0
         self.verbosity = "info"
 
     @property
@@ -66,6 +67,15 @@ class Settings:
         self._progress_bar = value
 
     @property
+    def memory(self) -> float:
+        """Working memory in MB that a step may take beyond its inputs and results; larger blocks are no quicker."""
+        return self._memory
+
+    @memory.setter
+    def memory(self, value: float) -> None:
+        self._memory = check_number("settings.memory", value, minimum=1)
+
+    @property
     def verbosity(self) -> Verbosity:
         """Which messages are shown: ``"error"``, ``"warning"``, ``"info"`` or ``"debug"``."""
         name: Any = logging.getLevelName(logger.level).lower()
@@ -79,7 +89,7 @@ class Settings:
     @contextmanager
     def override(self, **values: Any) -> Iterator[None]:
         """Set some settings for the length of a ``with`` block."""
-        names = ("device", "precision", "progress_bar", "verbosity")
+        names = ("device", "precision", "progress_bar", "memory", "verbosity")
         for name in values:
             check_choice("settings.override", name, names)
         before = {name: getattr(self, name) for name in values}
@@ -94,7 +104,7 @@ class Settings:
     def __repr__(self) -> str:
         return (
             f"Settings(device={self.device!r}, precision={self.precision!r}, "
-            f"progress_bar={self.progress_bar!r}, verbosity={self.verbosity!r})"
+            f"progress_bar={self.progress_bar!r}, memory={self.memory!r}, verbosity={self.verbosity!r})"
         )
 
 

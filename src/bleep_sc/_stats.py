@@ -1,9 +1,26 @@
 """Per-gene statistics of expression, dense or CSR; arrays in, arrays out."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from scipy import sparse
+
+from bleep_sc._settings import settings
+
+
+def row_blocks(values: Any) -> Iterator[slice]:
+    """Parts of the rows of an array of which some float64 copies stay within the memory budget."""
+    n, width = values.shape[0], max(1, int(np.prod(values.shape[1:])))
+    step = max(1, int(settings.memory * 2**20 / 4 / (8 * width)))
+    return (slice(start, start + step) for start in range(0, n, step))
+
+
+def all_finite(values: np.ndarray) -> bool:
+    """Whether no value is NaN or infinite, without an array of answers as large as the values."""
+    # the sum of finite values may overflow: only then each is looked at
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(np.isfinite(values[part].sum()) or np.isfinite(values[part]).all() for part in row_blocks(values))
 
 
 def section_rows(sections: np.ndarray | None, n_obs: int) -> list[tuple[str, np.ndarray]]:
@@ -25,7 +42,19 @@ def mean_variance(values: Any) -> tuple[np.ndarray, np.ndarray]:
         mean = np.asarray(exact.mean(axis=0)).ravel()
         square = np.asarray(exact.multiply(exact).mean(axis=0)).ravel()
         return mean, np.maximum(square - mean**2, 0)
-    return values.mean(axis=0, dtype=np.float64), values.var(axis=0, dtype=np.float64)
+    mean = values.mean(axis=0, dtype=np.float64)
+    square = sum((np.square(values[part] - mean).sum(axis=0) for part in row_blocks(values)), np.zeros_like(mean))
+    return mean, square / len(values)
+
+
+def cross_products(values: Any, scores: np.ndarray) -> np.ndarray:
+    """``values.T @ scores`` in float64 (n_genes, n_scores), of dense values without a float64 copy of them."""
+    if sparse.issparse(values):
+        return np.asarray(values.T @ scores)
+    out = np.zeros((values.shape[1], scores.shape[1]))
+    for part in row_blocks(values):
+        out += values[part].T.astype(np.float64) @ scores[part]
+    return out
 
 
 def panels(values: Any, genes: np.ndarray, sections: np.ndarray | None) -> dict[str, np.ndarray]:

@@ -2,10 +2,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy import sparse
 
 from bleep_sc.models import retrieval
-from bleep_sc.models.retrieval import average_profiles, nearest, nearest_approximately, neighbor_weights
+from bleep_sc.models.retrieval import nearest, nearest_approximately
 
 
 @pytest.fixture
@@ -65,30 +64,36 @@ def test_approximate_search_finds_most(space: tuple[np.ndarray, np.ndarray]) -> 
     assert distances.dtype == np.float32
 
 
-@pytest.mark.parametrize("weighting", ["mean", "distance", "softmax"])
-@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
-def test_average_equals_a_loop(weighting: str, kind: type) -> None:
-    rng = np.random.default_rng(1)
-    values = rng.poisson(1.0, size=(40, 13)).astype(np.float32)
-    rows = rng.permuted(np.tile(np.arange(40), (9, 1)), axis=1)[:, :6].astype(np.int32)
-    distances = np.sort(rng.uniform(0, 2, size=(9, 6)).astype(np.float32), axis=1)
-    by_hand = {
-        "mean": lambda d: np.ones(6),
-        "distance": lambda d: 1 / d,
-        "softmax": lambda d: np.exp((1 - d) / 0.3),
-    }[weighting]
-    expected = []
-    for q in range(9):
-        weights = by_hand(distances[q].astype(np.float64))
-        expected.append(sum(w * values[r] for w, r in zip(weights, rows[q], strict=True)) / weights.sum())
-    ours = average_profiles(kind(values), rows, neighbor_weights(distances, weighting, temperature=0.3))
-    assert ours.dtype == np.float32
-    np.testing.assert_allclose(ours, expected, atol=1e-5)
+@pytest.mark.parametrize("keep", [retrieval._keep_best_compiled, retrieval._keep_best])
+def test_of_equal_keys_the_lowest_rows_are_found(keep: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each key is there many times, as spots of one profile are; also all alike, as of a collapsed model."""
+    monkeypatch.setattr(retrieval, "_keep_best_compiled", keep)
+    monkeypatch.setattr(retrieval, "_KEY_BLOCK", 70)
+    # of whole numbers products are exact, whatever their order
+    rng = np.random.default_rng(0)
+    query = rng.permuted(np.tile([1, 1, 1, 1, 0, 0, 0, 0], (20, 1)), axis=1).astype(np.float32)
+    keys = rng.permuted(np.tile([1, 1, 1, 1, 0, 0, 0, 0], (300, 1)), axis=1).astype(np.float32)
+    rows, _ = nearest(query, keys, 50)
+    assert np.array_equal(rows, np.argsort(-(query @ keys.T), axis=1, kind="stable")[:, :50])
+    rows, _ = nearest(query, np.ones((300, 8), dtype=np.float32), 299)
+    assert np.array_equal(rows, np.tile(np.arange(299), (20, 1)))
 
 
-def test_weights_stay_finite_at_zero_and_tiny_temperature() -> None:
-    distances = np.array([[0.0, 0.0, 1.0], [0.5, 0.5, 2.0]], dtype=np.float32)
-    for weighting in ("distance", "softmax"):
-        weights = neighbor_weights(distances, weighting, temperature=1e-4)
-        assert np.isfinite(weights).all()
-        np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
+def test_the_path_of_a_gpu_finds_the_same(
+    space: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query, keys = space
+    own = np.where(np.arange(70) % 2, np.arange(70), -1)
+    compiled = nearest(query, keys, 299, leave_out=own)
+    monkeypatch.setattr(retrieval, "_keep_best_compiled", retrieval._keep_best)
+    monkeypatch.setattr(retrieval, "_KEY_BLOCK", 31)
+    by_torch = nearest(query, keys, 299, leave_out=own)
+    assert np.array_equal(compiled[0], by_torch[0])
+    np.testing.assert_allclose(compiled[1], by_torch[1], atol=1e-6)
+
+
+def test_keys_may_be_dask(space: tuple[np.ndarray, np.ndarray]) -> None:
+    import dask.array as da
+
+    query, keys = space
+    assert np.array_equal(nearest(query, da.from_array(keys, chunks=64), 9)[0], nearest(query, keys, 9)[0])

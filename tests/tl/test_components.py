@@ -96,7 +96,7 @@ def test_decoding_is_least_squares() -> None:
     new = rng.normal(size=(7, 5))
     expected = np.hstack([np.ones((7, 1)), new]) @ solution
     for kind in (np.asarray, sparse.csr_matrix):
-        found = Decoder.learn(scores, kind(values)).decode(new)
+        found = Decoder.learn(scores, kind(values)).decode(new, np.arange(values.shape[1]))
         assert found.dtype == np.float32
         # the ridge that keeps it finite is a millionth of the mean variance
         np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -106,7 +106,10 @@ def test_sparse_and_dense_decode_alike() -> None:
     rng = np.random.default_rng(0)
     scores, values = rng.normal(size=(80, 5)), rng.poisson(0.3, size=(80, 12)).astype(np.float32)
     new = rng.normal(size=(7, 5))
-    dense, thin = (Decoder.learn(scores, kind(values)).decode(new) for kind in (np.asarray, sparse.csr_matrix))
+    dense, thin = (
+        Decoder.learn(scores, kind(values)).decode(new, np.arange(values.shape[1]))
+        for kind in (np.asarray, sparse.csr_matrix)
+    )
     np.testing.assert_allclose(dense, thin, atol=1e-6)
 
 
@@ -115,7 +118,17 @@ def test_scores_that_hardly_vary_do_not_blow_up() -> None:
     rng = np.random.default_rng(0)
     values = rng.poisson(2, size=(5, 12)).astype(np.float32)
     alike = np.ones((5, 3), dtype=np.float32) * 4
-    found = Decoder.learn(alike, values).decode(alike + 1)
+    found = Decoder.learn(alike, values).decode(alike + 1, np.arange(values.shape[1]))
     np.testing.assert_allclose(found, np.tile(values.mean(axis=0), (5, 1)), atol=1e-5)
     one = Decoder.learn(alike[:1], values[:1])
-    np.testing.assert_allclose(one.decode(alike[:2] + 100), values[[0, 0]], atol=1e-5)
+    np.testing.assert_allclose(one.decode(alike[:2] + 100, np.arange(values.shape[1])), values[[0, 0]], atol=1e-5)
+
+
+def test_genes_are_decoded_in_the_order_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    scores, values = rng.normal(size=(30, 3)), rng.normal(size=(30, 6))
+    decoder = Decoder.learn(scores, values)
+    whole, some = decoder.decode(scores, np.arange(6), minimum=-0.1), decoder.decode(scores, np.array([4, -1, 0]))
+    assert np.isnan(some[:, 1]).all()
+    assert whole.min() == np.float32(-0.1)
+    np.testing.assert_allclose(np.maximum(some[:, [0, 2]], -0.1), whole[:, [4, 0]], atol=1e-6)

@@ -1,65 +1,122 @@
-"""Which reference spots lie nearest, and the average of their expression."""
+"""Which reference spots lie nearest."""
 
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 from torch.nn.functional import normalize
 
-Weighting = Literal["mean", "distance", "softmax"]
-_QUERY_BLOCK = 1024
-_KEY_BLOCK = 16384
+from bleep_sc._settings import settings
+from bleep_sc.models.threads import in_threads
+
+Watch = Callable[[Iterable[int]], Iterable[int]]
+
+_KEY_BLOCK = 8192
+_QUERY_BLOCK = 512
+"""On a CPU a larger block of similarities would leave its cache; a GPU takes what the memory budget allows."""
 
 
 def nearest(
     query: np.ndarray,
-    keys: np.ndarray,
+    keys: Any,
     k: int,
     *,
     leave_out: np.ndarray | None = None,
     device: torch.device | None = None,
+    watch: Watch = iter,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k keys of highest cosine similarity, exactly, without the whole similarity matrix in memory.
 
     Parameters
     ----------
     query, keys
-        Embeddings (n, d) and (m, d).
+        Embeddings (n, d) and (m, d). Keys may be a dask array: they are read block by block, once.
     k
-        Number of neighbours, at most m.
+        Number of neighbours, at most m; of equal ones those of the lowest row.
     leave_out
         For each query the one key that it must not retrieve, -1 for none.
+    device
+        Where to compare.
+    watch
+        Wraps the loop over blocks of keys, as a progress bar does.
 
     Returns
     -------
     Rows of the keys int32 (n, k), best first, and float32 (n, k) distances 1 - cosine, ascending.
     """
-    keys_unit = normalize(torch.from_numpy(keys).to(device).float())
-    rows, distances = [], []
-    for start in range(0, len(query), _QUERY_BLOCK):
-        block = normalize(torch.from_numpy(query[start : start + _QUERY_BLOCK]).to(device).float())
-        banned = None if leave_out is None else torch.from_numpy(leave_out[start : start + _QUERY_BLOCK]).to(device)
-        similarity, found = _best_of_blocks(block, keys_unit, k, banned)
-        rows.append(found.to(torch.int32).cpu().numpy())
-        distances.append((1 - similarity).clamp(min=0).cpu().numpy())
-    return np.concatenate(rows), np.concatenate(distances)
+    device = device or torch.device("cpu")
+    keep = _keep_best_compiled if device.type == "cpu" else _keep_best
+    n, m = len(query), keys.shape[0]
+    best = torch.full((n, k), -torch.inf, device=device)
+    rows = torch.full((n, k), -1, dtype=torch.int32, device=device)
+    banned = None if leave_out is None else torch.from_numpy(leave_out).to(device)
+    n_queries, n_keys = _block(device)
+    unit_query = _unit(query, device)
+    for start in watch(range(0, m, n_keys)):
+        block = _unit(keys[start : start + n_keys], device)
+        for first in range(0, n, n_queries):
+            part = slice(first, first + n_queries)
+            similarity = unit_query[part] @ block.T
+            if banned is not None:
+                own = banned[part] - start
+                here = (own >= 0) & (own < len(block))
+                similarity[here.nonzero().squeeze(1), own[here]] = -torch.inf
+            keep(similarity, start, best[part], rows[part])
+    return rows.cpu().numpy(), (1 - best).clamp(min=0).cpu().numpy()
 
 
-def _best_of_blocks(query: Tensor, keys: Tensor, k: int, banned: Tensor | None) -> tuple[Tensor, Tensor]:
-    best = query.new_empty((len(query), 0))
-    rows = torch.empty((len(query), 0), dtype=torch.long, device=query.device)
-    for start in range(0, len(keys), _KEY_BLOCK):
-        similarity = query @ keys[start : start + _KEY_BLOCK].T
-        if banned is not None:
-            own = (banned >= start) & (banned < start + similarity.shape[1])
-            similarity[own.nonzero().squeeze(1), banned[own] - start] = -torch.inf
-        here, at = similarity.topk(min(k, similarity.shape[1]), dim=1)
-        best, rows = torch.cat([best, here], dim=1), torch.cat([rows, at + start], dim=1)
-        best, order = best.topk(min(k, best.shape[1]), dim=1)
-        rows = rows.gather(1, order)
-    return best, rows
+def _block(device: torch.device) -> tuple[int, int]:
+    """Queries and keys compared at a time; their similarities, and a copy of these, stay in the memory budget."""
+    at_once = int(settings.memory * 2**20 / 4 / 2)
+    n_keys = _KEY_BLOCK if device.type == "cpu" else 8 * _KEY_BLOCK
+    fitting = max(1, at_once // n_keys)
+    return min(fitting, _QUERY_BLOCK) if device.type == "cpu" else fitting, n_keys
+
+
+def _unit(embedding: Any, device: torch.device) -> Tensor:
+    return normalize(torch.from_numpy(np.asarray(embedding, dtype=np.float32)).to(device))
+
+
+def _keep_best_compiled(similarity: Tensor, start: int, best: Tensor, rows: Tensor) -> None:
+    """As `_keep_best`, in one pass over the similarities."""
+    from bleep_sc.models._compiled import keep_best
+
+    arrays = similarity.numpy(), best.numpy(), rows.numpy()
+
+    def one(part: slice) -> None:
+        block, kept, kept_rows = (array[part] for array in arrays)
+        keep_best(block, start, kept, kept_rows)
+
+    in_threads(one, len(similarity))
+
+
+def _keep_best(similarity: Tensor, start: int, best: Tensor, rows: Tensor) -> None:
+    """Bring what is among the k largest of each row into `best` and `rows` (n, k), which are sorted, largest first.
+
+    Column j of `similarity` is key `start + j`. An equal value of a later key comes after those before.
+    """
+    k, width = best.shape[1], similarity.shape[1]
+    found, columns = similarity.topk(min(k + 1, width), dim=1)
+    tied = (found[:, 1:] == found[:, :-1]).any(1)  # the one after the last may tie too
+    found, columns = found[:, :k], columns[:, :k]
+    if tied.any():
+        found[tied], columns[tied] = _in_order(similarity[tied], found.shape[1])
+    values, order = torch.cat([best, found], dim=1).sort(dim=1, descending=True, stable=True)
+    merged = torch.cat([rows, (columns + start).int()], dim=1).gather(1, order)
+    best[:], rows[:] = values[:, :k], merged[:, :k]
+
+
+def _in_order(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Values and columns of the k largest of each row, largest first, of equal ones the first column first."""
+    least = similarity.topk(k, dim=1).values[:, -1:]
+    more, equal = similarity > least, similarity == least
+    room = k - more.sum(1, keepdim=True)
+    chosen = more | (equal & (equal.cumsum(1) <= room))
+    columns = chosen.nonzero()[:, 1].view(-1, k)
+    values, order = similarity.gather(1, columns).sort(dim=1, descending=True, stable=True)
+    return values, columns.gather(1, order)
 
 
 def nearest_approximately(
@@ -77,34 +134,3 @@ def nearest_approximately(
         keep[keep.all(axis=1), -1] = False
         rows, distances = rows[keep].reshape(-1, k), distances[keep].reshape(-1, k)
     return rows.astype(np.int32), np.maximum(distances, 0).astype(np.float32)
-
-
-def neighbor_weights(distances: np.ndarray, weighting: Weighting, *, temperature: float = 0.1) -> np.ndarray:
-    """Weights of the neighbours, each row summing to 1, float32 (n, k).
-
-    ``"mean"`` weighs all alike (the paper's default), ``"distance"`` by the inverse of 1 - cosine, ``"softmax"`` by
-    exp(cosine / `temperature`).
-    """
-    if weighting == "mean":
-        weights = np.ones_like(distances, dtype=np.float64)
-    elif weighting == "distance":
-        weights = 1 / np.maximum(distances.astype(np.float64), 1e-6)
-    else:
-        # relative to the nearest, so that no exponential overflows
-        weights = np.exp((distances[:, :1].astype(np.float64) - distances) / temperature)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-def average_profiles(values: np.ndarray | sparse.csr_matrix, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Average rows of `values` (m, n_genes), dense or CSR, to float32 (n, n_genes)."""
-    n, k = rows.shape
-    out = np.empty((n, values.shape[1]), dtype=np.float32)
-    for start in range(0, n, _QUERY_BLOCK):
-        part = slice(start, start + _QUERY_BLOCK)
-        block = rows[part]
-        mix = sparse.csr_matrix(
-            (weights[part].ravel(), block.ravel(), np.arange(0, block.size + 1, k)), shape=(len(block), values.shape[0])
-        )
-        product = mix @ values
-        out[part] = product.toarray() if sparse.issparse(product) else product
-    return out

@@ -5,7 +5,8 @@ import numpy as np
 from scipy import sparse
 
 from bleep_sc.metrics import pearson
-from bleep_sc.models.retrieval import average_profiles, nearest, neighbor_weights
+from bleep_sc.models.averaging import average_profiles, neighbor_weights
+from bleep_sc.models.retrieval import nearest
 from bleep_sc.tl._split import InnerFolds
 
 CANDIDATES = (5, 10, 25, 50, 100, 200)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bleep_sc._stats import mean_variance, section_rows
+from bleep_sc._stats import cross_products, row_blocks, section_rows
 
 Centers = Mapping[str, np.ndarray]
 """Mean scores of a section before centring, by section (n_components,)."""
@@ -62,16 +62,24 @@ class Decoder:
     @classmethod
     def learn(cls, scores: np.ndarray, values: Any) -> "Decoder":
         """Of the reference's scores (n, n_components) and values, dense or CSR (n, n_genes)."""
-        mean, _ = mean_variance(values)
+        mean = np.asarray(values.mean(axis=0, dtype=np.float64)).ravel()
         centre = scores.mean(axis=0, dtype=np.float64)
         x = scores - centre
-        cross = np.asarray((values.T @ x).T) - np.outer(x.sum(axis=0), mean)
+        cross = cross_products(values, x).T - np.outer(x.sum(axis=0), mean)
         # where components hardly vary, as on a part of the reference, least squares would blow up
         gram = x.T @ x
         floor = 1e-6 * max(float(np.trace(gram)) / len(gram), 1e-12)
         loadings = np.linalg.solve(gram + floor * np.eye(len(gram)), cross)
         return cls(mean - centre @ loadings, loadings)
 
-    def decode(self, scores: np.ndarray) -> np.ndarray:
-        """Scores (n, n_components) to float32 (n, n_genes)."""
-        return np.asarray(self.mean + scores @ self.loadings, dtype=np.float32)
+    def decode(self, scores: np.ndarray, columns: np.ndarray, *, minimum: float = -np.inf) -> np.ndarray:
+        """Scores (n, n_components) to float32 (n, len(columns)), the genes at these columns; NaN where that is -1.
+
+        What falls below the minimum is set to it.
+        """
+        out = np.empty((len(scores), len(columns)), dtype=np.float32)
+        mean, loadings = self.mean[columns], self.loadings[:, columns]
+        for part in row_blocks(out):
+            out[part] = np.maximum(mean + scores[part] @ loadings, minimum)
+        out[:, columns < 0] = np.nan
+        return out

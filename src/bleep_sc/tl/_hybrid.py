@@ -15,7 +15,7 @@ from bleep_sc.models.device import Compute
 from bleep_sc.models.embedding import embed_in_batches
 from bleep_sc.models.hybrid import Hybrid
 from bleep_sc.tl._blend import WAYS
-from bleep_sc.tl._components import Components, Decoder
+from bleep_sc.tl._components import Components
 from bleep_sc.tl._in_section import SectionView, neighbor_places
 from bleep_sc.tl._inputs import SpotInput
 
@@ -76,35 +76,11 @@ def blend_weights(stored: StoredModel, mode: str) -> dict[str, float]:
     return {way: weight / total for way, weight in weights.items()}
 
 
-def predict_hybrid(
-    model: nn.Module,
-    features: Any,
-    retrieved: np.ndarray,
-    *,
-    components: np.ndarray,
-    values: Any,
-    weights: dict[str, float],
-    compute: Compute,
-) -> np.ndarray:
-    """Expression of all genes of `values` (n, n_genes), from the mix of all ways' scores.
-
-    Parameters
-    ----------
-    features
-        Of the query spots, as the model's heads read them.
-    retrieved
-        Mean scores of each spot's neighbours (n, n_components).
-    components, values
-        Scores and expression of the reference, from which expression is decoded.
-    weights
-        Of each way.
-    """
+def regressed_scores(model: nn.Module, features: Any, weights: dict[str, float], *, compute: Compute) -> np.ndarray:
+    """The regressions' share of the scores of spots (n, n_components), from features as the model's heads read them."""
     regress = cast(Hybrid, model).regress
-    regressed = embed_in_batches(regress, features, compute=compute, desc="Predicting components")
-    linear, kernel = regressed[:, 0], regressed[:, 1]
-    scores = weights["retrieval"] * retrieved + weights["linear"] * linear + weights["kernel"] * kernel
-    imputed = Decoder.learn(components, values).decode(scores)
-    return imputed if values.min() < 0 else np.maximum(imputed, 0)
+    found = embed_in_batches(regress, features, compute=compute, desc="Predicting components")
+    return weights["linear"] * found[:, 0] + weights["kernel"] * found[:, 1]
 
 
 def check_record(stored: StoredModel, model: nn.Module, *, where: str) -> None:

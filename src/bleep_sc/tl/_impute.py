@@ -143,8 +143,9 @@ def impute(
     from bleep_sc.tl._hybrid import places_like, seen_in_section
     from bleep_sc.tl._inputs import input_like, sections_like
     from bleep_sc.tl._load import check_no_other_model, has_model, load_model
+    from bleep_sc.tl._predictor import Retrieval
     from bleep_sc.tl._regress import regress
-    from bleep_sc.tl._retrieve import Retrieval, neighbors_to_average, prepare_retrieval, retrieve
+    from bleep_sc.tl._retrieve import neighbors_to_average, prepare_retrieval, retrieve
 
     compute = resolve_compute(device=device, precision=precision, batch_size=batch_size, progress_bar=progress_bar)
     name = key if key_added is None else key_added
@@ -187,7 +188,7 @@ def impute(
         "model_sha256": stored.sha256,
     }
     query = query.copy() if copy else query
-    query.layers[name] = _into_columns(imputed, columns)
+    query.layers[name] = imputed
     for obsm_key in (_keys.image_embedding(name), _keys.neighbors(name), _keys.distances(name)):
         if obsm_key in embeddings:
             query.obsm[obsm_key] = embeddings[obsm_key]
@@ -222,12 +223,3 @@ def _shared_genes(query: AnnData, available: pd.Index, *, of: str) -> np.ndarray
             "%d of the query's %d genes are not among those of %s: NaN.", query.n_vars - shared, query.n_vars, of
         )
     return columns
-
-
-def _into_columns(imputed: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Spread the imputed shared genes over the query's genes."""
-    if (columns >= 0).all():
-        return imputed
-    out = np.full((len(imputed), len(columns)), np.nan, dtype=np.float32)
-    out[:, columns >= 0] = imputed
-    return out

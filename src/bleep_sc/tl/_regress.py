@@ -29,7 +29,7 @@ def regress(
     stored: StoredModel,
     compute: Compute,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Predict the genes that the query shares with the model; values (n_obs, n_shared_genes) and their provenance."""
+    """Predict the query's genes, NaN for those that the model lacks; values (n_obs, n_vars) and their provenance."""
     model.to(compute.device)
     if stored.config["method"] == "histogene":
         values = _predict_windows(query, model, spots, sections, stored, compute=compute)
@@ -51,7 +51,9 @@ def regress(
         "units": stored.config["units"],
         "in_sample": in_sample,
     }
-    return values[:, columns[columns >= 0]], provenance
+    imputed = values[:, columns]
+    imputed[:, columns < 0] = np.nan
+    return imputed, provenance
 
 
 def _predict_windows(

@@ -12,45 +12,27 @@ from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._expression import describe_units, expression_values, lacks_expression
 from bleep_sc._logging import logger, warn
-from bleep_sc._stats import section_rows
+from bleep_sc._stats import all_finite, section_rows
 from bleep_sc._validate import section_of_spots
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.models.device import Compute
 from bleep_sc.models.embedding import embed_in_batches
 from bleep_sc.models.hybrid import Hybrid
-from bleep_sc.models.retrieval import average_profiles, nearest, nearest_approximately, neighbor_weights
+from bleep_sc.tl._components import Decoder
 from bleep_sc.tl._hybrid import (
     blend_weights,
     expression_rows,
     known_centers,
-    predict_hybrid,
     reference_components,
+    regressed_scores,
 )
 from bleep_sc.tl._inputs import SpotInput, sections_like
+from bleep_sc.tl._predictor import Predictor, Retrieval
 
 _ROWS_TO_CHECK = 16
 _SAME = 0.99
 _PAPER_K = 50
 _MOSTLY_OWN = 0.5
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """How neighbours are found and weighed: the arguments of `impute`."""
-
-    predict: str
-    """``"retrieval"``, or a mix with regression."""
-    k: int
-    match: str
-    weighting: Any
-    temperature: float
-    search: str
-    layer: str | None
-
-    @property
-    def mixes(self) -> bool:
-        """Whether components of expression are predicted, rather than measured profiles averaged."""
-        return self.predict != "retrieval"
 
 
 @dataclass(frozen=True)
@@ -68,7 +50,7 @@ class Retrieved:
     """The average profiles and where they came from."""
 
     imputed: np.ndarray
-    """(n_obs, n_shared_genes)."""
+    """(n_obs, n_vars), NaN for genes that the reference lacks."""
     embedding: np.ndarray
     rows: np.ndarray
     distances: np.ndarray
@@ -158,12 +140,6 @@ def retrieve(
             (own >= 0).sum(),
             query.n_obs,
         )
-    leave_out = own if in_sample else None
-    if how.search == "exact":
-        rows, distances = nearest(embedding, keys.embedding, how.k, leave_out=leave_out, device=compute.device)
-    else:
-        rows, distances = nearest_approximately(embedding, keys.embedding, how.k, leave_out=leave_out)
-    weights = neighbor_weights(distances, how.weighting, temperature=how.temperature)
     provenance = {
         "params": {
             "method": stored.config["method"],
@@ -175,22 +151,24 @@ def retrieve(
         "reference_library": _reference_library(ref, stored),
         "in_sample": in_sample,
     }
-    values = keys.values[:, columns[columns >= 0]]
-    if keys.components is None:
-        imputed = average_profiles(values, rows, weights)
-    else:
-        mix = blend_weights(stored, how.predict)
+    decoder, mix, regressed = None, {}, None
+    if keys.components is not None:
+        decoder, mix = Decoder.learn(keys.components, keys.values), blend_weights(stored, how.predict)
+        regressed = regressed_scores(model, spots.rows, mix, compute=compute)
         provenance["params"]["weights"] = mix
-        imputed = predict_hybrid(
-            model,
-            spots.rows,
-            average_profiles(keys.components, rows, weights),
-            components=keys.components,
-            values=values,
-            weights=mix,
-            compute=compute,
-        )
-    return Retrieved(imputed, embedding, rows, distances, provenance)
+    predictor = Predictor(
+        how,
+        keys=keys.embedding,
+        profiles=keys.values if keys.components is None else keys.components,
+        columns=columns,
+        decoder=decoder,
+        share=mix.get("retrieval", 1.0),
+        minimum=-np.inf if decoder is None or keys.values.min() < 0 else 0.0,
+        device=compute.device,
+        progress_bar=compute.progress_bar,
+    )
+    found = predictor(embedding, regressed=regressed, leave_out=own if in_sample else None)
+    return Retrieved(found.expression, embedding, found.rows, found.distances, provenance)
 
 
 def _reference_embedding(ref: AnnData, key: str, match: str, *, width: int) -> np.ndarray:
@@ -203,8 +181,8 @@ def _reference_embedding(ref: AnnData, key: str, match: str, *, width: int) -> n
     if keys.shape != (ref.n_obs, width):
         msg = f"`{path}` must have the shape ({ref.n_obs}, {width}), as the model's space; found {keys.shape}."
         raise ValueError(msg)
-    without = ~np.isfinite(keys).all(axis=1)
-    if without.any():
+    if not all_finite(keys):
+        without = ~np.isfinite(keys).all(axis=1)
         msg = (
             f"{without.sum()} of {ref.n_obs} spots of `ref` have no embedding in `{path}`, as after "
             f"`anndata.concat`: run `bleep_sc.tl.embed(ref, key={key!r})`, which places all of them."
@@ -246,9 +224,14 @@ def _own_rows(query: AnnData, ref: AnnData, key: str, embedding: np.ndarray, *, 
 def _rows_at_the_same_place(query: AnnData, ref: AnnData) -> np.ndarray:
     if _keys.SPATIAL not in query.obsm or _keys.SPATIAL not in ref.obsm:
         return np.full(query.n_obs, -1)
-    there = {tuple(xy): row for row, xy in enumerate(np.asarray(ref.obsm[_keys.SPATIAL]).tolist())}
-    here = np.asarray(query.obsm[_keys.SPATIAL]).tolist()
-    return np.array([there.get(tuple(xy), -1) for xy in here], dtype=np.int64)
+    # pairs as one number each, which sorts by x, then y
+    places = (np.asarray(adata.obsm[_keys.SPATIAL], dtype=np.float64) for adata in (query, ref))
+    here, there = (xy[:, 0] + 1j * xy[:, -1] for xy in places)
+    order = np.argsort(there, kind="stable")
+    # of several spots at one place the last one
+    at = np.searchsorted(there, here, side="right", sorter=order) - 1
+    candidates = order[at]
+    return np.where((at >= 0) & (there[candidates] == here), candidates, -1)
 
 
 def _reference_library(ref: AnnData, stored: StoredModel) -> np.ndarray:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from bleep_sc.models.averaging import average_profiles, neighbor_weights
 from bleep_sc.models.batches import Batches
 from bleep_sc.models.device import Compute
 from bleep_sc.models.embedding import embed_in_batches
 from bleep_sc.models.hybrid import half_whitened
 from bleep_sc.models.joint import JointSpace
-from bleep_sc.models.retrieval import average_profiles, nearest, neighbor_weights
+from bleep_sc.models.retrieval import nearest
 from bleep_sc.models.training import History, Optimization, train
 from bleep_sc.tl._blend import Setting
 from bleep_sc.tl._components import Centers, Components

@@ -1,0 +1,55 @@
+"""Loops for which NumPy, SciPy and torch have no quick word, compiled by numba; imported only where they run."""
+
+import numba
+import numpy as np
+
+_GROUP = 64
+
+
+@numba.njit(nogil=True)
+def keep_best(similarity: np.ndarray, start: int, best: np.ndarray, rows: np.ndarray) -> None:
+    """Bring what is among the k largest of each row into `best` and `rows` (n, k), which are sorted, largest first.
+
+    Column j of `similarity` (n, width) is key `start + j`. An equal value of a later key comes after those before.
+    """
+    for i in range(similarity.shape[0]):
+        values, kept, kept_rows = similarity[i], best[i], rows[i]
+        for first in range(0, len(values), _GROUP):
+            group = values[first : first + _GROUP]
+            if _n_above(group, kept[-1]) == 0:  # true of most groups
+                continue
+            for j in range(len(group)):
+                value = group[j]
+                if value > kept[-1]:
+                    place = len(kept) - 1
+                    while place > 0 and kept[place - 1] < value:
+                        kept[place], kept_rows[place] = kept[place - 1], kept_rows[place - 1]
+                        place -= 1
+                    kept[place], kept_rows[place] = value, start + first + j
+
+
+@numba.njit(nogil=True)
+def _n_above(values: np.ndarray, bound: float) -> int:
+    """Count them: a loop that a compiler turns into a few instructions on eight values at a time."""
+    n = 0
+    for j in range(len(values)):
+        if values[j] > bound:
+            n += 1
+    return n
+
+
+@numba.njit(nogil=True)
+def sum_rows(
+    csr: tuple[np.ndarray, np.ndarray, np.ndarray], rows: np.ndarray, weights: np.ndarray, out: np.ndarray
+) -> None:
+    """Weighted sums of rows of a CSR matrix, given by its three arrays, written densely to `out` (n, n_columns).
+
+    SciPy's product of two sparse matrices makes a sparse one first and takes five times as long.
+    """
+    indptr, indices, data = csr
+    for i in range(rows.shape[0]):
+        out[i, :] = 0
+        for j in range(rows.shape[1]):
+            row, weight = rows[i, j], weights[i, j]
+            for place in range(indptr[row], indptr[row + 1]):
+                out[i, indices[place]] += weight * data[place]
