@@ -30,8 +30,8 @@ from squidpy.im import ImageContainer
 import bleep_sc as bl
 from bleep_sc._stats import mean_variance, panels
 from bleep_sc.metrics import pearson
-from bleep_sc.models.diagnose import measure_spread
 from bleep_sc.models.averaging import average_profiles, neighbor_weights
+from bleep_sc.models.diagnose import measure_spread
 from bleep_sc.models.retrieval import nearest
 
 # reference/baseline.md: the repaired reference code, k = 50, HEG and HVG chosen on C6

@@ -39,7 +39,7 @@ def _n_above(values: np.ndarray, bound: float) -> int:
 
 
 @numba.njit(nogil=True)
-def sum_rows(
+def sum_sparse_rows(
     csr: tuple[np.ndarray, np.ndarray, np.ndarray], rows: np.ndarray, weights: np.ndarray, out: np.ndarray
 ) -> None:
     """Weighted sums of rows of a CSR matrix, given by its three arrays, written densely to `out` (n, n_columns).
@@ -53,3 +53,14 @@ def sum_rows(
             row, weight = rows[i, j], weights[i, j]
             for place in range(indptr[row], indptr[row + 1]):
                 out[i, indices[place]] += weight * data[place]
+
+
+@numba.njit(nogil=True)
+def sum_rows(values: np.ndarray, rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """Weighted sums of rows of a dense matrix of any type, written to `out` (n, n_columns)."""
+    for i in range(rows.shape[0]):
+        out[i, :] = 0
+        for j in range(rows.shape[1]):
+            row, weight = rows[i, j], weights[i, j]
+            for column in range(out.shape[1]):
+                out[i, column] += weight * values[row, column]

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from scipy import sparse
-from torch.nn.functional import embedding_bag
 
+from bleep_sc._lazy import LazyRows
 from bleep_sc._settings import settings
 from bleep_sc.models.threads import in_threads
 
@@ -33,7 +32,9 @@ def neighbor_weights(distances: np.ndarray, weighting: Weighting, *, temperature
 def average_profiles(
     values: Any, rows: np.ndarray, weights: np.ndarray, *, columns: np.ndarray | None = None
 ) -> np.ndarray:
-    """Average rows of `values` (m, n_genes), dense or CSR, by their weights (n, k).
+    """Average rows of `values` (m, n_genes), dense, CSR or lazy, by their weights (n, k).
+
+    Lazy values are read once, part by part, but for parts in which no row is asked for.
 
     Parameters
     ----------
@@ -44,42 +45,61 @@ def average_profiles(
     -------
     float32 (n, n_genes), or (n, len(columns)).
     """
-    if columns is None or np.array_equal(columns, np.arange(values.shape[1])):
-        out = np.empty((len(rows), values.shape[1]), dtype=np.float32)
-        for part in _query_blocks(len(rows), values.shape[1]):
-            _average_into(out[part], values, rows[part], weights[part])
-        return out
-    out = np.empty((len(rows), len(columns)), dtype=np.float32)
-    for part in _query_blocks(len(rows), values.shape[1]):
-        block = np.empty((len(rows[part]), values.shape[1]), dtype=np.float32)
-        _average_into(block, values, rows[part], weights[part])
-        out[part] = block[:, columns]
-    out[:, columns < 0] = np.nan
+    if columns is not None and np.array_equal(columns, np.arange(values.shape[1])):
+        columns = None
+    out = np.zeros((len(rows), values.shape[1] if columns is None else len(columns)), dtype=np.float32)
+    if isinstance(values, LazyRows):
+        for part in values.parts():
+            here = (rows >= part.start) & (rows < part.stop)
+            if here.any():
+                _add_part(out, values[part], rows - part.start, weights, here, columns)
+    else:
+        for some in _query_blocks(len(rows), values.shape[1]):
+            if columns is None:
+                _average_into(out[some], values, rows[some], weights[some])
+            else:
+                out[some] = _average(values, rows[some], weights[some])[:, columns]
+    if columns is not None:
+        out[:, columns < 0] = np.nan
+    return out
+
+
+def _add_part(
+    out: np.ndarray, part: Any, rows: np.ndarray, weights: np.ndarray, here: np.ndarray, columns: np.ndarray | None
+) -> None:
+    """Add to averages what comes from those neighbours (n, k) that are `here`, in one part of the values."""
+    some = np.flatnonzero(here.any(axis=1))
+    # those that are here stand first, so that no more columns are gone through than one query has of them
+    order = np.argsort(~here[some], axis=1, kind="stable")[:, : here.sum(axis=1).max()]
+    near, shares = (
+        np.take_along_axis(np.where(here[some], values[some], 0).astype(values.dtype), order, axis=1)
+        for values in (rows, weights)
+    )
+    for block in _query_blocks(len(some), part.shape[1]):
+        sums = _average(part, near[block], shares[block])
+        out[some[block]] += sums if columns is None else sums[:, columns]
+
+
+def _average(values: Any, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    out = np.empty((len(rows), values.shape[1]), dtype=np.float32)
+    _average_into(out, values, rows, weights)
     return out
 
 
 def _query_blocks(n: int, n_genes: int) -> Iterator[slice]:
-    """Queries whose averages, and whose rows where they must be converted, stay within the memory budget."""
+    """Queries whose averages of all genes stay within a part of the memory budget."""
     step = max(1, int(settings.memory * 2**20 / 4 / (4 * n_genes)))
     return (slice(start, start + step) for start in range(0, n, step))
 
 
 def _average_into(out: np.ndarray, values: Any, rows: np.ndarray, weights: np.ndarray) -> None:
-    if sparse.issparse(values):
-        _average_sparse(out, values, rows, weights)
-        return
-    if values.dtype != np.float32:  # only the rows that are needed are converted
-        some, rows = np.unique(rows, return_inverse=True)
-        values, rows = values[some].astype(np.float32), rows.reshape(weights.shape).astype(np.int32)
-    tensors = (torch.from_numpy(np.ascontiguousarray(part)) for part in (rows, values, weights))
-    neighbors, profiles, shares = tensors
-    out[:] = embedding_bag(neighbors, profiles, per_sample_weights=shares, mode="sum").numpy()
-
-
-def _average_sparse(out: np.ndarray, values: sparse.csr_matrix, rows: np.ndarray, weights: np.ndarray) -> None:
-    from bleep_sc.models._compiled import sum_rows
+    from bleep_sc.models._compiled import sum_rows, sum_sparse_rows
 
     def one(part: slice) -> None:
-        sum_rows((values.indptr, values.indices, values.data), rows[part], weights[part], out[part])
+        if sparse.issparse(values):
+            csr = values.indptr, values.indices, values.data
+            sum_sparse_rows(csr, rows[part], weights[part], out[part])
+        else:
+            sum_rows(values, rows[part], weights[part], out[part])
 
     in_threads(one, len(rows))

@@ -52,7 +52,7 @@ def nearest(
     best = torch.full((n, k), -torch.inf, device=device)
     rows = torch.full((n, k), -1, dtype=torch.int32, device=device)
     banned = None if leave_out is None else torch.from_numpy(leave_out).to(device)
-    n_queries, n_keys = _block(device)
+    n_queries, n_keys = block_of(device)
     unit_query = _unit(query, device)
     for start in watch(range(0, m, n_keys)):
         block = _unit(keys[start : start + n_keys], device)
@@ -67,7 +67,7 @@ def nearest(
     return rows.cpu().numpy(), (1 - best).clamp(min=0).cpu().numpy()
 
 
-def _block(device: torch.device) -> tuple[int, int]:
+def block_of(device: torch.device) -> tuple[int, int]:
     """Queries and keys compared at a time; their similarities, and a copy of these, stay in the memory budget."""
     at_once = int(settings.memory * 2**20 / 4 / 2)
     n_keys = _KEY_BLOCK if device.type == "cpu" else 8 * _KEY_BLOCK
