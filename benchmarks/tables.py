@@ -46,6 +46,14 @@ that costs besides correlation, over HVG-50: *variance* as above; *genes*, agree
 *space*, agreement of Moran's I between genes, both as correlations with the measured ones.
 """
 
+SPEED = """\
+## Speed and memory
+
+Each ratio is that of two things timed in turn in one run, the median of several rounds: seconds of the first by those
+of the second, unless the row says otherwise, so 1 is as quick and below 1 is quicker. Seconds hold for the machine
+named, which other work was kept off; ratios hold more widely.
+"""
+
 
 def main() -> None:
     PAGE.write_text(page())
@@ -64,7 +72,17 @@ def page() -> str:
         records = _records(data, "parts")
         if records:
             parts.append(f"### {title}\n\n{note} {_sources(records)}\n\n{_table(records, structure=True)}\n")
+    parts.append(SPEED)
+    for path in sorted(RESULTS.glob("speed-*.json")):
+        record = json.loads(path.read_text())
+        parts.append(f"{_sources([record])[:-1]}, on {record['machine']}.\n\n{_speed_table(record['rows'])}\n")
     return "\n".join(parts)
+
+
+def _speed_table(rows: list[dict[str, Any]]) -> str:
+    lines = ["| what | measured against | ratio | goal | |", "|---|---|---|---|---|"]
+    lines += [f"| {r['what']} | {r['against']} | {r['ratio']:.2f} | {r['goal']} | {r['detail']} |" for r in rows]
+    return "\n".join(lines)
 
 
 def _records(data: str, group: str) -> list[dict[str, Any]]:
