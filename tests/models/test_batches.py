@@ -1,4 +1,6 @@
 import numpy as np
+import pytest
+import torch
 
 from bleep_sc.models.batches import Batches
 
@@ -37,3 +39,19 @@ def test_an_epoch_depends_on_seed_and_epoch_alone() -> None:
     assert seen(batches) != first
     assert seen(make(seed=4)[1]) != first
     assert seen(make()[1]) == list(range(0, 50, 2))
+
+
+def test_processes_divide_each_batch_evenly_and_in_order() -> None:
+    _, batches = make(seed=0, augment=True)
+    whole = list(batches)
+    parts = []
+    for rank in range(3):
+        batches.divide(rank, 3)
+        parts.append(list(batches))
+    for number, batch in enumerate(whole):
+        mine = [part[number] for part in parts]
+        assert [len(part.expression) for part in mine] == ([3, 3, 3] if number == 0 else [3, 3, 2])
+        assert all(len(part) == len(batch) for part in mine), "a part tells the size of the whole batch"
+        assert sum(part.weight for part in mine) == pytest.approx(3)
+        for name in ("images", "expression", "turns"):
+            assert torch.equal(torch.cat([getattr(part, name) for part in mine]), getattr(batch, name))

@@ -146,6 +146,24 @@ def test_accumulated_gradients_are_the_mean_of_the_batches(ref: AnnData) -> None
         torch.testing.assert_close(ours, theirs)
 
 
+def test_the_losses_of_an_epoch_are_the_mean_over_its_spots() -> None:
+    from bleep_sc.models.batches import Batches
+    from bleep_sc.models.device import resolve_compute
+    from bleep_sc.models.heads import regression_head
+    from bleep_sc.models.regressor import Regressor
+    from bleep_sc.models.training import Optimization, train
+
+    features, expression = np.random.default_rng(0).normal(size=(2, 25, 4)).astype(np.float32)
+    model = Regressor(torch.nn.Identity(), regression_head(4, 4), loss="mse", symmetries=False)
+    optimization = Optimization(lr=1e-12, weight_decay=0, max_epochs=2, patience=0)
+    # batches of 6, 6 and 5, and of 4 and 4
+    parts = [Batches(features, expression, rows, batch_size=6) for rows in (np.arange(17), np.arange(17, 25))]
+    history = train(model, *parts, optimization=optimization, compute=resolve_compute(device="cpu"))
+    # the head begins at zero, so that the error is the expression itself
+    assert history.train_loss == pytest.approx(2 * [np.square(expression[:17]).mean()])
+    assert history.validation_loss == pytest.approx(2 * [np.square(expression[17:]).mean()])
+
+
 def build_and_copy(model: Any, spec: dict[str, Any]) -> Any:
     from bleep_sc.models.build import build_model
 

@@ -14,9 +14,9 @@ def symmetry(images: Tensor, which: int) -> Tensor:
 
 def turn_each(images: Tensor, which: Tensor) -> Tensor:
     """Give every image its own symmetry: `which` holds n numbers in 0..7, on the CPU so that nothing waits for them."""
+    # images of one symmetry side by side: one transfer and three copies, whatever the number of symmetries
+    sizes = which.bincount(minlength=N_SYMMETRIES).tolist()
+    order = which.argsort(stable=True).to(images.device, non_blocking=True)
     turned = torch.empty_like(images)
-    for number in range(N_SYMMETRIES):
-        rows = (which == number).nonzero().squeeze(1).to(images.device, non_blocking=True)
-        if len(rows):
-            turned[rows] = symmetry(images[rows], number)
+    turned[order] = torch.cat([symmetry(part, number) for number, part in enumerate(images[order].split(sizes))])
     return turned

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bleep_sc.models.augment import N_SYMMETRIES
+from bleep_sc.models.shares import Share
 
 
 class Rows(Protocol):
@@ -31,9 +32,30 @@ class Batch:
     """The symmetry that each image is turned by; None: none."""
     positions: Tensor | None = None
     """Row and column of each spot in its window (n, 2), where the spots are one sequence."""
+    share: Share | None = None
+    """Which spots of a larger batch these are; None: all of it."""
 
     def __len__(self) -> int:
-        return len(self.expression)
+        """Spots of the whole batch, on however many processes."""
+        return len(self.expression) if self.share is None else self.share.total
+
+    @property
+    def weight(self) -> float:
+        """By what a mean over these spots is multiplied, so that the mean over processes is that over all spots."""
+        return 1.0 if self.share is None else self.share.weight
+
+    def gather(self, own: Tensor) -> Tensor:
+        """What the processes computed of their spots (n_own, d), of the whole batch (n, d)."""
+        return own if self.share is None else self.share.gather(own)
+
+    def pin_memory(self) -> "Batch":
+        """In memory that a GPU copies from by itself."""
+        return replace(
+            self,
+            images=self.images.pin_memory(),
+            expression=self.expression.pin_memory(),
+            positions=None if self.positions is None else self.positions.pin_memory(),
+        )
 
     def to(self, device: torch.device) -> "Batch":
         """On a device, but for the turns: they pick rows on the CPU."""
@@ -88,7 +110,12 @@ class Batches:
         self._batch_size = batch_size
         self._seed = seed
         self._augment = augment
+        self._rank, self._n_processes = 0, 1
         self.epoch = 0
+
+    def divide(self, rank: int, n_processes: int) -> None:
+        """From now on hand out one process's part of each batch; the batches and their turns stay the same."""
+        self._rank, self._n_processes = rank, n_processes
 
     def __len__(self) -> int:
         return -(-len(self._rows) // self._batch_size)
@@ -100,12 +127,15 @@ class Batches:
             rows = rng.permutation(rows)
             if self._augment:
                 turns = rng.integers(N_SYMMETRIES, size=len(rows))
-        positions = split_evenly(np.arange(len(rows)), self._batch_size)
-        for part in positions:
+        for part in split_evenly(np.arange(len(rows)), self._batch_size):
+            share = None
+            if self._n_processes > 1:
+                share, part = Share.of(part, self._rank, self._n_processes)
             yield Batch(
                 take(self._images, rows[part]),
                 torch.from_numpy(self._expression[rows[part]]),
                 None if turns is None else torch.from_numpy(turns[part]),
+                share=share,
             )
 
 

@@ -52,5 +52,6 @@ class Bleep(nn.Module):
 
     def loss(self, batch: Batch) -> Tensor:
         """The contrastive loss of one batch, computed in float32 whatever the networks' precision."""
-        image, profile = self.embed_image(batch.images), self.embed_expression(batch.expression)
-        return bleep_loss(image.float(), profile.float(), self.temperature)
+        image = batch.gather(self.embed_image(batch.images).float())
+        profile = batch.gather(self.embed_expression(batch.expression).float())
+        return bleep_loss(image, profile, self.temperature)

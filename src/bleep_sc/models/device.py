@@ -1,3 +1,5 @@
+import os
+import sys
 from dataclasses import dataclass
 from typing import get_args
 
@@ -7,6 +9,22 @@ from bleep_sc._settings import Precision, settings
 from bleep_sc._validate import check_choice, check_int
 
 BATCH_SIZE = 256
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
+"""Lightning's names of what keeps a whole model on each of several processes, each a run of the same script."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many processes train one model together, and how they are started and joined."""
+
+    devices: int = 1
+    """On each machine."""
+    num_nodes: int = 1
+    strategy: str = "auto"
+
+    def __len__(self) -> int:
+        """Of all machines."""
+        return self.devices * self.num_nodes
 
 
 @dataclass(frozen=True)
@@ -19,6 +37,8 @@ class Compute:
     batch_size: int
     """Spots embedded at a time."""
     progress_bar: bool
+    processes: Processes = Processes()
+    """That train together; whatever else is computed, each computes all of it."""
 
     def autocast(self) -> torch.autocast:
         """Mixed precision for the length of a ``with`` block, or nothing in float32."""
@@ -26,7 +46,8 @@ class Compute:
         return torch.autocast(self.device.type, dtype=half, enabled=self.precision != "32-true")
 
     def __str__(self) -> str:
-        return f"{self.device} ({self.precision})"
+        many = f"{len(self.processes)} processes, " if len(self.processes) > 1 else ""
+        return f"{self.device} ({many}{self.precision})"
 
 
 def resolve_compute(
@@ -35,8 +56,13 @@ def resolve_compute(
     precision: str | None = None,
     batch_size: int | None = None,
     progress_bar: bool | None = None,
+    devices: int = 1,
+    num_nodes: int = 1,
+    strategy: str = "auto",
 ) -> Compute:
     """Turn the arguments, or the settings where they are None, into a device that is really there."""
+    check_choice("strategy", strategy, STRATEGIES)
+    processes = Processes(check_int("devices", devices), check_int("num_nodes", num_nodes), strategy)
     portion = BATCH_SIZE if batch_size is None else check_int("batch_size", batch_size)
     show = settings.progress_bar if progress_bar is None else progress_bar
     name = settings.device if device is None else device
@@ -53,4 +79,35 @@ def resolve_compute(
     check_choice("precision", wanted, get_args(Precision))
     if wanted == "auto":
         wanted = "bf16-mixed" if found.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
-    return Compute(found, "32-true" if wanted == "32" else wanted, portion, show)
+    if len(processes) > 1:
+        _check_processes(processes, found)
+    return Compute(found, "32-true" if wanted == "32" else wanted, portion, show, processes)
+
+
+def _check_processes(processes: Processes, device: torch.device) -> None:
+    """Refuse what could not be started, or what would wait for processes that never come."""
+    asked = f"`devices={processes.devices}`, `num_nodes={processes.num_nodes}`"
+    elastic = torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
+    started = int(os.environ.get("WORLD_SIZE", 1)) if elastic else None
+    if device.type not in ("cpu", "cuda"):
+        msg = f"{asked}: on {device.type!r} there is one device. Pass `devices=1`, or `device='cpu'`."
+    elif device.type == "cuda" and device.index is not None:
+        msg = (
+            f"{asked} with `device='{device}'`, which is a single GPU. Pass `device='cuda'`; the environment variable "
+            "CUDA_VISIBLE_DEVICES says which GPUs may be used."
+        )
+    elif device.type == "cuda" and processes.devices > torch.cuda.device_count():
+        msg = f"`devices={processes.devices}`: PyTorch sees {torch.cuda.device_count()} GPUs on this machine."
+    elif started is not None and started != len(processes):
+        msg = (
+            f"{asked}, so {len(processes)} processes train together, but torchrun started {started}. `devices` is its "
+            "--nproc-per-node, and `num_nodes` its --nnodes."
+        )
+    elif hasattr(sys, "ps1"):
+        msg = (
+            f"{asked}: each process runs the same script, and a notebook or prompt is none. Write the call into a "
+            "script and run that, or pass `devices=1` here."
+        )
+    else:
+        return
+    raise ValueError(msg)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bleep_sc._progress import progress
 from bleep_sc.models.batches import Rows, split_evenly, take
 from bleep_sc.models.device import Compute
+from bleep_sc.models.prefetch import feed
 
 
 def embed_in_batches(function: Callable[[Tensor], Tensor], inputs: Rows, *, compute: Compute, desc: str) -> np.ndarray:
@@ -18,8 +19,9 @@ def embed_in_batches(function: Callable[[Tensor], Tensor], inputs: Rows, *, comp
     show = compute.progress_bar and len(parts) > 1
     out = []
     with torch.inference_mode(), compute.autocast():
-        for rows in progress(parts, desc=desc, show=show):
-            out.append(function(take(inputs, rows).to(compute.device)).float().cpu().numpy())
+        portions = feed((take(inputs, rows) for rows in parts), len(parts), compute.device)
+        for portion in progress(portions, desc=desc, total=len(parts), show=show):
+            out.append(function(portion.to(compute.device, non_blocking=True)).float().cpu().numpy())
     return np.concatenate(out)
 
 

@@ -48,5 +48,5 @@ class Regressor(nn.Module):
 
     def loss(self, batch: Batch) -> Tensor:
         """Squared error of one batch."""
-        error = (self(batch.images) - batch.expression).square()
-        return error.mean() if self._loss == "mse" else error.sum() / error.shape[1]
+        error: Tensor = (self(batch.images) - batch.expression).square().mean() * batch.weight
+        return error if self._loss == "mse" else error * len(batch)

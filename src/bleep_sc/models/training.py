@@ -1,6 +1,5 @@
 """The training loop: Lightning's, kept behind one function of arrays."""
 
-import copy
 import logging
 import math
 import signal
@@ -14,13 +13,14 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from bleep_sc._logging import logger, warn
 from bleep_sc.models.augment import turn_each
 from bleep_sc.models.batches import Batch, Batches, Sequences
 from bleep_sc.models.device import Compute
+from bleep_sc.models.prefetch import feed
 
 _STEPS_BEFORE_ESTIMATE = 3
 _LONG_ON_CPU = 3600.0
@@ -64,22 +64,22 @@ def train(
 
     Without `validation` that is the last one. `announce` says after a few steps how long it will take.
 
-    `model.loss(batch)` is minimised. Uses torch's global random state (dropout): the caller forks it.
+    `model.loss(batch)` is minimised. Uses torch's global random state (dropout): the caller forks it. Several processes
+    (`compute.processes`) divide each batch, which must be `Batches`, and all come back with the same weights.
     """
     plan = _Plan(model, optimization, len(training))
-    keeper = _BestEpoch(model, training)
+    keeper = _BestEpoch(plan, training, patience=optimization.patience)
     callbacks: list[Callback] = [keeper]
-    may_stop_early = bool(optimization.patience) and validation is not None
+    if len(compute.processes) > 1:
+        callbacks.append(_Divide(training, validation))
     if announce:
+        may_stop_early = bool(optimization.patience) and validation is not None
         callbacks.append(_TimeEstimate(optimization.max_epochs, may_stop_early=may_stop_early))
-    if may_stop_early:
-        callbacks.append(EarlyStopping("validation_loss", patience=optimization.patience, check_finite=False))
     if compute.progress_bar:
-        callbacks.append(_ProgressBar(optimization.max_epochs))
+        callbacks.append(_ProgressBar(optimization.max_epochs, keeper.history))
     with _quiet_lightning():
         trainer = L.Trainer(
-            accelerator="gpu" if compute.device.type == "cuda" else compute.device.type,
-            devices=[compute.device.index or 0] if compute.device.type == "cuda" else 1,
+            **_machines(compute),
             precision=compute.precision,  # type: ignore[arg-type]
             max_epochs=optimization.max_epochs,
             accumulate_grad_batches=optimization.accumulate,
@@ -90,27 +90,67 @@ def train(
             enable_model_summary=False,
             num_sanity_val_steps=0,
         )
-        _interruptible(trainer, lambda: trainer.fit(plan, training, validation))
-    model.to("cpu").load_state_dict(keeper.best)
+        ours = _Feed(training, compute.device)
+        held_out = None if validation is None else _Feed(validation, compute.device)
+        _interruptible(trainer, lambda: trainer.fit(plan, ours, held_out))
+    model.to("cpu")
+    if validation is not None:
+        model.load_state_dict(keeper.best)
     model.eval()
     return keeper.history
+
+
+def _machines(compute: Compute) -> dict[str, Any]:
+    """Lightning's arguments for where to train."""
+    device, processes = compute.device, compute.processes
+    accelerator = "gpu" if device.type == "cuda" else device.type
+    if len(processes) > 1:
+        return {
+            "accelerator": accelerator,
+            "devices": processes.devices,
+            "num_nodes": processes.num_nodes,
+            "strategy": processes.strategy,
+            "sync_batchnorm": device.type == "cuda",
+        }
+    if device.type != "cuda":
+        return {"accelerator": accelerator, "devices": 1}
+    return {
+        "accelerator": accelerator,
+        "devices": [torch.cuda.current_device() if device.index is None else device.index],
+    }
+
+
+class _Feed:
+    """Batches, epoch after epoch, as the device wants them."""
+
+    def __init__(self, batches: Batches | Sequences, device: torch.device) -> None:
+        self._batches = batches
+        self._device = device
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return feed(self._batches, len(self), self._device)
 
 
 class _Plan(L.LightningModule):
     def __init__(self, model: nn.Module, optimization: Optimization, n_batches: int) -> None:
         super().__init__()
         self.model = model
+        self.training_losses = _Losses()
+        self.validation_losses = _Losses()
         self._optimization = optimization
         self._n_batches = n_batches
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         optimization, parameters = self._optimization, self.model.parameters()
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[optimization.optimizer]
+        arguments: dict[str, Any] = {"lr": optimization.lr, "weight_decay": optimization.weight_decay}
         if optimization.optimizer == "sgd":
-            return torch.optim.SGD(
-                parameters, lr=optimization.lr, momentum=_MOMENTUM, weight_decay=optimization.weight_decay
-            )
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimization.optimizer]
-        return kind(parameters, lr=optimization.lr, weight_decay=optimization.weight_decay)
+            arguments["momentum"] = _MOMENTUM
+        # one pass over the weights for a dozen: a fifth of a step of small heads
+        return kind(parameters, **arguments, fused=self.device.type in ("cpu", "cuda"))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch.to(device)
@@ -119,23 +159,46 @@ class _Plan(L.LightningModule):
         if batch.turns is not None:
             batch = replace(batch, images=turn_each(batch.images, batch.turns), turns=None)
         loss: Tensor = self.model.loss(batch)  # type: ignore[operator]
-        self.log("train_loss", loss.detach(), on_step=False, on_epoch=True, batch_size=len(batch))
+        self.training_losses.add(loss, len(batch))
         # Lightning divides by `accumulate`; the last group of an epoch may hold fewer batches
         accumulate = self._optimization.accumulate
         first = batch_idx - batch_idx % accumulate
         return loss * (accumulate / min(accumulate, self._n_batches - first))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        loss = self.model.loss(batch)  # type: ignore[operator]
-        self.log("validation_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch))
+        self.validation_losses.add(self.model.loss(batch), len(batch))  # type: ignore[operator]
+
+
+class _Losses:
+    """Losses of an epoch, left on the device until its end: reading each would make the device wait."""
+
+    def __init__(self) -> None:
+        self._values: list[Tensor] = []
+        self._spots: list[int] = []
+
+    def add(self, loss: Tensor, n_spots: int) -> None:
+        """Note the loss of a batch."""
+        self._values.append(loss.detach())
+        self._spots.append(n_spots)
+
+    def __bool__(self) -> bool:
+        return bool(self._values)
+
+    def take_mean(self) -> Tensor:
+        """The mean over all spots, and begin anew."""
+        values = torch.stack(self._values).float()
+        spots = torch.tensor(self._spots, dtype=torch.float32, device=values.device)
+        self._values, self._spots = [], []
+        return (values * spots).sum() / spots.sum()
 
 
 class _BestEpoch(Callback):
-    """Keeps the history and a copy of the best weights; tells the batches which epoch it is."""
+    """Keeps the history and a copy of the best weights, tells the batches which epoch it is, and stops in time."""
 
-    def __init__(self, model: nn.Module, batches: Batches | Sequences) -> None:
-        self._model = model
+    def __init__(self, plan: _Plan, batches: Batches | Sequences, *, patience: int) -> None:
+        self._plan = plan
         self._batches = batches
+        self._patience = patience
         self.history = History()
         self.best: dict[str, Tensor] = {}
 
@@ -144,9 +207,12 @@ class _BestEpoch(Callback):
 
     # Lightning validates before it closes the training epoch: both losses are there only now
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        train_loss = float(trainer.callback_metrics["train_loss"])
-        found = trainer.callback_metrics.get("validation_loss")
-        validation_loss = None if found is None else float(found)
+        # over processes too, so that all keep the same epoch and stop together, whatever their rounding
+        train_loss, validation_loss = (
+            float(trainer.strategy.reduce(losses.take_mean(), reduce_op="mean")) if losses else None
+            for losses in (self._plan.training_losses, self._plan.validation_losses)
+        )
+        assert train_loss is not None  # noqa: S101 - no epoch is empty
         if not math.isfinite(train_loss) or not math.isfinite(validation_loss or 0):
             msg = (
                 f"the loss became {train_loss} in training and {validation_loss} in validation at epoch "
@@ -154,12 +220,30 @@ class _BestEpoch(Callback):
             )
             raise FloatingPointError(msg)
         history = self.history
-        if validation_loss is None or validation_loss < min(history.validation_loss, default=math.inf):
-            history.best_epoch = trainer.current_epoch
-            self.best = {name: copy.deepcopy(value.cpu()) for name, value in self._model.state_dict().items()}
         history.train_loss.append(train_loss)
-        if validation_loss is not None:
-            history.validation_loss.append(validation_loss)
+        if validation_loss is None:
+            history.best_epoch = trainer.current_epoch
+            return
+        if validation_loss < min(history.validation_loss, default=math.inf):
+            history.best_epoch = trainer.current_epoch
+            self.best = {
+                name: value.detach().to("cpu", copy=True) for name, value in self._plan.model.state_dict().items()
+            }
+        history.validation_loss.append(validation_loss)
+        if 0 < self._patience <= trainer.current_epoch - history.best_epoch:
+            trainer.should_stop = True
+
+
+class _Divide(Callback):
+    """Gives each process its part of every batch, and random numbers of its own for dropout."""
+
+    def __init__(self, *batches: Batches | Sequences | None) -> None:
+        self._batches = [each for each in batches if isinstance(each, Batches)]
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        for batches in self._batches:
+            batches.divide(trainer.global_rank, trainer.world_size)
+        torch.manual_seed(torch.initial_seed() + trainer.global_rank)
 
 
 class _TimeEstimate(Callback):
@@ -168,15 +252,18 @@ class _TimeEstimate(Callback):
     def __init__(self, max_epochs: int, *, may_stop_early: bool) -> None:
         self._max_epochs = max_epochs
         self._may_stop_early = may_stop_early
-        self._started: float | None = None
+        self._started = 0.0
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         done = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx
+        if done not in (0, _STEPS_BEFORE_ESTIMATE) or not trainer.is_global_zero:
+            return
+        if pl_module.device.type == "cuda":  # which the CPU runs ahead of
+            torch.cuda.synchronize(pl_module.device)
         if done == 0:  # the first step warms up: time starts after it
             self._started = time.perf_counter()
-        if self._started is None or done != _STEPS_BEFORE_ESTIMATE:
             return
         per_step = (time.perf_counter() - self._started) / _STEPS_BEFORE_ESTIMATE
         seconds = per_step * int(trainer.num_training_batches) * self._max_epochs
@@ -192,21 +279,31 @@ class _TimeEstimate(Callback):
 
 
 class _ProgressBar(Callback):
-    def __init__(self, max_epochs: int) -> None:
+    """One bar, of the first process, that moves once an epoch."""
+
+    def __init__(self, max_epochs: int, history: History) -> None:
+        self._max_epochs = max_epochs
+        self._history = history
+        self._bar: Any = None
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         from tqdm.auto import tqdm
 
-        self._bar = tqdm(total=max_epochs, desc="Training", unit="epoch", leave=False)
+        show = trainer.is_global_zero
+        self._bar = tqdm(total=self._max_epochs, desc="Training", unit="epoch", leave=False, disable=not show)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        losses = {name: f"{float(value):.3f}" for name, value in trainer.callback_metrics.items()}
-        self._bar.set_postfix(losses, refresh=False)
+        history = self._history
+        losses = {"train_loss": history.train_loss, "validation_loss": history.validation_loss}
+        self._bar.set_postfix({name: f"{values[-1]:.3f}" for name, values in losses.items() if values}, refresh=False)
         self._bar.update()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._bar.close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
 
 def readable_time(seconds: float) -> str:

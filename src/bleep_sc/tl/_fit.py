@@ -60,6 +60,9 @@ def fit(
     device: str | None = None,
     precision: Precision | None = None,
     progress_bar: bool | None = None,
+    devices: int = 1,
+    num_nodes: int = 1,
+    strategy: str = "auto",
     key_added: str = _keys.MODEL,
     copy: bool = False,
 ) -> AnnData | None:
@@ -168,6 +171,10 @@ def fit(
         the same seed gives the same weights bit for bit. The order of the spots matters too.
     device, precision, progress_bar
         In place of :attr:`bleep_sc.settings`'s.
+    devices, num_nodes, strategy
+        Train one network by several processes (Notes): GPUs, or processes on the CPU, of each machine; machines; and
+        how PyTorch joins them: ``"auto"``, which is ``"ddp"``, or ``"ddp_find_unused_parameters_true"`` for an encoder
+        of which some weights take no part. For ``"bleep"`` as published, ``"stnet"`` and ``"regressor"``.
     key_added
         Name of the model: that of all fields below, and of the layer it will impute.
     copy
@@ -197,7 +204,8 @@ def fit(
         Crops, expression or a named column are not there.
     ValueError
         Fewer than 16 spots, a view, names that are not unique, NaN or negative expression, crops of several scales,
-        an encoder or weights that do not fit, an argument that the method does not have.
+        an encoder or weights that do not fit, an argument that the method does not have, several processes where they
+        cannot train together.
     RuntimeError
         ImageNet weights could not be downloaded. Nothing else is ever taken in their place.
 
@@ -210,6 +218,13 @@ def fit(
     Retrieval in that space, ridge regression and kernel ridge regression all predict the components, and their mix,
     number of neighbours and penalties are those that predict held-out sections of `adata` best: where a plain ridge
     regression is the best predictor for your tissue, that is what you get.
+
+    Several processes train the model that one would: every batch, with its shuffling and augmentation, is that of one
+    process; it is divided among them, the embeddings of all parts are gathered, and the contrastive loss is that of the
+    whole batch; so are validation loss, best epoch and early stop. What differs is rounding, and the dropout masks, of
+    which each process draws its own. Every process runs the same script, holds all spots in memory and comes out with
+    the same result; let only the first, where ``torch.distributed.get_rank()`` is 0, write files. Networks with batch
+    normalisation need GPUs for this.
 
     Examples
     --------
@@ -264,9 +279,17 @@ def fit(
     from bleep_sc.tl._places import training_windows
     from bleep_sc.tl._split import inner_folds, validation_spots
     from bleep_sc.tl._task import Task
+    from bleep_sc.tl._train import check_divides
 
     facts = facts_of(method, chosen)
-    compute = resolve_compute(device=device, precision=precision, progress_bar=progress_bar)
+    compute = resolve_compute(
+        device=device,
+        precision=precision,
+        progress_bar=progress_bar,
+        devices=devices,
+        num_nodes=num_nodes,
+        strategy=strategy,
+    )
     # features made elsewhere have no record of their own, but their crops may
     library_key = library_key or recorded_library_key(adata, image_key) or recorded_library_key(adata)
     sections = section_of_spots(adata, library_key)
@@ -275,6 +298,7 @@ def fit(
         held_out = validation_spots(
             adata, sections=sections, validation_key=validation_key, random_state=seed, share=validation_share
         )
+    check_divides(compute, method=method, divides=facts.divides, recipe=chosen, held_out=held_out)
     if facts.chooses:
         folds = inner_folds(
             adata, sections=sections, validation_key=validation_key, random_state=seed, at_most=facts.most_folds

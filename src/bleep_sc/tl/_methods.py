@@ -31,7 +31,8 @@ class MethodFacts:
     """Whether it holds spots out to find its best epoch."""
     chooses: bool = False
     """Whether it chooses a penalty, or a blend, on inner folds."""
-
+    divides: bool = False
+    """Whether several processes can train it, each on a part of every batch."""
     most_folds: int | None = None
     """Of these folds, where each costs a training."""
 
@@ -54,9 +55,9 @@ class MethodFacts:
 
 METHODS: Mapping[str, MethodFacts] = {
     "bleep": MethodFacts(fit_hybrid, "images", "hybrid", "hybrid", match="expression", chooses=True, most_folds=5),
-    "stnet": MethodFacts(fit_stnet, "crops", "regressor", "regression", validates=True),
+    "stnet": MethodFacts(fit_stnet, "crops", "regressor", "regression", validates=True, divides=True),
     "histogene": MethodFacts(fit_histogene, "crops", "histogene", "regression", validates=True),
-    "regressor": MethodFacts(fit_regressor, "images", "regressor", "regression", validates=True),
+    "regressor": MethodFacts(fit_regressor, "images", "regressor", "regression", validates=True, divides=True),
     "ridge": MethodFacts(fit_ridge_method, "images", "regressor", "regression", chooses=True),
     "knn": MethodFacts(fit_knn, "images", "features", "retrieval", match="image"),
     "coordinates": MethodFacts(fit_ridge_method, "places", "regressor", "regression", chooses=True),
@@ -64,7 +65,9 @@ METHODS: Mapping[str, MethodFacts] = {
     "mean": MethodFacts(fit_mean, "nothing", "regressor", "regression"),
 }
 
-PUBLISHED_BLEEP = MethodFacts(fit_bleep, "images", "bleep", "retrieval", match="expression", validates=True)
+PUBLISHED_BLEEP = MethodFacts(
+    fit_bleep, "images", "bleep", "retrieval", match="expression", validates=True, divides=True
+)
 """BLEEP as in the paper, and wherever a network is trained along."""
 
 

@@ -38,10 +38,52 @@ def encoder_spec(task: Task[Any], *, standardize: bool | None = None) -> dict[st
     }
 
 
+def check_divides(compute: Compute, *, method: str, divides: bool, recipe: Any, held_out: np.ndarray) -> None:
+    """Refuse several processes where they cannot train together, before any work."""
+    n_processes = len(compute.processes)
+    if n_processes == 1:
+        return
+    if not divides:
+        remedy = (
+            "the default recipe trains small heads in seconds. The published BLEEP can be divided: `preset='paper'`, "
+            "or an `encoder` that is a network; else leave `devices` and `num_nodes` at 1."
+            if method == "bleep"
+            else "'bleep' with a network, 'stnet' and 'regressor' can be. Leave `devices` and `num_nodes` at 1."
+        )
+        msg = f"`method={method!r}` cannot be trained by {n_processes} processes together: {remedy}"
+        raise ValueError(msg)
+    for what, n in (("training", int((~held_out).sum())), ("validation", int(held_out.sum()))):
+        # batches are equal to within one spot
+        smallest = n // -(-n // recipe.batch_size) if n else n_processes
+        if smallest < n_processes:
+            msg = (
+                f"batches of {smallest} {what} spots cannot be divided among {n_processes} processes. Take fewer, or "
+                "raise `batch_size`" + (" or `validation_share`." if what == "validation" else ".")
+            )
+            raise ValueError(msg)
+
+
+def check_batch_norm(compute: Compute, spec: dict[str, Any]) -> None:
+    """Refuse batch normalisation over processes on a CPU, for which PyTorch has none."""
+    if len(compute.processes) == 1 or compute.device.type == "cuda":
+        return
+    with torch.device("meta"):  # the layers alone: no weights are drawn or read
+        model = build_model(spec)
+    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):
+        msg = (
+            f"`encoder={spec['encoder']!r}` has batch normalisation, whose statistics PyTorch joins over processes on "
+            f"CUDA alone: {len(compute.processes)} processes on {compute.device.type!r} would train another model. "
+            "Pass `devices=1` and `num_nodes=1`, use GPUs, take an encoder without it (`encoder='vit_b_16'`), or "
+            "ready-made features by `image_key`."
+        )
+        raise ValueError(msg)
+
+
 def train_network(
     task: Task[TrainedRecipe], spec: dict[str, Any], *, learn_channels: bool = False
 ) -> tuple[nn.Module, History]:
     """Build a model and train it on the spots that are not held out."""
+    check_batch_norm(task.compute, spec)
     recipe = task.recipe
     rows = np.flatnonzero(~task.held_out)
     training, validation = _batches(task, recipe, rows, np.flatnonzero(task.held_out))

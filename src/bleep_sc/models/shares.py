@@ -1,0 +1,63 @@
+"""One batch on several processes: each holds some of its spots, and the loss is that of all of them.
+
+The rule that every loss keeps: over the processes, the mean of its value is the loss of the whole batch, and the mean
+of its gradients, which is what DDP makes of them, is the gradient of the whole batch.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which spots of a batch a process holds: the `rank`-th of as many parts as there are sizes."""
+
+    rank: int
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, rows: np.ndarray, rank: int, n_processes: int) -> tuple["Share", np.ndarray]:
+        """Part the rows of a batch, equal to within one; also the part of this process."""
+        parts = np.array_split(rows, n_processes)
+        return cls(rank, tuple(map(len, parts))), parts[rank]
+
+    @property
+    def total(self) -> int:
+        """Spots of the whole batch."""
+        return sum(self.sizes)
+
+    @property
+    def weight(self) -> float:
+        """By what a mean over the part's spots is multiplied to keep the rule above."""
+        return self.sizes[self.rank] * len(self.sizes) / self.total
+
+    def gather(self, own: Tensor) -> Tensor:
+        """The rows (n_own, d) of all processes, in the order of the batch (n, d).
+
+        A loss of these is the same on every process, and its gradient flows into the process's own rows, grown by the
+        number of processes, so that the mean over processes is the sum of what flows into all rows.
+        """
+        whole: Tensor = _Gather.apply(own, self)
+        return whole
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, share: Share) -> Tensor:
+        ctx.share = share
+        # collectives take equal shapes: the parts may differ by one row
+        padded = own.new_zeros(max(share.sizes), *own.shape[1:])
+        padded[: len(own)] = own
+        parts = [torch.empty_like(padded) for _ in share.sizes]
+        torch.distributed.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, share.sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        share, (gradient,) = ctx.share, gradients
+        start = sum(share.sizes[: share.rank])
+        return gradient[start : start + share.sizes[share.rank]] * len(share.sizes), None
