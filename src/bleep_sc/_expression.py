@@ -1,6 +1,7 @@
 """From AnnData to the matrices that are learned from, and averaged."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy import sparse
 
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
+from bleep_sc._lazy import LazyRows, is_lazy
 from bleep_sc._logging import logger, warn
 from bleep_sc._stats import all_finite
 from bleep_sc._validate import check_in
@@ -31,26 +33,49 @@ def path_of(name: str, layer: str | None) -> str:
 
 def expression_values(adata: AnnData, layer: str | None, *, name: str) -> Any:
     """Return `X` or a layer as NumPy array or CSR, in memory, free of NaN."""
-    path = path_of(name, layer)
-    if layer is not None:
-        check_in(f"{name}.layers", layer, adata.layers.keys(), remedy="`layer=None` takes `X`.")
-    values: Any = adata.X if layer is None else adata.layers[layer]
-    if values is None:
-        msg = f"`{path}` is empty: expression is needed there. A section without any can only be a query."
-        raise MissingKeyError(msg)
-    if hasattr(values, "compute"):  # dask
+    values = _stored_values(adata, layer, name=name)
+    if is_lazy(values):
         values = values.compute()
     elif hasattr(values, "to_memory"):  # backed
         values = values.to_memory()
     values = sparse.csr_matrix(values) if sparse.issparse(values) else np.asarray(values)
+    _check_values(values, path_of(name, layer))
+    return values
+
+
+def reference_values(ref: AnnData, layer: str | None) -> Any:
+    """The same of a reference, but dask arrays stay on disk: these are read, and checked, part by part."""
+    values = _stored_values(ref, layer, name="ref")
+    if not is_lazy(values):
+        return expression_values(ref, layer, name="ref")
+    path = path_of("ref", layer)
+    _check_numeric(values.dtype, path)
+    return LazyRows(values, check=partial(_check_values, path=path))
+
+
+def _stored_values(adata: AnnData, layer: str | None, *, name: str) -> Any:
+    if layer is not None:
+        check_in(f"{name}.layers", layer, adata.layers.keys(), remedy="`layer=None` takes `X`.")
+    values: Any = adata.X if layer is None else adata.layers[layer]
+    if values is None:
+        path = path_of(name, layer)
+        msg = f"`{path}` is empty: expression is needed there. A section without any can only be a query."
+        raise MissingKeyError(msg)
+    return values
+
+
+def _check_values(values: Any, path: str) -> None:
     stored = values.data if sparse.issparse(values) else values
-    if stored.dtype.kind not in "fiub":
-        msg = f"`{path}` must hold numbers, found {stored.dtype}."
-        raise ValueError(msg)
+    _check_numeric(stored.dtype, path)
     if stored.dtype.kind == "f" and not all_finite(stored):
         msg = f"`{path}` holds NaN or infinite values. Remove or replace them first."
         raise ValueError(msg)
-    return values
+
+
+def _check_numeric(dtype: np.dtype, path: str) -> None:
+    if dtype.kind not in "fiub":
+        msg = f"`{path}` must hold numbers, found {dtype}."
+        raise ValueError(msg)
 
 
 def expression_input(

@@ -16,7 +16,7 @@ def row_blocks(values: Any) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, n, step))
 
 
-def all_finite(values: np.ndarray) -> bool:
+def all_finite(values: Any) -> bool:
     """Whether no value is NaN or infinite, without an array of answers as large as the values."""
     # the sum of finite values may overflow: only then each is looked at
     with np.errstate(over="ignore", invalid="ignore"):

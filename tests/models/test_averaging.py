@@ -1,8 +1,12 @@
+from typing import Any
+
+import dask.array as da
 import numpy as np
 import pytest
 from scipy import sparse
 
 import bleep_sc as bl
+from bleep_sc._lazy import LazyRows
 from bleep_sc.models.averaging import average_profiles, neighbor_weights
 
 
@@ -51,3 +55,26 @@ def test_genes_come_in_the_order_asked_for_and_small_blocks_change_nothing(kind:
     some = average_profiles(kind(values), rows, weights, columns=columns)
     assert np.isnan(some[:, 1]).all()
     np.testing.assert_allclose(some[:, [0, 2, 3]], expected[:, [3, 12, 0]], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("columns", [None, np.array([3, -1, 12, 0])])
+def test_lazy_values_are_read_once_and_only_where_rows_are_needed(kind: type, columns: np.ndarray | None) -> None:
+    rng = np.random.default_rng(3)
+    values = rng.poisson(1.0, size=(40, 13)).astype(np.float32)
+    read = []
+
+    def make(block_info: Any = None) -> Any:
+        (start, stop), _ = block_info[None]["array-location"]
+        read.append(int(start))
+        return kind(values[start:stop])
+
+    chunks = ((9, 1, 12, 8, 10), (13,))
+    lazy = LazyRows(da.map_blocks(make, chunks=chunks, dtype=np.float32, meta=kind(values[:0])))
+    rows = rng.choice([*range(10), *range(22, 40)], size=(30, 5)).astype(np.int32)
+    weights = rng.dirichlet(np.ones(5), size=30).astype(np.float32)
+    with bl.settings.override(memory=1):
+        found = average_profiles(lazy, rows, weights, columns=columns)
+    np.testing.assert_allclose(found, average_profiles(kind(values), rows, weights, columns=columns), atol=1e-6)
+    if kind is sparse.csr_matrix:  # of dense values as many are read at a time as memory allows
+        assert sorted(read) == [0, 9, 22, 30]

@@ -1,10 +1,12 @@
 """Expression as scores on components of its variation within sections, and back."""
 
+import dask.array as da
 import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.decomposition import PCA
 
+from bleep_sc._lazy import LazyRows
 from bleep_sc.tl._components import Components, Decoder
 
 
@@ -94,7 +96,7 @@ def test_decoding_is_least_squares() -> None:
     design = np.hstack([np.ones((80, 1)), scores.astype(np.float64)])
     solution = np.linalg.lstsq(design, values.astype(np.float64), rcond=None)[0]
     new = rng.normal(size=(7, 5))
-    expected = np.hstack([np.ones((7, 1)), new]) @ solution
+    expected = np.maximum(np.hstack([np.ones((7, 1)), new]) @ solution, 0)
     for kind in (np.asarray, sparse.csr_matrix):
         found = Decoder.learn(scores, kind(values)).decode(new, np.arange(values.shape[1]))
         assert found.dtype == np.float32
@@ -128,7 +130,27 @@ def test_genes_are_decoded_in_the_order_asked_for() -> None:
     rng = np.random.default_rng(0)
     scores, values = rng.normal(size=(30, 3)), rng.normal(size=(30, 6))
     decoder = Decoder.learn(scores, values)
-    whole, some = decoder.decode(scores, np.arange(6), minimum=-0.1), decoder.decode(scores, np.array([4, -1, 0]))
+    whole, some = decoder.decode(scores, np.arange(6)), decoder.decode(scores, np.array([4, -1, 0]))
     assert np.isnan(some[:, 1]).all()
-    assert whole.min() == np.float32(-0.1)
-    np.testing.assert_allclose(np.maximum(some[:, [0, 2]], -0.1), whole[:, [4, 0]], atol=1e-6)
+    np.testing.assert_allclose(some[:, [0, 2]], whole[:, [4, 0]], atol=1e-6)
+
+
+def test_nothing_below_zero_is_decoded_unless_the_reference_has_such() -> None:
+    rng = np.random.default_rng(0)
+    scores, values = rng.normal(size=(30, 3)), rng.poisson(1, size=(30, 6)).astype(float)
+    found = Decoder.learn(scores, values).decode(3 * scores, np.arange(6))
+    assert found.min() == 0
+    assert Decoder.learn(scores, values - 1).decode(3 * scores, np.arange(6)).min() < -1
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+def test_a_lazy_reference_decodes_alike(kind: type) -> None:
+    """24 chunks of one to ten spots: their sums are added in two rounds."""
+    rng = np.random.default_rng(0)
+    scores, values = rng.normal(size=(120, 3)).astype(np.float32), rng.poisson(1, size=(120, 6)).astype(np.float32)
+    sizes = (10, 1, 9, 4, 1, 5) * 4
+    lazy = LazyRows(da.from_array(values, chunks=(sizes, 6)).map_blocks(kind, meta=kind(values[:0])))
+    expected, found = Decoder.learn(scores, kind(values)), Decoder.learn(scores, lazy)
+    assert found.minimum == expected.minimum == 0
+    np.testing.assert_allclose(found.mean, expected.mean, atol=1e-12)
+    np.testing.assert_allclose(found.loadings, expected.loadings, atol=1e-12)

@@ -50,9 +50,7 @@ def average_profiles(
     out = np.zeros((len(rows), values.shape[1] if columns is None else len(columns)), dtype=np.float32)
     if isinstance(values, LazyRows):
         for part in values.parts():
-            here = (rows >= part.start) & (rows < part.stop)
-            if here.any():
-                _add_part(out, values[part], rows - part.start, weights, here, columns)
+            _add_part(out, values, part, near=(rows, weights), columns=columns)
     else:
         for some in _query_blocks(len(rows), values.shape[1]):
             if columns is None:
@@ -65,18 +63,25 @@ def average_profiles(
 
 
 def _add_part(
-    out: np.ndarray, part: Any, rows: np.ndarray, weights: np.ndarray, here: np.ndarray, columns: np.ndarray | None
+    out: np.ndarray,
+    values: LazyRows,
+    part: slice,
+    *,
+    near: tuple[np.ndarray, np.ndarray],
+    columns: np.ndarray | None,
 ) -> None:
-    """Add to averages what comes from those neighbours (n, k) that are `here`, in one part of the values."""
+    """Add to averages what comes from the neighbours, rows and weights (n, k), that lie in one part of the values."""
+    here = (near[0] >= part.start) & (near[0] < part.stop)
     some = np.flatnonzero(here.any(axis=1))
+    if not len(some):
+        return
+    found = values[part]
     # those that are here stand first, so that no more columns are gone through than one query has of them
     order = np.argsort(~here[some], axis=1, kind="stable")[:, : here.sum(axis=1).max()]
-    near, shares = (
-        np.take_along_axis(np.where(here[some], values[some], 0).astype(values.dtype), order, axis=1)
-        for values in (rows, weights)
-    )
-    for block in _query_blocks(len(some), part.shape[1]):
-        sums = _average(part, near[block], shares[block])
+    rows, weights, here = (np.take_along_axis(array[some], order, axis=1) for array in (*near, here))
+    rows, weights = np.where(here, rows - part.start, 0), np.where(here, weights, 0).astype(np.float32)
+    for block in _query_blocks(len(some), found.shape[1]):
+        sums = _average(found, rows[block], weights[block])
         out[some[block]] += sums if columns is None else sums[:, columns]
 
 
@@ -94,6 +99,10 @@ def _query_blocks(n: int, n_genes: int) -> Iterator[slice]:
 
 def _average_into(out: np.ndarray, values: Any, rows: np.ndarray, weights: np.ndarray) -> None:
     from bleep_sc.models._compiled import sum_rows, sum_sparse_rows
+
+    if values.dtype == np.float16:  # which compiled loops do not know; only the rows that are needed are converted
+        some, rows = np.unique(rows, return_inverse=True)
+        values, rows = values[some].astype(np.float32), rows.reshape(weights.shape)
 
     def one(part: slice) -> None:
         if sparse.issparse(values):

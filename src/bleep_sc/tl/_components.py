@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from bleep_sc._lazy import LazyRows
+from bleep_sc._parts import over_parts
 from bleep_sc._stats import cross_products, row_blocks, section_rows
 
 Centers = Mapping[str, np.ndarray]
@@ -58,28 +61,54 @@ class Decoder:
     """(n_genes,)."""
     loadings: np.ndarray
     """(n_components, n_genes)."""
+    minimum: float
+    """What falls below is set to it: 0 where the reference has no value below."""
 
     @classmethod
     def learn(cls, scores: np.ndarray, values: Any) -> "Decoder":
-        """Of the reference's scores (n, n_components) and values, dense or CSR (n, n_genes)."""
-        mean = np.asarray(values.mean(axis=0, dtype=np.float64)).ravel()
+        """Of the reference's scores (n, n_components) and values, dense, CSR or lazy (n, n_genes)."""
         centre = scores.mean(axis=0, dtype=np.float64)
         x = scores - centre
-        cross = cross_products(values, x).T - np.outer(x.sum(axis=0), mean)
+        if isinstance(values, LazyRows):
+            job = partial(_sums_of_part, values, scores, centre)
+            sums = over_parts(job, values.parts(), combine=_Sums.plus)[0]
+        else:
+            sums = _Sums.of(values, x)
+        mean = sums.total / len(scores)
+        cross = sums.cross - np.outer(x.sum(axis=0), mean)
         # where components hardly vary, as on a part of the reference, least squares would blow up
         gram = x.T @ x
         floor = 1e-6 * max(float(np.trace(gram)) / len(gram), 1e-12)
         loadings = np.linalg.solve(gram + floor * np.eye(len(gram)), cross)
-        return cls(mean - centre @ loadings, loadings)
+        return cls(mean - centre @ loadings, loadings, 0.0 if sums.minimum >= 0 else -np.inf)
 
-    def decode(self, scores: np.ndarray, columns: np.ndarray, *, minimum: float = -np.inf) -> np.ndarray:
-        """Scores (n, n_components) to float32 (n, len(columns)), the genes at these columns; NaN where that is -1.
-
-        What falls below the minimum is set to it.
-        """
+    def decode(self, scores: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Scores (n, n_components) to float32 (n, len(columns)), the genes at these columns; NaN where that is -1."""
         out = np.empty((len(scores), len(columns)), dtype=np.float32)
         mean, loadings = self.mean[columns], self.loadings[:, columns]
         for part in row_blocks(out):
-            out[part] = np.maximum(mean + scores[part] @ loadings, minimum)
+            out[part] = np.maximum(mean + scores[part] @ loadings, self.minimum)
         out[:, columns < 0] = np.nan
         return out
+
+
+class _Sums(NamedTuple):
+    """What least squares needs of expression: of some spots, or of all."""
+
+    total: np.ndarray
+    """(n_genes,)."""
+    cross: np.ndarray
+    """With the centred scores (n_components, n_genes)."""
+    minimum: float
+
+    @classmethod
+    def of(cls, values: Any, x: np.ndarray) -> "_Sums":
+        total = np.asarray(values.sum(axis=0, dtype=np.float64)).ravel()
+        return cls(total, cross_products(values, x).T, float(values.min()))
+
+    def plus(self, other: "_Sums") -> "_Sums":
+        return _Sums(self.total + other.total, self.cross + other.cross, min(self.minimum, other.minimum))
+
+
+def _sums_of_part(values: LazyRows, scores: np.ndarray, centre: np.ndarray, part: slice) -> _Sums:
+    return _Sums.of(values[part], scores[part] - centre)

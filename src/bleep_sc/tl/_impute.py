@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from os import PathLike
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -6,6 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._lazy import with_frames
 from bleep_sc._logging import logger
 from bleep_sc._settings import Precision
 from bleep_sc._validate import (
@@ -42,6 +44,7 @@ def impute(
     device: str | None = None,
     precision: Precision | None = None,
     progress_bar: bool | None = None,
+    store: str | PathLike[str] | None = None,
     copy: bool = False,
 ) -> AnnData | None:
     """Fill in expression for spots of which only the image is known.
@@ -94,6 +97,9 @@ def impute(
         Crops embedded at a time; 256 by default.
     device, precision, progress_bar
         In place of :attr:`bleep_sc.settings`'s.
+    store
+        Path of a zarr store to make, such as ``"imputed.zarr"``: the layer is computed and written chunk by chunk, for
+        a query, a reference or a result larger than memory (see the notes). ``None``: the layer is made in memory.
     copy
         Return a changed copy instead of changing `query`.
 
@@ -103,7 +109,7 @@ def impute(
 
     `query.layers['bleep' | key_added]` : :class:`numpy.ndarray` (float32, (n_obs, n_vars))
         Imputed expression in the units of `ref`; NaN for genes that the reference lacks. Mixed predictions below 0 are
-        set to 0 where the reference has none.
+        set to 0 where the reference has none. With `store` a :class:`dask.array.Array` that reads it from there.
     `query.obsm['X_bleep_image' | 'X_{key_added}_image']` : :class:`numpy.ndarray` (float32, (n_obs, dim))
         Image embeddings; this and the next two are of retrieval alone.
     `query.obsm['bleep_neighbors' | '{key_added}_neighbors']` : :class:`numpy.ndarray` (int32, (n_obs, k))
@@ -120,12 +126,32 @@ def impute(
         No crops in `query`; no model, embedding or values in `ref`.
     ValueError
         `k` above the reference's size; no shared genes; crops of another scale; rows of `ref` without an embedding; a
-        damaged or foreign model; a way to `predict` that the model does not have; `query` a view.
+        damaged or foreign model; a way to `predict` that the model does not have; `query` a view; `store` with
+        ``method="histogene"`` or ``search="pynndescent"``; a dask array that was persisted on a cluster.
+    FileExistsError, FileNotFoundError
+        Something is at `store` already, or the folder that it goes into does not exist.
 
     Notes
     -----
     Spots of the query that are the reference's own (same name, and same image embedding or place) do not retrieve
     themselves, and the result is marked as in-sample: the model has seen them, so scores on them say little.
+
+    **Larger than memory.** Dask arrays in `query` (``bl.pp.crops(..., lazy=True)``) and in both objects
+    (:func:`anndata.experimental.read_lazy`) are read part by part, with `store` or without. With `store` the work runs
+    where dask runs: on the cluster whose `distributed.Client` was started, or the scheduler that dask is configured
+    with, else chunk after chunk in this process. Each chunk of spots is predicted by one task, which reads what it
+    needs of the reference, once, and writes its part of the layer; a reference in memory is sent to each worker once.
+    All workers must see the folder of `store`, and the files behind the dask arrays, under the same path.
+
+    A task takes at most twice :attr:`bleep_sc.settings`' ``memory`` (of 32 MB or more) beyond what of the reference is
+    in memory, and one chunk of what it reads as that is stored; CSC matrices have no chunks of spots and are read
+    whole. Each chunk of the layer fills half of ``memory``, and with plain retrieval each reads the reference anew:
+    more memory, fewer passes. This process holds names, places and `obs`, image features and embeddings of the query,
+    and, as each worker does, the reference's scores on its components: some kilobytes a spot.
+
+    The store is an AnnData with the query's `obs`, `var` and places, ``uns["spatial"]`` and all fields named above;
+    :func:`anndata.read_zarr` and :func:`anndata.experimental.read_lazy` open it. It is written beside its path and
+    renamed when whole: after an error, or Ctrl-C, there is none, and the query is as before.
     """
     check_adata(query, name="query")
     check_readable(ref, name="ref")
@@ -146,57 +172,73 @@ def impute(
     from bleep_sc.tl._predictor import Retrieval
     from bleep_sc.tl._regress import regress
     from bleep_sc.tl._retrieve import neighbors_to_average, prepare_retrieval, retrieve
+    from bleep_sc.tl._store import check_store, predict_to_store
 
+    path = None if store is None else check_store(store)
     compute = resolve_compute(device=device, precision=precision, batch_size=batch_size, progress_bar=progress_bar)
     name = key if key_added is None else key_added
     check_key_added("key_added", name)
+    seen, ref = with_frames(query), with_frames(ref)
     stored, model, facts = load_model(ref, key)
     check_no_other_model(query, name, stored)
+    if path is not None:
+        _check_goes_in_chunks(str(stored.config["method"]), search)
     mode, keys = facts.mode(predict), None
     if facts.retrieves:
         how = Retrieval(
             mode, neighbors_to_average(k, ref, stored), match or str(facts.match), weighting, temperature, search, layer
         )
         keys = prepare_retrieval(ref, key, model, how, stored)
-    sections = sections_like(query, stored, image_key, name="query")
+    sections = sections_like(seen, stored, image_key, name="query")
     if keys is not None:
         columns = _shared_genes(query, ref.var_names, of="the reference")
     else:
         columns = _shared_genes(query, pd.Index(stored.genes), of="the model")
-    xy = places_like(query, model, stored=stored, name="query")
+    xy = places_like(seen, model, stored=stored, name="query")
     spots = input_like(
-        query, image_key, stored.config["image"], encoder, sections=sections, compute=compute, name="query"
+        seen, image_key, stored.config["image"], encoder, sections=sections, compute=compute, name="query"
     )
     spots = seen_in_section(spots, model, sections, xy, stored=stored)
-    embeddings: dict[str, np.ndarray] = {}
     if keys is not None:
-        found = retrieve(
-            query, ref, model, spots, key=key, keys=keys, columns=columns, how=how, stored=stored, compute=compute
+        prediction = retrieve(
+            seen, ref, model, spots, key=key, keys=keys, columns=columns, how=how, stored=stored, compute=compute
         )
-        embeddings = {
-            _keys.image_embedding(name): found.embedding,
-            _keys.neighbors(name): found.rows,
-            _keys.distances(name): found.distances,
-        }
-        imputed, provenance = found.imputed, found.provenance
     else:
-        imputed, provenance = regress(
-            query, ref, model, spots, columns=columns, sections=sections, stored=stored, compute=compute
+        prediction = regress(
+            seen, ref, model, spots, columns=columns, sections=sections, stored=stored, compute=compute
         )
-    provenance |= {
-        "panels": {panel: genes.astype(object) for panel, genes in stored.panels.items()},
-        "model_sha256": stored.sha256,
-    }
+    prediction.provenance.update(
+        panels={panel: genes.astype(object) for panel, genes in stored.panels.items()}, model_sha256=stored.sha256
+    )
+    if path is None:
+        found = prediction.predict(**prediction.inputs)
+    else:
+        found = predict_to_store(path, seen, prediction, name=name)
     query = query.copy() if copy else query
-    query.layers[name] = imputed
-    for obsm_key in (_keys.image_embedding(name), _keys.neighbors(name), _keys.distances(name)):
-        if obsm_key in embeddings:
-            query.obsm[obsm_key] = embeddings[obsm_key]
+    query.layers[name] = found.expression
+    for obsm_key, values in (
+        (_keys.image_embedding(name), prediction.embedding),
+        (_keys.neighbors(name), found.rows),
+        (_keys.distances(name), found.distances),
+    ):
+        if values is not None:
+            query.obsm[obsm_key] = values
         elif obsm_key in query.obsm:  # of an earlier result of this name: it would mislead
             del query.obsm[obsm_key]
     # a reference that is its own query keeps its model
-    query.uns[name] = {**dict(query.uns.get(name, {})), **provenance} if has_model(query, name) else provenance
+    kept = dict(query.uns[name]) if has_model(query, name) else {}
+    query.uns[name] = {**kept, **prediction.provenance}
     return query if copy else None
+
+
+def _check_goes_in_chunks(method: str, search: Search) -> None:
+    """With a store each chunk of spots is predicted by itself, by whichever worker is free."""
+    if method == "histogene":
+        msg = "`store`: `method='histogene'` reads neighbouring spots together, not in chunks. Leave `store` out."
+        raise ValueError(msg)
+    if search == "pynndescent":
+        msg = "`store`: `search='pynndescent'` would build its index anew for each chunk. Take `search='exact'`."
+        raise ValueError(msg)
 
 
 def _shared_genes(query: AnnData, available: pd.Index, *, of: str) -> np.ndarray:

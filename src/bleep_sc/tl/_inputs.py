@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._expression import expression_values, log_depth
+from bleep_sc._lazy import is_lazy
 from bleep_sc._validate import check_in, recorded_library_key, section_of_spots
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.models.batches import Rows
@@ -18,6 +20,7 @@ from bleep_sc.models.device import Compute
 from bleep_sc.models.embedding import custom_features
 from bleep_sc.models.encoders import check_encoder_name
 from bleep_sc.tl._crop_scale import CropScale, compare_scales, crop_scale
+from bleep_sc.tl._per_spot import per_spot
 from bleep_sc.tl._places import place_features
 from bleep_sc.tl._presets import COLOR, Recipe
 
@@ -219,9 +222,9 @@ def _images_like(
 
 def _features_of_crops(crops: Any, kind: str, encoder: Any, scale: CropScale, compute: Compute) -> SpotInput:
     if kind == COLOR:
-        features, described = color_features(crops, progress_bar=compute.progress_bar), COLOR
+        features, described = per_spot(_colour, crops, compute=compute), COLOR
     elif callable(encoder):
-        features = custom_features(encoder, crops, compute=compute)
+        features = per_spot(partial(custom_features, encoder), crops, compute=compute)
         described = f"custom: {getattr(encoder, '__qualname__', type(encoder).__qualname__)}"
     else:
         msg = f"`encoder` must be a name, a torch module or a function of image tensors, found {encoder!r}."
@@ -230,6 +233,10 @@ def _features_of_crops(crops: Any, kind: str, encoder: Any, scale: CropScale, co
         msg = f"the image features ({described}) hold NaN or infinite values."
         raise ValueError(msg)
     return SpotInput(features, kind, described, scale)
+
+
+def _colour(crops: Rows, *, compute: Compute) -> np.ndarray:
+    return color_features(crops, progress_bar=compute.progress_bar)
 
 
 def _stored_images(adata: AnnData, image_key: str, *, name: str) -> Any:
@@ -246,7 +253,7 @@ def _stored_images(adata: AnnData, image_key: str, *, name: str) -> Any:
         if images.dtype != np.uint8 or images.shape[3] != 3 or images.shape[1] != images.shape[2]:
             msg = f"`{path}` must be uint8 (n_obs, size, size, 3), RGB; found {images.dtype} {tuple(images.shape)}."
             raise ValueError(msg)
-        return images if hasattr(images, "compute") else np.asarray(images)
+        return images if is_lazy(images) else np.asarray(images)
     try:
         features = np.asarray(images, dtype=np.float32)
     except (TypeError, ValueError) as err:

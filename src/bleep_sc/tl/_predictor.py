@@ -1,5 +1,6 @@
 """From embeddings of images to expression: neighbours, their average, and what is mixed with it. Arrays only."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -38,11 +39,28 @@ class Retrieval:
 class Predicted(NamedTuple):
     """Of some spots."""
 
-    expression: np.ndarray
-    """float32 (n, n_vars), NaN for genes that the reference lacks."""
-    rows: np.ndarray
-    """Neighbours in the reference int32 (n, k), best first."""
-    distances: np.ndarray
+    expression: Any
+    """float32 (n, n_vars), NaN for genes that the reference lacks; NumPy, or dask where it is stored."""
+    rows: np.ndarray | None = None
+    """Neighbours in the reference int32 (n, k), best first, where such are averaged."""
+    distances: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """All that is needed to predict a query, and the record of it."""
+
+    predict: Callable[..., Predicted]
+    """Of any spots of the query, from their part of the inputs."""
+    inputs: dict[str, Any]
+    """Its arguments: arrays with one row a spot."""
+    n_genes: int
+    """Most that it has in hand of a spot."""
+    provenance: dict[str, Any]
+    embedding: np.ndarray | None = None
+    """Of the query's images (n_obs, dim), where neighbours are looked for."""
+    k: int = 0
+    """Number of neighbours."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +69,15 @@ class Predictor:
 
     how: Retrieval
     keys: Any
-    """What is compared with (n_reference, dim)."""
+    """What is compared with (n_reference, dim), in memory or lazy."""
     profiles: Any
-    """What is averaged: expression (n_reference, n_genes), or scores on components (n_reference, n_components)."""
+    """What is averaged: expression (n_reference, n_genes), perhaps lazy, or scores (n_reference, n_components)."""
     columns: np.ndarray
     """Gene of the reference that stands in each column of the result, -1 for none (n_vars,)."""
     decoder: Decoder | None
     """What makes expression of scores."""
     share: float
     """Weight of the neighbours' scores in the mix."""
-    minimum: float
-    """Least value of decoded expression."""
     device: torch.device
     progress_bar: bool = False
 
@@ -86,7 +102,7 @@ class Predictor:
         else:
             scores = self.share * average_profiles(self.profiles, rows, weights)
             scores += 0 if regressed is None else regressed
-            expression = self.decoder.decode(scores, self.columns, minimum=self.minimum)
+            expression = self.decoder.decode(scores, self.columns)
         return Predicted(expression, rows, distances)
 
     def _search(self, embedding: np.ndarray, leave_out: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -94,4 +110,4 @@ class Predictor:
             long = len(embedding) * self.keys.shape[0] > _QUICK
             watch = partial(progress, desc="Searching neighbours", show=self.progress_bar and long)
             return nearest(embedding, self.keys, self.how.k, leave_out=leave_out, device=self.device, watch=watch)
-        return nearest_approximately(embedding, self.keys, self.how.k, leave_out=leave_out)
+        return nearest_approximately(embedding, self.keys[:], self.how.k, leave_out=leave_out)

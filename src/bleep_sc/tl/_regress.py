@@ -1,6 +1,7 @@
 """Prediction by regression: the model's own values, no neighbours."""
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,11 +12,55 @@ from bleep_sc import _keys
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
 from bleep_sc.io._stored import StoredModel
-from bleep_sc.models.batches import take
+from bleep_sc.models.batches import Rows, take
 from bleep_sc.models.device import Compute
 from bleep_sc.models.embedding import embed_in_batches
 from bleep_sc.tl._inputs import SpotInput
-from bleep_sc.tl._places import spot_windows
+from bleep_sc.tl._places import Windows, spot_windows
+from bleep_sc.tl._predictor import Predicted, Prediction
+
+
+@dataclass(frozen=True)
+class Regression:
+    """From what a model reads of spots to expression."""
+
+    model: nn.Module
+    columns: np.ndarray
+    """Gene of the model that stands in each column of the result, -1 for none (n_vars,)."""
+    compute: Compute
+
+    def __call__(self, rows: Rows) -> Predicted:
+        """Predict any spots."""
+        self.model.to(self.compute.device)
+        predict = self.model.predict
+        values = embed_in_batches(predict, rows, compute=self.compute, desc="Predicting expression")  # type: ignore[arg-type]
+        return self._as_asked(values)
+
+    def _as_asked(self, values: np.ndarray) -> Predicted:
+        expression = values[:, self.columns]
+        expression[:, self.columns < 0] = np.nan
+        return Predicted(expression)
+
+
+@dataclass(frozen=True)
+class WindowRegression(Regression):
+    """The same of a model that reads neighbouring spots together, so that it predicts whole queries only."""
+
+    windows: Windows
+    n_genes: int
+
+    def __call__(self, rows: Rows) -> Predicted:
+        """Predict all spots."""
+        self.model.to(self.compute.device)
+        values = np.empty((rows.shape[0], self.n_genes), dtype=np.float32)
+        show = self.compute.progress_bar and len(self.windows) > 1
+        with torch.inference_mode(), self.compute.autocast():
+            for members, positions in progress(self.windows, desc="Predicting expression", show=show):
+                images, places = (
+                    part.to(self.compute.device) for part in (take(rows, members), torch.from_numpy(positions))
+                )
+                values[members] = self.model.predict(images, places).float().cpu().numpy()  # type: ignore[operator]
+        return self._as_asked(values)
 
 
 def regress(
@@ -28,18 +73,13 @@ def regress(
     sections: np.ndarray | None,
     stored: StoredModel,
     compute: Compute,
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Predict the query's genes, NaN for those that the model lacks; values (n_obs, n_vars) and their provenance."""
-    model.to(compute.device)
+) -> Prediction:
+    """Gather what predicts the query's genes, and its provenance."""
+    predictor: Callable[..., Predicted] = Regression(model, columns, compute)
     if stored.config["method"] == "histogene":
-        values = _predict_windows(query, model, spots, sections, stored, compute=compute)
-    else:
-        values = embed_in_batches(
-            model.predict,  # type: ignore[arg-type]
-            spots.rows,
-            compute=compute,
-            desc="Predicting expression",
-        )
+        rows = np.arange(query.n_obs)
+        windows = spot_windows(query, sections, rows, largest=int(stored.config["window"]), name="query")
+        predictor = WindowRegression(model, columns, compute, windows, len(stored.genes))
     in_sample = _shares_spots(query, ref)
     if in_sample:
         logger.info(
@@ -51,30 +91,7 @@ def regress(
         "units": stored.config["units"],
         "in_sample": in_sample,
     }
-    imputed = values[:, columns]
-    imputed[:, columns < 0] = np.nan
-    return imputed, provenance
-
-
-def _predict_windows(
-    query: AnnData,
-    model: nn.Module,
-    spots: SpotInput,
-    sections: np.ndarray | None,
-    stored: StoredModel,
-    *,
-    compute: Compute,
-) -> np.ndarray:
-    rows = np.arange(query.n_obs)
-    windows = spot_windows(query, sections, rows, largest=int(stored.config["window"]), name="query")
-    out = np.empty((query.n_obs, len(stored.genes)), dtype=np.float32)
-    show = compute.progress_bar and len(windows) > 1
-    with torch.inference_mode(), compute.autocast():
-        for members, positions in progress(windows, desc="Predicting expression", show=show):
-            images, places = take(spots.rows, members), torch.from_numpy(positions)
-            predicted = model.predict(images.to(compute.device), places.to(compute.device))  # type: ignore[operator]
-            out[members] = predicted.float().cpu().numpy()
-    return out
+    return Prediction(predictor, {"rows": spots.rows}, len(stored.genes), provenance)
 
 
 def _shares_spots(query: AnnData, ref: AnnData) -> bool:

@@ -1,6 +1,7 @@
 """Prediction by retrieval: the nearest reference spots, and the average of their measured profiles."""
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ from torch import nn
 
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
-from bleep_sc._expression import describe_units, expression_values, lacks_expression
+from bleep_sc._expression import describe_units, lacks_expression, reference_values
+from bleep_sc._lazy import rows_at, rows_of
 from bleep_sc._logging import logger, warn
-from bleep_sc._stats import all_finite, section_rows
+from bleep_sc._stats import all_finite, row_blocks, section_rows
 from bleep_sc._validate import section_of_spots
 from bleep_sc.io._stored import StoredModel
+from bleep_sc.models.batches import Rows
 from bleep_sc.models.device import Compute
 from bleep_sc.models.embedding import embed_in_batches
 from bleep_sc.models.hybrid import Hybrid
@@ -27,7 +30,8 @@ from bleep_sc.tl._hybrid import (
     regressed_scores,
 )
 from bleep_sc.tl._inputs import SpotInput, sections_like
-from bleep_sc.tl._predictor import Predictor, Retrieval
+from bleep_sc.tl._per_spot import per_spot
+from bleep_sc.tl._predictor import Prediction, Predictor, Retrieval
 
 _ROWS_TO_CHECK = 16
 _SAME = 0.99
@@ -39,22 +43,11 @@ _MOSTLY_OWN = 0.5
 class Keys:
     """What of the reference is compared with, and what is averaged."""
 
-    embedding: np.ndarray
+    embedding: Any
+    """In memory or lazy, as the values."""
     values: Any
     components: np.ndarray | None
     """Scores of the reference on components of expression, where these are predicted."""
-
-
-@dataclass(frozen=True)
-class Retrieved:
-    """The average profiles and where they came from."""
-
-    imputed: np.ndarray
-    """(n_obs, n_vars), NaN for genes that the reference lacks."""
-    embedding: np.ndarray
-    rows: np.ndarray
-    distances: np.ndarray
-    provenance: dict[str, Any]
 
 
 def prepare_retrieval(ref: AnnData, key: str, model: nn.Module, how: Retrieval, stored: StoredModel) -> Keys:
@@ -69,7 +62,7 @@ def prepare_retrieval(ref: AnnData, key: str, model: nn.Module, how: Retrieval, 
     if how.match == "expression":
         _warn_of_another_models_embedding(ref, key, model, embedding, stored)
     components = reference_components(ref, key, model) if isinstance(model, Hybrid) and how.mixes else None
-    return Keys(embedding, expression_values(ref, how.layer, name="ref"), components)
+    return Keys(embedding, reference_values(ref, how.layer), components)
 
 
 def neighbors_to_average(k: int | None, ref: AnnData, stored: StoredModel) -> int:
@@ -80,7 +73,7 @@ def neighbors_to_average(k: int | None, ref: AnnData, stored: StoredModel) -> in
 
 
 def _warn_of_another_models_embedding(
-    ref: AnnData, key: str, model: nn.Module, embedding: np.ndarray, stored: StoredModel
+    ref: AnnData, key: str, model: nn.Module, embedding: Any, stored: StoredModel
 ) -> None:
     """Embed a few rows again: after a concat of references the rows may be of two models, and all would seem well."""
     source = stored.config["expression"]
@@ -97,8 +90,7 @@ def _warn_of_another_models_embedding(
     expression = expression_rows(part, model, own, stored=stored, own=True, name="ref")
     with torch.inference_mode():
         again = model.embed_expression(torch.from_numpy(expression)).numpy()  # type: ignore[operator]
-    norms = np.linalg.norm(again, axis=1) * np.linalg.norm(embedding[some], axis=1)
-    cosine = (again * embedding[some]).sum(axis=1) / np.maximum(norms, 1e-12)
+    cosine = _cosine(again, rows_at(embedding, some))
     if (cosine < _SAME).any():
         warn(
             f"`ref.obsm[{_keys.expression_embedding(key)!r}]` is not what the model {key!r} makes of `ref`'s "
@@ -119,15 +111,9 @@ def retrieve(
     how: Retrieval,
     stored: StoredModel,
     compute: Compute,
-) -> Retrieved:
-    """Embed the query, find its neighbours and average them."""
-    model.to(compute.device)
-    embedding = embed_in_batches(
-        model.embed_image,  # type: ignore[arg-type]
-        spots.rows,
-        compute=compute,
-        desc="Embedding images",
-    )
+) -> Prediction:
+    """Embed the query, and gather what finds its neighbours and averages them."""
+    embedding = per_spot(partial(_embed_images, model), spots.rows, compute=compute)
     own = _own_rows(query, ref, key, embedding, depends_on_section=isinstance(model, Hybrid))
     in_sample = bool((own >= 0).any())
     if in_sample:
@@ -151,10 +137,11 @@ def retrieve(
         "reference_library": _reference_library(ref, stored),
         "in_sample": in_sample,
     }
-    decoder, mix, regressed = None, {}, None
+    inputs = {"embedding": embedding} | ({"leave_out": own} if in_sample else {})
+    decoder, mix = None, {}
     if keys.components is not None:
         decoder, mix = Decoder.learn(keys.components, keys.values), blend_weights(stored, how.predict)
-        regressed = regressed_scores(model, spots.rows, mix, compute=compute)
+        inputs["regressed"] = regressed_scores(model.to(compute.device), spots.rows, mix, compute=compute)
         provenance["params"]["weights"] = mix
     predictor = Predictor(
         how,
@@ -163,28 +150,31 @@ def retrieve(
         columns=columns,
         decoder=decoder,
         share=mix.get("retrieval", 1.0),
-        minimum=-np.inf if decoder is None or keys.values.min() < 0 else 0.0,
         device=compute.device,
         progress_bar=compute.progress_bar,
     )
-    found = predictor(embedding, regressed=regressed, leave_out=own if in_sample else None)
-    return Retrieved(found.expression, embedding, found.rows, found.distances, provenance)
+    return Prediction(predictor, inputs, ref.n_vars, provenance, embedding, how.k)
 
 
-def _reference_embedding(ref: AnnData, key: str, match: str, *, width: int) -> np.ndarray:
+def _embed_images(model: nn.Module, rows: Rows, *, compute: Compute) -> np.ndarray:
+    model.to(compute.device)
+    return embed_in_batches(model.embed_image, rows, compute=compute, desc="Embedding images")  # type: ignore[arg-type]
+
+
+def _reference_embedding(ref: AnnData, key: str, match: str, *, width: int) -> Any:
     obsm_key = _keys.expression_embedding(key) if match == "expression" else _keys.image_embedding(key)
     path = f"ref.obsm[{obsm_key!r}]"
     if obsm_key not in ref.obsm:
         msg = f"`{path}` does not exist: run `bleep_sc.tl.embed(ref, key={key!r})`, which places all spots of `ref`."
         raise MissingKeyError(msg)
-    keys = np.asarray(ref.obsm[obsm_key], dtype=np.float32)
+    keys = rows_of(ref.obsm[obsm_key])
     if keys.shape != (ref.n_obs, width):
         msg = f"`{path}` must have the shape ({ref.n_obs}, {width}), as the model's space; found {keys.shape}."
         raise ValueError(msg)
     if not all_finite(keys):
-        without = ~np.isfinite(keys).all(axis=1)
+        without = sum(int((~np.isfinite(keys[part]).all(axis=1)).sum()) for part in row_blocks(keys))
         msg = (
-            f"{without.sum()} of {ref.n_obs} spots of `ref` have no embedding in `{path}`, as after "
+            f"{without} of {ref.n_obs} spots of `ref` have no embedding in `{path}`, as after "
             f"`anndata.concat`: run `bleep_sc.tl.embed(ref, key={key!r})`, which places all of them."
         )
         raise ValueError(msg)
@@ -203,22 +193,25 @@ def _own_rows(query: AnnData, ref: AnnData, key: str, embedding: np.ndarray, *, 
     obsm_key = _keys.image_embedding(key)
     if obsm_key not in ref.obsm:
         return np.full(query.n_obs, -1)
-    images = np.asarray(ref.obsm[obsm_key], dtype=np.float32)
+    images = rows_of(ref.obsm[obsm_key])
     by_name = ref.obs_names.get_indexer(query.obs_names).astype(np.int64)
     own = np.full(query.n_obs, -1)
     for candidates in (_rows_at_the_same_place(query, ref), by_name):
-        same = np.isclose(images[candidates], embedding, rtol=1e-3, atol=1e-3).all(axis=1)
-        own = np.where(same & (candidates >= 0), candidates, own)
+        there = np.flatnonzero(candidates >= 0)
+        same = np.isclose(rows_at(images, candidates[there]), embedding[there], rtol=1e-3, atol=1e-3).all(axis=1)
+        own[there[same]] = candidates[there[same]]
     if depends_on_section:
         candidates = _rows_at_the_same_place(query, ref)
-        there = (candidates >= 0) & (own < 0)
-        if there.any():
-            here, known = embedding[there], images[candidates[there]]
-            norms = np.linalg.norm(here, axis=1) * np.linalg.norm(known, axis=1)
-            cosine = (here * known).sum(axis=1) / np.maximum(norms, 1e-12)
-            if np.median(cosine) > _MOSTLY_OWN:
-                own[there] = candidates[there]
+        there = np.flatnonzero((candidates >= 0) & (own < 0))
+        if len(there) and np.median(_cosine(embedding[there], rows_at(images, candidates[there]))) > _MOSTLY_OWN:
+            own[there] = candidates[there]
     return own
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of rows with rows."""
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray((a * b).sum(axis=1) / np.maximum(norms, 1e-12))
 
 
 def _rows_at_the_same_place(query: AnnData, ref: AnnData) -> np.ndarray:

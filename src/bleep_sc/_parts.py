@@ -1,0 +1,55 @@
+"""Work that falls into parts, on the dask scheduler or cluster that the user has started."""
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
+
+from bleep_sc._settings import settings
+
+_AT_ONCE = 8
+
+
+def has_scheduler() -> bool:
+    """Whether the user has started a cluster, or set a scheduler in dask's configuration."""
+    from dask.base import get_scheduler
+
+    return get_scheduler() is not None
+
+
+def over_parts(
+    job: Callable[[Any], Any], parts: Sequence[Any], *, combine: Callable[[Any, Any], Any] | None = None
+) -> list[Any]:
+    """Do a job on each part, one after another where the user has started no scheduler.
+
+    Parameters
+    ----------
+    job
+        Sent to each worker of a cluster once, with all that it holds.
+    parts
+        What it is called with.
+    combine
+        Makes one result of two, on the workers; the list of results is then that of the one.
+    """
+    import dask
+    from dask.base import get_scheduler
+
+    scheduler = get_scheduler() or "synchronous"
+    client = getattr(scheduler, "__self__", None)
+    if client is None:
+        shared = dask.delayed(job, pure=False, traverse=False)
+    else:  # in the graph it would travel through the scheduler, and again with each task
+        shared = client.scatter(job, broadcast=True, hash=False)
+    one, several = dask.delayed(_one, pure=False), dask.delayed(_combined, pure=False)
+    tasks = [one(shared, part, settings.memory) for part in parts]
+    while combine is not None and len(tasks) > 1:
+        tasks = [several(combine, tasks[i : i + _AT_ONCE]) for i in range(0, len(tasks), _AT_ONCE)]
+    return list(dask.compute(*tasks, scheduler=scheduler))
+
+
+def _one(job: Callable[[Any], Any], part: Any, memory: float) -> Any:
+    settings.memory = memory  # a worker's process begins with the default
+    return job(part)
+
+
+def _combined(combine: Callable[[Any, Any], Any], results: list[Any]) -> Any:
+    return reduce(combine, results)

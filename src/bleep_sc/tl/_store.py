@@ -1,0 +1,142 @@
+"""A result too large for memory: written chunk by chunk into a zarr store that is there whole or not at all."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import anndata as ad
+import numpy as np
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._lazy import LazyRows, is_lazy
+from bleep_sc._parts import over_parts
+from bleep_sc._settings import settings
+from bleep_sc.tl._predictor import Predicted, Prediction
+
+_GENES = 1024
+"""Of a chunk on disk: who draws one gene need not read all."""
+
+_INPUTS = "inputs"
+"""What the chunks read, in the store while it is made: so each worker holds no more of it than its chunk."""
+
+
+def check_store(store: str | PathLike[str]) -> Path:
+    """A place where a store can be made: nothing is there yet, but the folder that it goes into is."""
+    if not isinstance(store, str | PathLike):
+        msg = f"`store` must be a path such as 'imputed.zarr', found {type(store).__name__}."
+        raise TypeError(msg)
+    path = Path(store).absolute()  # workers may stand in another folder
+    if path.exists():
+        msg = f"`store={str(store)!r}`: there is something already, which is never overwritten. Name another path."
+        raise FileExistsError(msg)
+    if not path.parent.is_dir():
+        msg = f"`store={str(store)!r}`: the folder {str(path.parent)!r} does not exist. Make it first."
+        raise FileNotFoundError(msg)
+    return path
+
+
+def predict_to_store(path: Path, query: AnnData, prediction: Prediction, *, name: str) -> Predicted:
+    """Predict chunk by chunk into a new store, an AnnData with all that is known of the query's prediction.
+
+    Returns
+    -------
+    The layer as a dask array on the store, and neighbours and distances in memory.
+    """
+    import dask.array as da
+    import zarr
+
+    slots = {"expression": _Slot(f"layers/{name}", query.n_vars, np.float32)}
+    if prediction.k:
+        slots["rows"] = _Slot(f"obsm/{_keys.neighbors(name)}", prediction.k, np.int32)
+        slots["distances"] = _Slot(f"obsm/{_keys.distances(name)}", prediction.k, np.float32)
+    parts = _parts(query, prediction)
+    n = parts[0].stop
+    with _whole_or_not_at_all(path) as folder:
+        # which all versions of anndata read and write without a warning
+        root = zarr.open_group(folder, mode="w-", zarr_format=2)
+        ad.io.write_elem(root, "/", _frame(query, prediction, name))
+        inputs = {argument: _on_disk(root, argument, rows, n) for argument, rows in prediction.inputs.items()}
+        targets = {field: slot.make(root, query.n_obs, n) for field, slot in slots.items()}
+        over_parts(_Chunk(folder, prediction.predict, inputs, targets), parts)
+        if _INPUTS in root:
+            del root[_INPUTS]
+        zarr.consolidate_metadata(root.store)
+    stored: Any = zarr.open_group(path, mode="r")
+    found = {field: stored[slot.place] for field, slot in slots.items()}
+    return Predicted(da.from_zarr(found.pop("expression")), **{field: array[:] for field, array in found.items()})
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Where in the store a field of `Predicted` goes."""
+
+    place: str
+    width: int
+    dtype: type
+
+    def make(self, root: Any, n_obs: int, n: int) -> Any:
+        """An array to fill, in chunks of n spots."""
+        chunks = (n, min(self.width, _GENES))
+        array = root.create_array(self.place, shape=(n_obs, self.width), chunks=chunks, dtype=self.dtype)
+        array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})  # as anndata marks its own
+        return array
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Predict some spots and write them down."""
+
+    folder: Path
+    predict: Callable[..., Predicted]
+    inputs: dict[str, Any]
+    targets: dict[str, Any]
+    """By field of `Predicted`."""
+
+    def __call__(self, part: slice) -> None:
+        found = self.predict(**{argument: rows[part] for argument, rows in self.inputs.items()})
+        if not self.folder.exists():  # another chunk failed: do not bring back what was removed
+            return
+        for field, target in self.targets.items():
+            target[part] = getattr(found, field)
+
+
+@contextmanager
+def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
+    """A folder beside `path`, which takes its name when all has gone well and is removed when not."""
+    folder = path.with_name(f".{path.name}.{uuid4().hex}.partial")
+    try:
+        yield folder
+        folder.rename(path)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _frame(query: AnnData, prediction: Prediction, name: str) -> AnnData:
+    """The store without what is predicted."""
+    obsm = {key: np.asarray(query.obsm[key]) for key in (_keys.SPATIAL,) if key in query.obsm}
+    if prediction.embedding is not None:
+        obsm[_keys.image_embedding(name)] = prediction.embedding
+    uns = {key: query.uns[key] for key in (_keys.SPATIAL,) if key in query.uns}
+    return AnnData(obs=query.obs, var=query.var, obsm=obsm, uns=uns | {name: prediction.provenance})
+
+
+def _parts(query: AnnData, prediction: Prediction) -> list[slice]:
+    """Spots of which the prediction, or an input, fills half of the memory budget."""
+    of_a_spot = [4 * max(query.n_vars, prediction.n_genes)]
+    of_a_spot += [int(np.prod(rows.shape[1:])) * rows.dtype.itemsize for rows in prediction.inputs.values()]
+    step = max(1, int(settings.memory * 2**20 / 2 / max(of_a_spot)))
+    return [slice(start, min(start + step, query.n_obs)) for start in range(0, query.n_obs, step)]
+
+
+def _on_disk(root: Any, argument: str, rows: Any, n: int) -> Any:
+    if is_lazy(rows):
+        return LazyRows(rows)
+    chunks = (n, *(max(1, size) for size in rows.shape[1:]))  # a method that reads nothing has inputs of no width
+    return root.require_group(_INPUTS).create_array(argument, data=rows, chunks=chunks)
