@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
+from bleep_sc._progress import progress
 from bleep_sc._settings import settings
 
 _AT_ONCE = 8
@@ -17,7 +18,12 @@ def has_scheduler() -> bool:
 
 
 def over_parts(
-    job: Callable[[Any], Any], parts: Sequence[Any], *, combine: Callable[[Any, Any], Any] | None = None
+    job: Callable[[Any], Any],
+    parts: Sequence[Any],
+    *,
+    combine: Callable[[Any, Any], Any] | None = None,
+    desc: str = "Parts",
+    show: bool = False,
 ) -> list[Any]:
     """Do a job on each part, one after another where the user has started no scheduler.
 
@@ -29,11 +35,17 @@ def over_parts(
         What it is called with.
     combine
         Makes one result of two, on the workers; the list of results is then that of the one.
+    desc, show
+        Of a progress bar where there is no scheduler: those have bars and pages of their own.
     """
+    if not has_scheduler():
+        results = [job(part) for part in progress(parts, desc=desc, show=show and len(parts) > 1)]
+        return results if combine is None else [reduce(combine, results)]
+
     import dask
     from dask.base import get_scheduler
 
-    scheduler = get_scheduler() or "synchronous"
+    scheduler = get_scheduler()
     client = getattr(scheduler, "__self__", None)
     if client is None:
         shared = dask.delayed(job, pure=False, traverse=False)

@@ -79,6 +79,7 @@ def embed(
     from bleep_sc.tl._hybrid import expression_rows, places_like, seen_in_section
     from bleep_sc.tl._inputs import input_like, sections_like
     from bleep_sc.tl._load import check_no_other_model, load_model
+    from bleep_sc.tl._per_spot import embed_images
 
     name = key if key_added is None else key_added
     check_key_added("key_added", name)
@@ -98,14 +99,7 @@ def embed(
     )
     images = seen_in_section(images, model, sections, xy, stored=stored)
     model.to(compute.device)
-    found = {
-        _keys.image_embedding(name): embed_in_batches(
-            model.embed_image,  # type: ignore[arg-type]
-            images.rows,
-            compute=compute,
-            desc="Embedding images",
-        )
-    }
+    found = {_keys.image_embedding(name): embed_images(model, images.rows, compute=compute)}
     source = stored.config["expression"]
     lacking = "" if facts.match == "image" else lacks_expression(adata, source, stored.genes)
     if lacking:

@@ -213,7 +213,7 @@ def impute(
     if path is None:
         found = prediction.predict(**prediction.inputs)
     else:
-        found = predict_to_store(path, seen, prediction, name=name)
+        found = predict_to_store(path, seen, prediction, name=name, progress_bar=compute.progress_bar)
     query = query.copy() if copy else query
     query.layers[name] = found.expression
     for obsm_key, values in (

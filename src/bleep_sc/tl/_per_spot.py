@@ -1,14 +1,18 @@
+"""What is computed of each spot by itself: where the user's scheduler runs it, if the spots are lazy."""
+
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from bleep_sc._lazy import LazyRows, is_lazy
 from bleep_sc._parts import has_scheduler, over_parts
 from bleep_sc.models.batches import Rows
 from bleep_sc.models.device import Compute
+from bleep_sc.models.embedding import embed_in_batches
 
 
 def per_spot(function: Callable[..., np.ndarray], rows: Rows, *, compute: Compute) -> np.ndarray:
@@ -32,3 +36,13 @@ def per_spot(function: Callable[..., np.ndarray], rows: Rows, *, compute: Comput
 
 def _on_part(function: Callable[..., np.ndarray], rows: LazyRows, compute: Compute, part: slice) -> Any:
     return function(rows[part], compute=compute)
+
+
+def embed_images(model: nn.Module, rows: Rows, *, compute: Compute) -> np.ndarray:
+    """The place of each crop, or of its features, in a model's joint space: float32 (n, dim)."""
+    return per_spot(partial(_embedded, model), rows, compute=compute)
+
+
+def _embedded(model: nn.Module, rows: Rows, *, compute: Compute) -> np.ndarray:
+    model.to(compute.device)
+    return embed_in_batches(model.embed_image, rows, compute=compute, desc="Embedding images")  # type: ignore[arg-type]

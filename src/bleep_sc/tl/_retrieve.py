@@ -1,7 +1,6 @@
 """Prediction by retrieval: the nearest reference spots, and the average of their measured profiles."""
 
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,7 @@ from bleep_sc._logging import logger, warn
 from bleep_sc._stats import all_finite, row_blocks, section_rows
 from bleep_sc._validate import section_of_spots
 from bleep_sc.io._stored import StoredModel
-from bleep_sc.models.batches import Rows
 from bleep_sc.models.device import Compute
-from bleep_sc.models.embedding import embed_in_batches
 from bleep_sc.models.hybrid import Hybrid
 from bleep_sc.tl._components import Decoder
 from bleep_sc.tl._hybrid import (
@@ -30,7 +27,7 @@ from bleep_sc.tl._hybrid import (
     regressed_scores,
 )
 from bleep_sc.tl._inputs import SpotInput, sections_like
-from bleep_sc.tl._per_spot import per_spot
+from bleep_sc.tl._per_spot import embed_images
 from bleep_sc.tl._predictor import Prediction, Predictor, Retrieval
 
 _ROWS_TO_CHECK = 16
@@ -113,7 +110,7 @@ def retrieve(
     compute: Compute,
 ) -> Prediction:
     """Embed the query, and gather what finds its neighbours and averages them."""
-    embedding = per_spot(partial(_embed_images, model), spots.rows, compute=compute)
+    embedding = embed_images(model, spots.rows, compute=compute)
     own = _own_rows(query, ref, key, embedding, depends_on_section=isinstance(model, Hybrid))
     in_sample = bool((own >= 0).any())
     if in_sample:
@@ -154,11 +151,6 @@ def retrieve(
         progress_bar=compute.progress_bar,
     )
     return Prediction(predictor, inputs, ref.n_vars, provenance, embedding, how.k)
-
-
-def _embed_images(model: nn.Module, rows: Rows, *, compute: Compute) -> np.ndarray:
-    model.to(compute.device)
-    return embed_in_batches(model.embed_image, rows, compute=compute, desc="Embedding images")  # type: ignore[arg-type]
 
 
 def _reference_embedding(ref: AnnData, key: str, match: str, *, width: int) -> Any:

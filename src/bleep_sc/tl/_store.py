@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from bleep_sc import _keys
 from bleep_sc._lazy import LazyRows, is_lazy
 from bleep_sc._parts import over_parts
 from bleep_sc._settings import settings
-from bleep_sc.tl._predictor import Predicted, Prediction
+from bleep_sc.tl._predictor import Predicted, Prediction, Predictor
 
 _GENES = 1024
 """Of a chunk on disk: who draws one gene need not read all."""
@@ -41,7 +41,7 @@ def check_store(store: str | PathLike[str]) -> Path:
     return path
 
 
-def predict_to_store(path: Path, query: AnnData, prediction: Prediction, *, name: str) -> Predicted:
+def predict_to_store(path: Path, query: AnnData, prediction: Prediction, *, name: str, progress_bar: bool) -> Predicted:
     """Predict chunk by chunk into a new store, an AnnData with all that is known of the query's prediction.
 
     Returns
@@ -63,13 +63,19 @@ def predict_to_store(path: Path, query: AnnData, prediction: Prediction, *, name
         ad.io.write_elem(root, "/", _frame(query, prediction, name))
         inputs = {argument: _on_disk(root, argument, rows, n) for argument, rows in prediction.inputs.items()}
         targets = {field: slot.make(root, query.n_obs, n) for field, slot in slots.items()}
-        over_parts(_Chunk(folder, prediction.predict, inputs, targets), parts)
+        job = _Chunk(folder, _silent(prediction.predict), inputs, targets)
+        over_parts(job, parts, desc="Imputing", show=progress_bar)
         if _INPUTS in root:
             del root[_INPUTS]
         zarr.consolidate_metadata(root.store)
     stored: Any = zarr.open_group(path, mode="r")
     found = {field: stored[slot.place] for field, slot in slots.items()}
     return Predicted(da.from_zarr(found.pop("expression")), **{field: array[:] for field, array in found.items()})
+
+
+def _silent(predict: Callable[..., Predicted]) -> Callable[..., Predicted]:
+    """There is one bar over all chunks, and none on a worker."""
+    return replace(predict, progress_bar=False) if isinstance(predict, Predictor) else predict
 
 
 @dataclass(frozen=True)
