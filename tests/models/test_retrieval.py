@@ -2,9 +2,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 
 from bleep_sc.models import retrieval
-from bleep_sc.models.retrieval import nearest, nearest_approximately
+from bleep_sc.models.retrieval import nearest, nearest_approximately, quicker_search
 
 
 @pytest.fixture
@@ -97,3 +98,11 @@ def test_keys_may_be_dask(space: tuple[np.ndarray, np.ndarray]) -> None:
 
     query, keys = space
     assert np.array_equal(nearest(query, da.from_array(keys, chunks=64), 9)[0], nearest(query, keys, 9)[0])
+
+
+def test_an_index_is_built_only_for_many_queries_of_a_large_reference() -> None:
+    cpu = torch.device("cpu")
+    assert quicker_search(5_000, 50_000, 256, cpu) == "exact"
+    assert quicker_search(2_000, 1_000_000, 256, cpu) == "exact"
+    assert quicker_search(500_000, 1_000_000, 256, cpu) == "pynndescent"
+    assert quicker_search(500_000, 1_000_000, 256, torch.device("cuda")) == "exact"

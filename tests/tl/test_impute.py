@@ -431,3 +431,19 @@ def test_a_foreign_config_is_one_clear_error(damage: Callable[..., Any], fitted:
     fitted.uns["bleep"]["config"] = json.dumps(config)
     with pytest.raises(ValueError, match=r"ref\.uns\['bleep'\]"):
         bl.tl.impute(query, fitted, k=5)
+
+
+def test_auto_searches_as_it_says(fitted: AnnData, query: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bleep_sc.tl import _predictor, _retrieve
+
+    bl.tl.impute(query, fitted, k=5)
+    exact = query.layers["bleep"]
+    bl.tl.impute(query, fitted, k=5, search="auto")
+    assert query.uns["bleep"]["params"]["search"] == "exact"
+    assert np.array_equal(query.layers["bleep"], exact)
+    called = []
+    monkeypatch.setattr(_retrieve, "quicker_search", lambda *sizes: called.append(sizes) or "pynndescent")
+    monkeypatch.setattr(_predictor, "nearest_approximately", _predictor.nearest)
+    bl.tl.impute(query, fitted, k=5, search="auto")
+    assert query.uns["bleep"]["params"]["search"] == "pynndescent"
+    assert called == [(40, 96, 256, torch.device("cpu"))]

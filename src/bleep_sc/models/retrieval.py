@@ -17,6 +17,9 @@ _KEY_BLOCK = 8192
 _QUERY_BLOCK = 512
 """On a CPU a larger block of similarities would leave its cache; a GPU takes what the memory budget allows."""
 
+_SECONDS_A_PRODUCT, _SECONDS_A_KEY, _SECONDS_A_QUERY = 6e-11, 4e-4, 3e-3
+"""Of the exact search, and of pynndescent's building and querying (`benchmarks/speed_search.py`, two cores)."""
+
 
 def nearest(
     query: np.ndarray,
@@ -119,6 +122,13 @@ def _in_order(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, columns.gather(1, order)
 
 
+def quicker_search(n_queries: int, n_keys: int, dim: int, device: torch.device) -> str:
+    """``"pynndescent"`` where it should take less than half as long as the exact search, since it misses some."""
+    exact = _SECONDS_A_PRODUCT * n_queries * n_keys * dim
+    approximate = _SECONDS_A_KEY * n_keys + _SECONDS_A_QUERY * n_queries
+    return "pynndescent" if device.type == "cpu" and exact > 2 * approximate else "exact"
+
+
 def nearest_approximately(
     query: np.ndarray, keys: np.ndarray, k: int, *, leave_out: np.ndarray | None = None, random_state: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +136,7 @@ def nearest_approximately(
     from pynndescent import NNDescent
 
     extra = 0 if leave_out is None else 1
-    index = NNDescent(keys, metric="cosine", n_neighbors=max(30, k + extra), random_state=random_state)
+    index = NNDescent(keys[:], metric="cosine", n_neighbors=max(30, k + extra), random_state=random_state)
     rows, distances = index.query(query, k=k + extra)
     if leave_out is not None:
         keep = rows != leave_out[:, None]

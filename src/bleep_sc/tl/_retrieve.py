@@ -1,6 +1,6 @@
 """Prediction by retrieval: the nearest reference spots, and the average of their measured profiles."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,14 @@ from torch import nn
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._expression import describe_units, lacks_expression, reference_values
-from bleep_sc._lazy import rows_at, rows_of
+from bleep_sc._lazy import LazyRows, rows_at, rows_of
 from bleep_sc._logging import logger, warn
 from bleep_sc._stats import all_finite, row_blocks, section_rows
 from bleep_sc._validate import section_of_spots
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.models.device import Compute
 from bleep_sc.models.hybrid import Hybrid
+from bleep_sc.models.retrieval import quicker_search
 from bleep_sc.tl._components import Decoder
 from bleep_sc.tl._hybrid import (
     blend_weights,
@@ -111,6 +112,12 @@ def retrieve(
 ) -> Prediction:
     """Embed the query, and gather what finds its neighbours and averages them."""
     embedding = embed_images(model, spots.rows, compute=compute)
+    if how.search == "auto":  # an index needs all keys in memory
+        n_keys, dim = keys.embedding.shape
+        lazy = isinstance(keys.embedding, LazyRows)
+        search = "exact" if lazy else quicker_search(len(embedding), n_keys, dim, compute.device)
+        how = replace(how, search=search)
+        logger.info("Neighbours are searched by search=%r.", search)
     own = _own_rows(query, ref, key, embedding, depends_on_section=isinstance(model, Hybrid))
     in_sample = bool((own >= 0).any())
     if in_sample:
