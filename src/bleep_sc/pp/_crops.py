@@ -1,6 +1,5 @@
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -19,15 +18,7 @@ from bleep_sc._validate import (
     section_of_spots,
     spatial_coordinates,
 )
-from bleep_sc.pp._cut import (
-    Border,
-    Watch,
-    cut_resampled,
-    cut_windows,
-    fractional_corners,
-    leave_image,
-    native_corners,
-)
+from bleep_sc.pp._cut import Border, fractional_corners, leave_image, native_corners, write_windows
 from bleep_sc.pp._images import SectionImage, check_rgb, hires_image, open_image
 from bleep_sc.pp._scale import microns_per_pixel
 
@@ -55,14 +46,16 @@ class _Section:
     """Of the windows in pixels of the image, where they are resampled to `size`."""
     border: Border
 
-    def cut(self, which: Any = slice(None), *, watch: Watch = iter) -> np.ndarray:
-        """Crops of some of its spots."""
-        name = f"image of {self.library_id!r}"
-        centres = self.centres[which]
-        if self.width is None:
-            return cut_windows(self.image.array, centres, self.size, border=self.border, name=name, watch=watch)
-        return cut_resampled(
-            self.image.array, centres, self.width, self.size, border=self.border, name=name, watch=watch
+    def write(self, out: np.ndarray, rows: np.ndarray, which: Any = slice(None)) -> Iterator[int]:
+        """Write the crops of some of its spots into these rows; yields at each."""
+        return write_windows(
+            out,
+            self.image.array,
+            centres=self.centres[which],
+            rows=rows,
+            width=self.width,
+            border=self.border,
+            name=f"image of {self.library_id!r}",
         )
 
     def n_padded(self) -> int:
@@ -98,9 +91,11 @@ def crops(
         Spots with their centres in `obsm['spatial']`: x and y in full-resolution pixels.
     image
         The section's H&E image: an :class:`squidpy.im.ImageContainer` or a path; for several sections a mapping from
-        library to either. The container's scale, its offset in a larger image, its layer and its z plane are
-        respected. ``None`` takes the file named by ``uns['spatial'][library]['metadata']['source_image_path']``, else
-        the small hires image of `uns`, with a warning.
+        library to either. Of a TIFF given by its path (OME, SVS and other pyramids too, their largest image) only the
+        tiles under spots are read, each about once: the way to cut from slides larger than memory. The container's
+        scale, its offset in a larger image, its layer and its z plane are respected. ``None`` takes the file named by
+        ``uns['spatial'][library]['metadata']['source_image_path']``, else the small hires image of `uns`, with a
+        warning.
     size
         Side of the stored crops in pixels; 224 in the paper. Without `um` these are the image's own pixels, and crops
         begin ``size // 2`` pixels before the rounded centre.
@@ -120,8 +115,8 @@ def crops(
     border
         What stands in a crop beyond the image: ``"white"``, or ``"reflect"``.
     lazy
-        Store a dask array that cuts on demand: no pixel is read now. Each block of 128 spots then reads the part of
-        the image that it touches, so spots sorted by place and a chunked image (zarr) serve it best.
+        Store a dask array that cuts on demand: no pixel is read now. Each block of 128 spots then reads the tiles that
+        it touches, so spots sorted by place and a tiled TIFF or a chunked image (zarr) serve it best.
     spatial_key
         Key of the centres in `obsm`.
     key_added
@@ -203,8 +198,9 @@ def crops(
     else:
         found = np.empty((adata.n_obs, size, size, 3), dtype=np.uint8)
         for section in sections:
-            watch = partial(progress, desc=f"Cutting crops of {section.library_id!r}", show=progress_bar)
-            found[section.rows] = section.cut(watch=watch)
+            desc, total = f"Cutting crops of {section.library_id!r}", len(section.rows)
+            for _ in progress(section.write(found, section.rows), desc=desc, total=total, show=progress_bar):
+                pass
     adata = adata.copy() if copy else adata
     adata.obsm[key_added] = found
     adata.uns[key_added] = records
@@ -401,8 +397,9 @@ def _lazy_crops(sections: list[_Section], n_obs: int, size: int) -> Any:
     def cut_block(rows: np.ndarray) -> np.ndarray:
         out = np.empty((len(rows), size, size, 3), dtype=np.uint8)
         for number in np.unique(section_of[rows]):
-            here = section_of[rows] == number
-            out[here] = sections[number].cut(place[rows[here]])
+            here = np.flatnonzero(section_of[rows] == number)
+            for _ in sections[number].write(out, here, place[rows[here]]):
+                pass
         return out
 
     index = da.arange(n_obs, chunks=_LAZY_BLOCK)

@@ -1,65 +1,66 @@
 """Cutting many square windows from one image; arrays in, arrays out."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
 
-from bleep_sc.pp._images import read_rgb
+from bleep_sc.pp._images import reading, to_rgb
+from bleep_sc.pp._patches import patches
 
 Border = Literal["white", "reflect"]
-Watch = Callable[[Iterable[int]], Iterable[int]]
 
 
-def cut_windows(
-    array: Any, centres: np.ndarray, size: int, *, border: Border, name: str = "image", watch: Watch = iter
-) -> np.ndarray:
-    """Cut native pixels.
-
-    Each window begins ``size // 2`` before the rounded centre. The part of the image that the windows touch is read
-    once, whatever holds it.
-
-    Parameters
-    ----------
-    array
-        (y, x, channels), NumPy or dask.
-    centres
-        x and y in pixels (n, 2).
-    size
-        Side of the windows in pixels.
-    border
-        What stands where a window leaves the image.
-    watch
-        Wraps the loop over the windows, as a progress bar does.
-
-    Returns
-    -------
-    uint8 (n, size, size, 3).
-    """
-    corners = native_corners(centres, size)
+def cut_windows(array: np.ndarray, centres: np.ndarray, size: int, *, border: Border) -> np.ndarray:
+    """Cut native pixels, uint8 (n, size, size, 3), of an array (y, x, channels)."""
     out = np.empty((len(centres), size, size, 3), dtype=np.uint8)
-    if len(centres):
-        part = _Part.read(array, corners, size, border=border, name=name)
-        for i in watch(range(len(centres))):
-            out[i] = part.window(corners[i], size)
+    for _ in write_windows(out, array, centres=centres, border=border):
+        pass
     return out
 
 
-def cut_resampled(
+def write_windows(
+    out: np.ndarray,
     array: Any,
-    centres: np.ndarray,
-    width: float,
-    size: int,
     *,
+    centres: np.ndarray,
+    rows: np.ndarray | None = None,
+    width: float | None = None,
     border: Border,
     name: str = "image",
-    watch: Watch = iter,
-) -> np.ndarray:
-    """Cut windows of a fractional width, exactly centred, and resample them to `size` pixels without aliasing.
+) -> Iterator[int]:
+    """Cut a window around each centre, in an order that reads each part of the image about once.
 
-    Pixel i covers the interval from i - 1/2 to i + 1/2, so a centre on a pixel stays on it. Returns as `cut_windows`.
+    Windows of native pixels begin ``size // 2`` before the rounded centre. Those of a given width are exactly centred
+    and resampled without aliasing: pixel i covers the interval from i - 1/2 to i + 1/2, so a centre on a pixel stays
+    on it.
+
+    Parameters
+    ----------
+    out
+        Where they are written, uint8 (n, size, size, 3).
+    array
+        (y, x, channels), NumPy, dask or a TIFF on disk.
+    centres
+        x and y in pixels (n, 2).
+    rows
+        Their rows of `out`; all in turn by default.
+    width
+        Of the windows in pixels, a fraction too, where they are to be resampled.
+    border
+        What stands where a window leaves the image.
+
+    Yields
+    ------
+    The number of each window once it is written.
     """
+    size = out.shape[1]
+    rows = np.arange(len(centres)) if rows is None else rows
+    if width is None:
+        for i, window in _windows(array, native_corners(centres, size), size, border=border, name=name):
+            out[rows[i]] = window
+            yield i
+        return
     from PIL import Image
 
     # the resampling filter reaches some pixels past the window
@@ -67,15 +68,11 @@ def cut_resampled(
     outer = int(np.ceil(width)) + 2 * margin + 1
     begins = fractional_corners(centres, width)
     corners = np.floor(begins).astype(np.int64) - margin
-    out = np.empty((len(centres), size, size, 3), dtype=np.uint8)
-    if len(centres):
-        part = _Part.read(array, corners, outer, border=border, name=name)
-        for i in watch(range(len(centres))):
-            x, y = begins[i] - corners[i]
-            window = Image.fromarray(part.window(corners[i], outer))
-            box = (x, y, x + width, y + width)
-            out[i] = np.asarray(window.resize((size, size), Image.Resampling.BICUBIC, box=box))
-    return out
+    for i, window in _windows(array, corners, outer, border=border, name=name):
+        x, y = begins[i] - corners[i]
+        box = (x, y, x + width, y + width)
+        out[rows[i]] = np.asarray(Image.fromarray(window).resize((size, size), Image.Resampling.BICUBIC, box=box))
+        yield i
 
 
 def native_corners(centres: np.ndarray, size: int) -> np.ndarray:
@@ -93,30 +90,30 @@ def leave_image(corners: np.ndarray, width: float, width_height: np.ndarray) -> 
     return np.any((corners < 0) | (corners + width > width_height), axis=1)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """The part of an image that some windows touch, in memory as RGB."""
+def _windows(
+    array: Any, corners: np.ndarray, size: int, *, border: Border, name: str
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Each window with its number, as RGB (size, size, 3)."""
+    low, high = _needed(corners, size, np.array([array.shape[1], array.shape[0]]), border)
+    places = (corners - low).tolist()
+    found = patches(array, low, high)
+    while True:
+        with reading(name):
+            number, patch = next(found, (-1, None))
+        if patch is None:
+            return
+        pixels, (x, y) = to_rgb(patch, name=name), places[number]
+        # a patch differs from its window only where that leaves the image
+        whole = x == y == 0 and pixels.shape[:2] == (size, size)
+        yield number, pixels if whole else _padded(pixels, x, y, size, border=border)
 
-    pixels: np.ndarray
-    low: np.ndarray
-    """Its first pixel (x, y) in the image."""
-    border: Border
 
-    @classmethod
-    def read(cls, array: Any, corners: np.ndarray, size: int, *, border: Border, name: str) -> "_Part":
-        limit = np.array([array.shape[1], array.shape[0]])
-        reach = size if border == "reflect" else 0  # a reflected window reads as far inwards as it looks outwards
-        low = np.clip(corners.min(axis=0) - reach, 0, limit)
-        high = np.clip(corners.max(axis=0) + size + reach, 0, limit)
-        return cls(read_rgb(array[low[1] : high[1], low[0] : high[0]], name=name), low, border)
-
-    def window(self, corner: np.ndarray, size: int) -> np.ndarray:
-        """By its first pixel (x, y) in the image. It leaves the part only where it leaves the image."""
-        x, y = corner - self.low
-        height, width = self.pixels.shape[:2]
-        if x < 0 or y < 0 or x + size > width or y + size > height:
-            return _padded(self.pixels, x, y, size, border=self.border)
-        return self.pixels[y : y + size, x : x + size]
+def _needed(corners: np.ndarray, size: int, limit: np.ndarray, border: Border) -> tuple[np.ndarray, np.ndarray]:
+    """First pixel, x and y, of the image that each window needs, and the one after the last (n, 2)."""
+    reach: int | np.ndarray = 0
+    if border == "reflect":  # it reads as far inwards as it looks outwards
+        reach = np.where((corners < 0) | (corners + size > limit), size, 0)
+    return np.clip(corners - reach, 0, limit), np.clip(corners + size + reach, 0, limit)
 
 
 def _padded(image: np.ndarray, x: int, y: int, size: int, *, border: Border) -> np.ndarray:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc.pp._tiff import TiffImage
+
 
 @dataclass(frozen=True)
 class SectionImage:
@@ -18,7 +20,7 @@ class SectionImage:
     """
 
     array: Any
-    """(y, x, channels), NumPy or dask."""
+    """(y, x, channels), NumPy, dask or a :class:`TiffImage`."""
     scale: float
     """Pixels of this image per full-resolution pixel."""
     offset: np.ndarray
@@ -53,14 +55,19 @@ def open_image(image: Any, *, library_id: str, image_layer: str | None = None, n
             msg = f"`{name}`: there is no file {str(image)!r}."
             raise FileNotFoundError(msg)
         try:
-            with _quiet_readers():
-                container = ImageContainer(str(path))
+            with quiet_readers():
+                tiff = TiffImage.find(path)
+                container: Any = None if tiff else ImageContainer(str(path))
         except Exception as err:  # each reader has errors of its own
             msg = (
-                f"`{name}`: {str(image)!r} could not be read as an image ({err}). squidpy reads JPEG, PNG and TIFF, "
-                "and its own zarr stores: convert other slide formats to TIFF first, or pass an ImageContainer."
+                f"`{name}`: {str(image)!r} could not be read as an image ({err}). JPEG, PNG, TIFF (OME-TIFF and SVS "
+                "too) and squidpy's zarr stores are read: convert other slide formats to TIFF first, or pass an "
+                "ImageContainer."
             )
             raise ValueError(msg) from err
+        if tiff is not None:
+            _layer(["image"], image_layer, name=name)
+            return SectionImage(tiff, 1.0, np.zeros(2), path.name)
         source = path.name
     elif isinstance(image, ImageContainer):
         container, source = image, "ImageContainer"
@@ -68,16 +75,7 @@ def open_image(image: Any, *, library_id: str, image_layer: str | None = None, n
         msg = f"`{name}` must be a squidpy ImageContainer or a path, found {type(image).__name__}."
         raise TypeError(msg)
 
-    layers = list(container)
-    if image_layer is None:
-        if len(layers) != 1:
-            msg = f"`{name}` has the layers {layers}: choose one by `image_layer`."
-            raise ValueError(msg)
-        image_layer = layers[0]
-    elif image_layer not in layers:
-        msg = f"`{name}` has no layer {image_layer!r}; it has {layers}."
-        raise ValueError(msg)
-    data = container[image_layer]
+    data = container[_layer(list(container), image_layer, name=name)]
     attributes = container.data.attrs
     coords, padding = attributes.get("coords"), attributes.get("padding")
     offset = np.array([coords.x0, coords.y0], dtype=np.float64)
@@ -100,18 +98,24 @@ def hires_image(adata_uns: Mapping[str, Any], library_id: str) -> SectionImage |
 
 def read_rgb(array: Any, *, name: str) -> np.ndarray:
     """A part of an image in memory, as RGB uint8; here a lazy ImageContainer opens its file."""
-    try:
-        with _quiet_readers():
-            pixels = np.asarray(array)
-    except (OSError, ValueError) as err:
-        reason = " ".join(str(err).split())
-        msg = f"the pixels of `{name}` could not be read, its file may be cut short or damaged: {reason}"
-        raise ValueError(msg) from err
+    with reading(name), quiet_readers():
+        pixels = np.asarray(array)
     return to_rgb(pixels, name=name)
 
 
 @contextmanager
-def _quiet_readers() -> Iterator[None]:
+def reading(name: str) -> Iterator[None]:
+    """Turn each reader's errors into one that a user understands."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as err:  # image codecs fail with RuntimeErrors
+        reason = " ".join(str(err).split())
+        msg = f"the pixels of `{name}` could not be read, its file may be cut short or damaged: {reason}"
+        raise ValueError(msg) from err
+
+
+@contextmanager
+def quiet_readers() -> Iterator[None]:
     """Hide what a reader says that is not for our users."""
     with warnings.catch_warnings():
         # Pillow's size limit guards against images from strangers; this one is the user's own slide
@@ -186,6 +190,18 @@ def shrunk(array: np.ndarray, sides: Mapping[str, int]) -> dict[str, tuple[np.nd
         pixels = pixels.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
         out[name] = np.asarray(pixels), width / array.shape[1]
     return out
+
+
+def _layer(layers: list[str], image_layer: str | None, *, name: str) -> str:
+    if image_layer is None:
+        if len(layers) != 1:
+            msg = f"`{name}` has the layers {layers}: choose one by `image_layer`."
+            raise ValueError(msg)
+        return layers[0]
+    if image_layer not in layers:
+        msg = f"`{name}` has no layer {image_layer!r}; it has {layers}."
+        raise ValueError(msg)
+    return image_layer
 
 
 def _plane(planes: list[str], library_id: str, *, name: str) -> int:
