@@ -94,8 +94,8 @@ def test_a_changed_byte_is_noticed(fitted: AnnData, query: AnnData, unchanged: C
         ("panels", ["g1"], r"\['panels'\]` must be a mapping.*list"),
         ("panels", {"HEG-50": "g1"}, r"\['panels'\]\['HEG-50'\]` must be a list of gene names"),
         ("genes", None, r"\['genes'\]` must be a list of gene names"),
-        ("config", None, r"\['config'\]` is not JSON"),
-        ("config", "[]", r"\['config'\]` does not describe a model"),
+        ("config", None, r"`: the config is not JSON"),
+        ("config", "[]", r"` does not describe a model"),
     ],
 )
 def test_foreign_entries_are_refused(
@@ -148,11 +148,11 @@ def words_as_losses(folder: Path) -> None:
     ("damage", "error", "message"),
     [
         (lambda folder: (folder / "model.safetensors").unlink(), FileNotFoundError, r"no 'model.safetensors'"),
-        (break_config, ValueError, r"config\.json.*not JSON"),
+        (break_config, ValueError, r"config\.json.*the config is not JSON"),
         (swap_weights, ValueError, r"checksums differ"),
-        (binary_config, ValueError, r"config\.json.*not JSON"),
+        (binary_config, ValueError, r"config\.json.*the config is not JSON"),
         (drop_genes, ValueError, r"`genes` must be a list"),
-        (words_as_losses, ValueError, r"`history` must hold lists of numbers"),
+        (words_as_losses, ValueError, r"`history\.train_loss` must be a list of numbers"),
     ],
     ids=["file gone", "config broken", "other weights", "binary config", "no genes", "words as losses"],
 )

@@ -1,7 +1,7 @@
+import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,25 +9,42 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._logging import logger
+from bleep_sc._untrusted import REMEDY, parse_json
 from bleep_sc._validate import check_adata, check_readable
-from bleep_sc.io._stored import FORMAT_VERSION, StoredModel, from_uns, parse_config
+from bleep_sc.io._files import check_plain, read_plain, settle, write_whole
+from bleep_sc.io._stored import (
+    FORMAT_VERSION,
+    MAX_CONFIG,
+    StoredModel,
+    checked,
+    from_uns,
+    mapping_from,
+    names_from,
+    numbers_from,
+    parse_config,
+)
 
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
+_NEXT_CONFIG = ".config.json.next"
+"""Of the weights that are about to be put in place: a model is one file's move away from being another."""
+_MAX_WEIGHTS = 2**32
+""":func:`write_model` puts no larger files there."""
 
 
 def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> None:
     """Write the model of a reference to a folder, without the reference's data.
 
     The folder gets ``model.safetensors`` (the weights) and ``config.json`` (how they were trained, the genes, the
-    panels and the training history). Each file appears whole or not at all.
+    panels and the training history). A model that is there already is replaced; it is whole until the new one is, even
+    if the process is killed.
 
     Parameters
     ----------
     adata
         The reference: :func:`~bleep_sc.tl.fit` has been run on it.
     path
-        Folder to write to; made if it is not there. Files of these two names in it are replaced.
+        Folder to write to; made if it is not there. An earlier model's two files are replaced, other files are not.
     key
         The model's name: its `key_added` in :func:`~bleep_sc.tl.fit`.
 
@@ -37,6 +54,12 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
         `adata.uns[key]` holds no model.
     NotADirectoryError
         `path` is a file.
+    FileExistsError
+        Files of these two names are there and are no model of bleep_sc.
+    PermissionError
+        The folder may not be written to.
+    ValueError
+        The model is damaged, or its weights are more than 4 GiB.
 
     See Also
     --------
@@ -50,15 +73,31 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
         "sha256": stored.sha256,
         "genes": stored.genes.tolist(),
         "panels": {name: genes.tolist() for name, genes in stored.panels.items()},
-        "history": {name: np.atleast_1d(values).tolist() for name, values in stored.history.items()},
+        "history": {name: _finite(values) for name, values in stored.history.items()},
     }
+    text = json.dumps(config, indent=1, allow_nan=False).encode()
+    if len(text) > MAX_CONFIG or len(stored.weights) > _MAX_WEIGHTS:
+        msg = (
+            f"the model {key!r} is too large for a folder: {len(stored.weights)} bytes of weights (at most "
+            f"{_MAX_WEIGHTS}) and {len(text)} of config (at most {MAX_CONFIG}). Share the reference itself."
+        )
+        raise ValueError(msg)
     folder = Path(path).expanduser()
-    if folder.exists() and not folder.is_dir():
-        msg = f"{str(path)!r} is a file; the model is written to a folder of two files."
-        raise NotADirectoryError(msg)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / _WEIGHTS, stored.weights)
-    _write_whole(folder / _CONFIG, json.dumps(config, indent=1).encode())
+    with _said_clearly(folder, "written to"):
+        _check_target(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        # whenever this is cut short, one of the two configs is that of the weights
+        write_whole(folder / _NEXT_CONFIG, text)
+        before = _identity(folder / _WEIGHTS)
+        try:
+            write_whole(folder / _WEIGHTS, stored.weights)
+            settle(folder)
+            (folder / _NEXT_CONFIG).replace(folder / _CONFIG)
+        except BaseException:
+            if _identity(folder / _WEIGHTS) == before:
+                (folder / _NEXT_CONFIG).unlink(missing_ok=True)
+            raise
+        settle(folder)
 
 
 def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL) -> None:
@@ -66,6 +105,9 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
 
     The model brings no reference spots: `adata` needs crops and expression of its own, and
     :func:`~bleep_sc.tl.embed` then places its spots into the model's space.
+
+    The folder may come from anywhere. Both files are checked for size and content before anything is stored, and
+    nothing in them is ever run.
 
     Parameters
     ----------
@@ -90,13 +132,18 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
     FileNotFoundError
         The folder, or one of its two files, is not there.
     ValueError
-        The files are not a model of bleep_sc, or do not belong together.
+        The files are not a model of bleep_sc, do not belong together, are larger than any model, or are links, which
+        could lead to any file.
+    PermissionError
+        A file may not be read.
     """
     check_adata(adata)
     if not isinstance(key_added, str) or not key_added or "/" in key_added:
         msg = f"`key_added` must be a name without '/', found {key_added!r}."
         raise ValueError(msg)
-    stored = _read_folder(Path(path).expanduser())
+    folder = Path(path).expanduser()
+    with _said_clearly(folder, "read"):
+        stored = _read_folder(folder)
     if not _holds(adata, key_added, stored):
         for obsm_key in (
             _keys.image_embedding(key_added),
@@ -115,45 +162,98 @@ def _holds(adata: AnnData, key: str, stored: StoredModel) -> bool:
 
 
 def _read_folder(folder: Path) -> StoredModel:
-    for name in (_WEIGHTS, _CONFIG):
-        if not (folder / name).is_file():
+    """Read the two files; where a killed write has left two configs, the one that the weights belong to."""
+    there = [name for name in (_CONFIG, _NEXT_CONFIG) if _is_there(folder / name)]
+    for name, found in ((_WEIGHTS, _is_there(folder / _WEIGHTS)), (_CONFIG, bool(there))):
+        if not found:
             msg = f"{str(folder)!r} is not a model folder: there is no {name!r} in it. `write_model` makes one."
             raise FileNotFoundError(msg)
-    where = f"{str(folder / _CONFIG)!r}"
-    config = parse_config((folder / _CONFIG).read_text(encoding="utf-8", errors="replace"), where=where)
-    parts = {name: config.pop(name, None) for name in ("sha256", "genes", "panels", "history")}
-    for name, kind in (("sha256", str), ("genes", list), ("panels", dict), ("history", dict)):
-        if not isinstance(parts[name], kind):
-            msg = f"{where}: `{name}` must be a {kind.__name__}, found {type(parts[name]).__name__}."
-            raise ValueError(msg)
-    lists = {"genes": [parts["genes"]], "panels": parts["panels"].values(), "history": parts["history"].values()}
-    for name, found in lists.items():
-        of = (int, float) if name == "history" else (str,)
-        if not all(isinstance(values, list) and all(isinstance(v, of) for v in values) for values in found):
-            msg = f"{where}: `{name}` must hold lists of {'numbers' if name == 'history' else 'gene names'}."
-            raise ValueError(msg)
-    stored = StoredModel(
-        weights=(folder / _WEIGHTS).read_bytes(),
-        genes=np.array(parts["genes"], dtype=str),
-        config=config,
-        history={name: np.array(values, dtype=np.float64) for name, values in parts["history"].items()},
-        panels={name: np.array(genes, dtype=str) for name, genes in parts["panels"].items()},
-    )
-    if stored.sha256 != parts["sha256"]:
-        msg = f"{str(folder / _WEIGHTS)!r} is not the file that {where} describes: their checksums differ."
-        raise ValueError(msg)
-    return stored
+    check_plain(folder / _WEIGHTS)
+    texts = {name: read_plain(folder / name, most=MAX_CONFIG) for name in there}
+    weights = read_plain(folder / _WEIGHTS, most=_MAX_WEIGHTS)
+    text, name = texts[there[0]], there[0]
+    if len(there) > 1 and hashlib.sha256(weights).hexdigest() in texts[_NEXT_CONFIG].decode(errors="replace"):
+        text, name = texts[_NEXT_CONFIG], _NEXT_CONFIG
+    return _from_files(text, weights, where=f"{str(folder / name)!r}", weights_at=f"{str(folder / _WEIGHTS)!r}")
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside the target and move it there, so that a killed write leaves the earlier file."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def _from_files(text: bytes, weights: bytes, *, where: str, weights_at: str) -> StoredModel:
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        config = parse_config(text.decode(), where=where)
+    except UnicodeDecodeError as err:
+        msg = f"{where}: the config is not JSON: it is not UTF-8. {REMEDY}"
+        raise ValueError(msg) from err
+    parts = {name: config.pop(name, None) for name in ("genes", "panels", "history")}
+    for name, kind in (("genes", list), ("panels", dict), ("history", dict)):
+        if not isinstance(parts[name], kind):
+            msg = f"{where}: `{name}` must be a {kind.__name__}, found {type(parts[name]).__name__}. {REMEDY}"
+            raise ValueError(msg)
+    if "sha256" not in config:
+        msg = f"{where}: `sha256`, the checksum of the weights, must be there. {REMEDY}"
+        raise ValueError(msg)
+    panels, history = (mapping_from(parts[name], where=f"{where}: `{name}`") for name in ("panels", "history"))
+    return checked(
+        weights=weights,
+        genes=names_from(parts["genes"], where=f"{where}: `genes`"),
+        config=config,
+        history={name: numbers_from(v, where=f"{where}: `history.{name}`") for name, v in history.items()},
+        panels={name: names_from(v, where=f"{where}: `panels.{name}`") for name, v in panels.items()},
+        where=where,
+        weights_at=weights_at,
+    )
+
+
+def _check_target(folder: Path) -> None:
+    """A folder in which no file would be lost but those of an earlier model."""
+    if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+        msg = f"{str(folder)!r} is a file; the model is written to a folder of two files."
+        raise NotADirectoryError(msg)
+    taken = [name for name in (_WEIGHTS, _CONFIG) if _is_there(folder / name)]
+    if taken and not any(_is_ours(folder / name) for name in (_CONFIG, _NEXT_CONFIG)):
+        msg = (
+            f"{str(folder / taken[0])!r} is there already and is no part of a model of bleep_sc, so it is not "
+            "overwritten. Name another folder, or move the file away."
+        )
+        raise FileExistsError(msg)
+    for name in taken:
+        check_plain(folder / name)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is a config of bleep_sc, of whatever version, and however damaged the weights beside it."""
+    try:
+        config = parse_json(read_plain(path, most=MAX_CONFIG).decode(), most=MAX_CONFIG)
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(config, dict) and {"format_version", "method"} <= set(config)
+
+
+def _is_there(path: Path) -> bool:
+    """Even as a link that leads nowhere."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Of a file, so that it can be told from one in its place."""
+    return ((facts := path.stat()).st_ino, facts.st_mtime_ns) if path.exists() else None
+
+
+def _finite(values: np.ndarray) -> list[float | None]:
+    """As JSON has them."""
+    return [float(value) if np.isfinite(value) else None for value in np.atleast_1d(values)]
+
+
+@contextmanager
+def _said_clearly(folder: Path, what: str) -> Iterator[None]:
+    """What the system refuses, with a way out."""
+    try:
+        yield
+    except PermissionError as err:
+        if err.errno is None:  # one of our own
+            raise
+        msg = f"{str(folder)!r} may not be {what} ({err.strerror}). Name another folder, or ask its owner."
+        raise PermissionError(msg) from err

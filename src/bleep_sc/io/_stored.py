@@ -9,8 +9,18 @@ from typing import Any
 import numpy as np
 
 from bleep_sc._errors import MissingKeyError
+from bleep_sc._untrusted import REMEDY, parse_json, tensors_in
+from bleep_sc.io._schema import check_config
 
 FORMAT_VERSION = 1
+MAX_CONFIG = 2**24
+"""Characters of a config: a hundred times what most have."""
+_MAX_NAMES = 2**20
+_MAX_NAME = 1_000
+_MAX_TABLE = 2**26
+"""Characters of a table of names, each as wide as the longest: one long name would widen all."""
+_MAX_HISTORY = 2**20
+_MAX_LISTS = 1_000
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ def from_uns(uns: Mapping[str, Any], key: str, *, name: str = "ref") -> StoredMo
     MissingKeyError
         There is no model at `uns[key]`.
     ValueError
-        What is there is no model, or one of another format.
+        What is there is no model, or one of another format, or damaged.
     """
     entry = uns.get(key)
     if not isinstance(entry, Mapping) or "model" not in entry:
@@ -62,65 +72,130 @@ def from_uns(uns: Mapping[str, Any], key: str, *, name: str = "ref") -> StoredMo
         )
         raise MissingKeyError(msg)
     path = f"{name}.uns[{key!r}]"
-    missing = {"genes", "config"} - set(entry)
-    if missing:
-        msg = f"`{path}` is not a model of bleep_sc: it lacks {sorted(missing)}."
+    if missing := {"genes", "config"} - set(entry):
+        msg = f"`{path}` is not a model of bleep_sc: it lacks {sorted(missing)}. {REMEDY}"
         raise ValueError(msg)
-    _check_parts(entry, path)
-    config = parse_config(entry["config"], where=f"`{path}['config']`")
-    checksum = config.pop("sha256", None)
-    stored = StoredModel(
-        weights=np.asarray(entry["model"]).tobytes(),
-        genes=_names(entry["genes"]),
-        config=config,
-        history={n: np.asarray(values) for n, values in dict(entry.get("history", {})).items()},
-        panels={n: _names(genes) for n, genes in dict(entry.get("panels", {})).items()},
-    )
-    if checksum not in (None, stored.sha256):
+    # a list of lists would make NumPy raise
+    weights = np.empty((0, 0)) if isinstance(entry["model"], list) else np.asarray(entry["model"])
+    if weights.dtype != np.uint8 or weights.ndim != 1:
         msg = (
-            f"`{path}`: the weights are damaged, or not those that the config describes: their checksum differs. Take "
-            "an undamaged copy, or train anew."
+            f"`{path}['model']` must be safetensors bytes, a one-dimensional uint8 array; found "
+            f"{type(entry['model']).__name__} of {weights.dtype}. {REMEDY}"
         )
         raise ValueError(msg)
+    text = entry["config"]
+    config = parse_config(text if isinstance(text, str) else str(np.asarray(text)), where=f"`{path}`")
+    parts = {part: mapping_from(entry.get(part, {}), where=f"`{path}[{part!r}]`") for part in ("history", "panels")}
+    return checked(
+        weights=weights.tobytes(),
+        genes=names_from(entry["genes"], where=f"`{path}['genes']`"),
+        config=config,
+        history={n: numbers_from(v, where=f"`{path}['history'][{n!r}]`") for n, v in parts["history"].items()},
+        panels={n: names_from(v, where=f"`{path}['panels'][{n!r}]`") for n, v in parts["panels"].items()},
+        where=f"`{path}`",
+        weights_at=f"`{path}`",
+    )
+
+
+def checked(
+    *,
+    weights: bytes,
+    genes: np.ndarray,
+    config: dict[str, Any],
+    history: dict[str, np.ndarray],
+    panels: dict[str, np.ndarray],
+    where: str,
+    weights_at: str,
+) -> StoredModel:
+    """Put the parts together, if they belong together; the config's checksum has then done its work."""
+    if not len(genes) or len(np.unique(genes)) < len(genes):
+        msg = f"{where}: the names of the genes must be there and must not occur twice. {REMEDY}"
+        raise ValueError(msg)
+    n_genes = config["model"].get("n_genes", len(genes))
+    if n_genes != len(genes):
+        msg = (
+            f"{where}: the config's model reads {n_genes} genes, another number of genes than the {len(genes)} named. "
+            f"{REMEDY}"
+        )
+        raise ValueError(msg)
+    checksum = config.pop("sha256", None)
+    stored = StoredModel(weights, genes, config, history, panels)
+    if checksum not in (None, stored.sha256):
+        msg = (
+            f"{weights_at}: the weights are damaged, or not those that the config describes: their checksums differ. "
+            f"{REMEDY}"
+        )
+        raise ValueError(msg)
+    tensors_in(weights, where=weights_at)
     return stored
 
 
-def _names(values: Any) -> np.ndarray:
-    """As fixed-width strings; what zarr reads, NumPy's variable-width ones, cannot be cast to them directly."""
-    return np.asarray(np.asarray(values), dtype=object).astype(str)
-
-
-def _check_parts(entry: Mapping[str, Any], path: str) -> None:
-    """Weights are bytes, names of genes are lists, and what comes by name is a mapping."""
-    weights = np.asarray(entry["model"])
-    if weights.dtype != np.uint8 or weights.ndim != 1:
-        msg = f"`{path}['model']` must be safetensors bytes, a one-dimensional uint8 array; found {weights.dtype}."
-        raise ValueError(msg)
-    for part in ("history", "panels"):
-        found = entry.get(part, {})
-        if not isinstance(found, Mapping):
-            msg = f"`{path}[{part!r}]` must be a mapping from names to arrays, found {type(found).__name__}."
-            raise ValueError(msg)
-    lists = {"['genes']": entry["genes"]}
-    lists |= {f"['panels'][{panel!r}]": genes for panel, genes in entry.get("panels", {}).items()}
-    for name, genes in lists.items():
-        if np.ndim(genes) != 1:
-            msg = f"`{path}{name}` must be a list of gene names, found {type(genes).__name__}."
-            raise ValueError(msg)
-
-
-def parse_config(text: Any, *, where: str) -> dict[str, Any]:
-    """Read a config's JSON and refuse what another program, or a later version, wrote."""
+def parse_config(text: str, *, where: str) -> dict[str, Any]:
+    """Read a config's JSON and refuse what another program, or a later version, wrote, and what is damaged."""
     try:
-        config = json.loads(str(text))
+        config = parse_json(text, most=MAX_CONFIG)
     except ValueError as err:
-        msg = f"{where} is not JSON: {err}"
+        msg = f"{where}: the config {err}. {REMEDY}"
         raise ValueError(msg) from err
     if not isinstance(config, dict) or "format_version" not in config or "method" not in config:
-        msg = f"{where} does not describe a model of bleep_sc: `format_version` and `method` must be there."
+        msg = (
+            f"{where} does not describe a model of bleep_sc: `format_version` and `method` must be in its config. "
+            f"{REMEDY}"
+        )
         raise ValueError(msg)
     version = config.pop("format_version")
-    if version != FORMAT_VERSION:
-        msg = f"{where} has format version {version!r}; this version of bleep_sc reads {FORMAT_VERSION}. Update one."
+    if type(version) is not int or version != FORMAT_VERSION:
+        msg = (
+            f"{where} has format version {str(version)[:20]}; this version of bleep_sc reads {FORMAT_VERSION}. Update "
+            "bleep_sc, or train the model anew."
+        )
         raise ValueError(msg)
+    check_config(config, where=where)
     return config
+
+
+def names_from(values: Any, *, where: str) -> np.ndarray:
+    """Names as fixed-width strings, from a list or from any array type that a reader makes of one."""
+    # what zarr reads, NumPy's variable-width strings, cannot be cast to fixed width directly
+    found = _list(values, where, "gene names").astype(object)
+    widest = 0
+    for name in found:
+        if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME or "\0" in name:
+            msg = f"{where} must be a list of gene names; found {str(name)[:50]!r}, {type(name).__name__}. {REMEDY}"
+            raise ValueError(msg)
+        widest = max(widest, len(name))
+    if len(found) > _MAX_NAMES or len(found) * widest > _MAX_TABLE:
+        msg = f"{where} must be a list of gene names; {len(found)} of up to {widest} letters are too many. {REMEDY}"
+        raise ValueError(msg)
+    return found.astype(str)
+
+
+def numbers_from(values: Any, *, where: str) -> np.ndarray:
+    """A training curve; JSON's null stands for NaN, which it does not have."""
+    found = np.atleast_1d(_list(values, where, "numbers", scalar=True))
+    plain = found.dtype.kind in "fiu" or all(v is None or type(v) in (int, float) for v in found)
+    if not plain or len(found) > _MAX_HISTORY:
+        msg = f"{where} must be a list of numbers; found {len(found)} values of type {found.dtype}. {REMEDY}"
+        raise ValueError(msg)
+    return found.astype(np.float64)
+
+
+def _list(values: Any, where: str, of: str, *, scalar: bool = False) -> np.ndarray:
+    # of a list NumPy would make one type, numbers into text
+    found = np.array(values, dtype=object) if isinstance(values, list) else np.asarray(values)
+    if found.ndim != 1 and not (scalar and found.ndim == 0):
+        msg = f"{where} must be a list of {of}, found {type(values).__name__}. {REMEDY}"
+        raise ValueError(msg)
+    return found
+
+
+def mapping_from(found: Any, *, where: str) -> Mapping[str, Any]:
+    """Arrays by name."""
+    if not isinstance(found, Mapping) or len(found) > _MAX_LISTS:
+        msg = f"{where} must be a mapping from names to arrays, found {type(found).__name__}. {REMEDY}"
+        raise ValueError(msg)
+    for name in found:
+        if not isinstance(name, str) or not name or len(name) > _MAX_NAME or "/" in name:
+            msg = f"{where} must go by names without '/', found {str(name)[:50]!r}. {REMEDY}"
+            raise ValueError(msg)
+    return found

@@ -22,7 +22,18 @@ def embed_in_batches(function: Callable[[Tensor], Tensor], inputs: Rows, *, comp
         portions = feed((take(inputs, rows) for rows in parts), len(parts), compute.device)
         for portion in progress(portions, desc=desc, total=len(parts), show=show):
             out.append(function(portion.to(compute.device, non_blocking=True)).float().cpu().numpy())
-    return np.concatenate(out)
+    return finite(np.concatenate(out), what=desc)
+
+
+def finite(values: np.ndarray, *, what: str) -> np.ndarray:
+    """What a model computed, refused where it overflowed."""
+    if not np.isfinite(values).all():
+        msg = (
+            f"{what}: the model's results hold NaN or infinite values. Its weights, or what it reads, are too large "
+            "for its number format: pass `precision='32'`, and take a model that you know to be sound."
+        )
+        raise ValueError(msg)
+    return values
 
 
 def custom_features(encoder: Callable[[Tensor], Any], crops: Rows, *, compute: Compute) -> np.ndarray:

@@ -5,14 +5,15 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from bleep_sc._validate import check_choice, check_int, check_number
+from bleep_sc.io._schema import MAX_CONTEXT, MAX_REPEATS
 
 Method = Literal["bleep", "stnet", "histogene", "regressor", "ridge", "knn", "coordinates", "counts", "mean"]
 PresetName = Literal["default", "paper"]
 Optimizer = Literal["adamw", "adam", "sgd"]
 COLOR = "color"
 """The encoder that makes colour and texture features by hand."""
-LIMITS: Mapping[str, int] = {"members": 64, "depth": 64}
-"""Most repeated parts of a model: a file that asks for millions is damaged, and would take hours to build."""
+LIMITS: Mapping[str, int] = {"members": MAX_REPEATS, "depth": MAX_REPEATS, "context": MAX_CONTEXT}
+"""More than these a stored model is refused for."""
 _ADAM_LR = 3e-4
 
 
@@ -77,6 +78,7 @@ class HybridRecipe:
             check_int(name, getattr(self, name))
         _check_limit("members", self.members)
         check_int("context", self.context, minimum=0)
+        _check_limit("context", self.context)
         check_number("temperature", self.temperature, above=0)
         _check_descent(self)
 

@@ -14,7 +14,7 @@ from bleep_sc._progress import progress
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.models.batches import Rows, take
 from bleep_sc.models.device import Compute
-from bleep_sc.models.embedding import embed_in_batches
+from bleep_sc.models.embedding import embed_in_batches, finite
 from bleep_sc.tl._inputs import SpotInput
 from bleep_sc.tl._places import Windows, spot_windows
 from bleep_sc.tl._predictor import Predicted, Prediction
@@ -60,7 +60,7 @@ class WindowRegression(Regression):
                     part.to(self.compute.device) for part in (take(rows, members), torch.from_numpy(positions))
                 )
                 values[members] = self.model.predict(images, places).float().cpu().numpy()  # type: ignore[operator]
-        return self._as_asked(values)
+        return self._as_asked(finite(values, what="Predicting expression"))
 
 
 def regress(

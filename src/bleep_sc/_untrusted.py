@@ -1,0 +1,151 @@
+"""What a stranger's file may hold, JSON and a list of tensors: read within bounds, before anything is made of it."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeGuard
+
+REMEDY = "Ask for an undamaged copy, or train the model anew with `bleep_sc.tl.fit`."
+MAX_HEADER = 2**21
+"""Bytes of the list of tensors: ten times what the largest networks have."""
+
+_MAX_PARTS = 100_000
+"""Of a JSON text: empty ones take twenty times as much memory as text."""
+_MAX_DEPTH = 16
+_MAX_WHOLE = 2**53
+"""Larger ones are no longer exact as float64."""
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+
+class TensorFacts(NamedTuple):
+    """What a safetensors file says of a tensor."""
+
+    dtype: str
+    """As that format spells it, such as ``"F32"``."""
+    shape: tuple[int, ...]
+
+
+def parse_json(text: str, *, most: int) -> Any:
+    """JSON of at most `most` characters, whose names occur once and whose numbers are finite.
+
+    Raises
+    ------
+    ValueError
+        What is wrong with it, as the end of a sentence that begins with where it stands.
+    """
+    if len(text) > most:
+        msg = f"is longer than any model needs: {len(text)} characters, at most {most}"
+        raise ValueError(msg)
+    if sum(1 for _ in re.finditer(r'[\[{]|"\s*:', text)) > _MAX_PARTS:
+        msg = f"has more than {_MAX_PARTS} parts"
+        raise ValueError(msg)
+    try:
+        found = json.loads(text, object_pairs_hook=_names_once, parse_int=_whole)
+    except RecursionError:
+        msg = f"is nested more than {_MAX_DEPTH} deep"
+        raise ValueError(msg) from None
+    except json.JSONDecodeError as err:
+        msg = f"is not JSON: {err}"
+        raise ValueError(msg) from err
+    _check_values(found)
+    return found
+
+
+def tensors_in(weights: bytes, *, where: str) -> dict[str, TensorFacts]:
+    """List the tensors of a safetensors file; they fill it from end to end, without gaps or overlaps.
+
+    The library that reads the tensors checks this too, but only once it has taken memory for what a header says.
+    """
+    try:
+        return _tensors(weights)
+    except ValueError as err:
+        msg = f"{where}: the weights are damaged or not a safetensors file: {err}. {REMEDY}"
+        raise ValueError(msg) from err
+
+
+def _tensors(weights: bytes) -> dict[str, TensorFacts]:
+    length = int.from_bytes(weights[:8], "little")
+    if len(weights) < 8 or length > min(MAX_HEADER, len(weights) - 8):
+        msg = f"they are {len(weights)} bytes long, and their header should be {length}"
+        raise ValueError(msg)
+    try:
+        text = weights[8 : 8 + length].decode()
+    except UnicodeDecodeError:
+        msg = "their header is not UTF-8"
+        raise ValueError(msg) from None
+    try:
+        header = parse_json(text, most=MAX_HEADER)
+    except ValueError as err:
+        msg = f"their header {err}"
+        raise ValueError(msg) from err
+    if not isinstance(header, dict):
+        msg = "their header is no list of tensors"
+        raise ValueError(msg)
+    header.pop("__metadata__", None)
+    places = sorted(_place(name, entry) for name, entry in header.items())
+    ends = [0, *(end for _, end in places)]
+    if [begin for begin, _ in places] != ends[:-1] or ends[-1] != len(weights) - 8 - length:
+        msg = "the places of the tensors overlap, leave gaps, or lie outside the file"
+        raise ValueError(msg)
+    return {name: TensorFacts(entry["dtype"], tuple(entry["shape"])) for name, entry in header.items()}
+
+
+def _place(name: str, entry: Any) -> tuple[int, int]:
+    """First byte and end of a tensor."""
+    given = entry if isinstance(entry, Mapping) else {}
+    width = _BYTES.get(str(given.get("dtype")), 0)
+    shape, place = given.get("shape"), given.get("data_offsets")
+    if width and _are_counts(shape) and _are_counts(place) and len(place) == 2:
+        begin, end = place
+        if end - begin == math.prod(shape) * width:
+            return begin, end
+    msg = f"type, shape and place of the tensor {name[:100]!r} do not go together"
+    raise ValueError(msg)
+
+
+def _are_counts(values: Any) -> TypeGuard[list[int]]:
+    return isinstance(values, list) and len(values) <= 8 and all(type(v) is int and v >= 0 for v in values)
+
+
+def _whole(digits: str) -> float:
+    """Python takes its time for thousands of digits, or refuses."""
+    return int(digits) if len(digits) < 20 else math.inf
+
+
+def _names_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        msg = f"has the name {twice[:100]!r} twice in one place"
+        raise ValueError(msg)
+    return found
+
+
+def _check_values(value: Any, path: str = "", depth: int = 0) -> None:
+    """Numbers are finite and can be computed with, texts can be written, and nothing is deep."""
+    if depth > _MAX_DEPTH:
+        msg = f"is nested more than {_MAX_DEPTH} deep"
+        raise ValueError(msg)
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _check_text(name, path)
+            _check_values(part, f"{path}.{name}".lstrip("."), depth + 1)
+    elif isinstance(value, list):
+        for part in value:
+            _check_values(part, path, depth + 1)
+    elif isinstance(value, str):
+        _check_text(value, path)
+    elif (isinstance(value, float) and not math.isfinite(value)) or (
+        isinstance(value, int) and abs(value) > _MAX_WHOLE
+    ):
+        msg = f"holds NaN, infinity or a number out of all bounds at `{path[:200]}`"
+        raise ValueError(msg)
+
+
+def _check_text(text: str, path: str) -> None:
+    """Zero characters end a name early in arrays, and half a surrogate pair cannot be written."""
+    if "\0" in text or (not text.isascii() and re.search(r"[\ud800-\udfff]", text)):
+        msg = f"holds text with characters that no name has at `{path[:200]}`"
+        raise ValueError(msg)

@@ -1,0 +1,75 @@
+"""Write models as this version of bleep_sc writes them, for later ones to read: `python tests/io/stored/make.py v2`.
+
+Run it once for a new format version, on a clean checkout, and commit what it writes. A folder that is there is never
+made anew: it says what was promised.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+import bleep_sc as bl
+
+MODELS: dict[str, dict[str, Any]] = {
+    "published": {"preset": "paper", "accumulate": 1, "batch_size": 16, "dim": 8, "max_epochs": 3},
+    "hybrid": {"members": 2, "dim": 4, "hidden": 8, "n_components": 3, "context": 4, "max_epochs": 3},
+    "regressor": {"method": "regressor", "hidden": 4, "lr": 0.01, "batch_size": 16, "max_epochs": 5},
+}
+
+
+def load(folder: Path) -> tuple[AnnData, AnnData]:
+    """The reference and the query that all models of a version are tried on, from plain arrays."""
+    with np.load(folder / "data.npz") as arrays:
+        data = dict(arrays)
+    sides = []
+    for side in ("ref", "query"):
+        sections = data[f"{side}_section"]
+        sides.append(
+            AnnData(
+                data.get(f"{side}_x"),
+                obs=pd.DataFrame({"section": sections}, index=[f"{side}{i}" for i in range(len(sections))]),
+                var=pd.DataFrame(index=data["genes"]),
+                obsm={"features": data[f"{side}_features"], "spatial": data[f"{side}_spatial"]},
+            )
+        )
+    return sides[0], sides[1]
+
+
+def predict(ref: AnnData, query: AnnData, key: str) -> np.ndarray:
+    bl.tl.impute(query, ref, key=key, k=None if key == "hybrid" else 5)
+    return query.layers[key]
+
+
+def write_data(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(6, 8))
+    data: dict[str, np.ndarray] = {"genes": np.array([f"g{i}" for i in range(8)])}
+    for side, n, names in (("ref", 64, ("s1", "s2")), ("query", 32, ("q",))):
+        features = rng.normal(size=(n, 6)).astype(np.float32)
+        noise = 0.1 * rng.normal(size=(n, 8))
+        data[f"{side}_features"] = features
+        data[f"{side}_x"] = np.log1p(np.exp(features @ weights + noise)).astype(np.float32)
+        data[f"{side}_spatial"] = rng.uniform(0, 100, size=(n, 2))
+        data[f"{side}_section"] = np.repeat(names, n // len(names))
+    np.savez_compressed(folder / "data.npz", **data)
+
+
+def main(folder: Path) -> None:
+    folder.mkdir()
+    write_data(folder)
+    ref, query = load(folder)
+    for name, arguments in MODELS.items():
+        bl.tl.fit(ref, image_key="features", library_key="section", key_added=name, **arguments)
+        bl.io.write_model(ref, folder / name, key=name)
+        np.save(folder / name / "expected.npy", predict(ref, query, name))
+
+
+if __name__ == "__main__":
+    bl.settings.progress_bar, bl.settings.device = False, "cpu"
+    warnings.simplefilter("ignore")
+    main(Path(__file__).parent / sys.argv[1])

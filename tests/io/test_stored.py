@@ -1,0 +1,55 @@
+"""Models of every format version that was ever released keep loading, and predict what they did."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+import bleep_sc as bl
+from bleep_sc.io._stored import FORMAT_VERSION
+
+STORED = Path(__file__).parent / "stored"
+CASES = sorted(path.parent for path in STORED.glob("v*/*/config.json"))
+
+
+@pytest.fixture(scope="module")
+def make() -> ModuleType:
+    """The script that wrote them."""
+    spec = importlib.util.spec_from_file_location("make_stored", STORED / "make.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_there_are_models_of_each_version(make: ModuleType) -> None:
+    assert {path.parent.name for path in CASES} == {f"v{version + 1}" for version in range(FORMAT_VERSION)}
+    assert {path.name for path in CASES if path.parent.name == "v1"} == set(make.MODELS)
+    assert all(file.stat().st_size < 10_000 for file in STORED.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_earlier_models_predict_what_they_did(folder: Path, make: ModuleType) -> None:
+    ref, query = make.load(folder.parent)
+    key = folder.name
+    bl.io.read_model(ref, folder, key_added=key)
+    if key != "regressor":
+        bl.tl.embed(ref, key=key)
+    expected = np.load(folder / "expected.npy")
+    np.testing.assert_allclose(make.predict(ref, query, key), expected, atol=1e-5)
+    assert expected.std() > 0.1
+
+
+def test_what_is_written_now_is_what_was_written_then(make: ModuleType, tmp_path: Path) -> None:
+    """A model that is read and written again loses nothing: else the format has changed and needs a new version."""
+    now = STORED / f"v{FORMAT_VERSION}"
+    ref, _ = make.load(now)
+    for key in make.MODELS:
+        bl.io.read_model(ref, now / key, key_added=key)
+        bl.io.write_model(ref, tmp_path / key, key=key)
+        weights, config = (tmp_path / key / name for name in ("model.safetensors", "config.json"))
+        assert weights.read_bytes() == (now / key / weights.name).read_bytes()
+        assert json.loads(config.read_text()) == json.loads((now / key / config.name).read_text())
