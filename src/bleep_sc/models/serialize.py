@@ -1,6 +1,6 @@
 """A model's weights to safetensors bytes and back; nothing is ever unpickled."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -49,10 +49,11 @@ def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> 
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):  # names and shapes without memory: the config may lie about sizes
-                own = {name: _facts(value) for name, value in build_model(spec).state_dict().items()}
+                model = build_model(spec)
         except (ValueError, *_REFUSALS) as err:
             msg = f"{where}: the config does not describe a model ({type(err).__name__}: {err}). {REMEDY}"
             raise ValueError(msg) from err
+        own = {name: _facts(value) for name, value in model.state_dict().items()}
         wrong = [name for name in own if found.get(name) != own[name]]
         left = [name for name in found if name not in own]
         if wrong or left:
@@ -66,7 +67,8 @@ def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> 
         except SafetensorError as err:
             msg = f"{where}: the weights are damaged or not a safetensors file ({err}). {REMEDY}"
             raise ValueError(msg) from err
-        model = build_model(spec)
+        # drawing first weights, only to overwrite them, takes half a second of a ResNet-50
+        model = model.to_empty(device="cpu") if _is_all_in(own, model) else build_model(spec)
     model.load_state_dict(state)
     _check_values(model, where)
     return model.eval()
@@ -74,6 +76,12 @@ def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> 
 
 def _facts(value: Tensor) -> TensorFacts:
     return TensorFacts(_DTYPES.get(value.dtype, str(value.dtype)), tuple(value.shape))
+
+
+def _is_all_in(names: Container[str], model: nn.Module) -> bool:
+    """Whether a model holds no other tensors than those that are stored: timm's may, and make them when built."""
+    others = (isinstance(value, Tensor) for part in model.modules() for value in vars(part).values())
+    return not any(others) and all(name in names for name, _ in model.named_buffers())
 
 
 def _check_values(model: nn.Module, where: str) -> None:
