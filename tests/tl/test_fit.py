@@ -270,7 +270,7 @@ def test_collapse_is_warned_of(preset: Any, ref: AnnData) -> None:
 
 
 def test_a_long_training_on_a_cpu_is_warned_of(ref: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bleep_sc.models.training._LONG_ON_CPU", 0.0)
+    monkeypatch.setattr("bleep_sc.models.reports._LONG_ON_CPU", 0.0)
     with pytest.warns(UserWarning, match=r"encoder='color'.*encoder='resnet18'"):
         bl.tl.fit(ref, **(PUBLISHED | {"max_epochs": 2, "batch_size": 16}))
 

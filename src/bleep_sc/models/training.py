@@ -2,28 +2,30 @@
 
 import logging
 import math
-import signal
-import threading
-import time
+import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from torch import Tensor, nn
 
-from bleep_sc._logging import logger, warn
+from bleep_sc._logging import logger
 from bleep_sc.models.augment import turn_each
 from bleep_sc.models.batches import Batch, Batches, Sequences
+from bleep_sc.models.checkpoints import Checkpoints
 from bleep_sc.models.device import Compute
+from bleep_sc.models.history import History, Standing
 from bleep_sc.models.prefetch import feed
+from bleep_sc.models.reports import ProgressBar, TimeEstimate
+from bleep_sc.models.resume import Resume
+from bleep_sc.models.signals import OwnSigterm, interruptible
 
-_STEPS_BEFORE_ESTIMATE = 3
-_LONG_ON_CPU = 3600.0
 _MOMENTUM = 0.9
 
 
@@ -42,15 +44,6 @@ class Optimization:
     """``"adamw"``, ``"adam"`` or ``"sgd"`` (with momentum 0.9)."""
 
 
-@dataclass
-class History:
-    """Losses by epoch; `best_epoch` counts from 0."""
-
-    train_loss: list[float] = field(default_factory=list)
-    validation_loss: list[float] = field(default_factory=list)
-    best_epoch: int = -1
-
-
 def train(
     model: nn.Module,
     training: Batches | Sequences,
@@ -59,29 +52,37 @@ def train(
     optimization: Optimization,
     compute: Compute,
     announce: bool = True,
+    checkpoints: Checkpoints | None = None,
 ) -> History:
     """Train in place and leave the model, in evaluation mode on the CPU, with the weights of its best epoch.
 
-    Without `validation` that is the last one. `announce` says after a few steps how long it will take.
+    Without `validation` that is the last one. `announce` says after a few steps how long it will take. Where training
+    stands is written to `checkpoints` after each epoch, and taken up from there.
 
     `model.loss(batch)` is minimised. Uses torch's global random state (dropout): the caller forks it. Several processes
     (`compute.processes`) divide each batch, which must be `Batches`, and all come back with the same weights.
     """
+    max_epochs, patience = optimization.max_epochs, optimization.patience
     plan = _Plan(model, optimization, len(training))
-    keeper = _BestEpoch(plan, training, patience=optimization.patience)
-    callbacks: list[Callback] = [keeper]
+    standing = Standing()
+    callbacks: list[Callback] = [
+        OwnSigterm(),
+        _EachEpoch(plan, training, standing, patience=patience, resumable=checkpoints is not None),
+    ]
     if len(compute.processes) > 1:
         callbacks.append(_Divide(training, validation))
+    if checkpoints is not None:
+        callbacks.append(Resume(checkpoints, model, standing, max_epochs=max_epochs, announce=announce))
     if announce:
-        may_stop_early = bool(optimization.patience) and validation is not None
-        callbacks.append(_TimeEstimate(optimization.max_epochs, may_stop_early=may_stop_early))
+        callbacks.append(TimeEstimate(may_stop_early=bool(patience) and validation is not None))
     if compute.progress_bar:
-        callbacks.append(_ProgressBar(optimization.max_epochs, keeper.history))
+        callbacks.append(ProgressBar(max_epochs, standing))
     with _quiet_lightning():
         trainer = L.Trainer(
             **_machines(compute),
             precision=compute.precision,  # type: ignore[arg-type]
-            max_epochs=optimization.max_epochs,
+            # Lightning counts the epochs of this run alone, and knows of no earlier ones
+            max_epochs=standing.history.epochs_left(max_epochs, patience),
             accumulate_grad_batches=optimization.accumulate,
             callbacks=callbacks,
             logger=False,
@@ -89,15 +90,31 @@ def train(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            # on a cluster it would look here for a checkpoint of its own, left by whatever program, and unpickle it
+            default_root_dir=os.devnull,
         )
         ours = _Feed(training, compute.device)
         held_out = None if validation is None else _Feed(validation, compute.device)
-        _interruptible(trainer, lambda: trainer.fit(plan, ours, held_out))
+        try:
+            interruptible(lambda: trainer.fit(plan, ours, held_out))
+        except KeyboardInterrupt:
+            if trainer.is_global_zero:
+                logger.info(_interrupted(standing.history, max_epochs, checkpoints))
+            raise
     model.to("cpu")
     if validation is not None:
-        model.load_state_dict(keeper.best)
+        model.load_state_dict(standing.best)
     model.eval()
-    return keeper.history
+    return standing.history
+
+
+def _interrupted(history: History, max_epochs: int, checkpoints: Checkpoints | None) -> str:
+    done = history.epochs
+    message = f"Interrupted after epoch {done} of {max_epochs}."
+    if checkpoints is not None:
+        return f"{message} The same call goes on from epoch {done + 1}, with the checkpoints in {checkpoints.path}."
+    message += " Pass `checkpoint_dir` to be able to go on"
+    return message + (f", or `max_epochs={history.best_epoch + 1}` to stop at the best epoch so far." if done else ".")
 
 
 def _machines(compute: Compute) -> dict[str, Any]:
@@ -105,18 +122,22 @@ def _machines(compute: Compute) -> dict[str, Any]:
     device, processes = compute.device, compute.processes
     accelerator = "gpu" if device.type == "cuda" else device.type
     if len(processes) > 1:
+        in_slurm = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
         return {
             "accelerator": accelerator,
             "devices": processes.devices,
             "num_nodes": processes.num_nodes,
             "strategy": processes.strategy,
             "sync_batchnorm": device.type == "cuda",
+            # without its own answer to a signal of SLURM's, to write a checkpoint where the user stands and queue anew
+            "plugins": [SLURMEnvironment(auto_requeue=False)] if in_slurm else None,
         }
-    if device.type != "cuda":
-        return {"accelerator": accelerator, "devices": 1}
+    index = torch.cuda.current_device() if device.type == "cuda" and device.index is None else device.index
     return {
         "accelerator": accelerator,
-        "devices": [torch.cuda.current_device() if device.index is None else device.index],
+        "devices": [index] if device.type == "cuda" else 1,
+        # one process, whatever a cluster's variables say of others
+        "plugins": [LightningEnvironment()],
     }
 
 
@@ -192,18 +213,20 @@ class _Losses:
         return (values * spots).sum() / spots.sum()
 
 
-class _BestEpoch(Callback):
-    """Keeps the history and a copy of the best weights, tells the batches which epoch it is, and stops in time."""
+class _EachEpoch(Callback):
+    """Tells the batches which epoch it is, notes its losses and the best weights, and stops in time."""
 
-    def __init__(self, plan: _Plan, batches: Batches | Sequences, *, patience: int) -> None:
+    def __init__(
+        self, plan: _Plan, batches: Batches | Sequences, standing: Standing, *, patience: int, resumable: bool
+    ) -> None:
         self._plan = plan
         self._batches = batches
+        self._standing = standing
         self._patience = patience
-        self.history = History()
-        self.best: dict[str, Tensor] = {}
+        self._resumable = resumable
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._batches.epoch = trainer.current_epoch
+        self._batches.epoch = self._standing.history.epochs
 
     # Lightning validates before it closes the training epoch: both losses are there only now
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -214,24 +237,36 @@ class _BestEpoch(Callback):
         )
         assert train_loss is not None  # noqa: S101 - no epoch is empty
         if not math.isfinite(train_loss) or not math.isfinite(validation_loss or 0):
-            msg = (
-                f"the loss became {train_loss} in training and {validation_loss} in validation at epoch "
-                f"{trainer.current_epoch + 1}: training diverged. Lower `lr`, or raise `temperature`."
-            )
-            raise FloatingPointError(msg)
-        history = self.history
+            raise FloatingPointError(self._diverged(train_loss, validation_loss))
+        history = self._standing.history
+        epoch = history.epochs
         history.train_loss.append(train_loss)
         if validation_loss is None:
-            history.best_epoch = trainer.current_epoch
+            history.best_epoch = epoch
             return
         if validation_loss < min(history.validation_loss, default=math.inf):
-            history.best_epoch = trainer.current_epoch
-            self.best = {
+            history.best_epoch = epoch
+            self._standing.best = {
                 name: value.detach().to("cpu", copy=True) for name, value in self._plan.model.state_dict().items()
             }
         history.validation_loss.append(validation_loss)
-        if 0 < self._patience <= trainer.current_epoch - history.best_epoch:
+        if history.has_waited(self._patience):
             trainer.should_stop = True
+
+    def _diverged(self, train_loss: float, validation_loss: float | None) -> str:
+        history = self._standing.history
+        message = (
+            f"the loss became {train_loss} in training and {validation_loss} in validation at epoch "
+            f"{history.epochs + 1}: training diverged. Lower `lr`, or raise `temperature`."
+        )
+        if history.validation_loss:
+            best = history.best_epoch + 1
+            at_once = ", at once from the checkpoints" if self._resumable else ""
+            message += (
+                f" The best weights before were those of epoch {best}: the same call with `max_epochs={best}` gives "
+                f"them{at_once}."
+            )
+        return message
 
 
 class _Divide(Callback):
@@ -244,90 +279,6 @@ class _Divide(Callback):
         for batches in self._batches:
             batches.divide(trainer.global_rank, trainer.world_size)
         torch.manual_seed(torch.initial_seed() + trainer.global_rank)
-
-
-class _TimeEstimate(Callback):
-    """Says after a few steps how long the whole will take, and warns on a CPU where that is over an hour."""
-
-    def __init__(self, max_epochs: int, *, may_stop_early: bool) -> None:
-        self._max_epochs = max_epochs
-        self._may_stop_early = may_stop_early
-        self._started = 0.0
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        done = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx
-        if done not in (0, _STEPS_BEFORE_ESTIMATE) or not trainer.is_global_zero:
-            return
-        if pl_module.device.type == "cuda":  # which the CPU runs ahead of
-            torch.cuda.synchronize(pl_module.device)
-        if done == 0:  # the first step warms up: time starts after it
-            self._started = time.perf_counter()
-            return
-        per_step = (time.perf_counter() - self._started) / _STEPS_BEFORE_ESTIMATE
-        seconds = per_step * int(trainer.num_training_batches) * self._max_epochs
-        early = ", less if it stops early" if self._may_stop_early and self._max_epochs > 1 else ""
-        epochs = f" for {self._max_epochs} epochs" if self._max_epochs > 1 else ""
-        logger.info("Expected training time: about %s%s%s.", readable_time(seconds), epochs, early)
-        if pl_module.device.type == "cpu" and seconds > _LONG_ON_CPU:
-            warn(
-                f"training will take up to about {readable_time(seconds)} on this CPU. Quicker: `encoder='color'` "
-                "(minutes), `encoder='resnet18'`, ready-made features by `image_key=`, fewer `max_epochs`, or a GPU "
-                "by `bleep_sc.settings.device`."
-            )
-
-
-class _ProgressBar(Callback):
-    """One bar, of the first process, that moves once an epoch."""
-
-    def __init__(self, max_epochs: int, history: History) -> None:
-        self._max_epochs = max_epochs
-        self._history = history
-        self._bar: Any = None
-
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        from tqdm.auto import tqdm
-
-        show = trainer.is_global_zero
-        self._bar = tqdm(total=self._max_epochs, desc="Training", unit="epoch", leave=False, disable=not show)
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        history = self._history
-        losses = {"train_loss": history.train_loss, "validation_loss": history.validation_loss}
-        self._bar.set_postfix({name: f"{values[-1]:.3f}" for name, values in losses.items() if values}, refresh=False)
-        self._bar.update()
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._bar.close()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
-def readable_time(seconds: float) -> str:
-    """Seconds in the unit that a person would use."""
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
-
-
-def _interruptible(trainer: L.Trainer, run: Callable[[], None]) -> None:
-    """Run, and raise KeyboardInterrupt on Ctrl-C: Lightning turns it into SystemExit and leaves SIGINT ignored."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        run()
-    except SystemExit as err:
-        if trainer.interrupted:
-            raise KeyboardInterrupt from err
-        raise
-    finally:
-        if in_main_thread:
-            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

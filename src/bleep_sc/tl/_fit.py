@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -63,6 +63,7 @@ def fit(
     devices: int = 1,
     num_nodes: int = 1,
     strategy: str = "auto",
+    checkpoint_dir: "str | Path | None" = None,
     key_added: str = _keys.MODEL,
     copy: bool = False,
 ) -> AnnData | None:
@@ -175,6 +176,10 @@ def fit(
         Train one network by several processes (Notes): GPUs, or processes on the CPU, of each machine; machines; and
         how PyTorch joins them: ``"auto"``, which is ``"ddp"``, or ``"ddp_find_unused_parameters_true"`` for an encoder
         of which some weights take no part. For ``"bleep"`` as published, ``"stnet"`` and ``"regressor"``.
+    checkpoint_dir
+        A folder, made where it does not exist, in which to write after each epoch where training stands. Should it be
+        ended, by a cluster, a full disk or Ctrl-C, the same call goes on from there (Notes). ``None``: nothing is
+        written. For methods that train epoch by epoch.
     key_added
         Name of the model: that of all fields below, and of the layer it will impute.
     copy
@@ -205,7 +210,11 @@ def fit(
     ValueError
         Fewer than 16 spots, a view, names that are not unique, NaN or negative expression, crops of several scales,
         an encoder or weights that do not fit, an argument that the method does not have, several processes where they
-        cannot train together.
+        cannot train together, a `checkpoint_dir` with checkpoints of another training or with none that is whole.
+    FloatingPointError
+        Training diverged. The message says how to get the best weights before that.
+    OSError
+        A checkpoint could not be written. Those before are whole.
     RuntimeError
         ImageNet weights could not be downloaded. Nothing else is ever taken in their place.
 
@@ -225,6 +234,20 @@ def fit(
     which each process draws its own. Every process runs the same script, holds all spots in memory and comes out with
     the same result; let only the first, where ``torch.distributed.get_rank()`` is 0, write files. Networks with batch
     normalisation need GPUs for this.
+
+    With `checkpoint_dir` a training that was ended and resumed gives the very result of one that never stopped: on one
+    CPU bit for bit. A call that finds a finished training trains nothing and returns its result at once; delete the
+    folder when you have saved `adata`. The last two checkpoints of each training (BLEEP's default recipe has one for
+    each fold and one for all spots) are kept, each up to four times as large as the model, as safetensors: a newest one
+    that is damaged is passed over for the one before, with a warning. A folder belongs to one call: other genes,
+    expression, images, sections, validation spots, seed, precision, device or parameters are refused by name, and
+    other versions of bleep-sc or PyTorch warned of. `max_epochs` alone may change: more go on from the last one, and
+    fewer give the best epoch where that lies within them. Lazy crops are told apart by their shape and record
+    (`adata.uns["crops"]`) alone, since reading them all could take hours. Several processes must all see the same
+    folder, and only one call may use it at a time.
+
+    Ctrl-C raises KeyboardInterrupt and leaves `adata` as it was; the log says how to go on. SIGTERM, which clusters
+    send before they kill, ends the process as it would without this package, or does what your own handler does.
 
     Examples
     --------
@@ -264,6 +287,12 @@ def fit(
     if check_number("validation_share", validation_share, minimum=0) >= 1:
         msg = f"`validation_share` is a share of the spots, from 0 to below 1; found {validation_share!r}."
         raise ValueError(msg)
+    if checkpoint_dir is not None and not hasattr(chosen, "max_epochs"):
+        msg = (
+            f"`method={method!r}` is solved at once, not epoch by epoch, so that there is nothing to resume: leave "
+            "`checkpoint_dir` out."
+        )
+        raise ValueError(msg)
     if adata.n_obs < MIN_SPOTS:
         msg = f"`adata` has {adata.n_obs} spots; at least {MIN_SPOTS} are needed to train on."
         raise ValueError(msg)
@@ -273,6 +302,7 @@ def fit(
     from bleep_sc.io._stored import StoredModel
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.models.serialize import weights_to_bytes
+    from bleep_sc.tl._fingerprint import checkpoint_folder
     from bleep_sc.tl._in_section import neighbor_places
     from bleep_sc.tl._inputs import spot_input
     from bleep_sc.tl._methods import facts_of
@@ -317,22 +347,24 @@ def fit(
         explicit=encoder is not None,
         compute=compute,
     )
-    fitted = facts.fit(
-        Task(
-            spots=spots,
-            expression=expression,
-            everything=expression if use_rep is not None else ExpressionInput(values, names),
-            recipe=chosen,
-            compute=compute,
-            seed=seed,
-            weights=weights,
-            held_out=held_out,
-            folds=folds,
-            sections=sections,
-            xy=xy,
-            windows=training_windows(adata, sections, held_out, chosen),
-        )
+    task = Task(
+        spots=spots,
+        expression=expression,
+        everything=expression if use_rep is not None else ExpressionInput(values, names),
+        recipe=chosen,
+        compute=compute,
+        seed=seed,
+        weights=weights,
+        held_out=held_out,
+        folds=folds,
+        sections=sections,
+        xy=xy,
+        windows=training_windows(adata, sections, held_out, chosen),
     )
+    if checkpoint_dir is not None:
+        image = {**spots.record(image_key), "crops": adata.uns.get(image_key)}
+        task = replace(task, checkpoint_folder=checkpoint_folder(checkpoint_dir, task, method=method, image=image))
+    fitted = facts.fit(task)
     history = fitted.history
     stored = StoredModel(
         weights=weights_to_bytes(fitted.model),

@@ -45,7 +45,9 @@ def fit_hybrid(task: Task[HybridRecipe]) -> Fitted:
         task.compute,
     )
     blend = _choose(task, spots)
-    ways = Ways.learn(spots, recipe, compute=task.compute, seed=task.seed, announce=True)
+    ways = Ways.learn(
+        spots, recipe, compute=task.compute, seed=task.seed, announce=True, checkpoints=task.checkpoints("all-spots")
+    )
     linear, kernel = ways.linear(blend.settings["linear"]), ways.kernel([blend.settings["kernel"]])
     (kernel_ridge,) = kernel.values()
     spec = {
@@ -86,11 +88,19 @@ def _choose(task: Task[HybridRecipe], spots: Spots) -> Blend:
     rng = np.random.default_rng(task.seed)
     quiet = replace(task.compute, progress_bar=False)
     found = []
-    for training, parts in progress(task.folds, desc="Choosing the blend", show=task.compute.progress_bar):
+    folds = progress(task.folds, desc="Choosing the blend", show=task.compute.progress_bar)
+    for number, (training, parts) in enumerate(folds, start=1):
         if len(training) > _MOST_TO_CHOOSE_ON:
             training = np.sort(rng.choice(training, _MOST_TO_CHOOSE_ON, replace=False))
         sections = None if task.sections is None else task.sections[training]
-        ways = Ways.learn(spots.part(training), task.recipe, compute=quiet, seed=task.seed, announce=False)
+        ways = Ways.learn(
+            spots.part(training),
+            task.recipe,
+            compute=quiet,
+            seed=task.seed,
+            announce=False,
+            checkpoints=task.checkpoints(f"fold{number}"),
+        )
         genes = task.expression.genes
         leading = np.isin(genes, panels(spots.expression[training], genes, sections)["HVG-50"])
         for part in parts:

@@ -20,9 +20,10 @@ from bleep_sc.tl._presets import DEFAULTS, NETWORK, Method, Recipe, recipe
 
 _DECIDED_HERE = {
     *("layer", "mask_var", "library_key", "validation_key", "validation_share"),
-    *("random_state", "key_added", "copy", "progress_bar"),
+    *("random_state", "key_added", "copy", "progress_bar", "checkpoint_dir"),
 }
-"""Arguments of `fit` that a fold sets itself: given from outside, they could carry what the test spots know."""
+"""Arguments of `fit` that a fold sets itself: given from outside, they could carry what the test spots know, or a
+fold would take up what another one left."""
 
 OF_IMPUTE = {"predict"}
 """Arguments that a fold hands to `impute`; all others are `fit`'s."""

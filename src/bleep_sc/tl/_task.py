@@ -8,8 +8,9 @@ import numpy as np
 from torch import nn
 
 from bleep_sc._expression import ExpressionInput
+from bleep_sc.models.checkpoints import CheckpointFolder, Checkpoints
 from bleep_sc.models.device import Compute
-from bleep_sc.models.training import History
+from bleep_sc.models.history import History
 from bleep_sc.tl._inputs import SpotInput
 from bleep_sc.tl._places import Windows
 from bleep_sc.tl._presets import Recipe
@@ -41,6 +42,11 @@ class Task(Generic[R]):
     """Place of each spot (n_obs, 2), for methods that look at neighbours."""
     windows: tuple[Windows, Windows] | None = None
     """Training and validation spots as sequences, for methods that read such."""
+    checkpoint_folder: CheckpointFolder | None = None
+
+    def checkpoints(self, training: str) -> Checkpoints | None:
+        """Of one of the method's trainings; None where the user wants none."""
+        return None if self.checkpoint_folder is None else self.checkpoint_folder.of(training)
 
 
 @dataclass(frozen=True)

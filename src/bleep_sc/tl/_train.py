@@ -15,8 +15,9 @@ from bleep_sc.models.device import Compute
 from bleep_sc.models.diagnose import Spread
 from bleep_sc.models.encoders import ImageNetwork
 from bleep_sc.models.heads import MeanHead
+from bleep_sc.models.history import History
 from bleep_sc.models.projection import Standardize
-from bleep_sc.models.training import History, Optimization, train
+from bleep_sc.models.training import Optimization, train
 from bleep_sc.tl._presets import BleepRecipe, HisToGeneRecipe, RegressorRecipe, StNetRecipe
 from bleep_sc.tl._task import Task
 
@@ -112,7 +113,14 @@ def train_network(
             accumulate=recipe.accumulate if isinstance(recipe, BleepRecipe) else 1,
             optimizer=recipe.optimizer,
         )
-        history = train(model, training, validation, optimization=optimization, compute=task.compute)
+        history = train(
+            model,
+            training,
+            validation,
+            optimization=optimization,
+            compute=task.compute,
+            checkpoints=task.checkpoints("network"),
+        )
     best = history.best_epoch
     logger.info(
         "%s epoch %d of %d: training loss %.3f%s.",

@@ -8,12 +8,14 @@ import torch
 
 from bleep_sc.models.averaging import average_profiles, neighbor_weights
 from bleep_sc.models.batches import Batches
+from bleep_sc.models.checkpoints import Checkpoints
 from bleep_sc.models.device import Compute
 from bleep_sc.models.embedding import embed_in_batches
+from bleep_sc.models.history import History
 from bleep_sc.models.hybrid import half_whitened
 from bleep_sc.models.joint import JointSpace
 from bleep_sc.models.retrieval import nearest
-from bleep_sc.models.training import History, Optimization, train
+from bleep_sc.models.training import Optimization, train
 from bleep_sc.tl._blend import Setting
 from bleep_sc.tl._components import Centers, Components
 from bleep_sc.tl._kernel_ridge import KernelProblem, KernelRidge, predict
@@ -59,7 +61,16 @@ class Ways:
     seed: int
 
     @classmethod
-    def learn(cls, spots: Spots, recipe: HybridRecipe, *, compute: Compute, seed: int, announce: bool) -> "Ways":
+    def learn(
+        cls,
+        spots: Spots,
+        recipe: HybridRecipe,
+        *,
+        compute: Compute,
+        seed: int,
+        announce: bool,
+        checkpoints: Checkpoints | None,
+    ) -> "Ways":
         """Find the components and train the space; `announce` says how long that will take."""
         components = Components.learn(spots.expression, spots.sections, n_components=recipe.n_components, seed=seed)
         scores, centers = components.scores(spots.expression, spots.sections)
@@ -76,7 +87,15 @@ class Ways:
         )
         with seeded(compute, seed):
             space = JointSpace(n_features=spots.features.shape[1], n_components=scores.shape[1], **recipe.space())
-            history = train(space, batches, None, optimization=optimization, compute=compute, announce=announce)
+            history = train(
+                space,
+                batches,
+                None,
+                optimization=optimization,
+                compute=compute,
+                announce=announce,
+                checkpoints=checkpoints,
+            )
         history.train_loss = [loss / recipe.members for loss in history.train_loss]
         return cls(components, centers, spread, space, history, spots.features, scores, compute, seed)
 

@@ -1,0 +1,40 @@
+"""How far a training has come, and when it is over."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass
+class History:
+    """Losses by epoch; `best_epoch` counts from 0."""
+
+    train_loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    best_epoch: int = -1
+
+    @property
+    def epochs(self) -> int:
+        """Of which the losses are known."""
+        return len(self.train_loss)
+
+    def has_waited(self, patience: int) -> bool:
+        """Whether no epoch has been better for so many; with a patience of 0 none is waited for."""
+        return 0 < patience <= self.epochs - 1 - self.best_epoch
+
+    def epochs_left(self, max_epochs: int, patience: int) -> int:
+        """How many may follow."""
+        return 0 if self.has_waited(patience) else max(0, max_epochs - self.epochs)
+
+    def first(self, epochs: int) -> "History":
+        """What was known after the first epochs, the best one among them."""
+        return History(self.train_loss[:epochs], self.validation_loss[:epochs], self.best_epoch)
+
+
+@dataclass
+class Standing:
+    """What a training has brought so far, besides the weights it goes on with."""
+
+    history: History = field(default_factory=History)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    """Weights of the best epoch, on the CPU; without validation none, since that is the last one."""

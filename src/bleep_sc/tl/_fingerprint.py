@@ -1,0 +1,137 @@
+"""What a training was asked for and learns from, in short: only the same call may go on from its checkpoints."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bleep_sc._lazy import is_lazy
+from bleep_sc._logging import warn
+from bleep_sc.models.checkpoints import CheckpointFolder
+from bleep_sc.tl._task import Task
+
+_BLOCK = 2**26
+"""Bytes of an array that are read at a time."""
+
+
+def checkpoint_folder(path: str | Path, task: Task[Any], *, method: str, image: Mapping[str, Any]) -> CheckpointFolder:
+    """Make a folder for the checkpoints of a task, or open one that has some of the very same task.
+
+    `image` is the record of the images, which stands for them where they are lazy.
+
+    Raises
+    ------
+    ValueError
+        It has checkpoints of another task, or is no folder.
+    """
+    folder = Path(path).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        msg = f"`checkpoint_dir={str(path)!r}` is a file: name a folder, which need not exist yet."
+        raise ValueError(msg)
+    run = json.loads(json.dumps(_fingerprint(task, method=method, image=image), default=_plain))
+    found = CheckpointFolder(folder, run)
+    told = False
+    for file, earlier in found.found():
+        _check_same(folder, earlier, run)
+        if earlier["versions"] != run["versions"] and not told:
+            told = True
+            warn(
+                f"{str(file)!r} was written with {_listed(earlier['versions'])}; this is {_listed(run['versions'])}. "
+                "The result may differ in its last digits from that of a training without interruption."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+def _fingerprint(task: Task[Any], *, method: str, image: Mapping[str, Any]) -> dict[str, Any]:
+    recipe = {field.name: getattr(task.recipe, field.name) for field in fields(task.recipe)}
+    del recipe["max_epochs"]  # says when to stop, not what an epoch does
+    processes = task.compute.processes
+    return {
+        "settings": {
+            "method": method,
+            **recipe,
+            "encoder": task.spots.encoder,
+            "weights": None if task.weights is None else str(task.weights),
+            "random_state": task.seed,
+            "precision": task.compute.precision,
+            "device": task.compute.device.type,
+            "devices": processes.devices,
+            "num_nodes": processes.num_nodes,
+        },
+        "data": {
+            "the genes": _digest([task.expression.genes]),
+            "their expression": _digest([task.expression.matrix]),
+            "the images": _digest([task.spots.rows], of_lazy=json.dumps(image, sort_keys=True, default=_plain)),
+            "the sections": _digest([task.sections]),
+            "the places of the spots": _digest([task.xy, *_flat(task.windows)]),
+            "the validation spots": _digest([task.held_out, *_flat(task.folds)]),
+            "the file of first weights": _digest_of_file(task.weights),
+        },
+        "versions": {name: version(name) for name in ("bleep-sc", "torch")},
+    }
+
+
+def _check_same(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    names = earlier["settings"] | now["settings"]
+    changed = [
+        f"`{name}` was {then!r} and is {here!r}"
+        for name in names
+        if (then := earlier["settings"].get(name)) != (here := now["settings"].get(name))
+    ]
+    changed += [f"{name} changed" for name, digest in now["data"].items() if earlier["data"].get(name) != digest]
+    if changed:
+        msg = (
+            f"`checkpoint_dir={str(folder)!r}` has checkpoints of another training: {'; '.join(changed)}. Pass what "
+            "was passed then to go on, or name another folder, or delete this one, to train anew."
+        )
+        raise ValueError(msg)
+
+
+def _digest(arrays: Iterable[Any], *, of_lazy: str = "") -> str:
+    """A checksum of arrays, read part by part; of a lazy one its shape and a text: to read it all could take hours."""
+    checksum = hashlib.sha256()
+    for array in arrays:
+        if array is None:
+            continue
+        checksum.update(f"{array.shape} {array.dtype}\n".encode())
+        if is_lazy(array):
+            checksum.update(of_lazy.encode())
+            continue
+        if array.dtype.kind in "OUT":
+            checksum.update("\0".join(map(str, array.ravel())).encode())
+            continue
+        step = max(1, _BLOCK // max(1, array[:1].nbytes))
+        for start in range(0, len(array), step):
+            checksum.update(np.ascontiguousarray(array[start : start + step]).data)
+    return checksum.hexdigest()
+
+
+def _digest_of_file(weights: str | Path | None) -> str | None:
+    if weights is None or not Path(weights).is_file():
+        return None
+    with Path(weights).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flat(nested: Any) -> Iterable[np.ndarray]:
+    """The arrays within tuples and lists, in order."""
+    if isinstance(nested, np.ndarray):
+        yield nested
+    elif nested is not None:
+        for part in nested:
+            yield from _flat(part)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: NumPy's numbers, and encoders of the user's own."""
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def _listed(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
