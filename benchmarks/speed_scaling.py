@@ -64,7 +64,7 @@ def spots(n: int, rng: np.random.Generator) -> AnnData:
     return AnnData(
         obs=pd.DataFrame(index=[f"{n}-{i}" for i in range(n)]),
         var=pd.DataFrame(index=[f"g{i}" for i in range(N_GENES)]),
-        obsm={"spatial": rng.uniform(0, SIDE, size=(n, 2))},
+        obsm={"spatial": rng.uniform(0, SIDE - 1, size=(n, 2))},
     )
 
 

@@ -17,7 +17,7 @@ _KEY_BLOCK = 8192
 _QUERY_BLOCK = 512
 """On a CPU a larger block of similarities would leave its cache; a GPU takes what the memory budget allows."""
 
-_SECONDS_A_PRODUCT, _SECONDS_A_KEY, _SECONDS_A_QUERY = 6e-11, 4e-4, 3e-3
+_SECONDS_A_PRODUCT, _SECONDS_A_KEY, _SECONDS_A_QUERY = 1.8e-11, 1.3e-4, 2.7e-4
 """Of the exact search, and of pynndescent's building and querying (`benchmarks/speed_search.py`, two cores)."""
 
 
