@@ -44,7 +44,7 @@ nitpicky = True
 
 # names of other packages, which an offline build cannot look up; never one of our own
 nitpick_ignore_regex = [
-    (r"py:.*", r"(anndata|collections|dask|matplotlib|numpy|pandas|pathlib|scipy|squidpy|typing)\..+"),
+    (r"py:.*", r"(anndata|collections|dask|matplotlib|numpy|os|pandas|pathlib|scipy|squidpy|typing)\..+"),
     (r"py:data", r"Ellipsis"),
 ]
 if os.environ.get("READTHEDOCS") == "True" or os.environ.get("DOCS_ONLINE") == "1":
