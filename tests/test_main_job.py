@@ -96,7 +96,7 @@ def test_the_lines_of_the_readme_on_real_sections(real_data: Path, tmp_path: Pat
 
     bl.pp.crops(ref, {s: sq.im.ImageContainer(f"{data}/{s}.jpg") for s in sections}, library_key="section")
     bl.pp.select_genes(ref, batch_key="section", n_top_genes=1000)
-    bl.tl.fit(ref, preset="paper", encoder="resnet18", weights=None, max_epochs=3, random_state=0)
+    bl.tl.fit(ref, preset="paper", encoder="resnet18", weights=None, max_epochs=1, random_state=0)
     ref.write_h5ad(tmp_path / "ref.h5ad")
     ref = sc.read_h5ad(tmp_path / "ref.h5ad")
     bl.pp.crops(query, sq.im.ImageContainer(f"{data}/C6.jpg"))

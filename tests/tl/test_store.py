@@ -1,11 +1,13 @@
 """Imputation of what does not fit into memory: lazy queries and references, and a layer that goes to disk."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import cloudpickle
 import dask
 import dask.array as da
 import numpy as np
@@ -311,6 +313,10 @@ def test_a_failing_worker_leaves_nothing(fitted: AnnData, query: AnnData, cluste
         bl.tl.impute(query, ref, k=96, store=tmp_path / "imputed.zarr")
     assert [path.name for path in tmp_path.iterdir()] == ["ref.zarr"]
     assert "bleep" not in query.layers
+
+
+# workers cannot import a module of tests
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 def forget_peak() -> float:
