@@ -1,6 +1,8 @@
 """Timings side by side: what is compared takes turns in one process, and only ratios within a round are trusted."""
 
 import argparse
+import ctypes
+import gc
 import json
 import platform
 import shlex
@@ -49,6 +51,8 @@ def ratio(seconds: dict[str, list[float]], one: str, other: str) -> float:
 def peak_growth(function: Callable[[], object]) -> float:
     """MB by which the process's resident memory grew at most while the function ran (Linux)."""
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed before is no part of the process, or it would be used unseen
     reset.write_text("5")  # the high-water mark begins anew
     before = _kilobytes(status, "VmRSS")
     function()

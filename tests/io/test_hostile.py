@@ -28,7 +28,7 @@ from anndata import AnnData
 
 import bleep_sc as bl
 from bleep_sc._untrusted import MAX_HEADER
-from bleep_sc.io._schema import MAX_REPEATS
+from bleep_sc.io._schema import MAX_CONTEXT, MAX_REPEATS
 from bleep_sc.io._stored import MAX_CONFIG, parse_config
 from bleep_sc.models.serialize import model_from_bytes
 
@@ -484,8 +484,7 @@ def test_configs_that_make_no_sense_are_refused(name: str, case: str, good: fuzz
 def test_what_fit_allows_can_be_read() -> None:
     from bleep_sc.tl._presets import LIMITS
 
-    assert set(LIMITS) >= {"members", "depth"}
-    assert all(LIMITS[part] == MAX_REPEATS for part in ("members", "depth"))
+    assert LIMITS == {"members": MAX_REPEATS, "depth": MAX_REPEATS, "context": MAX_CONTEXT}
 
 
 TEXTS: dict[str, tuple[Callable[[str], str], str]] = {
@@ -565,7 +564,7 @@ def test_parts_of_another_type_are_refused(case: str, good: fuzz_model.Good) -> 
     part, value = PARTS[case]
     entry = good.model("published")
     entry[part] = value
-    if part == "model" and case in ("model empty",):
+    if case == "model empty":
         entry["config"] = json.dumps(json.loads(entry["config"]) | {"sha256": hashlib.sha256(b"").hexdigest()})
     is_refused(good.ref_with("published", entry), good, "published", r"^`ref\.uns\['published'\]", most_mib=256)
 
@@ -590,7 +589,7 @@ def resign(folder: Path, **changes: Any) -> None:
 def folder_is_refused(
     folder: Path, good: fuzz_model.Good, message: str, *, error: type[Exception] = ValueError, most_mib: float = 64
 ) -> None:
-    ref, _ = good.ref_with("published", {}), time.monotonic()
+    ref = good.ref_with("published", {})
     before, start, peak = list(ref.obsm), time.monotonic(), fuzz_model.peak_memory()
     with pytest.raises(error, match=message) as caught:
         bl.io.read_model(ref, folder, key_added="published")

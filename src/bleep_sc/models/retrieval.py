@@ -136,7 +136,7 @@ def nearest_approximately(
     from pynndescent import NNDescent
 
     extra = 0 if leave_out is None else 1
-    index = NNDescent(keys[:], metric="cosine", n_neighbors=max(30, k + extra), random_state=random_state)
+    index = NNDescent(keys, metric="cosine", n_neighbors=max(30, k + extra), random_state=random_state)
     rows, distances = index.query(query, k=k + extra)
     if leave_out is not None:
         keep = rows != leave_out[:, None]
