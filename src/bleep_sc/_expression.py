@@ -12,8 +12,7 @@ from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._lazy import LazyRows, is_lazy
 from bleep_sc._logging import logger, warn
-from bleep_sc._stats import all_finite
-from bleep_sc._validate import check_in
+from bleep_sc._validate import MAX_VALUE, as_text, check_in
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,10 @@ def expression_values(adata: AnnData, layer: str | None, *, name: str) -> Any:
         values = values.compute()
     elif hasattr(values, "to_memory"):  # backed
         values = values.to_memory()
-    values = sparse.csr_matrix(values) if sparse.issparse(values) else np.asarray(values)
+    values = _in_order(sparse.csr_matrix(values)) if sparse.issparse(values) else np.asarray(values)
     _check_values(values, path_of(name, layer))
-    return values
+    # which no sparse matrix can hold
+    return values.astype(np.float32) if values.dtype == np.float16 else values
 
 
 def reference_values(ref: AnnData, layer: str | None) -> Any:
@@ -57,18 +57,40 @@ def _stored_values(adata: AnnData, layer: str | None, *, name: str) -> Any:
     if layer is not None:
         check_in(f"{name}.layers", layer, adata.layers.keys(), remedy="`layer=None` takes `X`.")
     values: Any = adata.X if layer is None else adata.layers[layer]
+    path = path_of(name, layer)
+    if adata.n_vars == 0:
+        msg = f"`{name}` has no genes (n_vars = 0): expression is needed in `{path}`. Was it subset by a wrong mask?"
+        raise ValueError(msg)
     if values is None:
-        path = path_of(name, layer)
         msg = f"`{path}` is empty: expression is needed there. A section without any can only be a query."
         raise MissingKeyError(msg)
+    return values
+
+
+def _in_order(values: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Each value once and in order of genes: SciPy would see to it where it computes, in the user's own buffers."""
+    if not values.has_canonical_format:
+        values = values.copy()
+        values.sum_duplicates()
     return values
 
 
 def _check_values(values: Any, path: str) -> None:
     stored = values.data if sparse.issparse(values) else values
     _check_numeric(stored.dtype, path)
-    if stored.dtype.kind == "f" and not all_finite(stored):
+    if not stored.size or stored.dtype.kind == "b":
+        return
+    with np.errstate(invalid="ignore"):
+        low, high = float(stored.min()), float(stored.max())  # NaN where any value is
+    if not np.isfinite(low) or not np.isfinite(high):
         msg = f"`{path}` holds NaN or infinite values. Remove or replace them first."
+        raise ValueError(msg)
+    if max(-low, high) > MAX_VALUE:
+        msg = (
+            f"`{path}` holds values as large as {max(-low, high):.3g}, which no expression has (at most "
+            f"{MAX_VALUE:.0e}): the file or its units are damaged. Normalise the raw counts anew "
+            "(`sc.pp.normalize_total`, then `sc.pp.log1p`)."
+        )
         raise ValueError(msg)
 
 
@@ -96,7 +118,7 @@ def expression_input(
     if genes is None:
         chosen = chosen_genes(adata, mask_var, name=name)
     else:
-        chosen = adata.var_names.get_indexer(genes)
+        chosen = as_text(adata.var_names).get_indexer(genes)
         if (chosen < 0).any():
             absent = genes[chosen < 0]
             msg = f"`{name}` lacks {len(absent)} of the {len(genes)} genes that the model reads, such as {absent[0]!r}."
@@ -157,13 +179,14 @@ def _representation(adata: AnnData, use_rep: str, *, genes: np.ndarray | None, n
     check_in(f"{name}.obsm", use_rep, adata.obsm.keys(), remedy="`bleep_sc.pp.harmonize` makes `obsm['X_harmony']`.")
     path = f"{name}.obsm[{use_rep!r}]"
     try:
-        matrix = np.asarray(adata.obsm[use_rep], dtype=np.float32)
+        with np.errstate(over="ignore"):
+            matrix = np.asarray(adata.obsm[use_rep], dtype=np.float32)
     except (TypeError, ValueError) as err:
         msg = f"`{path}` must hold numbers: {err}"
         raise ValueError(msg) from err
-    if matrix.ndim != 2 or not np.isfinite(matrix).all():
-        msg = f"`{path}` must be two-dimensional and finite, found the shape {matrix.shape}" + (
-            "." if matrix.ndim != 2 else " with NaN or infinite values."
+    if matrix.ndim != 2 or not matrix.shape[1] or not (np.abs(matrix) <= MAX_VALUE).all():
+        msg = f"`{path}` must have one or more columns of finite numbers, found the shape {matrix.shape}" + (
+            "." if matrix.ndim != 2 or not matrix.shape[1] else f" with NaN, or values above {MAX_VALUE:.0e}."
         )
         raise ValueError(msg)
     record = adata.uns.get(use_rep.removeprefix("X_"))
@@ -208,5 +231,5 @@ def lacks_expression(adata: AnnData, source: dict[str, Any], genes: Any) -> str:
         return f"`adata.layers[{layer!r}]` does not exist"
     if layer is None and adata.X is None:
         return "`adata.X` is empty"
-    missing = (adata.var_names.get_indexer(genes) < 0).sum()
+    missing = (as_text(adata.var_names).get_indexer(genes) < 0).sum()
     return f"`adata` lacks {missing} of the {len(genes)} genes that the model reads" if missing else ""

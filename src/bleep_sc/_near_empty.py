@@ -19,7 +19,7 @@ def warn_of_near_empty(
 ) -> None:
     """Warn of spots below a tenth of their section's median of counts, or of detected genes where there are none."""
     if counts_layer in adata.layers:
-        depth = np.asarray(adata.layers[counts_layer].sum(axis=1)).ravel()
+        depth = np.asarray(adata.layers[counts_layer].sum(axis=1, dtype=np.float64)).ravel()
         what, argument, where = "counts", "min_counts", ", on the raw counts, before normalising"
     else:
         depth = np.asarray((expression_values(adata, None, name="adata") > 0).sum(axis=1)).ravel()

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
@@ -56,9 +57,22 @@ def check_key_added(name: str, value: Any) -> None:
         raise ValueError(msg)
 
 
-def check_adata(adata: Any, *, name: str = "adata") -> None:
-    """An AnnData with at least one spot, unique names, and not a view: writing to a view would copy it silently."""
+MAX_VALUE = 1e12
+"""Of numbers that are learned from, expression and features: their squares are summed in float32."""
+
+
+def check_adata(adata: Any, *, name: str = "adata", copy: bool = False) -> None:
+    """An AnnData with at least one spot, unique names, and not a view: writing to a view would copy it silently.
+
+    `copy` says that a copy is asked for, of which an AnnData whose `X` stays on disk has none.
+    """
     check_readable(adata, name=name)
+    if copy and adata.isbacked:
+        msg = (
+            f"`copy=True`: `{name}` was opened with `backed=`, and its `X` on disk cannot be copied. Read it into "
+            f"memory first, `{name} = {name}.to_memory()`, or leave `copy` out."
+        )
+        raise ValueError(msg)
     if adata.is_view:
         msg = (
             f"`{name}` is a view of another AnnData, so results would be written into a hidden copy. "
@@ -75,7 +89,7 @@ def check_readable(adata: Any, *, name: str = "adata") -> None:
     if adata.n_obs == 0:
         msg = f"`{name}` has no spots (n_obs = 0)."
         raise ValueError(msg)
-    for axis, index in (("obs", adata.obs_names), ("var", adata.var_names)):
+    for axis, index in (("obs", as_text(adata.obs_names)), ("var", as_text(adata.var_names))):
         if not index.is_unique:
             twice = index[index.duplicated()].unique()
             msg = (
@@ -84,6 +98,11 @@ def check_readable(adata: Any, *, name: str = "adata") -> None:
                 + (", or pass `index_unique='-'` to `anndata.concat`." if axis == "obs" else ".")
             )
             raise ValueError(msg)
+
+
+def as_text(names: pd.Index) -> pd.Index:
+    """Names as files keep them: a table with numbers for names reads back with text."""
+    return names.astype(str)
 
 
 def check_in(name: str, key: str, keys: Sequence[str] | Iterable[str], *, remedy: str = "") -> None:
@@ -126,10 +145,24 @@ def spatial_coordinates(adata: AnnData, *, spatial_key: str = _keys.SPATIAL, nam
     return xy
 
 
+def crop_records(adata: AnnData, crops_key: str = _keys.CROPS) -> dict[str, Mapping[str, Any]]:
+    """What `pp.crops` noted of each library; empty where something else, or nothing, stands at that key of `uns`."""
+    found = adata.uns.get(crops_key)
+    records = dict(found) if isinstance(found, Mapping) else {}
+    return {str(library): record for library, record in records.items() if isinstance(record, Mapping)}
+
+
+def known_places(adata: AnnData) -> np.ndarray | None:
+    """Spot centres (n_obs, 2) to recognise spots by, where they are such as can be compared; NaN is like none."""
+    try:
+        return np.asarray(adata.obsm[_keys.SPATIAL], dtype=np.float64).reshape(adata.n_obs, 2)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def recorded_library_key(adata: AnnData, crops_key: str = _keys.CROPS) -> str | None:
     """The column of `obs` with each spot's section that `pp.crops` was told, if it is still there."""
-    records = [record for record in dict(adata.uns.get(crops_key, {})).values() if isinstance(record, Mapping)]
-    keys = {str(record.get("library_key", "")) for record in records}
+    keys = {str(record.get("library_key", "")) for record in crop_records(adata, crops_key).values()}
     only = keys.pop() if len(keys) == 1 else ""
     return only if only in adata.obs else None
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,9 @@ _MAX_NAMES = 2**20
 _MAX_NAME = 1_000
 _MAX_TABLE = 2**26
 """Characters of a table of names, each as wide as the longest: one long name would widen all."""
+_HALVES = re.compile(r"[\ud800-\udfff]")
+_LINE = 40
+"""Characters that a number takes in a config, with its indent."""
 _MAX_HISTORY = 2**20
 _MAX_LISTS = 1_000
 
@@ -154,13 +158,80 @@ def parse_config(text: str, *, where: str) -> dict[str, Any]:
     return config
 
 
+def check_gene_names(names: Iterable[Any], *, path: str) -> None:
+    """Refuse names with which a model could be stored, but not read back: before it is trained.
+
+    Raises
+    ------
+    ValueError
+        Names the first of them and how to mend it.
+    """
+    texts = [str(name) for name in names]
+    for position, text in enumerate(texts):
+        if fault := _fault_of(text):
+            msg = (
+                f"`{path}[{position}]` is {text[:50]!r}, {fault}: a model with such a gene could not be read back. "
+                "Give the gene another name, or leave it out."
+            )
+            raise ValueError(msg)
+    if len(set(texts)) < len(texts):
+        msg = f"`{path}` are not unique, and a model knows its genes by name. Give each another one."
+        raise ValueError(msg)
+
+
+def check_gene_table(names: np.ndarray, *, path: str) -> None:
+    """Refuse more genes, or longer names, than would be read back: before a model of them is trained."""
+    widest = max(names, key=len)
+    if len(names) > _MAX_NAMES or len(names) * len(widest) > _MAX_TABLE:
+        msg = (
+            f"`{path}`: a model of {len(names)} genes with names of up to {len(widest)} letters, such as "
+            f"{widest[:50]!r}, could not be read back. Possible are {_MAX_NAMES} genes, and {_MAX_TABLE} letters if "
+            "all names were as long as the longest. Shorten that, or leave genes out."
+        )
+        raise ValueError(msg)
+
+
+def check_sections(sections: Iterable[str], *, n_components: int, path: str) -> None:
+    """Refuse sections whose names, or centres of so many components, would not be read back from a config."""
+    names = list(sections)
+    for name in names:
+        if fault := _odd_characters(name):
+            msg = (
+                f"`{path}` names the section {name[:50]!r}, {fault}: a model of it could not be read back. Give the "
+                "section another name."
+            )
+            raise ValueError(msg)
+    size = sum(6 * len(name) + _LINE * (n_components + 2) for name in names)
+    if size > MAX_CONFIG // 2:
+        msg = (
+            f"`{path}` tells {len(names)} sections apart, such as {names[0]!r}: too many for a model that keeps "
+            f"{n_components} numbers of each. Name a column with the whole sections by `library_key`."
+        )
+        raise ValueError(msg)
+
+
+def _fault_of(name: str) -> str:
+    """What is wrong with a name; empty if nothing is."""
+    if not name:
+        return "an empty name"
+    if len(name) > _MAX_NAME:
+        return f"{len(name)} letters long, more than {_MAX_NAME}"
+    return _odd_characters(name)
+
+
+def _odd_characters(text: str) -> str:
+    if "\0" in text:
+        return "with a zero character, which ends a name early"
+    return "with half a character, which no file holds" if _HALVES.search(text) else ""
+
+
 def names_from(values: Any, *, where: str) -> np.ndarray:
     """Names as fixed-width strings, from a list or from any array type that a reader makes of one."""
     # what zarr reads, NumPy's variable-width strings, cannot be cast to fixed width directly
     found = _list(values, where, "gene names").astype(object)
     widest = 0
     for name in found:
-        if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME or "\0" in name:
+        if not isinstance(name, str) or _fault_of(name):
             msg = f"{where} must be a list of gene names; found {str(name)[:50]!r}, {type(name).__name__}. {REMEDY}"
             raise ValueError(msg)
         widest = max(widest, len(name))

@@ -85,7 +85,7 @@ def alignment(
     >>> bl.tl.alignment(query)  # doctest: +SKIP
     >>> query.uns["bleep_alignment"]["recall"]  # doctest: +SKIP
     """
-    check_adata(adata)
+    check_adata(adata, copy=copy)
     check_choice("layout", layout, get_args(Layout))
     seed = check_int("random_state", random_state, minimum=0)
     wanted = sorted({check_int("recall_at", k) for k in recall_at})

@@ -8,7 +8,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc._logging import logger, warn
-from bleep_sc._validate import recorded_library_key
+from bleep_sc._validate import crop_records, recorded_library_key
 
 TOLERANCE = 0.1
 
@@ -32,14 +32,19 @@ def crop_scale(adata: AnnData, image_key: str, *, name: str) -> CropScale:
     Raises
     ------
     ValueError
-        Its libraries were cut at scales more than 10 % apart.
+        Its libraries were cut at scales more than 10 % apart, or the records hold something else.
     """
     size = int(adata.obsm[image_key].shape[1])
-    records = adata.uns.get(image_key)
-    records = {k: r for k, r in dict(records or {}).items() if isinstance(r, Mapping)}
+    records, path = crop_records(adata, image_key), f"{name}.uns[{image_key!r}]"
+    if not isinstance(found := adata.uns.get(image_key), Mapping | None):
+        msg = (
+            f"`{path}` must hold the records that `bleep_sc.pp.crops` wrote, by library; found {type(found).__name__}. "
+            f"Cut the crops again, or `del {path}` if the scale is unknown."
+        )
+        raise ValueError(msg)
     if not records:
         warn(
-            f"`{name}.uns[{image_key!r}]` does not say at which scale the crops were cut, so it cannot be checked "
+            f"`{path}` does not say at which scale the crops were cut, so it cannot be checked "
             "that reference and query show the same width of tissue. `bleep_sc.pp.crops` records it."
         )
         return CropScale(size)
@@ -47,7 +52,9 @@ def crop_scale(adata: AnnData, image_key: str, *, name: str) -> CropScale:
         there = set(adata.obs[library_key].astype(str))
         records = {library: record for library, record in records.items() if library in there} or records
     scales = {
-        library: CropScale(size, _known(record, "size_um"), _known(record, "spot_diameters"))
+        library: CropScale(
+            size, *(_known(record, unit, path=f"{path}[{library!r}]") for unit in ("size_um", "spot_diameters"))
+        )
         for library, record in records.items()
     }
     (first_library, first), *others = scales.items()
@@ -91,8 +98,20 @@ def compare_scales(reference: CropScale, query: CropScale) -> None:
     logger.info("Crop widths of reference and query agree, compared in %s.", unit)
 
 
-def _known(record: Mapping[str, Any], name: str) -> float | None:
-    value = float(record.get(name, np.nan))
+def _known(record: Mapping[str, Any], name: str, *, path: str) -> float | None:
+    found = record.get(name)
+    if found is None:
+        return None
+    try:
+        value = float(np.asarray(found).item())
+    except (TypeError, ValueError):
+        value = -1.0
+    if value <= 0:
+        msg = (
+            f"`{path}[{name!r}]` must be a number above 0, or NaN where unknown; found {found!r}. Cut the crops again "
+            "with `bleep_sc.pp.crops`, which records it."
+        )
+        raise ValueError(msg)
     return value if np.isfinite(value) else None
 
 

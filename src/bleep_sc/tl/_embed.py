@@ -69,7 +69,7 @@ def embed(
         Crops of another scale than the model's, features of another width, a damaged or foreign model, or one of a
         method that has no such space.
     """
-    check_adata(adata)
+    check_adata(adata, copy=copy)
     if ref is not None:
         check_readable(ref, name="ref")
 

@@ -256,7 +256,7 @@ def fit(
     >>> bl.tl.fit(ref, progress_bar=False)  # doctest: +SKIP
     >>> bl.tl.fit(ref, method="ridge", key_added="ridge")  # doctest: +SKIP
     """
-    check_adata(adata)
+    check_adata(adata, copy=copy)
     check_choice("method", method, get_args(Method))
     check_key_added("key_added", key_added)
     seed = check_int("random_state", random_state, minimum=0)
@@ -299,7 +299,7 @@ def fit(
 
     from bleep_sc._expression import ExpressionInput, describe_units, expression_input, expression_values
     from bleep_sc._stats import panels
-    from bleep_sc.io._stored import StoredModel
+    from bleep_sc.io._stored import StoredModel, check_gene_names, check_gene_table, check_sections
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.models.serialize import weights_to_bytes
     from bleep_sc.tl._fingerprint import checkpoint_folder
@@ -323,6 +323,9 @@ def fit(
     # features made elsewhere have no record of their own, but their crops may
     library_key = library_key or recorded_library_key(adata, image_key) or recorded_library_key(adata)
     sections = section_of_spots(adata, library_key)
+    if sections is not None:
+        centred = getattr(chosen, "n_components", 0) if facts.predicts == "hybrid" else 0
+        check_sections(dict.fromkeys(sections), n_components=centred, path=f"adata.obs[{library_key!r}]")
     held_out, folds = np.zeros(adata.n_obs, dtype=bool), []
     if facts.validates:
         held_out = validation_spots(
@@ -333,9 +336,14 @@ def fit(
         folds = inner_folds(
             adata, sections=sections, validation_key=validation_key, random_state=seed, at_most=facts.most_folds
         )
+    check_gene_names(adata.var_names, path="adata.var_names")
     expression = expression_input(adata, layer=layer, use_rep=use_rep, mask_var=mask_var)
     values = expression_values(adata, layer, name="adata")
     names = adata.var_names.to_numpy().astype(str)
+    if use_rep is not None:
+        check_gene_names(expression.genes, path=f"adata.uns[{use_rep.removeprefix('X_')!r}]['genes']")
+    stored_names = names if facts.names_all_genes and use_rep is None else expression.genes
+    check_gene_table(stored_names, path="adata.var_names")
     xy = neighbor_places(adata, getattr(chosen, "context", 0), name="adata")
     spots = spot_input(
         adata,

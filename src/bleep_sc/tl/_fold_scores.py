@@ -12,6 +12,7 @@ from bleep_sc._expression import log_depth
 from bleep_sc._grid import grid_positions
 from bleep_sc._logging import logger
 from bleep_sc._stats import section_rows
+from bleep_sc._validate import as_text, spatial_coordinates
 from bleep_sc.tl._fold_run import Prepared
 from bleep_sc.tl._folds import Fold
 from bleep_sc.tl._noise_ceiling import ceiling_of
@@ -36,7 +37,8 @@ class FoldScores:
         self._patients = patients
         self._n_bootstrap, self._seed = n_bootstrap, random_state
         self._over_spots = n_bootstrap > 0 and interval_unit(list(patients.values())) == "spots"
-        self._with_places = reads_places(metrics) and _keys.SPATIAL in adata.obsm
+        with_places = reads_places(metrics) and _keys.SPATIAL in adata.obsm
+        self._xy = spatial_coordinates(adata) if with_places else None
         self._ceilings: dict[str, np.ndarray] = {}
         self.rows: list[dict[str, Any]] = []
         self.draws: dict[tuple[str, str, str, str], np.ndarray] = {}
@@ -44,12 +46,12 @@ class FoldScores:
     def score(
         self, plan: Plan, fold: Fold, prepared: Prepared, label: str, layer: np.ndarray, *, extra: dict[str, Any]
     ) -> None:
-        genes = self._adata.var_names
+        genes = as_text(self._adata.var_names)
         # only genes of a panel are scored: the others were neither chosen nor, by all methods, predicted
         scored = np.flatnonzero(genes.isin(np.concatenate(list(prepared.panels.values()))))
         for name, rows in section_rows(self._sections[fold.test], len(fold.test)):
             where = fold.test[rows]
-            xy = np.asarray(self._adata.obsm[_keys.SPATIAL])[where] if self._with_places else None
+            xy = None if self._xy is None else self._xy[where]
             pair = SectionPair(
                 name,
                 self._patients[name],

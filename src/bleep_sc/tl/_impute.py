@@ -11,6 +11,7 @@ from bleep_sc._lazy import with_frames
 from bleep_sc._logging import logger
 from bleep_sc._settings import Precision
 from bleep_sc._validate import (
+    as_text,
     check_adata,
     check_choice,
     check_int,
@@ -155,7 +156,7 @@ def impute(
     :func:`anndata.read_zarr` and :func:`anndata.experimental.read_lazy` open it. It is written beside its path and
     renamed when whole: after an error, or Ctrl-C, there is none, and the query is as before.
     """
-    check_adata(query, name="query")
+    check_adata(query, name="query", copy=copy)
     check_readable(ref, name="ref")
     if k is not None:
         check_int("k", k)
@@ -246,7 +247,7 @@ def _check_goes_in_chunks(method: str, search: Search) -> None:
 
 def _shared_genes(query: AnnData, available: pd.Index, *, of: str) -> np.ndarray:
     """Position in `available` of each gene of the query, -1 where it is not (n_vars,)."""
-    columns: np.ndarray = available.get_indexer(query.var_names)
+    columns: np.ndarray = as_text(available).get_indexer(as_text(query.var_names))
     shared = int((columns >= 0).sum())
     if shared == 0:
         msg = (

@@ -12,7 +12,8 @@ from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._expression import expression_values, log_depth
 from bleep_sc._lazy import is_lazy
-from bleep_sc._validate import check_in, recorded_library_key, section_of_spots
+from bleep_sc._validate import MAX_VALUE, check_in, recorded_library_key, section_of_spots
+from bleep_sc.io._schema import MAX_SIDE
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.models.batches import Rows
 from bleep_sc.models.color import FEATURE_SET, color_features
@@ -201,7 +202,8 @@ def _images_like(
     images = _stored_images(adata, image_key or record["key"], name=name)
     if (images.ndim == 2) != (kind == "features"):
         path = f"{name}.obsm[{image_key or record['key']!r}]"
-        msg = f"`{path}` holds {'features' if images.ndim == 2 else 'crops'}, but the model was trained on the other."
+        here, wanted = ("features", "crops") if images.ndim == 2 else ("crops", "features")
+        msg = f"`{path}` holds {here}, but the model was trained on {wanted}: name these by `image_key`."
         raise ValueError(msg)
     if kind == "features":
         found = SpotInput(images, kind, record["encoder"])
@@ -250,20 +252,28 @@ def _stored_images(adata: AnnData, image_key: str, *, name: str) -> Any:
         raise MissingKeyError(msg)
     images = adata.obsm[image_key]
     if getattr(images, "ndim", 0) == 4:
-        if images.dtype != np.uint8 or images.shape[3] != 3 or images.shape[1] != images.shape[2]:
-            msg = f"`{path}` must be uint8 (n_obs, size, size, 3), RGB; found {images.dtype} {tuple(images.shape)}."
+        square = images.shape[1] == images.shape[2] and 1 <= images.shape[1] <= MAX_SIDE
+        if images.dtype != np.uint8 or images.shape[3] != 3 or not square:
+            msg = (
+                f"`{path}` must be uint8 (n_obs, size, size, 3), RGB; found {images.dtype} {tuple(images.shape)}. Cut "
+                f"the crops with `bleep_sc.pp.crops({name}, image)`, which stores them so."
+            )
             raise ValueError(msg)
         return images if is_lazy(images) else np.asarray(images)
     try:
-        features = np.asarray(images, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            features = np.asarray(images, dtype=np.float32)
     except (TypeError, ValueError) as err:
         msg = f"`{path}` must be crops (n_obs, size, size, 3) or numeric features (n_obs, n_features): {err}"
         raise ValueError(msg) from err
-    if features.ndim != 2:
+    if features.ndim != 2 or not features.shape[1]:
         msg = f"`{path}` must be crops (n_obs, size, size, 3) or features (n_obs, n_features); found {features.shape}."
         raise ValueError(msg)
-    if not np.isfinite(features).all():
-        bad = (~np.isfinite(features).all(axis=1)).sum()
-        msg = f"`{path}` is NaN or infinite for {bad} of {len(features)} spots."
+    bad = ~(np.abs(features) <= MAX_VALUE).all(axis=1)
+    if bad.any():
+        msg = (
+            f"`{path}` is NaN, infinite or above {MAX_VALUE:.0e} for {bad.sum()} of {len(features)} spots, such as "
+            f"{adata.obs_names[bad][0]!r}. Make the features anew, or leave these spots out."
+        )
         raise ValueError(msg)
     return features

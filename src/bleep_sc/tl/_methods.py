@@ -41,6 +41,11 @@ class MethodFacts:
         """Whether it has a space with the reference's spots in it."""
         return self.predicts != "regression"
 
+    @property
+    def names_all_genes(self) -> bool:
+        """Whether its model holds every gene, whichever were chosen to learn from: those solved in closed form do."""
+        return not self.retrieves and not self.validates
+
     def mode(self, predict: Predicts | None) -> Predicts:
         """How to predict, by the user's wish or as the method itself does."""
         possible = ("hybrid", "retrieval", "regression") if self.predicts == "hybrid" else (self.predicts,)

@@ -86,7 +86,7 @@ def noise_ceiling(
       too high. Where genes have no signal at all the error goes the other way: correlations that are positive by
       chance count, those below 0 are cut off (0.09 to 0.15 on pure noise of 1,000 to 100 spots).
     """
-    check_adata(adata)
+    check_adata(adata, copy=copy)
     n_splits = check_int("n_splits", n_splits)
     random_state = check_int("random_state", random_state, minimum=0)
     if target_sum is not None:

@@ -8,9 +8,9 @@ import torch
 from anndata import AnnData
 from torch import nn
 
-from bleep_sc import _keys
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
+from bleep_sc._validate import as_text, known_places
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.models.batches import Rows, take
 from bleep_sc.models.device import Compute
@@ -96,8 +96,8 @@ def regress(
 
 def _shares_spots(query: AnnData, ref: AnnData) -> bool:
     """Whether a spot of the query is one of the reference: the same name at the same place."""
-    own = ref.obs_names.get_indexer(query.obs_names)
-    if (own < 0).all() or _keys.SPATIAL not in query.obsm or _keys.SPATIAL not in ref.obsm:
+    own = as_text(ref.obs_names).get_indexer(as_text(query.obs_names))
+    here, there = known_places(query), known_places(ref)
+    if here is None or there is None:
         return False
-    here, there = np.asarray(query.obsm[_keys.SPATIAL]), np.asarray(ref.obsm[_keys.SPATIAL])[own]
-    return bool(((own >= 0) & (here == there).all(axis=1)).any())
+    return bool(((own >= 0) & (here == there[own]).all(axis=1)).any())

@@ -14,7 +14,7 @@ from bleep_sc._expression import describe_units, lacks_expression, reference_val
 from bleep_sc._lazy import LazyRows, rows_at, rows_of
 from bleep_sc._logging import logger, warn
 from bleep_sc._stats import all_finite, row_blocks, section_rows
-from bleep_sc._validate import section_of_spots
+from bleep_sc._validate import as_text, known_places, section_of_spots
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.models.device import Compute
 from bleep_sc.models.hybrid import Hybrid
@@ -193,7 +193,7 @@ def _own_rows(query: AnnData, ref: AnnData, key: str, embedding: np.ndarray, *, 
     if obsm_key not in ref.obsm:
         return np.full(query.n_obs, -1)
     images = rows_of(ref.obsm[obsm_key])
-    by_name = ref.obs_names.get_indexer(query.obs_names).astype(np.int64)
+    by_name = as_text(ref.obs_names).get_indexer(as_text(query.obs_names)).astype(np.int64)
     own = np.full(query.n_obs, -1)
     for candidates in (_rows_at_the_same_place(query, ref), by_name):
         there = np.flatnonzero(candidates >= 0)
@@ -214,11 +214,11 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _rows_at_the_same_place(query: AnnData, ref: AnnData) -> np.ndarray:
-    if _keys.SPATIAL not in query.obsm or _keys.SPATIAL not in ref.obsm:
+    mine, theirs = known_places(query), known_places(ref)
+    if mine is None or theirs is None:
         return np.full(query.n_obs, -1)
     # pairs as one number each, which sorts by x, then y
-    places = (np.asarray(adata.obsm[_keys.SPATIAL], dtype=np.float64) for adata in (query, ref))
-    here, there = (xy[:, 0] + 1j * xy[:, -1] for xy in places)
+    here, there = (xy[:, 0] + 1j * xy[:, 1] for xy in (mine, theirs))
     order = np.argsort(there, kind="stable")
     # of several spots at one place the last one
     at = np.searchsorted(there, here, side="right", sorter=order) - 1
