@@ -1,4 +1,6 @@
 import os
+import random
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,14 +34,38 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def global_random_state() -> dict[str, Any]:
+    """Python's, NumPy's and torch's (CPU); torch's only where something has imported it."""
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+    torch = sys.modules.get("torch")
+    return {
+        "Python": random.getstate(),
+        "NumPy": (kind, keys.tobytes(), *rest),
+        "torch": None if torch is None else torch.get_rng_state().numpy().tobytes(),
+    }
+
+
 @pytest.fixture(autouse=True)
 def global_random_state_untouched() -> Iterator[None]:
-    """No function may move NumPy's global random state."""
-    before = np.random.get_state()  # noqa: NPY002
+    """No function may move a global random state: Python's, NumPy's or torch's."""
+    before = global_random_state()
     yield
-    after = np.random.get_state()  # noqa: NPY002
-    assert np.array_equal(before[1], after[1]), "the test moved NumPy's global random state"
-    assert before[2:] == after[2:], "the test moved NumPy's global random state"
+    after = global_random_state()
+    if before["torch"] is None and "torch" in sys.modules:
+        torch = sys.modules["torch"]  # each process starts from a seed of its own
+        before["torch"] = torch.Generator().manual_seed(torch.initial_seed()).get_state().numpy().tobytes()
+    moved = [name for name, state in before.items() if state != after[name]]
+    assert not moved, f"the test moved the global random state of {' and '.join(moved)}"
+
+
+@pytest.fixture
+def torch_seeded() -> Iterator[None]:
+    """For tests of what draws from torch's global random state by design: seeded, and put back afterwards."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 @pytest.fixture

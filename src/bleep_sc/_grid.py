@@ -1,9 +1,11 @@
-"""Where spots stand on their array: whole rows and columns, for what reads a section as an image."""
+"""Where spots stand: on their array, in whole rows and columns, and beside which others."""
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 _ROW, _COLUMN = "array_row", "array_col"
+_TIE = 1e-6
 
 
 def grid_positions(obs: pd.DataFrame, xy: np.ndarray) -> np.ndarray:
@@ -38,6 +40,23 @@ def grid_positions(obs: pd.DataFrame, xy: np.ndarray) -> np.ndarray:
     if given:
         _check_distinct(grid, obs)
     return grid
+
+
+def within_reach(xy: np.ndarray, n_neighbors: int) -> sparse.csr_matrix:
+    """Which spots stand as near to each spot as its nearest others, itself among them: weights 1 (n_obs, n_obs).
+
+    On a lattice many spots are equally far. All that are as near as the last one asked for are taken: a choice among
+    them would hang on the order of the spots.
+    """
+    from scipy.spatial import cKDTree
+
+    n = len(xy)
+    tree = cKDTree(xy)
+    # one more than asked: a spot is nearest to itself
+    distances = tree.query(xy, k=min(n_neighbors, n - 1) + 1)[0].reshape(n, -1)
+    found = tree.query_ball_point(xy, distances[:, -1] * (1 + _TIE), return_sorted=True)
+    stops = np.cumsum([len(near) for near in found])
+    return sparse.csr_matrix((np.ones(stops[-1]), np.concatenate(found), np.append(0, stops)), shape=(n, n))
 
 
 def _from_array(obs: pd.DataFrame) -> np.ndarray:

@@ -77,3 +77,7 @@ def test_spot_graph_is_symmetric_and_binary() -> None:
     assert set(graph.data) == {1.0}
     assert graph.diagonal().sum() == 0
     assert graph.sum(axis=1).min() >= 6
+    # of the four diagonal neighbours in second place all are taken: a choice would hang on the order of the spots
+    assert graph.sum(axis=1)[40, 0] == 8
+    order = np.random.default_rng(0).permutation(81)
+    assert (spot_graph(lattice[order]) != graph[order][:, order]).nnz == 0

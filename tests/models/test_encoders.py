@@ -136,6 +136,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         build_network("resnet18", image_size=32, weights=tmp_path / "none.pth")
 
 
+@pytest.mark.usefixtures("torch_seeded")
 def test_a_failed_download_offers_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
     import urllib.error
 
@@ -148,6 +149,7 @@ def test_a_failed_download_offers_the_ways_out(monkeypatch: pytest.MonkeyPatch) 
         encoders._imagenet_state("resnet18")
 
 
+@pytest.mark.usefixtures("torch_seeded")
 def test_a_stored_network_comes_back_in_the_memory_order_it_was_trained_in() -> None:
     """Convolutions are twice as quick in it."""
     spec = {

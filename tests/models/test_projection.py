@@ -1,15 +1,18 @@
 import numpy as np
+import pytest
 import torch
 
 from bleep_sc.models.projection import ProjectionHead, Standardize
 
 
+@pytest.mark.usefixtures("torch_seeded")
 def test_head_has_the_parameters_of_the_paper() -> None:
     head = ProjectionHead(3467)
     # two Linear layers with bias and a LayerNorm
     assert sum(p.numel() for p in head.parameters()) == (3467 * 256 + 256) + (256 * 256 + 256) + 2 * 256
 
 
+@pytest.mark.usefixtures("torch_seeded")
 def test_head_equals_the_formula() -> None:
     head = ProjectionHead(7, dim=5).eval()
     x = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))

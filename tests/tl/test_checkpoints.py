@@ -354,6 +354,7 @@ def test_another_training_is_refused_by_what_changed(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.usefixtures("torch_seeded")
 def test_other_first_weights_are_refused(tmp_path: Path, ref: AnnData) -> None:
     from safetensors.torch import save_file
 

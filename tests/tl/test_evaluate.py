@@ -181,6 +181,7 @@ def test_interval_over_spots_is_that_of_the_mean_over_sections(tissue: AnnData) 
     draws = []
     for slide in ("a1", "b1"):
         of_slide = part[part.obs["slide"] == slide]
+        of_slide = of_slide[sorted(of_slide.obs_names)]  # spots are drawn in the order of their names
         truth, prediction = of_slide.X.toarray(), np.nan_to_num(of_slide.layers["mine"])
         share = np.where(np.arange(40) == 3, 0, 1 / 40)
         rng = np.random.default_rng(5)

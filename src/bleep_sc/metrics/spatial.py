@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import sparse
 
+from bleep_sc._grid import within_reach
 from bleep_sc.metrics._common import constant
 
 _WINDOW = 7
@@ -70,16 +71,14 @@ def _window(grid: np.ndarray, width: int) -> sparse.csr_matrix:
 
 
 def spot_graph(xy: np.ndarray, *, n_neighbors: int = 6) -> sparse.csr_matrix:
-    """Which spots are neighbours: each with its nearest, both ways, all weights 1 (n_obs, n_obs)."""
-    from scipy.spatial import cKDTree
+    """Which spots are neighbours: each with its nearest, both ways, all weights 1 (n_obs, n_obs).
 
-    n_obs = len(xy)
-    k = min(n_neighbors, n_obs - 1)
-    _, nearest = cKDTree(xy).query(xy, k=k + 1)
-    rows, columns = np.repeat(np.arange(n_obs), k + 1), np.reshape(nearest, -1)
-    other = rows != columns
-    graph = sparse.csr_matrix((np.ones(other.sum()), (rows[other], columns[other])), shape=(n_obs, n_obs))
-    return graph.maximum(graph.T)
+    Of several that are equally far, as on a lattice, all or none are taken.
+    """
+    near = within_reach(xy, n_neighbors)
+    near.setdiag(0)
+    near.eliminate_zeros()
+    return near.maximum(near.T)
 
 
 def morans_i(values: np.ndarray, graph: sparse.csr_matrix) -> np.ndarray:

@@ -23,7 +23,7 @@ from bleep_sc._validate import (
     section_of_spots,
     spatial_coordinates,
 )
-from bleep_sc.tl._noise_ceiling import ceiling_of, ceiling_params, common_total, count_values
+from bleep_sc.tl._noise_ceiling import ceiling_by_name, ceiling_params, common_total, count_values
 from bleep_sc.tl._scoring import (
     PER_GENE,
     SectionPair,
@@ -36,7 +36,7 @@ from bleep_sc.tl._scoring import (
     summarize,
     tabulate,
 )
-from bleep_sc.tl._sections import check_section_sizes, patient_of_sections
+from bleep_sc.tl._sections import check_section_sizes, ordered_by_name, patient_of_sections
 
 _ALL, _MARKERS = "all", "markers"
 
@@ -91,7 +91,8 @@ def evaluate(
     n_bootstrap
         Number of bootstrap draws; 0 leaves the intervals out.
     random_state
-        Seed of the bootstrap, and of the noise ceiling where it is estimated here.
+        Seed of the bootstrap, and of the noise ceiling where it is estimated here. The order of spots and genes does
+        not matter: both draw in the order of their names.
     copy
         Return a changed copy instead of changing `query`.
 
@@ -160,7 +161,7 @@ def evaluate(
         predicted = _aligned(prediction, query)
     library_key = library_key or recorded_library_key(query)
     patient_key = patient_key or (_keys.PATIENT if _keys.PATIENT in query.obs else None)
-    sections = section_rows(section_of_spots(query, library_key, name="query"), query.n_obs)
+    sections = ordered_by_name(query, section_rows(section_of_spots(query, library_key, name="query"), query.n_obs))
     check_section_sizes(sections)
     patients = patient_of_sections(query, sections, patient_key, name="query")
     panels = _panels(query, layer, ref, markers, truth=measured, library_key=library_key)
@@ -306,7 +307,7 @@ def _ceiling(
         warn(f"No noise ceiling: {err}")
         return None, None
     target_sum = common_total(measured)
-    ceiling = ceiling_of(counts, [rows for _, rows in sections], target_sum=target_sum, random_state=random_state)
+    ceiling = ceiling_by_name(query, counts, sections, target_sum=target_sum, random_state=random_state)
     params = ceiling_params(_keys.COUNTS, library_key, target_sum=target_sum, random_state=random_state)
     return ceiling, {"params": params}
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from anndata import AnnData
-from scipy import sparse
 
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
+from bleep_sc._grid import within_reach
 from bleep_sc._logging import warn
 from bleep_sc._stats import section_rows
 from bleep_sc._validate import spatial_coordinates
@@ -15,8 +15,6 @@ from bleep_sc.models.hybrid import Hybrid
 
 MIN_SPOTS = 30
 """Sections with fewer spots are standardised by the reference: their own mean and spread would be mostly chance."""
-
-_TIE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -110,22 +108,11 @@ def _standardized(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np
 
 
 def _mean_of_neighbors(values: np.ndarray, xy: np.ndarray, n_neighbors: int) -> np.ndarray:
-    """Mean over each spot's nearest other spots; a spot without any stands for its own neighbourhood.
-
-    On a lattice many spots are equally far. All that are as near as the last one asked for are taken: a choice among
-    them would hang on the order of the spots.
-    """
-    from scipy.spatial import cKDTree
-
-    n, k = len(values), min(n_neighbors, len(values) - 1)
-    if k == 0:
+    """Mean over each spot's nearest other spots; a spot without any stands for its own neighbourhood."""
+    if len(values) == 1 or n_neighbors == 0:
         return values
-    tree = cKDTree(xy)
-    reach = tree.query(xy, k=k + 1)[0][:, -1] * (1 + _TIE)  # one more than asked: a spot is nearest to itself
-    found = tree.query_ball_point(xy, reach, return_sorted=True)
-    sizes = np.array([len(near) for near in found])
-    near = sparse.csr_matrix((np.ones(sizes.sum()), np.concatenate(found), np.append(0, sizes.cumsum())), shape=(n, n))
-    return np.asarray((near @ values - values) / (sizes - 1)[:, None])
+    near = within_reach(xy, n_neighbors)
+    return np.asarray((near @ values - values) / (np.diff(near.indptr) - 1)[:, None])
 
 
 def _places(xy: np.ndarray | None, rows: np.ndarray) -> np.ndarray:

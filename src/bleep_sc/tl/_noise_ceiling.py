@@ -10,6 +10,7 @@ from bleep_sc._logging import logger
 from bleep_sc._stats import section_rows
 from bleep_sc._validate import check_adata, check_int, check_number, recorded_library_key, section_of_spots
 from bleep_sc.metrics import ceiling_from_halves, split_half_pearson
+from bleep_sc.tl._sections import Sections, ordered_by_name
 
 _SOME_SPOTS = 512
 
@@ -46,7 +47,7 @@ def noise_ceiling(
         Total per spot that the halves are normalised to; ``None``: that of `X` where `X` holds the log1p of counts
         with one total for all spots, else the median total of each section, as scanpy's default.
     random_state
-        Seed.
+        Seed. The order of spots and genes does not matter: coins are tossed in the order of their names.
     copy
         Return a changed copy instead of changing `adata`.
 
@@ -93,15 +94,15 @@ def noise_ceiling(
         target_sum = check_number("target_sum", target_sum, above=0)
     counts = count_values(adata, counts_layer)
     library_key = library_key or recorded_library_key(adata)
-    sections = section_rows(section_of_spots(adata, library_key), adata.n_obs)
+    sections = ordered_by_name(adata, section_rows(section_of_spots(adata, library_key), adata.n_obs))
     for name, rows in sections:
         if len(rows) < 3:
             msg = f"section {name!r} has {len(rows)} spots; a correlation needs at least 3. Leave it out."
             raise ValueError(msg)
     if target_sum is None and adata.X is not None:
         target_sum = common_total(adata.X[:_SOME_SPOTS])
-    ceiling = ceiling_of(
-        counts, [rows for _, rows in sections], n_splits=n_splits, target_sum=target_sum, random_state=random_state
+    ceiling = ceiling_by_name(
+        adata, counts, sections, n_splits=n_splits, target_sum=target_sum, random_state=random_state
     )
     logger.info(
         "Noise ceiling of Pearson: mean %.3f over the %d genes that vary, each half normalised to %s.",
@@ -132,6 +133,14 @@ def count_values(adata: AnnData, layer: str, *, name: str = "adata") -> sparse.c
         )
         raise ValueError(msg)
     return sparse.csr_matrix(values)
+
+
+def ceiling_by_name(adata: AnnData, counts: sparse.csr_matrix, sections: Sections, **how: Any) -> np.ndarray:
+    """The ceiling by gene (n_genes,), from sections in order of name: genes too are gone through in that order."""
+    genes = np.argsort(adata.var_names.to_numpy().astype(str), kind="stable")
+    ceiling = np.empty(adata.n_vars)
+    ceiling[genes] = ceiling_of(counts[:, genes], [rows for _, rows in sections], **how)
+    return ceiling
 
 
 def ceiling_of(

@@ -1,4 +1,4 @@
-"""What scoring demands of sections."""
+"""What scoring demands of sections, and in which order it reads them."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,12 @@ from bleep_sc.tl._scoring import MIN_SPOTS
 
 Sections = Sequence[tuple[str, np.ndarray]]
 """Name and rows of each section."""
+
+
+def ordered_by_name(adata: AnnData, sections: Sections) -> Sections:
+    """The rows of each section by the names of its spots, so that what is drawn does not hang on where they stand."""
+    names = adata.obs_names.to_numpy().astype(str)
+    return [(section, rows[np.argsort(names[rows], kind="stable")]) for section, rows in sections]
 
 
 def check_section_sizes(sections: Sections) -> None:
