@@ -125,6 +125,26 @@ def query() -> AnnData:
     return query
 
 
+_COLOURS: dict[tuple[tuple[int, ...], bytes], np.ndarray] = {}
+
+
+@pytest.fixture
+def remembered_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colour features of crops that were described before are not computed again: half the time of a tiny model."""
+    from bleep_sc.models.color import color_features
+    from bleep_sc.tl import _inputs
+
+    def remembered(crops: Any, *, progress_bar: bool) -> np.ndarray:
+        if not isinstance(crops, np.ndarray):
+            return color_features(crops, progress_bar=progress_bar)
+        seen = crops.shape, crops.tobytes()
+        if seen not in _COLOURS:
+            _COLOURS[seen] = color_features(crops, progress_bar=progress_bar)
+        return _COLOURS[seen].copy()
+
+    monkeypatch.setattr(_inputs, "color_features", remembered)
+
+
 PUBLISHED: dict[str, Any] = {"preset": "paper", "encoder": "color", "accumulate": 1, "patience": 10, "batch_size": 32}
 """The published BLEEP as the tests train it: on colour features, single steps, stopped early."""
 

@@ -12,7 +12,7 @@ from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._lazy import LazyRows, is_lazy
 from bleep_sc._logging import logger, warn
-from bleep_sc._validate import MAX_VALUE, as_text, check_in
+from bleep_sc._validate import MAX_VALUE, as_numbers, as_text, check_in
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,9 @@ def _stored_values(adata: AnnData, layer: str | None, *, name: str) -> Any:
     if values is None:
         msg = f"`{path}` is empty: expression is needed there. A section without any can only be a query."
         raise MissingKeyError(msg)
+    if tuple(values.shape) != adata.shape:
+        msg = f"`{path}` must have the shape (n_obs, n_vars) = {adata.shape}, found {tuple(values.shape)}."
+        raise ValueError(msg)
     return values
 
 
@@ -178,12 +181,7 @@ def chosen_genes(adata: AnnData, mask_var: str | None, *, name: str) -> np.ndarr
 def _representation(adata: AnnData, use_rep: str, *, genes: np.ndarray | None, name: str) -> ExpressionInput:
     check_in(f"{name}.obsm", use_rep, adata.obsm.keys(), remedy="`bleep_sc.pp.harmonize` makes `obsm['X_harmony']`.")
     path = f"{name}.obsm[{use_rep!r}]"
-    try:
-        with np.errstate(over="ignore"):
-            matrix = np.asarray(adata.obsm[use_rep], dtype=np.float32)
-    except (TypeError, ValueError) as err:
-        msg = f"`{path}` must hold numbers: {err}"
-        raise ValueError(msg) from err
+    matrix = as_numbers(adata.obsm[use_rep], path=path, remedy="A dense array with a column a value is expected.")
     if matrix.ndim != 2 or not matrix.shape[1] or not (np.abs(matrix) <= MAX_VALUE).all():
         msg = f"`{path}` must have one or more columns of finite numbers, found the shape {matrix.shape}" + (
             "." if matrix.ndim != 2 or not matrix.shape[1] else f" with NaN, or values above {MAX_VALUE:.0e}."

@@ -1,5 +1,6 @@
 """Checks that every public function makes before it works: each names what was found, expected, and the remedy."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -44,9 +45,33 @@ def check_number(name: str, value: Any, *, above: float | None = None, minimum: 
 
 def check_name(name: str, value: Any) -> None:
     """A name that h5ad can write."""
-    if not isinstance(value, str) or not value or "/" in value:
-        msg = f"`{name}` must be a name without '/', found {value!r}."
+    if not isinstance(value, str) or not value or "/" in value or odd_characters(value):
+        msg = f"`{name}` must be a name without '/' that a file can hold, found {value!r}."
         raise ValueError(msg)
+
+
+def odd_characters(text: str) -> str:
+    """Why no file keeps a text as it is; empty if one does."""
+    if "\0" in text:
+        return "with a zero character, which ends a name early"
+    return "with half a character, which no file holds" if _HALVES.search(text) else ""
+
+
+def check_key(name: str, value: Any) -> None:
+    """A key to look up."""
+    if not isinstance(value, str):
+        msg = f"`{name}` must be a name, found {value!r}."
+        raise TypeError(msg)
+
+
+def check_names(name: str, value: Any) -> tuple[str, ...]:
+    """Names, or a single one."""
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, Iterable):
+        msg = f"`{name}` must be a list of names, found {value!r}."
+        raise TypeError(msg)
+    return tuple(value)
 
 
 def check_key_added(name: str, value: Any) -> None:
@@ -56,6 +81,9 @@ def check_key_added(name: str, value: Any) -> None:
         msg = f"`{name}={value!r}`: under that name something else is kept ({', '.join(_keys.RESERVED)} are taken)."
         raise ValueError(msg)
 
+
+_HALVES = re.compile(r"[\ud800-\udfff]")
+"""Of surrogate pairs."""
 
 MAX_VALUE = 1e12
 """Of numbers that are learned from, expression and features: their squares are summed in float32."""
@@ -98,6 +126,20 @@ def check_readable(adata: Any, *, name: str = "adata") -> None:
                 + (", or pass `index_unique='-'` to `anndata.concat`." if axis == "obs" else ".")
             )
             raise ValueError(msg)
+
+
+def as_numbers(values: Any, *, path: str, remedy: str) -> np.ndarray:
+    """An array of `obsm` as float32, whatever it was stored as."""
+    try:
+        found = np.asarray(values)
+        if found.dtype.kind == "c":
+            msg = "complex numbers"
+            raise TypeError(msg)
+        with np.errstate(over="ignore"):
+            return found.astype(np.float32)
+    except (TypeError, ValueError) as err:
+        msg = f"`{path}` must hold numbers, found {type(values).__name__}: {str(err).rstrip('.')}. {remedy}"
+        raise ValueError(msg) from err
 
 
 def as_text(names: pd.Index) -> pd.Index:

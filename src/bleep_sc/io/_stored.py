@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._untrusted import REMEDY, parse_json, tensors_in
+from bleep_sc._validate import odd_characters
 from bleep_sc.io._schema import check_config
 
 FORMAT_VERSION = 1
@@ -20,7 +20,6 @@ _MAX_NAMES = 2**20
 _MAX_NAME = 1_000
 _MAX_TABLE = 2**26
 """Characters of a table of names, each as wide as the longest: one long name would widen all."""
-_HALVES = re.compile(r"[\ud800-\udfff]")
 _LINE = 40
 """Characters that a number takes in a config, with its indent."""
 _MAX_HISTORY = 2**20
@@ -195,7 +194,7 @@ def check_sections(sections: Iterable[str], *, n_components: int, path: str) -> 
     """Refuse sections whose names, or centres of so many components, would not be read back from a config."""
     names = list(sections)
     for name in names:
-        if fault := _odd_characters(name):
+        if fault := odd_characters(name):
             msg = (
                 f"`{path}` names the section {name[:50]!r}, {fault}: a model of it could not be read back. Give the "
                 "section another name."
@@ -216,13 +215,7 @@ def _fault_of(name: str) -> str:
         return "an empty name"
     if len(name) > _MAX_NAME:
         return f"{len(name)} letters long, more than {_MAX_NAME}"
-    return _odd_characters(name)
-
-
-def _odd_characters(text: str) -> str:
-    if "\0" in text:
-        return "with a zero character, which ends a name early"
-    return "with half a character, which no file holds" if _HALVES.search(text) else ""
+    return odd_characters(name)
 
 
 def names_from(values: Any, *, where: str) -> np.ndarray:

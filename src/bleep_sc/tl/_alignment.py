@@ -6,7 +6,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._logging import logger
-from bleep_sc._validate import check_adata, check_choice, check_in, check_int
+from bleep_sc._validate import as_numbers, check_adata, check_choice, check_in, check_int
 
 Layout = Literal["umap", "tsne"]
 
@@ -139,7 +139,11 @@ def _embeddings(adata: AnnData, key: str) -> tuple[np.ndarray, np.ndarray]:
             remedy=f"`bleep_sc.tl.embed(adata, ref, key={key!r})` makes both for spots with crops and with all genes "
             "that the model reads, if the model has a space for both (BLEEP).",
         )
-        values = np.asarray(adata.obsm[obsm_key], dtype=np.float32)
+        remedy = f"`bleep_sc.tl.embed(adata, ref, key={key!r})` makes it anew."
+        values = as_numbers(adata.obsm[obsm_key], path=path, remedy=remedy)
+        if values.ndim != 2 or not values.shape[1]:
+            msg = f"`{path}` must have one row a spot and one or more columns, found {values.shape}. {remedy}"
+            raise ValueError(msg)
         without = ~np.isfinite(values).all(axis=1)
         if without.any():
             msg = (

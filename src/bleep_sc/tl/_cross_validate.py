@@ -16,6 +16,7 @@ from bleep_sc._validate import (
     check_adata,
     check_int,
     check_key_added,
+    check_names,
     check_number,
     recorded_library_key,
     section_of_spots,
@@ -150,9 +151,11 @@ def cross_validate(
     """
     check_adata(adata)
     check_key_added("key_added", key_added)
-    if key_added in adata.uns and "summary" not in dict(adata.uns[key_added]):
+    there = adata.uns.get(key_added, {"summary": None})
+    if not isinstance(there, Mapping) or "summary" not in there:
         msg = f"`adata.uns[{key_added!r}]` holds something else than a comparison: choose another `key_added`."
         raise ValueError(msg)
+    markers = check_names("markers", markers)
     check_int("n_top_genes", n_top_genes)
     check_number("min_fraction", min_fraction, minimum=0)
     check_int("n_bootstrap", n_bootstrap, minimum=0)

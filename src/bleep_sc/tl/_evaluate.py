@@ -18,6 +18,7 @@ from bleep_sc._validate import (
     check_adata,
     check_in,
     check_int,
+    check_names,
     check_readable,
     recorded_library_key,
     section_of_spots,
@@ -156,7 +157,7 @@ def evaluate(
         raise ValueError(msg)
     measured = _measured(query, truth)
     if prediction is None:
-        predicted = _numbers(query.layers[layer], path=f"query.layers[{layer!r}]")
+        predicted = _numbers(query.layers[layer], query.shape, path=f"query.layers[{layer!r}]")
     else:
         predicted = _aligned(prediction, query)
     library_key = library_key or recorded_library_key(query)
@@ -236,13 +237,16 @@ def _aligned(prediction: AnnData, query: AnnData) -> np.ndarray:
     if prediction.X is None:
         msg = "`prediction.X` is empty: the predicted expression is expected there."
         raise MissingKeyError(msg)
-    values = _numbers(prediction.X, path="prediction.X").astype(np.float32)
+    values = _numbers(prediction.X, prediction.shape, path="prediction.X").astype(np.float32)
     out = np.full(query.shape, np.nan, dtype=np.float32)
     out[:, columns >= 0] = values[np.ix_(rows, columns[columns >= 0])]
     return out
 
 
-def _numbers(values: Any, *, path: str) -> np.ndarray:
+def _numbers(values: Any, shape: tuple[int, ...], *, path: str) -> np.ndarray:
+    if tuple(values.shape) != shape:
+        msg = f"`{path}` must have the shape (n_obs, n_vars) = {shape}, found {tuple(values.shape)}."
+        raise ValueError(msg)
     if hasattr(values, "compute"):  # dask
         values = values.compute()
     elif hasattr(values, "to_memory"):  # backed
@@ -340,8 +344,20 @@ def _panels(
         if ref.X is not None:
             _check_other_spots(query, ref, truth, expression_values(ref, None, name="ref"))
         stored = _panels_of_values(ref, library_key) if stored is None else stored
-    found |= {name: np.asarray(genes, dtype=object).astype(str) for name, genes in dict(stored or {}).items()}
+    found |= _as_panels(stored, path=f"{'query' if ref is None else 'ref'}.uns[{layer!r}]['panels']")
     return found if markers is None else found | {_MARKERS: _markers(query, markers)}
+
+
+def _as_panels(stored: Any, *, path: str) -> dict[str, np.ndarray]:
+    found = dict(stored) if isinstance(stored, Mapping) else {}
+    panels = {str(name): np.asarray(genes, dtype=object) for name, genes in found.items()}
+    if not isinstance(stored, Mapping | None) or any(genes.ndim != 1 for genes in panels.values()):
+        msg = (
+            f"`{path}` must hold a list of genes for each panel, found {type(stored).__name__}. Impute anew, or take "
+            "it out to score all genes only."
+        )
+        raise ValueError(msg)
+    return {name: genes.astype(str) for name, genes in panels.items()}
 
 
 def _panels_of_values(ref: AnnData, library_key: str | None) -> dict[str, np.ndarray]:
@@ -372,7 +388,7 @@ def _check_other_spots(query: AnnData, ref: AnnData, truth: Any, values: Any) ->
 
 
 def _markers(query: AnnData, markers: Sequence[str]) -> np.ndarray:
-    genes = np.array([markers] if isinstance(markers, str) else list(dict.fromkeys(markers)), dtype=str)
+    genes = np.array(list(dict.fromkeys(check_names("markers", markers))), dtype=str)
     known = np.isin(genes, as_text(query.var_names))
     if not known.any():
         msg = (

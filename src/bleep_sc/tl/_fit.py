@@ -11,6 +11,7 @@ from bleep_sc._validate import (
     check_adata,
     check_choice,
     check_int,
+    check_key,
     check_key_added,
     check_number,
     recorded_library_key,
@@ -259,6 +260,7 @@ def fit(
     check_adata(adata, copy=copy)
     check_choice("method", method, get_args(Method))
     check_key_added("key_added", key_added)
+    check_key("image_key", image_key)
     seed = check_int("random_state", random_state, minimum=0)
     chosen = recipe(
         method,

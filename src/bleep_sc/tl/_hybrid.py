@@ -10,6 +10,7 @@ from torch import nn
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._expression import expression_input
+from bleep_sc._validate import as_numbers
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.models.device import Compute
 from bleep_sc.models.embedding import embed_in_batches
@@ -54,13 +55,13 @@ def known_centers(stored: StoredModel) -> dict[str, np.ndarray]:
 def reference_components(ref: AnnData, key: str, model: Hybrid) -> np.ndarray:
     """Scores of the reference's spots on the model's components (n_obs, n_components)."""
     obsm_key, width = _keys.components(key), len(model.loadings)
-    remedy = f"run `bleep_sc.tl.embed(ref, key={key!r})`, which places all spots of `ref`."
+    remedy = f"Run `bleep_sc.tl.embed(ref, key={key!r})`, which places all spots of `ref`."
     if obsm_key not in ref.obsm:
-        msg = f"`ref.obsm[{obsm_key!r}]` does not exist: {remedy}"
+        msg = f"`ref.obsm[{obsm_key!r}]` does not exist. {remedy}"
         raise MissingKeyError(msg)
-    scores = np.asarray(ref.obsm[obsm_key], dtype=np.float32)
+    scores = as_numbers(ref.obsm[obsm_key], path=f"ref.obsm[{obsm_key!r}]", remedy=remedy)
     if scores.shape != (ref.n_obs, width) or not np.isfinite(scores).all():
-        msg = f"`ref.obsm[{obsm_key!r}]` must be finite, of the shape ({ref.n_obs}, {width}): {remedy}"
+        msg = f"`ref.obsm[{obsm_key!r}]` must be finite, of the shape ({ref.n_obs}, {width}). {remedy}"
         raise ValueError(msg)
     return scores
 

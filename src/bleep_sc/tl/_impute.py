@@ -182,6 +182,8 @@ def impute(
     name = key if key_added is None else key_added
     check_key_added("key_added", name)
     seen, ref = with_frames(query), with_frames(ref)
+    if ref.isbacked and ref.is_view:  # of which anndata takes no rows again
+        ref = ref.to_memory()
     stored, model, facts = load_model(ref, key)
     check_no_other_model(query, name, stored)
     if path is not None:

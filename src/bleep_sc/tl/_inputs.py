@@ -12,7 +12,7 @@ from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._expression import expression_values, log_depth
 from bleep_sc._lazy import is_lazy
-from bleep_sc._validate import MAX_VALUE, check_in, recorded_library_key, section_of_spots
+from bleep_sc._validate import MAX_VALUE, as_numbers, check_in, recorded_library_key, section_of_spots
 from bleep_sc.io._schema import MAX_SIDE
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.models.batches import Rows
@@ -260,12 +260,8 @@ def _stored_images(adata: AnnData, image_key: str, *, name: str) -> Any:
             )
             raise ValueError(msg)
         return images if is_lazy(images) else np.asarray(images)
-    try:
-        with np.errstate(over="ignore"):
-            features = np.asarray(images, dtype=np.float32)
-    except (TypeError, ValueError) as err:
-        msg = f"`{path}` must be crops (n_obs, size, size, 3) or numeric features (n_obs, n_features): {err}"
-        raise ValueError(msg) from err
+    remedy = "Crops (n_obs, size, size, 3) or features (n_obs, n_features) are expected, as a dense array."
+    features = as_numbers(images, path=path, remedy=remedy)
     if features.ndim != 2 or not features.shape[1]:
         msg = f"`{path}` must be crops (n_obs, size, size, 3) or features (n_obs, n_features); found {features.shape}."
         raise ValueError(msg)

@@ -11,10 +11,10 @@ from torch import nn
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._expression import describe_units, lacks_expression, reference_values
-from bleep_sc._lazy import LazyRows, rows_at, rows_of
+from bleep_sc._lazy import LazyRows, is_lazy, rows_at, rows_of
 from bleep_sc._logging import logger, warn
 from bleep_sc._stats import all_finite, row_blocks, section_rows
-from bleep_sc._validate import as_text, known_places, section_of_spots
+from bleep_sc._validate import as_numbers, as_text, known_places, section_of_spots
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.models.device import Compute
 from bleep_sc.models.hybrid import Hybrid
@@ -34,6 +34,7 @@ from bleep_sc.tl._predictor import Prediction, Predictor, Retrieval
 _ROWS_TO_CHECK = 16
 _SAME = 0.99
 _PAPER_K = 50
+_PLACE_ALL = "Run `bleep_sc.tl.embed(ref, key={key!r})`, which places all spots of `ref`."
 _MOSTLY_OWN = 0.5
 
 
@@ -56,7 +57,10 @@ def prepare_retrieval(ref: AnnData, key: str, model: nn.Module, how: Retrieval, 
     if stored.config["method"] == "knn" and how.match != "image":
         msg = "`match='expression'` needs an embedding of expression, and `method='knn'` has none: leave `match` out."
         raise ValueError(msg)
-    embedding = _reference_embedding(ref, key, how.match, width=model.width)  # type: ignore[arg-type]
+    width: Any = model.width
+    embedding = _reference_embedding(ref, key, how.match, width=width)
+    if _keys.image_embedding(key) in ref.obsm:  # by which the reference's own spots are recognised
+        _in_space(ref, key, _keys.image_embedding(key), width=width)
     if how.match == "expression":
         _warn_of_another_models_embedding(ref, key, model, embedding, stored)
     components = reference_components(ref, key, model) if isinstance(model, Hybrid) and how.mixes else None
@@ -164,12 +168,9 @@ def _reference_embedding(ref: AnnData, key: str, match: str, *, width: int) -> A
     obsm_key = _keys.expression_embedding(key) if match == "expression" else _keys.image_embedding(key)
     path = f"ref.obsm[{obsm_key!r}]"
     if obsm_key not in ref.obsm:
-        msg = f"`{path}` does not exist: run `bleep_sc.tl.embed(ref, key={key!r})`, which places all spots of `ref`."
+        msg = f"`{path}` does not exist. {_PLACE_ALL.format(key=key)}"
         raise MissingKeyError(msg)
-    keys = rows_of(ref.obsm[obsm_key])
-    if keys.shape != (ref.n_obs, width):
-        msg = f"`{path}` must have the shape ({ref.n_obs}, {width}), as the model's space; found {keys.shape}."
-        raise ValueError(msg)
+    keys = _in_space(ref, key, obsm_key, width=width)
     if not all_finite(keys):
         without = sum(int((~np.isfinite(keys[part]).all(axis=1)).sum()) for part in row_blocks(keys))
         msg = (
@@ -178,6 +179,19 @@ def _reference_embedding(ref: AnnData, key: str, match: str, *, width: int) -> A
         )
         raise ValueError(msg)
     return keys
+
+
+def _in_space(ref: AnnData, key: str, obsm_key: str, *, width: int) -> Any:
+    """What an embedding holds, in memory or lazy, if it can be of the model."""
+    found, path, remedy = ref.obsm[obsm_key], f"ref.obsm[{obsm_key!r}]", _PLACE_ALL.format(key=key)
+    rows = LazyRows(found) if is_lazy(found) else as_numbers(found, path=path, remedy=remedy)
+    if rows.shape != (ref.n_obs, width):
+        msg = (
+            f"`{path}` must have the shape ({ref.n_obs}, {width}), as the model's space; found {rows.shape}: it is of "
+            f"another model. {remedy}"
+        )
+        raise ValueError(msg)
+    return rows
 
 
 def _own_rows(query: AnnData, ref: AnnData, key: str, embedding: np.ndarray, *, depends_on_section: bool) -> np.ndarray:
