@@ -25,7 +25,8 @@ def neighbor_weights(distances: np.ndarray, weighting: Weighting, *, temperature
         weights = 1 / np.maximum(distances.astype(np.float64), 1e-6)
     else:
         # relative to the nearest, so that no exponential overflows
-        weights = np.exp((distances[:, :1].astype(np.float64) - distances) / temperature)
+        with np.errstate(over="ignore"):  # to minus infinity, of which the exponential is 0
+            weights = np.exp((distances[:, :1].astype(np.float64) - distances) / temperature)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from bleep_sc._settings import settings
 from bleep_sc.models.threads import in_threads
@@ -16,6 +15,8 @@ Watch = Callable[[Iterable[int]], Iterable[int]]
 _KEY_BLOCK = 8192
 _QUERY_BLOCK = 512
 """On a CPU a larger block of similarities would leave its cache; a GPU takes what the memory budget allows."""
+
+_SHORT = 1e-12
 
 _SECONDS_A_PRODUCT, _SECONDS_A_KEY, _SECONDS_A_QUERY = 1.8e-11, 1.3e-4, 2.7e-4
 """Of the exact search, and of pynndescent's building and querying (`benchmarks/speed_search.py`, two cores)."""
@@ -37,7 +38,8 @@ def nearest(
     query, keys
         Embeddings (n, d) and (m, d). Keys may be a dask array: they are read block by block, once.
     k
-        Number of neighbours, at most m; of equal ones those of the lowest row.
+        Number of neighbours, at most m; of equally similar ones those of the lowest row. (The same key at two places
+        may differ in the last digit of its similarity, where products are rounded otherwise at a block's end.)
     leave_out
         For each query the one key that it must not retrieve, -1 for none.
     device
@@ -79,7 +81,15 @@ def block_of(device: torch.device) -> tuple[int, int]:
 
 
 def _unit(embedding: Any, device: torch.device) -> Tensor:
-    return normalize(torch.from_numpy(np.asarray(embedding, dtype=np.float32)).to(device))
+    """Rows of length 1; of zeros, zeros."""
+    rows = torch.from_numpy(np.asarray(embedding, dtype=np.float32)).to(device)
+    length = rows.norm(dim=1, keepdim=True)
+    odd = ((length < _SHORT) | ~length.isfinite()).squeeze(1)
+    if odd.any():  # squares of so small or large numbers do not fit single precision
+        rows = rows.clone()
+        rows[odd] /= rows[odd].abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+        length = rows.norm(dim=1, keepdim=True)
+    return rows / length.clamp(min=_SHORT)
 
 
 def _keep_best_compiled(similarity: Tensor, start: int, best: Tensor, rows: Tensor) -> None:
