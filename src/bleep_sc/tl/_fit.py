@@ -209,7 +209,8 @@ def fit(
     KeyError
         Crops, expression or a named column are not there.
     ValueError
-        Fewer than 16 spots, a view, names that are not unique, NaN or negative expression, crops of several scales,
+        Fewer than 16 spots, a view, names that are not unique or with which the model could not be read back, NaN or
+        negative expression or values above 1e12, crops of several scales,
         an encoder or weights that do not fit, an argument that the method does not have, several processes where they
         cannot train together, a `checkpoint_dir` with checkpoints of another training or with none that is whole.
     FloatingPointError
