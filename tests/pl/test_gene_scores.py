@@ -122,7 +122,9 @@ def test_bad_input(scored: AnnData) -> None:
         bl.pl.gene_scores(scored, genes=["a", "z"])
     with pytest.raises(KeyError, match=r"adata\.uns\['bleep'\]\['panels'\]\['HVG-9'\].*'HEG-50', 'HVG-50'"):
         bl.pl.gene_scores(scored, panels=["HVG-9"])
-    with pytest.raises(ValueError, match=r"none of the 1 genes has a score \('pearson'\) in 'bleep'"):
+    with pytest.raises(
+        ValueError, match=r"none of the 1 genes has a score in `adata\.var\['bleep_pearson'\]`.*Draw other"
+    ):
         bl.pl.gene_scores(scored, genes=["c"])
     with pytest.raises(ValueError, match=r"`n_named`"):
         bl.pl.gene_scores(scored, n_named=-1)

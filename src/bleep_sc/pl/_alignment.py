@@ -8,8 +8,8 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._validate import check_in, check_readable
-from bleep_sc.pl._figure import NOT_KNOWN, axes_for, finish, text_colour
+from bleep_sc._validate import as_numbers, check_in, check_number, check_readable
+from bleep_sc.pl._figure import NOT_KNOWN, axes_for, check_axes, colour_map, finish, reading, text_colour
 from bleep_sc.pl._summary import number_text
 
 if TYPE_CHECKING:
@@ -80,7 +80,9 @@ def alignment(
     >>> bl.pl.alignment(query, color="section", lines=True)  # doctest: +SKIP
     """
     check_readable(adata)
-    places, numbers = _stored(adata, key)
+    check_axes(ax)
+    size = check_number("size", size, above=0)
+    places, layout, said = _stored(adata, key)
     if color is not None:
         check_in("adata.obs", color, adata.obs.columns, remedy="`color` names a column of `obs`.")
 
@@ -99,45 +101,66 @@ def alignment(
     if "cmap" in paint:
         fig.colorbar(points, ax=drawn, label=color)
     _add_legend(drawn, categories, title=color, by_kind=color is None)
-    name = {"umap": "UMAP", "tsne": "t-SNE"}.get(str(numbers["params"]["layout"]), "")
-    drawn.set(xticks=[], yticks=[], xlabel=f"{name} 1", ylabel=f"{name} 2")
-    drawn.set_title(_in_words(numbers), loc="left", fontsize="small")
+    drawn.set(xticks=[], yticks=[], xlabel=f"{layout} 1", ylabel=f"{layout} 2")
+    drawn.set_title(said, loc="left", fontsize="small")
     return finish(fig, show=show, return_fig=return_fig, ax=ax)
 
 
-def _stored(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
+def _stored(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], str, str]:
+    """Places of both kinds, the name of the layout, and what was measured, in words."""
     remedy = "`bleep_sc.tl.alignment` writes it."
     check_in("adata.uns", _keys.alignment(key), adata.uns.keys(), remedy=remedy)
     places = {}
     for kind in _MARKERS:
         name = _keys.alignment_coordinates(key, kind)
         check_in("adata.obsm", name, adata.obsm.keys(), remedy=remedy)
-        places[kind] = np.asarray(adata.obsm[name], dtype=np.float64)
-    return places, adata.uns[_keys.alignment(key)]
+        path = f"adata.obsm[{name!r}]"
+        places[kind] = as_numbers(adata.obsm[name], path=path, remedy=remedy).astype(np.float64)
+        if places[kind].shape != (adata.n_obs, 2):
+            msg = f"`{path}` must have the shape ({adata.n_obs}, 2), found {places[kind].shape}. {remedy}"
+            raise ValueError(msg)
+    with reading(f"adata.uns[{_keys.alignment(key)!r}]", writer="alignment"):
+        numbers = adata.uns[_keys.alignment(key)]
+        layout = {"umap": "UMAP", "tsne": "t-SNE"}.get(str(numbers["params"]["layout"]), "")
+        return places, layout, _in_words(numbers)
 
 
 def _paint(
     adata: AnnData, color: str, *, cmap: str, palette: str | Sequence[str] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What `scatter` needs to colour the spots by a column; and of categories, the colour of each."""
-    from matplotlib import colormaps, colors
+    from matplotlib import colors
 
     column = adata.obs[color]
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        shades = colormaps.get_cmap(cmap).with_extremes(bad=NOT_KNOWN)
-        return {"c": column.to_numpy(dtype=np.float64, na_value=np.nan), "cmap": shades, "plotnonfinite": True}, {}
-    categories = column.astype("category").cat.categories
+        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        return {"c": numbers, "cmap": colour_map("cmap", cmap), "plotnonfinite": True}, {}
+    try:
+        categories = column.astype("category").cat.categories
+    except TypeError as err:
+        msg = f"`adata.obs[{color!r}]` must hold numbers or names, found {column.iloc[0]!r}."
+        raise ValueError(msg) from err
+    source = "palette"
     if palette is None:
-        palette = list(adata.uns.get(f"{color}_colors", ()))
+        source = f"adata.uns['{color}_colors']"
+        stored = adata.uns.get(f"{color}_colors")
+        palette = [] if stored is None or isinstance(stored, str) else list(stored)
         if len(palette) < len(categories):
             palette = "tab10" if len(categories) <= 10 else "tab20" if len(categories) <= 20 else "turbo"
     if isinstance(palette, str):
-        found = colormaps.get_cmap(palette)
+        found = colour_map("palette", palette)
         # of a list of colours the first ones, of a continuous map some at equal distances
         at = range(len(categories)) if found.N < 256 else np.linspace(0, 1, len(categories))
         palette = [colors.to_hex(found(place)) for place in at]
+    if not isinstance(palette, Sequence | np.ndarray):
+        msg = f"`palette` must be the name of a colour map or a list of colours, found {palette!r}."
+        raise TypeError(msg)
     if len(palette) < len(categories):
         msg = f"`palette` has {len(palette)} colours, `adata.obs[{color!r}]` has {len(categories)} categories."
+        raise ValueError(msg)
+    wrong = [shade for shade in palette[: len(categories)] if not colors.is_color_like(shade)]
+    if wrong:
+        msg = f"`{source}` must hold colours, found {wrong[0]!r}. `palette` names others."
         raise ValueError(msg)
     of = {category: colors.to_rgba(shade) for category, shade in zip(categories, palette, strict=False)}
     each = [of.get(value, colors.to_rgba(NOT_KNOWN)) for value in column.astype(object)]

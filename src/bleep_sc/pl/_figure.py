@@ -1,27 +1,102 @@
 """What all plots do alike: fetch values, find colours that stand out from any ground, show or return the figure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from anndata import AnnData
 from scipy import sparse
 
+from bleep_sc._errors import MissingKeyError
+from bleep_sc._expression import path_of
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 NOT_KNOWN = "0.7"
 """The grey of a spot without a value: it stands out from black and from white."""
 
 
-def values_of(adata: AnnData, genes: Sequence[str], *, layer: str | None, rows: np.ndarray | None = None) -> np.ndarray:
-    """`X` or a layer of some genes, and some spots, as float64 (n_spots, n_genes)."""
-    part = adata[:, list(genes)] if rows is None else adata[rows, list(genes)]
-    values: Any = part.X if layer is None else part.layers[layer]
+@contextmanager
+def reading(path: str, *, writer: str) -> Iterator[None]:
+    """Say which field is damaged, and what writes it anew, where it cannot be read as what `tl` has written."""
+    try:
+        yield
+    except MissingKeyError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError) as err:
+        msg = (
+            f"`{path}` is damaged, or another program's ({type(err).__name__}: {err}). `bleep_sc.tl.{writer}` writes "
+            "it anew."
+        )
+        raise ValueError(msg) from err
+
+
+def values_of(
+    adata: AnnData,
+    genes: Sequence[str],
+    *,
+    layer: str | None,
+    rows: np.ndarray | None = None,
+    name: str = "adata",
+) -> np.ndarray:
+    """`X` or a layer of some genes, and some spots, as float64 (n_spots, n_genes); NaN for what is no finite number."""
+    if layer is None and adata.isbacked:  # what lies on disk is not cut in any order
+        values: Any = (adata[:, list(genes)] if rows is None else adata[rows, list(genes)]).X
+    else:
+        values = adata.X if layer is None else adata.layers[layer]
+        values = (values if rows is None else values[rows])[:, adata.var_names.get_indexer(list(genes))]
     if hasattr(values, "compute"):  # dask
         values = values.compute()
-    return np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float64)
+    values = np.asarray(values.toarray() if sparse.issparse(values) else values)
+    if values.dtype.kind not in "fiub":
+        msg = f"`{path_of(name, layer)}` must hold numbers, found {values.dtype}."
+        raise ValueError(msg)
+    values = values.astype(np.float64)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def colour_map(name: str, value: "str | Colormap") -> "Colormap":
+    """The colour map of an argument, grey where there is no value."""
+    from matplotlib import colormaps
+
+    try:
+        return colormaps.get_cmap(value).with_extremes(bad=NOT_KNOWN)
+    except (TypeError, ValueError) as err:
+        msg = f"`{name}` must be a colour map of matplotlib's, such as 'viridis', found {value!r}."
+        raise ValueError(msg) from err
+
+
+def picture(image: Any, path: str) -> np.ndarray:
+    """An image as matplotlib draws it: bytes, or numbers from 0 to 1; grey, RGB or RGBA."""
+    image = np.asarray(image)
+    shape, kind = image.shape, image.dtype.kind
+    flat = image.ndim == 2 or (image.ndim == 3 and shape[2] in (3, 4))
+    most = 255 if kind in "iu" else 1
+    if (
+        not flat
+        or not image.size
+        or kind not in "fiub"
+        or np.nanmin(image, initial=0) < 0
+        or np.nanmax(image, initial=0) > most
+    ):
+        msg = f"`{path}` must be an image (y, x, 3), uint8 or of numbers from 0 to 1, found {image.dtype} {shape}" + (
+            f" up to {np.nanmax(image):.4g}." if flat and image.size and kind in "fiub" else "."
+        )
+        raise ValueError(msg)
+    return image
+
+
+def check_axes(ax: Any) -> None:
+    """What is drawn into must be such."""
+    from matplotlib.axes import Axes
+
+    if ax is not None and not isinstance(ax, Axes):
+        msg = f"`ax` must be a matplotlib Axes, as of `plt.subplots()`, found {type(ax).__name__}."
+        raise TypeError(msg)
 
 
 def axes_for(ax: "Axes | None", *, figsize: tuple[float, float]) -> "tuple[Figure, Axes]":
@@ -30,6 +105,7 @@ def axes_for(ax: "Axes | None", *, figsize: tuple[float, float]) -> "tuple[Figur
 
     if ax is None:
         return plt.subplots(figsize=figsize, layout="constrained")
+    check_axes(ax)
     return ax.figure, ax  # type: ignore[return-value]
 
 

@@ -8,7 +8,7 @@ from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._stats import section_rows
 from bleep_sc._validate import check_in, check_readable, recorded_library_key, section_of_spots
-from bleep_sc.pl._figure import NOT_KNOWN, finish, values_of
+from bleep_sc.pl._figure import colour_map, finish, reading, values_of
 from bleep_sc.pl._summary import named_genes, number_text
 
 if TYPE_CHECKING:
@@ -82,13 +82,12 @@ def gene_correlation(
     >>> bl.pl.gene_correlation(query, ["ERBB2", "GRB7", "COL1A1", "COL1A2"])  # doctest: +SKIP
     """
     import matplotlib.pyplot as plt
-    from matplotlib import colormaps
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     check_readable(adata)
     check_in("adata.layers", layer, adata.layers.keys(), remedy="`bleep_sc.tl.impute` makes an imputed layer.")
     if truth is not None:
-        check_in("adata.layers", truth, adata.layers.keys())
+        check_in("adata.layers", truth, adata.layers.keys(), remedy="`truth=None` takes `X`.")
     elif adata.X is None:
         msg = "`adata.X` is empty: there is no measured expression to compare with. Name its layer by `truth`."
         raise MissingKeyError(msg)
@@ -105,11 +104,11 @@ def gene_correlation(
     order = _order(measured)
     imputed = _correlations(values_of(adata, names, layer=layer), by_section)
 
+    colours = colour_map("cmap", cmap)
+    agreement = _agreement(adata, layer, genes)
     width = 2.2 + min(0.11 * len(names), 8)
     layout = ConstrainedLayoutEngine(h_pad=0.1, compress=True)
     fig, axes = plt.subplots(1, 2, figsize=(2 * width + 1.4, width + 0.5), layout=layout)
-    colours = colormaps.get_cmap(cmap).with_extremes(bad=NOT_KNOWN)
-    agreement = _agreement(adata, layer, genes)
     for ax, matrix, title in zip(axes, (measured, imputed), ("measured", f"imputed{agreement}"), strict=True):
         cells = ax.imshow(matrix[np.ix_(order, order)], cmap=colours, vmin=-1, vmax=1, interpolation="nearest")
         ax.set_title(title, fontsize="medium")
@@ -158,6 +157,7 @@ def _agreement(adata: AnnData, layer: str, genes: str | Sequence[str]) -> str:
     scores = adata.uns.get(_keys.scores(layer))
     if not isinstance(genes, str) or not isinstance(scores, Mapping) or "summary" not in scores:
         return ""
-    table = scores["summary"]
-    found = table.loc[(table["panel"] == genes) & (table["metric"] == "gene_gene"), "value"]
-    return f" (agreement {number_text(float(found.iloc[0]), decimals=2)})" if len(found) else ""
+    with reading(f"adata.uns[{_keys.scores(layer)!r}]", writer="evaluate"):
+        table = scores["summary"]
+        found = table.loc[(table["panel"] == genes) & (table["metric"] == "gene_gene"), "value"]
+        return f" (agreement {number_text(float(found.iloc[0]), decimals=2)})" if len(found) else ""

@@ -7,8 +7,8 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._validate import check_in, check_int, check_readable
-from bleep_sc.pl._figure import axes_for, finish, text_colour
+from bleep_sc._validate import check_in, check_int, check_names, check_readable
+from bleep_sc.pl._figure import axes_for, check_axes, finish, reading, text_colour
 from bleep_sc.pl._summary import METRICS, Metric, named_genes, number_text, panel_names
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ def gene_scores(
     >>> bl.pl.gene_scores(query, layers=["bleep", "ridge"], panels=["HVG-50"])  # doctest: +SKIP
     """
     check_readable(adata)
-    layers = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
+    check_axes(ax)
+    layers = list(dict.fromkeys(check_names("layers", layers)))
     if not layers:
         msg = "`layers` names none: pass a layer that `bleep_sc.tl.evaluate` has scored, or several."
         raise ValueError(msg)
@@ -146,12 +147,19 @@ def _scored_genes(
             remedy=f"`bleep_sc.tl.evaluate(adata, layer={layer!r})` writes the scores of a layer.",
         )
     wanted = list(adata.var_names) if genes is None else named_genes(adata, genes, layer=layers[0])
-    table = pd.DataFrame(
-        {layer: pd.to_numeric(adata.var.loc[wanted, _keys.score(layer, metric)]) for layer in layers}, index=wanted
-    )
+    scores = {}
+    for layer in layers:
+        column = _keys.score(layer, metric)
+        with reading(f"adata.var[{column!r}]", writer="evaluate"):
+            scores[layer] = pd.to_numeric(adata.var.loc[wanted, column]).replace([np.inf, -np.inf], np.nan)
+    table = pd.DataFrame(scores, index=wanted)
     complete = table.dropna()
     if complete.empty:
-        msg = f"none of the {len(table)} genes has a score ({metric!r}) in {' and '.join(map(repr, layers))}."
+        columns = " and ".join(f"`adata.var[{_keys.score(layer, metric)!r}]`" for layer in layers)
+        msg = (
+            f"none of the {len(table)} genes has a score in {columns}: they are constant as measured, or were not "
+            "predicted. Draw other `genes` or `layers`."
+        )
         raise ValueError(msg)
     return complete, len(table) - len(complete)
 
@@ -160,10 +168,11 @@ def _panels(
     adata: AnnData, layer: str, panels: Sequence[str] | Mapping[str, Sequence[str]] | None
 ) -> dict[str, np.ndarray]:
     if isinstance(panels, Mapping):
-        return {name: np.asarray(genes, dtype=object) for name, genes in panels.items()}
-    if panels is None:
-        panels = panel_names(adata, layer)
-    names = [panels] if isinstance(panels, str) else list(panels)
+        return {
+            str(name): np.asarray(check_names(f"panels[{name!r}]", genes), dtype=object)
+            for name, genes in panels.items()
+        }
+    names = panel_names(adata, layer) if panels is None else check_names("panels", panels)
     return {name: np.asarray(named_genes(adata, name, layer=layer), dtype=object) for name in names}
 
 

@@ -7,7 +7,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._validate import check_readable
-from bleep_sc.pl._figure import axes_for, finish, text_colour
+from bleep_sc.pl._figure import axes_for, finish, reading, text_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,9 +87,11 @@ def _losses(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], int]:
             "is run on. A query does not hold the model, nor its history."
         )
         raise MissingKeyError(msg)
-    losses = {
-        name: np.asarray(stored.get(f"{name}_loss", ()), dtype=np.float64).ravel() for name in ("train", "validation")
-    }
+    with reading(f"adata.uns[{key!r}]['history']", writer="fit"):
+        losses = {
+            name: np.asarray(stored.get(f"{name}_loss", ()), dtype=np.float64).ravel()
+            for name in ("train", "validation")
+        }
     losses = {name: loss for name, loss in losses.items() if len(loss)}
     if not losses:
         msg = (
@@ -97,4 +99,9 @@ def _losses(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], int]:
             "some, such as `method='bleep'`; ridge, knn, coordinates, counts and mean have none."
         )
         raise ValueError(msg)
-    return losses, int(np.ravel(stored["best_epoch"])[0])
+    with reading(f"adata.uns[{key!r}]['history']", writer="fit"):
+        best = int(np.ravel(stored["best_epoch"])[0])
+        if best < 0:
+            msg = f"the best epoch is {best}"
+            raise ValueError(msg)
+    return losses, best

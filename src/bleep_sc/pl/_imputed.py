@@ -8,9 +8,9 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._expression import looks_like_counts, path_of
 from bleep_sc._logging import warn
-from bleep_sc._validate import check_in, check_readable, recorded_library_key
-from bleep_sc.pl._figure import finish, values_of
-from bleep_sc.pl._summary import number_text
+from bleep_sc._validate import check_in, check_names, check_number, check_readable, recorded_library_key
+from bleep_sc.pl._figure import colour_map, finish, reading, values_of
+from bleep_sc.pl._summary import check_gene, number_text
 from bleep_sc.pl._tissue import Section, draw_ground, draw_spots, sections_to_draw
 
 if TYPE_CHECKING:
@@ -105,15 +105,19 @@ def imputed(
     import matplotlib.pyplot as plt
 
     check_readable(adata)
-    genes = [genes] if isinstance(genes, str) else list(genes)
+    genes = list(check_names("genes", genes))
+    if check_number("alpha_img", alpha_img, minimum=0) > 1:
+        msg = f"`alpha_img` must be from 0 to 1, found {alpha_img!r}."
+        raise ValueError(msg)
+    maps = {"imputed": colour_map("cmap", cmap), "difference": colour_map("difference_cmap", difference_cmap)}
     if not genes:
         msg = "`genes` names none: pass a gene or several."
         raise ValueError(msg)
     check_in("adata.layers", layer, adata.layers.keys(), remedy="`bleep_sc.tl.impute` makes an imputed layer.")
     if truth is not None:
-        check_in("adata.layers", truth, adata.layers.keys())
+        check_in("adata.layers", truth, adata.layers.keys(), remedy="`truth=None` takes `X`.")
     for gene in genes:
-        check_in("adata.var_names", gene, adata.var_names)
+        check_gene(adata, gene)
     sections = sections_to_draw(
         adata,
         library_key=library_key or recorded_library_key(adata),
@@ -131,6 +135,7 @@ def imputed(
             )
         drawn["difference"] = drawn["imputed"] - drawn["measured"]
 
+    correlations = _correlations(adata, genes, layer)
     pictures = any(section.image is not None for section in sections)
     shape = (len(genes) * len(sections), pictures + len(drawn))
     sizes = np.array([np.diff(section.window, axis=0)[0] for section in sections])
@@ -155,9 +160,9 @@ def imputed(
                 if name == "difference":
                     limits = _limits([values[everywhere]], centred=True)
                 draw_ground(ax, section, alpha=alpha_img)
-                colours = difference_cmap if name == "difference" else cmap
+                colours = maps["difference" if name == "difference" else "imputed"]
                 spots.append(draw_spots(ax, section, here, cmap=colours, limits=limits))
-                ax.set_title(_title(adata, gene, name, layer, here), fontsize="medium", parse_math=False)
+                ax.set_title(_title(gene, name, here, correlations.get(gene, "")), fontsize="medium", parse_math=False)
             _draw_colour_bars(fig, panels, spots, shared=shared_scale)
     return finish(fig, show=show, return_fig=return_fig)
 
@@ -196,14 +201,25 @@ def _draw_colour_bars(
             fig.colorbar(known[0], ax=[panels[panel] for panel in group], shrink=0.8)
 
 
-def _title(adata: AnnData, gene: str, name: str, layer: str, values: np.ndarray) -> str:
-    """Gene and what is drawn of it; with the gene's correlation, where `tl.evaluate` has written one."""
+def _correlations(adata: AnnData, genes: Sequence[str], layer: str) -> dict[str, str]:
+    """What `tl.evaluate` has written of each gene, in words; nothing where it has not."""
+    column, entry = _keys.pearson(layer), _keys.scores(layer)
+    if column not in adata.var:
+        return {}
+    with reading(f"adata.uns[{entry!r}]", writer="evaluate"):
+        mean = "mean " * (int(adata.uns.get(entry, {}).get("n_sections", 1)) > 1)
+    with reading(f"adata.var[{column!r}]", writer="evaluate"):
+        of_genes = adata.var.loc[list(genes), column].astype(float)
+        return {gene: f" ({mean}r = {number_text(r, decimals=2)})" for gene, r in of_genes.items()}
+
+
+def _title(gene: str, name: str, values: np.ndarray, correlation: str) -> str:
+    """Gene and what is drawn of it; with the gene's correlation, where that is known."""
     text = f"{gene}, {name}"
     if not np.isfinite(values).any():
         text += ": no values"
     elif name == "difference":
         text = f"{gene}, imputed − measured"
-    elif name == "imputed" and _keys.pearson(layer) in adata.var:
-        several = int(adata.uns.get(_keys.scores(layer), {}).get("n_sections", 1)) > 1
-        text += f" ({'mean ' * several}r = {number_text(float(adata.var.loc[gene, _keys.pearson(layer)]), decimals=2)})"
+    elif name == "imputed":
+        text += correlation
     return textwrap.fill(text, _TITLE_WIDTH)

@@ -7,12 +7,13 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
-from bleep_sc._validate import check_in, check_int, check_readable
-from bleep_sc.pl._figure import NOT_KNOWN, finish, values_of
-from bleep_sc.pl._summary import number_text
+from bleep_sc._validate import as_numbers, check_in, check_int, check_names, check_readable
+from bleep_sc.pl._figure import colour_map, finish, picture, reading, values_of
+from bleep_sc.pl._summary import check_gene, number_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 _WIDTH, _GENE_HEIGHT = 1.35, 0.24
@@ -83,31 +84,39 @@ def neighbors(
 
     check_readable(adata)
     check_readable(ref, name="ref")
-    spots = [spot] if isinstance(spot, str) else list(dict.fromkeys(spot))
-    genes = [genes] if isinstance(genes, str) else list(dict.fromkeys(genes))
+    spots = list(dict.fromkeys(check_names("spot", spot)))
+    genes = list(dict.fromkeys(check_names("genes", genes)))
     if not spots:
         msg = "`spot` names none: pass the name of a query spot, or several."
         raise ValueError(msg)
     for one in spots:
-        check_in("adata.obs_names", one, adata.obs_names)
+        check_in("adata.obs_names", one, adata.obs_names, remedy="`spot` names some of them.")
     for gene in genes:
-        check_in("adata.var_names", gene, adata.var_names)
-        check_in("ref.var_names", gene, ref.var_names)
+        check_gene(adata, gene)
+        check_gene(ref, gene, name="ref")
     check_int("n_neighbors", n_neighbors)
-    entry = _provenance(adata, ref, key)
+    colours = colour_map("cmap", cmap)
+    sections, params = _provenance(adata, ref, key)
     queries = adata.obs_names.get_indexer(spots)
-    found, distances = (np.asarray(adata.obsm[name(key)])[queries] for name in (_keys.neighbors, _keys.distances))
-    k = found.shape[1]
-    found = found[:, :n_neighbors]
+    rows, distances = _retrieved(adata, key, n_reference=ref.n_obs)
+    k = rows.shape[1]
+    with reading(f"adata.uns[{key!r}]['params']", writer="impute"):
+        made_of, averaged = _made_of(params, k), str(params.get("layer", "X"))
+    found, distances = rows[queries, :n_neighbors], distances[queries]
     n_drawn = found.shape[1]
     own_crops = _crops(adata, image_key, queries, name="adata")
     ref_crops = _crops(ref, image_key, found.ravel(), name="ref")
-    sections = np.asarray(entry.get("reference_library", np.full(ref.n_obs, "")), dtype=object).astype(str)
     imputed = values_of(adata, genes, layer=key, rows=queries)
     measured = np.full_like(imputed, np.nan) if adata.X is None else values_of(adata, genes, layer=None, rows=queries)
-    params = entry.get("params", {})
-    averaged = str(params.get("layer", "X"))
-    profiles = values_of(ref, genes, layer=None if averaged == "X" else averaged, rows=found.ravel())
+    source = None if averaged == "X" else averaged
+    if source is not None:
+        check_in("ref.layers", source, ref.layers.keys(), remedy="Its values were averaged by `bleep_sc.tl.impute`.")
+    elif genes and ref.X is None:
+        msg = (
+            "`ref.X` is empty: the measured expression of the neighbours is drawn. Pass the AnnData that was averaged."
+        )
+        raise MissingKeyError(msg)
+    profiles = values_of(ref, genes, layer=source, rows=found.ravel(), name="ref") if genes else np.empty((0, 0))
 
     per_spot = [_WIDTH, _GENE_HEIGHT * len(genes)] if genes else [_WIDTH]
     margin = _WIDTH + 0.09 * max(map(len, genes), default=0)
@@ -126,16 +135,16 @@ def neighbors(
             ax.imshow(crop)
             ax.set(xticks=[], yticks=[])
         patches[0].spines[:].set(color="C1", linewidth=3)
-        _set_title(patches[0], [name, *_made_of(params, k)])
+        _set_title(patches[0], [name, *made_of])
         for ax, at, distance in zip(patches[1:], found[row], distances[row], strict=False):
             _set_title(ax, [f"distance {number_text(float(distance))}", sections[at]])
         if strips:
-            _draw_values(strips[0], genes, np.vstack([imputed[row], profiles[here]]), measured[row], cmap=cmap)
+            _draw_values(strips[0], genes, np.vstack([imputed[row], profiles[here]]), measured[row], colours=colours)
     return finish(fig, show=show, return_fig=return_fig)
 
 
-def _provenance(adata: AnnData, ref: AnnData, key: str) -> Mapping[str, Any]:
-    """What `tl.impute` recorded, if the neighbours are rows of this very reference."""
+def _provenance(adata: AnnData, ref: AnnData, key: str) -> tuple[np.ndarray, Mapping[str, Any]]:
+    """Sections of the reference's spots and how they were averaged, if the neighbours are rows of this very one."""
     for name in (_keys.neighbors(key), _keys.distances(key)):
         check_in(
             "adata.obsm",
@@ -145,14 +154,20 @@ def _provenance(adata: AnnData, ref: AnnData, key: str) -> Mapping[str, Any]:
         )
     check_in("adata.layers", key, adata.layers.keys(), remedy="`bleep_sc.tl.impute` makes an imputed layer.")
     check_in("adata.uns", key, adata.uns.keys(), remedy="`bleep_sc.tl.impute` writes it.")
-    entry: Mapping[str, Any] = adata.uns[key]
-    check_in(f"adata.uns[{key!r}]", "reference_names", entry.keys(), remedy="`bleep_sc.tl.impute` writes it.")
-    names = np.asarray(entry["reference_names"], dtype=object).astype(str)
+    with reading(f"adata.uns[{key!r}]", writer="impute"):
+        entry: Mapping[str, Any] = adata.uns[key]
+        check_in(f"adata.uns[{key!r}]", "reference_names", entry.keys(), remedy="`bleep_sc.tl.impute` writes it.")
+        names = np.asarray(list(entry["reference_names"]), dtype=object).astype(str)
+        first = str(names[0])
+        sections = np.asarray(list(entry.get("reference_library", np.full(len(names), ""))), dtype=object).astype(str)
+        if len(sections) != len(names):
+            msg = f"{len(names)} spots, but the sections of {len(sections)}"
+            raise ValueError(msg)
     if not np.array_equal(names, ref.obs_names.to_numpy().astype(str)):
         there = int(np.isin(names, ref.obs_names).sum())
         msg = (
             f"`ref` is not the reference that `adata` was imputed from: of the {len(names)} spots in "
-            f"`adata.uns[{key!r}]['reference_names']`, such as {str(names[0])!r}, {there} are among the {ref.n_obs} of "
+            f"`adata.uns[{key!r}]['reference_names']`, such as {first!r}, {there} are among the {ref.n_obs} of "
             "`ref`"
             + (
                 f", in other places. Put them in order: `ref[adata.uns[{key!r}]['reference_names']]`."
@@ -161,7 +176,22 @@ def _provenance(adata: AnnData, ref: AnnData, key: str) -> Mapping[str, Any]:
             )
         )
         raise ValueError(msg)
-    return entry
+    return sections, entry.get("params", {})
+
+
+def _retrieved(adata: AnnData, key: str, *, n_reference: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the reference and their distances (n_obs, k)."""
+    remedy = "`bleep_sc.tl.impute` writes it anew."
+    path, beside = (f"adata.obsm[{name(key)!r}]" for name in (_keys.neighbors, _keys.distances))
+    rows = np.asarray(adata.obsm[_keys.neighbors(key)])
+    if rows.dtype.kind not in "iu" or rows.ndim != 2 or not rows.size or rows.min() < 0 or rows.max() >= n_reference:
+        msg = f"`{path}` must hold rows of `ref`, integers from 0 to {n_reference - 1} (n_obs, k). {remedy}"
+        raise ValueError(msg)
+    distances = as_numbers(adata.obsm[_keys.distances(key)], path=beside, remedy=remedy)
+    if distances.shape != rows.shape:
+        msg = f"`{beside}` must have the shape of `{path}`, {rows.shape}, found {distances.shape}. {remedy}"
+        raise ValueError(msg)
+    return rows, distances
 
 
 def _made_of(params: Mapping[str, Any], k: int) -> list[str]:
@@ -192,7 +222,8 @@ def _crops(adata: AnnData, image_key: str, rows: np.ndarray, *, name: str) -> np
         raise ValueError(msg)
     different, where = np.unique(rows, return_inverse=True)
     part = crops[different]
-    return np.asarray(part.compute() if hasattr(part, "compute") else part)[where]
+    part = np.asarray(part.compute() if hasattr(part, "compute") else part)
+    return np.stack([picture(crop, path) for crop in part])[where]
 
 
 def _set_title(ax: "Axes", lines: Sequence[str]) -> None:
@@ -201,13 +232,10 @@ def _set_title(ax: "Axes", lines: Sequence[str]) -> None:
 
 
 def _draw_values(
-    axes: "Sequence[Axes]", genes: Sequence[str], values: np.ndarray, measured: np.ndarray, *, cmap: str
+    axes: "Sequence[Axes]", genes: Sequence[str], values: np.ndarray, measured: np.ndarray, *, colours: "Colormap"
 ) -> None:
     """A column of cells below each crop: the query's imputed values, then the profiles that were averaged."""
-    from matplotlib import colormaps
-
     low, high = (edge(np.nan_to_num(values, nan=fill), axis=0) for edge, fill in ((np.min, np.inf), (np.max, -np.inf)))
-    colours = colormaps.get_cmap(cmap).with_extremes(bad=NOT_KNOWN)
     shades = colours((values - low) / np.where(high > low, high - low, 1))
     for column, ax in enumerate(axes):
         ax.imshow(shades[column][:, None], aspect="auto")

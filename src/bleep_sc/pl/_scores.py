@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from bleep_sc._validate import check_choice, check_readable
+from bleep_sc._validate import check_choice, check_names, check_readable
 from bleep_sc.pl._figure import finish, text_colour
 from bleep_sc.pl._summary import METRICS, Metric, chosen, count_of, number_text, stored_summary, words_of
 
@@ -82,14 +82,14 @@ def scores(
     >>> bl.pl.scores(adata, panels=["HEG-50", "HVG-50"])  # doctest: +SKIP
     """
     check_readable(adata)
-    table = stored_summary(adata, key, layers)
+    table = stored_summary(adata, key, layers, numbers=("ceiling", "n_sections", "n_patients"))
     check_choice("metric", metric, table["metric"].unique())
     methods = chosen("methods", methods, table["method"])
     table = table[table["metric"] == metric]
     panels = chosen("panels", panels, table["panel"])
     measure = METRICS.get(metric, Metric(metric))
     prefix = f"{key}_" if layers is not None else ""
-    floors = (floors,) if isinstance(floors, str) else tuple(floors)
+    floors = check_names("floors", floors)
     floor_methods = [m for m in table["method"].unique() if _is_floor(m.removeprefix(prefix), floors)]
 
     # a method without a score in a panel keeps its row there

@@ -8,7 +8,11 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._validate import check_choice, check_in
+from bleep_sc._validate import check_choice, check_in, check_names
+from bleep_sc.pl._figure import reading
+
+_NAMED = ["method", "panel", "metric"]
+"""What one row of a table of scores is of."""
 
 
 class Metric(NamedTuple):
@@ -45,12 +49,14 @@ METRICS = {
 }
 
 
-def stored_summary(adata: AnnData, key: str, layers: str | Sequence[str] | None) -> pd.DataFrame:
-    """The summary of a comparison, or those of several layers below one another."""
+def stored_summary(
+    adata: AnnData, key: str, layers: str | Sequence[str] | None, *, numbers: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The summary of a comparison, or those of several layers below one another, with these columns of numbers too."""
     if layers is None:
         keys, writer = [key], "`bleep_sc.tl.cross_validate` compares methods and writes it."
     else:
-        layers = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
+        layers = list(dict.fromkeys(check_names("layers", layers)))
         keys, writer = [_keys.scores(layer) for layer in layers], "`bleep_sc.tl.evaluate` scores a layer and writes it."
         if not keys:
             msg = "`layers` must name at least one layer, found none."
@@ -58,9 +64,18 @@ def stored_summary(adata: AnnData, key: str, layers: str | Sequence[str] | None)
     tables = []
     for name in keys:
         check_in("adata.uns", name, adata.uns.keys(), remedy=writer)
-        check_in(f"adata.uns[{name!r}]", "summary", adata.uns[name], remedy=writer)
-        tables.append(adata.uns[name]["summary"])
+        with reading(f"adata.uns[{name!r}]", writer="cross_validate" if layers is None else "evaluate"):
+            check_in(f"adata.uns[{name!r}]", "summary", dict(adata.uns[name]), remedy=writer)
+            tables.append(_sound(adata.uns[name]["summary"], ["value", "low", "high", "n_genes", *numbers]))
     return pd.concat(tables, ignore_index=True)
+
+
+def _sound(table: pd.DataFrame, numbers: Sequence[str]) -> pd.DataFrame:
+    """The table with numbers where they are drawn; an error where something else stands, or one score twice."""
+    if table[_NAMED].duplicated().any():
+        msg = "a score stands there twice"
+        raise ValueError(msg)
+    return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers})
 
 
 def chosen(name: str, wanted: str | Sequence[str] | None, found: pd.Series) -> list[str]:
@@ -68,7 +83,7 @@ def chosen(name: str, wanted: str | Sequence[str] | None, found: pd.Series) -> l
     there = list(found.unique())
     if wanted is None:
         return there
-    wanted = [wanted] if isinstance(wanted, str) else list(dict.fromkeys(wanted))
+    wanted = list(dict.fromkeys(check_names(name, wanted)))
     if not wanted:
         msg = f"`{name}` must name at least one of {', '.join(map(repr, there))}, found none."
         raise ValueError(msg)
@@ -79,20 +94,32 @@ def chosen(name: str, wanted: str | Sequence[str] | None, found: pd.Series) -> l
 
 def panel_names(adata: AnnData, layer: str) -> list[str]:
     """The gene panels that `tl.impute` has left with a layer."""
+    return list(_panels(adata, layer))
+
+
+def _panels(adata: AnnData, layer: str) -> dict[str, list[str]]:
     entry = adata.uns.get(layer)
-    return list(entry.get("panels", {})) if isinstance(entry, Mapping) else []
+    if not isinstance(entry, Mapping) or "panels" not in entry:
+        return {}
+    with reading(f"adata.uns[{layer!r}]['panels']", writer="impute"):
+        return {name: list(map(str, genes)) for name, genes in entry["panels"].items()}
 
 
 def named_genes(adata: AnnData, genes: str | Sequence[str], *, layer: str) -> list[str]:
     """A list of genes as it is, each once and all known; or of the panel of this name those that `adata` has."""
     if isinstance(genes, str):
-        panels = panel_names(adata, layer)
+        panels = _panels(adata, layer)
         check_in(f"adata.uns[{layer!r}]['panels']", genes, panels, remedy="Genes of your own go in as a list.")
-        return [gene for gene in map(str, adata.uns[layer]["panels"][genes]) if gene in adata.var_names]
-    names = list(dict.fromkeys(genes))
+        return [gene for gene in panels[genes] if gene in adata.var_names]
+    names = list(dict.fromkeys(check_names("genes", genes)))
     for gene in names:
-        check_in("adata.var_names", gene, adata.var_names)
+        check_gene(adata, gene)
     return names
+
+
+def check_gene(adata: AnnData, gene: str, *, name: str = "adata") -> None:
+    """A gene that is drawn must be there."""
+    check_in(f"{name}.var_names", gene, adata.var_names, remedy="`genes` names some of them.")
 
 
 def words_of(table: pd.DataFrame, column: str, *, join: str = " / ") -> str:

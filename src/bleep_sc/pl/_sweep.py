@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from bleep_sc._validate import check_choice, check_in, check_readable
-from bleep_sc.pl._figure import finish, text_colour
+from bleep_sc._validate import check_choice, check_in, check_key, check_names, check_readable
+from bleep_sc.pl._figure import finish, reading, text_colour
 from bleep_sc.pl._summary import METRICS, Metric, chosen, count_of, stored_summary, words_of
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def sweep(
     import matplotlib.pyplot as plt
 
     check_readable(adata)
-    keys = [key] if isinstance(key, str) else list(dict.fromkeys(key))
+    check_key("parameter", parameter)
+    keys = list(dict.fromkeys(check_names("key", key)))
     if not keys:
         msg = "`key` names no comparison: pass one or several."
         raise ValueError(msg)
@@ -152,10 +153,12 @@ def _runs(adata: AnnData, table: pd.DataFrame, parameter: str) -> list[_Run]:
     for key, label in table[["key", "method"]].drop_duplicates().itertuples(index=False):
         path = f"adata.uns[{key!r}]"
         check_in(path, "config", adata.uns[key], remedy="`bleep_sc.tl.cross_validate` writes it.")
-        config = json.loads(str(adata.uns[key]["config"]))
-        check_in(f"{path}['config']['methods']", label, config["methods"])
-        told = {name: value for name, value in config.items() if name not in _NO_SETTING} | config["methods"][label]
-        told = {name: str(value) if isinstance(value, list) else value for name, value in told.items()}
+        with reading(f"{path}['config']", writer="cross_validate"):
+            config = json.loads(str(adata.uns[key]["config"]))
+            check_in(f"{path}['config']['methods']", label, config["methods"])
+            told = {name: value for name, value in config.items() if name not in _NO_SETTING} | config["methods"][label]
+            told = {name: str(value) if isinstance(value, list) else value for name, value in told.items()}
+            check_in(f"{path}['config']['methods'][{label!r}]", "method", told)
         runs.append(_Run(key, label, told.pop(parameter, None), told))
     return runs
 

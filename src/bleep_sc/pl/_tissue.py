@@ -1,6 +1,6 @@
 """Where the spots of each section lie, on their picture or without one, and how they are drawn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,8 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._logging import logger
-from bleep_sc._validate import check_in, check_number, section_of_spots, spatial_coordinates
-from bleep_sc.pl._figure import NOT_KNOWN
+from bleep_sc._validate import check_in, check_names, check_number, section_of_spots, spatial_coordinates
+from bleep_sc.pl._figure import picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ def sections_to_draw(
 ) -> list[Section]:
     """Each chosen section with its own spots, its own picture and its own scale."""
     size = check_number("size", size, above=0)
-    libraries = adata.uns.get(_keys.SPATIAL, {})
+    libraries = _libraries(adata)
     of_spots = section_of_spots(adata, library_key)
     if of_spots is None and len(libraries) > 1:
         msg = (
@@ -57,12 +57,12 @@ def sections_to_draw(
         )
         raise ValueError(msg)
     found = (list(libraries) or [""]) if of_spots is None else sorted(set(of_spots))
-    wanted = found if library_id is None else [library_id] if isinstance(library_id, str) else list(library_id)
+    wanted = found if library_id is None else list(check_names("library_id", library_id))
     if not wanted:
         msg = f"`library_id` names none of the sections {found}."
         raise ValueError(msg)
     for name in wanted:
-        check_in("adata.uns['spatial']", name, found)
+        check_in("adata.uns['spatial']", name, found, remedy="`library_id` names sections.")
     xy = spatial_coordinates(adata)
     sections = []
     for name in dict.fromkeys(wanted):
@@ -70,8 +70,9 @@ def sections_to_draw(
         library = libraries.get(name, {})
         image = _picture(library, name, img_key)
         if image is None:
-            diameter = library.get("scalefactors", {}).get("spot_diameter_fullres")
-            scale, diameter = 1.0, _usual_diameter(xy[rows]) if diameter is None else float(diameter)
+            stored = "spot_diameter_fullres" in library.get("scalefactors", {})
+            diameter = _scalefactor(library, name, "spot_diameter_fullres") if stored else _usual_diameter(xy[rows])
+            scale = 1.0
         else:
             scale = _scalefactor(library, name, f"tissue_{img_key}_scalef")
             diameter = _scalefactor(library, name, "spot_diameter_fullres")
@@ -82,6 +83,27 @@ def sections_to_draw(
             " of " + ", ".join(map(repr, without)) if any(without) else "",
         )
     return sections
+
+
+def _libraries(adata: AnnData) -> dict[str, Mapping[str, Any]]:
+    """What `uns["spatial"]` holds of each section."""
+    libraries = adata.uns.get(_keys.SPATIAL, {})
+    for path, found in [("", libraries), *(_parts(libraries) if isinstance(libraries, Mapping) else ())]:
+        if not isinstance(found, Mapping):
+            msg = (
+                f"`adata.uns['spatial']{path}` must be a dict, as `squidpy.read.visium` stores it, found {found!r}. "
+                "`del adata.uns['spatial']` draws without pictures."
+            )
+            raise ValueError(msg)
+    return dict(libraries)
+
+
+def _parts(libraries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, library in libraries.items():
+        yield f"[{name!r}]", library
+        for part in ("images", "scalefactors"):
+            if isinstance(library, Mapping) and part in library:
+                yield f"[{name!r}][{part!r}]", library[part]
 
 
 def _picture(library: Mapping[str, Any], name: str, img_key: str | None) -> Any | None:
@@ -95,7 +117,7 @@ def _picture(library: Mapping[str, Any], name: str, img_key: str | None) -> Any 
             f"{', '.join(map(repr, images))}. `img_key=None` draws without a picture."
         )
         raise MissingKeyError(msg)
-    return images[img_key]
+    return picture(images[img_key], f"adata.uns['spatial'][{name!r}]['images'][{img_key!r}]")
 
 
 def _scalefactor(library: Mapping[str, Any], name: str, factor: str) -> float:
@@ -106,7 +128,7 @@ def _scalefactor(library: Mapping[str, Any], name: str, factor: str) -> float:
         factors,
         remedy="It tells where spots lie on the image, as `squidpy.read.visium` stores it.",
     )
-    return float(factors[factor])
+    return check_number(f"adata.uns['spatial'][{name!r}]['scalefactors'][{factor!r}]", factors[factor], above=0)
 
 
 def _usual_diameter(xy: np.ndarray) -> float:
@@ -130,7 +152,6 @@ def draw_spots(
     ax: "Axes", section: Section, values: np.ndarray, *, cmap: Any, limits: tuple[float, float] | None
 ) -> "EllipseCollection":
     """A disc of true size for each spot; grey where there is no value."""
-    from matplotlib import colormaps
     from matplotlib.collections import EllipseCollection
 
     spots = EllipseCollection(
@@ -140,7 +161,7 @@ def draw_spots(
         units="xy",
         offsets=section.xy,
         offset_transform=ax.transData,
-        cmap=colormaps.get_cmap(cmap).with_extremes(bad=NOT_KNOWN),
+        cmap=cmap,
         array=values,
     )
     spots.set_clim(*(limits or (0, 1)))
