@@ -3,6 +3,63 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from bleep_sc._validate import check_int
+
+
+def check_matrix(name: str, values: Any) -> Any:
+    """Numbers (n_obs, n_genes), dense or sparse, of at least one spot; NaN is allowed, infinity is not."""
+    values = values if sparse.issparse(values) else np.asarray(values)
+    if values.ndim != 2 or values.dtype.kind not in "fiub" or not values.shape[0]:
+        msg = f"`{name}` must be numbers (n_obs, n_genes) of at least one spot, found {values.dtype} {values.shape}."
+        raise ValueError(msg)
+    if _holds_infinity(values.data if sparse.issparse(values) else values):
+        msg = f"`{name}` holds infinite values: replace them, or leave these genes out."
+        raise ValueError(msg)
+    return values
+
+
+def _holds_infinity(values: np.ndarray) -> bool:
+    if values.dtype.kind != "f":
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):  # a finite sum has only finite parts, and is quicker
+        return not np.isfinite(values.sum()) and bool(np.isinf(values).any())
+
+
+def check_pair(truth: Any, prediction: Any) -> tuple[Any, Any]:
+    """Truth and prediction of the same spots and genes, dense or sparse."""
+    truth, prediction = check_matrix("truth", truth), check_matrix("prediction", prediction)
+    if truth.shape != prediction.shape:
+        msg = (
+            f"`truth` and `prediction` must be of the same spots and genes, found {truth.shape} and {prediction.shape}."
+        )
+        raise ValueError(msg)
+    return truth, prediction
+
+
+def dense_pair(truth: Any, prediction: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The same, both dense and in double precision."""
+    truth, prediction = check_pair(truth, prediction)
+    return dense(truth), dense(prediction)
+
+
+def check_draws(n_draws: int, rng: Any, *, name: str = "n_draws") -> None:
+    """A number of random draws, and what draws them."""
+    check_int(name, n_draws)
+    if not isinstance(rng, np.random.Generator):
+        msg = f"`rng` must be a NumPy generator, as of `numpy.random.default_rng(0)`, found {rng!r}."
+        raise TypeError(msg)
+
+
+def brought_near_one(values: np.ndarray) -> np.ndarray:
+    """By gene, the power of two that brings the largest value near 1: times that, squares neither over- nor underflow.
+
+    Products with a power of two are exact, so that no result depends on it.
+    """
+    largest = np.maximum(values.max(axis=0, initial=0), -values.min(axis=0, initial=0))
+    exponent = np.frexp(np.where(np.isfinite(largest), largest, 1))[1]
+    out: np.ndarray = np.ldexp(1.0, -np.clip(exponent, -1000, 1000))
+    return out
+
 
 def dense(values: Any) -> np.ndarray:
     """float64 array of a dense or sparse matrix."""

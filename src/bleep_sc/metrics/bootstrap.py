@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
-from bleep_sc.metrics._common import by_gene, constant, dense
+from bleep_sc._stats import all_finite
+from bleep_sc.metrics._common import brought_near_one, by_gene, check_draws, check_pair, constant, dense
 
 _BLOCK = 256
 _LEVEL = 0.95
@@ -13,6 +15,10 @@ _LEVEL = 0.95
 
 def interval(draws: np.ndarray) -> tuple[float, float]:
     """The range that holds the middle 95 % of the draws."""
+    draws = np.asarray(draws)
+    if draws.ndim != 1 or not draws.size or draws.dtype.kind not in "fiub":
+        msg = f"`draws` must be at least one number (n_draws,), found {draws.dtype} {draws.shape}."
+        raise ValueError(msg)
     tail = 100 * (1 - _LEVEL) / 2
     low, high = np.percentile(draws, [tail, 100 - tail])
     return float(low), float(high)
@@ -23,7 +29,12 @@ def bootstrap_mean(groups: Sequence[np.ndarray], *, n_draws: int, rng: np.random
 
     With patients as units there is one group; with sections as units, the sections of each patient are a group.
     """
-    draws = [_weights(len(values), n_draws, rng) @ np.asarray(values, dtype=np.float64) for values in groups]
+    check_draws(n_draws, rng)
+    units = [np.asarray(values) for values in groups]
+    if not units or any(values.ndim != 1 or not values.size or values.dtype.kind not in "fiub" for values in units):
+        msg = f"`groups` must hold at least one array of numbers, none empty, found shapes {[v.shape for v in units]}."
+        raise ValueError(msg)
+    draws = [_weights(len(values), n_draws, rng) @ values.astype(np.float64) for values in units]
     out: np.ndarray = np.mean(draws, axis=0)
     return out
 
@@ -59,7 +70,10 @@ def bootstrap_pearson(
     -------
     float64 (n_draws, n_panels) of Pearson, and the same after the regression; None without a covariate.
     """
+    check_draws(n_draws, rng)
+    truth, prediction = check_pair(truth, prediction)
     n_obs, n_genes = truth.shape
+    _check_moments_of(truth, prediction, panels, covariate)
     truth, prediction = by_gene(truth), by_gene(prediction)
     # single precision is ample for an interval, and twice as quick; standardising first keeps it exact enough
     weights = _weights(n_obs, n_draws, rng).astype(np.float32)
@@ -75,6 +89,21 @@ def bootstrap_pearson(
             if left is not None:
                 partial[:, number] += left @ panel[part]
     return plain, None if c is None else partial
+
+
+def _check_moments_of(truth: Any, prediction: Any, panels: Sequence[np.ndarray], covariate: np.ndarray | None) -> None:
+    n_obs, n_genes = truth.shape
+    for name, values in (("truth", truth), ("prediction", prediction)):
+        if not all_finite(values.data if sparse.issparse(values) else values):
+            msg = f"`{name}` holds NaN: leave genes out that were not predicted."
+            raise ValueError(msg)
+    for panel in panels:
+        if np.shape(panel) != (n_genes,):
+            msg = f"`panels` must hold a weight for each of the {n_genes} genes, found {np.shape(panel)}."
+            raise ValueError(msg)
+    if covariate is not None and (np.shape(covariate) != (n_obs,) or not np.isfinite(covariate).all()):
+        msg = f"`covariate` must be finite numbers of the {n_obs} spots, found {np.shape(covariate)}."
+        raise ValueError(msg)
 
 
 def _weights(n_units: int, n_draws: int, rng: np.random.Generator) -> np.ndarray:
@@ -94,8 +123,11 @@ class _Moments(NamedTuple):
 
 def _moments(weights: np.ndarray, values: Any) -> _Moments:
     exact = dense(values)
-    sd = np.where(constant(exact), np.inf, exact.std(axis=0))
-    standardised = ((exact - exact.mean(axis=0)) / sd).astype(np.float32)
+    constants = constant(exact)
+    exact = exact - exact.mean(axis=0)
+    exact *= brought_near_one(exact)
+    sd = np.where(constants, np.inf, exact.std(axis=0))
+    standardised = (exact / sd).astype(np.float32)
     mean = weights @ standardised
     return _Moments(standardised, mean, weights @ standardised**2 - mean**2)
 

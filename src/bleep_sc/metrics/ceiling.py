@@ -1,7 +1,14 @@
 """What the counts themselves allow: how far two halves of them agree, gene by gene."""
 
+from typing import Any
+
 import numpy as np
 from scipy import sparse
+
+from bleep_sc._validate import check_number
+from bleep_sc.metrics._common import check_draws, check_matrix
+
+_ROUNDING = 1e-9
 
 
 def split_half_pearson(
@@ -28,6 +35,9 @@ def split_half_pearson(
     float64 (n_genes,); NaN where the normalised counts do not vary. A half that is constant by chance agrees with
     nothing: 0.
     """
+    check_draws(n_splits, rng, name="n_splits")
+    check_number("target_sum", target_sum, above=0)
+    counts = _whole_numbers(counts)
     n_obs, n_genes = counts.shape
     whole = counts.data.astype(np.int64)
     spot, gene = np.repeat(np.arange(n_obs), np.diff(counts.indptr)), counts.indices
@@ -56,6 +66,18 @@ def split_half_pearson(
     return score
 
 
+def _whole_numbers(counts: Any) -> sparse.csr_matrix:
+    """As CSR, each place once."""
+    found = sparse.csr_matrix(check_matrix("counts", counts))
+    if found.nnz and (found.data.min() < 0 or not (found.data == np.rint(found.data)).all()):
+        msg = "`counts` must hold raw counts, whole numbers from 0 up."
+        raise ValueError(msg)
+    if not found.has_canonical_format:
+        found = found.copy()
+        found.sum_duplicates()
+    return found
+
+
 def ceiling_from_halves(r: np.ndarray) -> np.ndarray:
     """Highest Pearson correlation that a prediction free of noise can expect with the full counts (n_genes,).
 
@@ -64,5 +86,9 @@ def ceiling_from_halves(r: np.ndarray) -> np.ndarray:
     Spearman–Brown: two halves that correlate by r make a whole of reliability 2 r / (1 + r). A noise-free quantity
     correlates with its measurement by the square root of the measurement's reliability. 0 where r is not above 0.
     """
+    r = np.asarray(r)
+    if r.dtype.kind not in "fiub" or (np.abs(r) > 1 + _ROUNDING).any():
+        msg = f"`r` must hold correlations, numbers from -1 to 1, found {r}."
+        raise ValueError(msg)
     positive = np.where(r > 0, r, 0.0)
     return np.where(np.isnan(r), np.nan, np.sqrt(2 * positive / (1 + positive)))

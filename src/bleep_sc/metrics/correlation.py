@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bleep_sc.metrics._common import constant, settle
+from bleep_sc.metrics._common import brought_near_one, constant, dense_pair, settle
 
 _NOTHING_LEFT = 1e-8
 """Share of the variance; layers hold float32, whose rounding alone leaves up to about this much."""
@@ -18,9 +18,10 @@ def pearson(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    float64 (n_genes,). NaN where the truth is constant, there is nothing to predict, or the prediction holds NaN; 0
+    float64 (n_genes,). NaN where the truth is constant, there is nothing to predict, or one of the two holds NaN; 0
     where the prediction is constant: it predicts nothing. All correlations of this module keep to that.
     """
+    truth, prediction = dense_pair(truth, prediction)
     t, p = _centred(truth), _centred(prediction)
     return settle(_cosine(t, p), truth, prediction)
 
@@ -29,6 +30,7 @@ def spearman(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Pearson correlation of the ranks over spots, ties at their average rank."""
     from scipy.stats import rankdata
 
+    truth, prediction = dense_pair(truth, prediction)
     t, p = (_centred(rankdata(values, axis=0)) for values in (truth, prediction))
     return settle(_cosine(t, p), truth, prediction)
 
@@ -40,8 +42,11 @@ def ccc(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     -----
     2 cov / (var + var + (difference of means)²), with moments over n as in Lin, Biometrics 45, 255 (1989).
     """
-    t, p = _centred(truth), _centred(prediction)
-    shift = np.mean(prediction, axis=0, dtype=np.float64) - np.mean(truth, axis=0, dtype=np.float64)
+    truth, prediction = dense_pair(truth, prediction)
+    scale = np.minimum(brought_near_one(truth), brought_near_one(prediction))
+    t, p = truth * scale, prediction * scale
+    shift = p.mean(axis=0) - t.mean(axis=0)
+    t, p = t - t.mean(axis=0), p - p.mean(axis=0)
     spread = (t**2).mean(axis=0) + (p**2).mean(axis=0) + shift**2
     with np.errstate(invalid="ignore", divide="ignore"):
         score = 2 * (t * p).mean(axis=0) / spread
@@ -68,7 +73,8 @@ def partial_pearson(truth: np.ndarray, prediction: np.ndarray, covariate: np.nda
     """
     from scipy.linalg import orth
 
-    others = np.reshape(np.asarray(covariate, dtype=np.float64), (len(truth), -1))
+    truth, prediction = dense_pair(truth, prediction)
+    others = _covariates(covariate, len(truth))
     basis = orth(np.column_stack([np.ones(len(truth)), others - others.mean(axis=0)]))
     t, p = _centred(truth), _centred(prediction)
     left_t, left_p = (values - basis @ (basis.T @ values) for values in (t, p))
@@ -78,10 +84,24 @@ def partial_pearson(truth: np.ndarray, prediction: np.ndarray, covariate: np.nda
     return score
 
 
+def _covariates(covariate: np.ndarray, n_obs: int) -> np.ndarray:
+    """(n_obs, n_covariates), none of them so large or small that its square would not fit."""
+    found = np.asarray(covariate)
+    if found.dtype.kind not in "fiub" or found.ndim not in (1, 2) or len(found) != n_obs or not found.size:
+        msg = f"`covariate` must be numbers of the {n_obs} spots, found {found.dtype} {found.shape}."
+        raise ValueError(msg)
+    others = found.reshape(n_obs, -1).astype(np.float64)
+    if not np.isfinite(others).all():
+        msg = "`covariate` holds NaN or infinite values: leave these spots out."
+        raise ValueError(msg)
+    return others * brought_near_one(others)
+
+
 def _centred(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
-    out: np.ndarray = values - values.mean(axis=0)
-    return out
+    """About the mean, and such that squares fit."""
+    centred: np.ndarray = values - values.mean(axis=0)
+    centred *= brought_near_one(centred)
+    return centred
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

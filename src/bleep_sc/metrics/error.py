@@ -2,18 +2,21 @@
 
 import numpy as np
 
-from bleep_sc.metrics._common import constant
+from bleep_sc.metrics._common import brought_near_one, constant, dense_pair
 
 
 def rmse(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Root of the mean squared error over spots (n_genes,)."""
-    out: np.ndarray = np.sqrt(np.mean(_difference(truth, prediction) ** 2, axis=0))
+    difference = _difference(*dense_pair(truth, prediction))
+    scale = brought_near_one(difference)
+    difference *= scale
+    out: np.ndarray = np.sqrt(np.mean(difference**2, axis=0)) / scale
     return out
 
 
 def mae(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Mean absolute error over spots (n_genes,)."""
-    out: np.ndarray = np.mean(np.abs(_difference(truth, prediction)), axis=0)
+    out: np.ndarray = np.mean(np.abs(_difference(*dense_pair(truth, prediction))), axis=0)
     return out
 
 
@@ -22,7 +25,11 @@ def r2(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
     Below 0 where the truth's own mean would be nearer, which no prediction from an image knows.
     """
-    out: np.ndarray = 1 - _per_variance(np.mean(_difference(truth, prediction) ** 2, axis=0), truth)
+    truth, prediction = dense_pair(truth, prediction)
+    scale = brought_near_one(truth)
+    with np.errstate(over="ignore"):  # where the error is beyond all numbers
+        error = np.mean((_difference(truth, prediction) * scale) ** 2, axis=0)
+    out: np.ndarray = 1 - _per_variance(error, truth * scale)
     return out
 
 
@@ -31,15 +38,19 @@ def variance_ratio(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
     Averages of many profiles vary less than one measured profile, noise included: values well below 1 are the rule.
     """
-    return _per_variance(np.var(prediction, axis=0, dtype=np.float64), truth)
+    truth, prediction = dense_pair(truth, prediction)
+    scale = brought_near_one(truth)
+    with np.errstate(over="ignore", invalid="ignore"):
+        variance = np.var(prediction * scale, axis=0)
+    return _per_variance(variance, truth * scale)
 
 
 def _difference(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    out: np.ndarray = np.asarray(prediction, dtype=np.float64) - np.asarray(truth, dtype=np.float64)
+    out: np.ndarray = prediction - truth
     return out
 
 
 def _per_variance(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = values / np.var(truth, axis=0, dtype=np.float64)
+        ratio = values / np.var(truth, axis=0)
     return np.where(constant(truth), np.nan, ratio)

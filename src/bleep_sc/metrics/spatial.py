@@ -4,7 +4,8 @@ import numpy as np
 from scipy import sparse
 
 from bleep_sc._grid import within_reach
-from bleep_sc.metrics._common import constant
+from bleep_sc._validate import check_int
+from bleep_sc.metrics._common import brought_near_one, check_matrix, constant, dense, dense_pair
 
 _WINDOW = 7
 _K1, _K2 = 0.01, 0.03
@@ -32,6 +33,16 @@ def ssim(truth: np.ndarray, prediction: np.ndarray, grid: np.ndarray) -> np.ndar
     data range is that of the truth. Places without a spot hold the mean of their map, and only windows around a spot
     are averaged.
     """
+    truth, prediction = dense_pair(truth, prediction)
+    grid = np.asarray(grid)
+    if grid.shape != (len(truth), 2) or grid.dtype.kind not in "iu" or grid.min() < 0:
+        msg = (
+            f"`grid` must hold row and column of the {len(truth)} spots, integers from 0 (n_obs, 2), found "
+            f"{grid.dtype} {grid.shape}."
+        )
+        raise ValueError(msg)
+    scale = np.minimum(brought_near_one(truth), brought_near_one(prediction))
+    truth, prediction = truth * scale, prediction * scale
     width = min(_WINDOW, (int((grid.max(axis=0) + 1).min()) - 1) // 2 * 2 + 1)
     if width < 3:
         return np.full(truth.shape[1], np.nan)
@@ -75,6 +86,11 @@ def spot_graph(xy: np.ndarray, *, n_neighbors: int = 6) -> sparse.csr_matrix:
 
     Of several that are equally far, as on a lattice, all or none are taken.
     """
+    check_int("n_neighbors", n_neighbors)
+    xy = np.asarray(xy)
+    if xy.ndim != 2 or not xy.size or xy.dtype.kind not in "fiu" or not np.isfinite(xy).all():
+        msg = f"`xy` must be the places of the spots (n_obs, 2), finite numbers, found {xy.dtype} {xy.shape}."
+        raise ValueError(msg)
     near = within_reach(xy, n_neighbors)
     near.setdiag(0)
     near.eliminate_zeros()
@@ -95,7 +111,12 @@ def morans_i(values: np.ndarray, graph: sparse.csr_matrix) -> np.ndarray:
     -------
     float64 (n_genes,), as ``scanpy.metrics.morans_i``; NaN where the values are constant.
     """
-    z = values - np.mean(values, axis=0, dtype=np.float64)
+    values = dense(check_matrix("values", values))
+    if graph.shape != (len(values), len(values)):
+        msg = f"`graph` must hold weights between the {len(values)} spots (n_obs, n_obs), found {graph.shape}."
+        raise ValueError(msg)
+    z = values - values.mean(axis=0)
+    z *= brought_near_one(z)
     with np.errstate(invalid="ignore", divide="ignore"):
         score = len(z) / graph.sum() * (z * (graph @ z)).sum(axis=0) / (z**2).sum(axis=0)
     return np.where(constant(values), np.nan, score)

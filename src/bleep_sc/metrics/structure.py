@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from bleep_sc.metrics._common import by_gene, constant, dense
+from bleep_sc.metrics._common import brought_near_one, by_gene, check_pair, constant, dense
 
 _MIN_GENES = 3
 _BLOCK = 1024
@@ -32,6 +32,7 @@ def gene_gene(truth: Any, prediction: Any) -> float:
     T Pᵀ, and the sum over the entries of the one is the squared length of the sum of its columns, so that matrices of
     spots × spots suffice.
     """
+    truth, prediction = check_pair(truth, prediction)
     n_obs, n_genes = truth.shape
     truth, prediction = by_gene(truth), by_gene(prediction)
     blocks = [slice(start, start + _BLOCK) for start in range(0, n_genes, _BLOCK)]
@@ -75,6 +76,7 @@ def _unit_length(values: Any, genes: np.ndarray) -> np.ndarray:
     """The chosen genes, centred and of length 1."""
     exact = dense(values)[:, genes]
     exact = exact - exact.mean(axis=0)
+    exact *= brought_near_one(exact)
     out: np.ndarray = exact / np.sqrt((exact**2).sum(axis=0))
     return out
 
