@@ -9,6 +9,8 @@ from bleep_sc._validate import check_choice, check_number
 Precision = Literal["auto", "32", "16-mixed", "bf16-mixed"]
 Verbosity = Literal["error", "warning", "info", "debug"]
 
+_NAMES = ("device", "precision", "progress_bar", "memory", "verbosity")
+
 
 class Settings:
     """What holds for a whole session: where to compute, in how much memory, and how much to say.
@@ -31,6 +33,12 @@ class Settings:
         self._progress_bar = True
         self._memory = 256.0
         self.verbosity = "info"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and name not in _NAMES:  # a misspelt one would be without effect
+            msg = f"`settings` has no {name!r}; there is {', '.join(map(repr, _NAMES))}."
+            raise AttributeError(msg)
+        super().__setattr__(name, value)
 
     @property
     def device(self) -> str:
@@ -89,9 +97,8 @@ class Settings:
     @contextmanager
     def override(self, **values: Any) -> Iterator[None]:
         """Set some settings for the length of a ``with`` block."""
-        names = ("device", "precision", "progress_bar", "memory", "verbosity")
         for name in values:
-            check_choice("settings.override", name, names)
+            check_choice("settings.override", name, _NAMES)
         before = {name: getattr(self, name) for name in values}
         try:
             for name, value in values.items():

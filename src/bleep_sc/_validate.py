@@ -15,7 +15,7 @@ from bleep_sc._errors import MissingKeyError
 def check_choice(name: str, value: Any, options: Iterable[Any]) -> None:
     """One of several fixed words."""
     options = tuple(options)
-    if value not in options:
+    if not any(isinstance(value, type(option)) and value == option for option in options):
         msg = f"`{name}` must be one of {', '.join(map(repr, options))}, found {value!r}."
         raise ValueError(msg)
 

@@ -2,6 +2,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._logging import logger
 from bleep_sc._untrusted import REMEDY, parse_json
-from bleep_sc._validate import check_adata, check_readable
+from bleep_sc._validate import check_adata, check_key, check_key_added, check_readable, odd_characters
 from bleep_sc.io._files import check_plain, read_plain, settle, write_whole
 from bleep_sc.io._stored import (
     FORMAT_VERSION,
@@ -66,6 +67,8 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
     read_model : The way back.
     """
     check_readable(adata)
+    check_key("key", key)
+    folder = _folder(path)
     stored = from_uns(adata.uns, key, name="adata")
     config = {
         "format_version": FORMAT_VERSION,
@@ -82,7 +85,6 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
             f"{_MAX_WEIGHTS}) and {len(text)} of config (at most {MAX_CONFIG}). Share the reference itself."
         )
         raise ValueError(msg)
-    folder = Path(path).expanduser()
     with _said_clearly(folder, "written to"):
         _check_target(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,10 +140,8 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
         A file may not be read.
     """
     check_adata(adata)
-    if not isinstance(key_added, str) or not key_added or "/" in key_added:
-        msg = f"`key_added` must be a name without '/', found {key_added!r}."
-        raise ValueError(msg)
-    folder = Path(path).expanduser()
+    check_key_added("key_added", key_added)
+    folder = _folder(path)
     with _said_clearly(folder, "read"):
         stored = _read_folder(folder)
     if not _holds(adata, key_added, stored):
@@ -154,6 +154,13 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
                 del adata.obsm[obsm_key]
                 logger.info("Removed `adata.obsm[%r]`, of another model: run `bleep_sc.tl.embed(adata)`.", obsm_key)
     adata.uns[key_added] = stored.to_uns()
+
+
+def _folder(path: str | Path) -> Path:
+    if not isinstance(path, str | PathLike) or not str(path) or odd_characters(str(path)):
+        msg = f"`path` must be the path of a folder, found {path!r}."
+        raise (ValueError if isinstance(path, str) else TypeError)(msg)
+    return Path(path).expanduser()
 
 
 def _holds(adata: AnnData, key: str, stored: StoredModel) -> bool:
