@@ -9,6 +9,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._logging import logger
 from bleep_sc._untrusted import REMEDY, parse_json
 from bleep_sc._validate import check_adata, check_key, check_key_added, check_readable, odd_characters
@@ -144,16 +145,17 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
     folder = _folder(path)
     with _said_clearly(folder, "read"):
         stored = _read_folder(folder)
-    if not _holds(adata, key_added, stored):
-        for obsm_key in (
-            _keys.image_embedding(key_added),
-            _keys.expression_embedding(key_added),
-            _keys.components(key_added),
-        ):
-            if obsm_key in adata.obsm:
-                del adata.obsm[obsm_key]
-                logger.info("Removed `adata.obsm[%r]`, of another model: run `bleep_sc.tl.embed(adata)`.", obsm_key)
-    adata.uns[key_added] = stored.to_uns()
+    with all_or_nothing(adata):
+        if not _holds(adata, key_added, stored):
+            for obsm_key in (
+                _keys.image_embedding(key_added),
+                _keys.expression_embedding(key_added),
+                _keys.components(key_added),
+            ):
+                if obsm_key in adata.obsm:
+                    del adata.obsm[obsm_key]
+                    logger.info("Removed `adata.obsm[%r]`, of another model: run `bleep_sc.tl.embed(adata)`.", obsm_key)
+        adata.uns[key_added] = stored.to_uns()
 
 
 def _folder(path: str | Path) -> Path:

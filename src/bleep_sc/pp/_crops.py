@@ -7,6 +7,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._logging import logger, warn
 from bleep_sc._progress import progress
 from bleep_sc._validate import (
@@ -202,8 +203,9 @@ def crops(
             for _ in progress(section.write(found, section.rows), desc=desc, total=total, show=progress_bar):
                 pass
     adata = adata.copy() if copy else adata
-    adata.obsm[key_added] = found
-    adata.uns[key_added] = records
+    with all_or_nothing(adata):
+        adata.obsm[key_added] = found
+        adata.uns[key_added] = records
     return adata if copy else None
 
 

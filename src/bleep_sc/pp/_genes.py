@@ -5,6 +5,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
 from bleep_sc._near_empty import warn_of_near_empty
@@ -105,8 +106,9 @@ def select_genes(
         n_top_genes,
     )
     adata = adata.copy() if copy else adata
-    adata.var[key_added] = votes > 0
-    adata.var[f"{key_added}_nbatches"] = votes
+    with all_or_nothing(adata):
+        adata.var[key_added] = votes > 0
+        adata.var[f"{key_added}_nbatches"] = votes
     return adata if copy else None
 
 

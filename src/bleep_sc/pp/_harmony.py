@@ -4,6 +4,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._expression import expression_input
 from bleep_sc._logging import logger
 from bleep_sc._validate import check_adata, check_int, check_name, section_of_spots
@@ -87,12 +88,13 @@ def harmonize(
     corrected = _run_harmony(matrix, np.asarray(batches), max_iter=max_iter, random_state=random_state)
     logger.info("Harmony corrected %d genes of %d spots over %d batches.", matrix.shape[1], adata.n_obs, n_batches)
     adata = adata.copy() if copy else adata
-    adata.obsm[_keys.representation(key_added)] = corrected
-    adata.uns[key_added] = {
-        "genes": expression.genes.astype(object),
-        "batch_key": batch_key,
-        "params": {"max_iter": max_iter, "random_state": random_state, "layer": "X" if layer is None else layer},
-    }
+    with all_or_nothing(adata):
+        adata.obsm[_keys.representation(key_added)] = corrected
+        adata.uns[key_added] = {
+            "genes": expression.genes.astype(object),
+            "batch_key": batch_key,
+            "params": {"max_iter": max_iter, "random_state": random_state, "layer": "X" if layer is None else layer},
+        }
     return adata if copy else None
 
 

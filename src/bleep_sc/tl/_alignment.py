@@ -5,6 +5,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._logging import logger
 from bleep_sc._validate import as_numbers, check_adata, check_choice, check_in, check_int
 
@@ -110,20 +111,21 @@ def alignment(
         "; in-sample, the model was trained on these spots" if in_sample else "",
     )
     adata = adata.copy() if copy else adata
-    adata.obsm[_keys.alignment_coordinates(key, "image")] = places[:n]
-    adata.obsm[_keys.alignment_coordinates(key, "expression")] = places[n:]
-    adata.obs[_keys.pair_distance(key)] = distance
-    adata.obs[_keys.pair_rank(key)] = rank
-    adata.uns[_keys.alignment(key)] = {
-        "pair_distance": float(distance.mean(dtype=float)),
-        "other_distance": others,
-        "median_rank": float(np.median(rank)),
-        "recall": recall,
-        "recall_by_chance": {k: int(k) / n for k in recall},
-        "n_spots": n,
-        "in_sample": in_sample,
-        "params": {"layout": layout, "random_state": seed},
-    }
+    with all_or_nothing(adata):
+        adata.obsm[_keys.alignment_coordinates(key, "image")] = places[:n]
+        adata.obsm[_keys.alignment_coordinates(key, "expression")] = places[n:]
+        adata.obs[_keys.pair_distance(key)] = distance
+        adata.obs[_keys.pair_rank(key)] = rank
+        adata.uns[_keys.alignment(key)] = {
+            "pair_distance": float(distance.mean(dtype=float)),
+            "other_distance": others,
+            "median_rank": float(np.median(rank)),
+            "recall": recall,
+            "recall_by_chance": {k: int(k) / n for k in recall},
+            "n_spots": n,
+            "in_sample": in_sample,
+            "params": {"layout": layout, "random_state": seed},
+        }
     return adata if copy else None
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._logging import warn
 from bleep_sc._near_empty import warn_of_near_empty
 from bleep_sc._progress import progress
@@ -253,14 +254,14 @@ def cross_validate(
         "random_state": seed,
         "methods": {label: {n: _readable(v) for n, v in each.items()} for label, each in arguments.items()},
     }
-    for label, layer in layers.items():
-        adata.layers[f"{key_added}_{label}"] = layer
-    adata.uns[key_added] = {
-        "scores": scores,
-        "summary": summary,
-        "chosen": for_uns(pd.DataFrame(chosen, columns=["method", "fold", "parameter", "value"])),
-        "config": json.dumps(config, indent=1),
-    }
+    with all_or_nothing(adata):
+        adata.layers.update({f"{key_added}_{label}": layer for label, layer in layers.items()})
+        adata.uns[key_added] = {
+            "scores": scores,
+            "summary": summary,
+            "chosen": for_uns(pd.DataFrame(chosen, columns=["method", "fold", "parameter", "value"])),
+            "config": json.dumps(config, indent=1),
+        }
     report(summary, metric="pearson" if "pearson" in names else names[0], n_folds=len(folds), group_key=group_key)
     return scores.copy()
 

@@ -4,6 +4,7 @@ from typing import Any
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._logging import logger
 from bleep_sc._settings import Precision
 from bleep_sc._validate import check_adata, check_key_added, check_readable
@@ -115,6 +116,6 @@ def embed(
         if facts.predicts == "hybrid":
             found[_keys.components(name)] = expression
     adata = adata.copy() if copy else adata
-    for obsm_key, embedding in found.items():
-        adata.obsm[obsm_key] = embedding
+    with all_or_nothing(adata):
+        adata.obsm.update(found)
     return adata if copy else None

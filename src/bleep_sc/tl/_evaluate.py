@@ -7,6 +7,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from bleep_sc import _keys
+from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._expression import expression_values, log_depth, looks_like_counts, path_of, warn_if_counts
 from bleep_sc._grid import grid_positions
@@ -189,25 +190,26 @@ def evaluate(
     _report(layer, summary, metrics, n_sections=len(sections), in_sample=in_sample)
 
     query = query.copy() if copy else query
-    for metric in PER_GENE:
-        if metric in metrics:
-            query.var[_keys.score(layer, metric)] = _mean_over_sections([scores[metric] for scores in per_section])
-    if new_ceiling is not None:
-        query.var[_keys.NOISE_CEILING], query.uns[_keys.NOISE_CEILING] = ceiling, new_ceiling
-    query.uns[_keys.scores(layer)] = {
-        "summary": summary,
-        "scores": tabulate(rows),
-        "n_sections": len(sections),
-        "in_sample": in_sample,
-        "params": {
-            "truth": "X" if truth is None else truth,
-            "library_key": library_key or "",
-            "patient_key": patient_key or "",
-            "metrics": np.array(metrics, dtype=object),
-            "n_bootstrap": n_bootstrap,
-            "random_state": random_state,
-        },
-    }
+    with all_or_nothing(query):
+        for metric in PER_GENE:
+            if metric in metrics:
+                query.var[_keys.score(layer, metric)] = _mean_over_sections([scores[metric] for scores in per_section])
+        if new_ceiling is not None:
+            query.var[_keys.NOISE_CEILING], query.uns[_keys.NOISE_CEILING] = ceiling, new_ceiling
+        query.uns[_keys.scores(layer)] = {
+            "summary": summary,
+            "scores": tabulate(rows),
+            "n_sections": len(sections),
+            "in_sample": in_sample,
+            "params": {
+                "truth": "X" if truth is None else truth,
+                "library_key": library_key or "",
+                "patient_key": patient_key or "",
+                "metrics": np.array(metrics, dtype=object),
+                "n_bootstrap": n_bootstrap,
+                "random_state": random_state,
+            },
+        }
     return query if copy else None
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._settings import Precision
 from bleep_sc._validate import (
     check_adata,
@@ -409,16 +410,17 @@ def fit(
         panels=panels(values, names, sections),
     )
     adata = adata.copy() if copy else adata
-    for obsm_key, embedding in (
-        (_keys.image_embedding(key_added), fitted.image_embedding),
-        (_keys.expression_embedding(key_added), fitted.expression_embedding),
-        (_keys.components(key_added), fitted.components),
-    ):
-        if embedding is not None:
-            adata.obsm[obsm_key] = embedding
-        elif obsm_key in adata.obsm:  # of an earlier model of this name: it would mislead
-            del adata.obsm[obsm_key]
-    adata.uns[key_added] = stored.to_uns()
+    with all_or_nothing(adata):
+        for obsm_key, embedding in (
+            (_keys.image_embedding(key_added), fitted.image_embedding),
+            (_keys.expression_embedding(key_added), fitted.expression_embedding),
+            (_keys.components(key_added), fitted.components),
+        ):
+            if embedding is not None:
+                adata.obsm[obsm_key] = embedding
+            elif obsm_key in adata.obsm:  # of an earlier model of this name: it would mislead
+                del adata.obsm[obsm_key]
+        adata.uns[key_added] = stored.to_uns()
     return adata if copy else None
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._all_or_nothing import AllOrNothing
 from bleep_sc._lazy import with_frames
 from bleep_sc._logging import logger
 from bleep_sc._settings import Precision
@@ -216,24 +217,26 @@ def impute(
     prediction.provenance.update(
         panels={panel: genes.astype(object) for panel, genes in stored.panels.items()}, model_sha256=stored.sha256
     )
-    if path is None:
-        found = prediction.predict(**prediction.inputs)
-    else:
-        found = predict_to_store(path, seen, prediction, name=name, progress_bar=compute.progress_bar)
-    query = query.copy() if copy else query
-    query.layers[name] = found.expression
-    for obsm_key, values in (
-        (_keys.image_embedding(name), prediction.embedding),
-        (_keys.neighbors(name), found.rows),
-        (_keys.distances(name), found.distances),
-    ):
-        if values is not None:
-            query.obsm[obsm_key] = values
-        elif obsm_key in query.obsm:  # of an earlier result of this name: it would mislead
-            del query.obsm[obsm_key]
-    # a reference that is its own query keeps its model
-    kept = dict(query.uns[name]) if has_model(query, name) else {}
-    query.uns[name] = {**kept, **prediction.provenance}
+    with AllOrNothing() as undo:
+        if path is None:
+            found = prediction.predict(**prediction.inputs)
+        else:
+            found = predict_to_store(path, seen, prediction, name=name, progress_bar=compute.progress_bar, undo=undo)
+        query = query.copy() if copy else query
+        undo.keep(query)
+        query.layers[name] = found.expression
+        for obsm_key, values in (
+            (_keys.image_embedding(name), prediction.embedding),
+            (_keys.neighbors(name), found.rows),
+            (_keys.distances(name), found.distances),
+        ):
+            if values is not None:
+                query.obsm[obsm_key] = values
+            elif obsm_key in query.obsm:  # of an earlier result of this name: it would mislead
+                del query.obsm[obsm_key]
+        # a reference that is its own query keeps its model
+        kept = dict(query.uns[name]) if has_model(query, name) else {}
+        query.uns[name] = {**kept, **prediction.provenance}
     return query if copy else None
 
 

@@ -5,6 +5,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from bleep_sc import _keys
+from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._expression import expression_values, looks_like_counts, path_of
 from bleep_sc._logging import logger
 from bleep_sc._stats import section_rows
@@ -111,12 +112,13 @@ def noise_ceiling(
         "the section's median total" if target_sum is None else f"{target_sum:.6g}",
     )
     adata = adata.copy() if copy else adata
-    adata.var[_keys.NOISE_CEILING] = ceiling
-    adata.uns[_keys.NOISE_CEILING] = {
-        "params": ceiling_params(
-            counts_layer, library_key, n_splits=n_splits, target_sum=target_sum, random_state=random_state
-        )
-    }
+    with all_or_nothing(adata):
+        adata.var[_keys.NOISE_CEILING] = ceiling
+        adata.uns[_keys.NOISE_CEILING] = {
+            "params": ceiling_params(
+                counts_layer, library_key, n_splits=n_splits, target_sum=target_sum, random_state=random_state
+            )
+        }
     return adata if copy else None
 
 

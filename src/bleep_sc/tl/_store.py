@@ -1,8 +1,9 @@
 """A result too large for memory: written chunk by chunk into a zarr store that is there whole or not at all."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._all_or_nothing import AllOrNothing
 from bleep_sc._lazy import LazyRows, is_lazy
 from bleep_sc._parts import over_parts
 from bleep_sc._settings import settings
@@ -41,8 +43,12 @@ def check_store(store: str | PathLike[str]) -> Path:
     return path
 
 
-def predict_to_store(path: Path, query: AnnData, prediction: Prediction, *, name: str, progress_bar: bool) -> Predicted:
+def predict_to_store(
+    path: Path, query: AnnData, prediction: Prediction, *, name: str, progress_bar: bool, undo: AllOrNothing
+) -> Predicted:
     """Predict chunk by chunk into a new store, an AnnData with all that is known of the query's prediction.
+
+    `undo` removes it again, should the query not get its result.
 
     Returns
     -------
@@ -57,7 +63,7 @@ def predict_to_store(path: Path, query: AnnData, prediction: Prediction, *, name
         slots["distances"] = _Slot(f"obsm/{_keys.distances(name)}", prediction.k, np.float32)
     parts = _parts(query, prediction)
     n = parts[0].stop
-    with _whole_or_not_at_all(path) as folder:
+    with _whole_or_not_at_all(path, undo) as folder:
         # which all versions of anndata read and write without a warning
         root = zarr.open_group(folder, mode="w-", zarr_format=2)
         ad.io.write_elem(root, "/", _frame(query, prediction, name))
@@ -113,15 +119,23 @@ class _Chunk:
 
 
 @contextmanager
-def _whole_or_not_at_all(path: Path) -> Iterator[Path]:
+def _whole_or_not_at_all(path: Path, undo: AllOrNothing) -> Iterator[Path]:
     """A folder beside `path`, which takes its name when all has gone well and is removed when not."""
     folder = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
         yield folder
+        undo.callback(_remove_if, path, folder.stat())
         folder.rename(path)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _remove_if(path: Path, ours: os.stat_result) -> None:
+    """What has the name by now may be another's."""
+    with suppress(FileNotFoundError):
+        if os.path.samestat(path.stat(), ours):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _frame(query: AnnData, prediction: Prediction, name: str) -> AnnData:

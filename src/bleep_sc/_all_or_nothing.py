@@ -1,0 +1,54 @@
+"""Results go into the user's object all together or not at all, however a call ends."""
+
+import warnings
+from collections.abc import MutableMapping
+from contextlib import ExitStack
+from typing import Any
+
+import pandas as pd
+from anndata import AnnData
+
+
+class AllOrNothing(ExitStack):
+    """A ``with`` block that takes back what was done in it if anything ends it early, Ctrl-C too.
+
+    A class, since Ctrl-C can come between a generator's first half and its block: its second half would then run when
+    the traceback is forgotten, in the midst of the user's later work.
+    """
+
+    def keep(self, adata: AnnData) -> None:
+        """Put back the fields of an object as they are now: whole ones, not what is changed within an array."""
+        for axis in ("obs", "var"):
+            frame = getattr(adata, axis)
+            if isinstance(frame, pd.DataFrame):
+                self.callback(_put_back, adata, axis, frame.copy(deep=False))
+        for mapping in (adata.obsm, adata.layers, adata.uns):
+            # newer versions of anndata keep `X` as the layer None
+            self.callback(_restore, mapping, {key: mapping[key] for key in mapping if key is not None})
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> Any:
+        if kind is None:
+            self.pop_all()
+        return super().__exit__(kind, error, traceback)
+
+
+def all_or_nothing(adata: AnnData) -> AllOrNothing:
+    """For the writing of several fields: ``with all_or_nothing(adata): ...``."""
+    undo = AllOrNothing()
+    undo.keep(adata)
+    return undo
+
+
+def _put_back(adata: AnnData, axis: str, frame: pd.DataFrame) -> None:
+    """Another frame: one that was interrupted while it took a column in is of no use any more."""
+    with warnings.catch_warnings(action="ignore"):  # of names that are no text, which the user knows of
+        setattr(adata, axis, frame)
+
+
+def _restore(mapping: MutableMapping[Any, Any], before: dict[str, Any]) -> None:
+    """What is as it was is not touched."""
+    for key in [key for key in mapping if key is not None and key not in before]:
+        del mapping[key]
+    for key, value in before.items():
+        if mapping.get(key) is not value:
+            mapping[key] = value

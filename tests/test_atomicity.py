@@ -1,0 +1,280 @@
+"""However a call ends, by Ctrl-C, a full disk or an error of the user's own code, nothing is left half done."""
+
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import anndata
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from anndata import AnnData
+from conftest import global_random_state, make_sections, snapshot
+
+import bleep_sc as bl
+from bleep_sc.models import training  # noqa: F401 - the import of what it needs draws a random number of Python's
+from bleep_sc.tl import _alignment
+
+pytestmark = [
+    pytest.mark.usefixtures("remembered"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+HERE = str(Path(bl.__file__).parent)
+WRITERS = (HERE, *(str(Path(module.__file__).parent) for module in (anndata, pd)))
+"""Whose code runs while results are written."""
+ERRORS: tuple[Callable[[], BaseException], ...] = (
+    KeyboardInterrupt,
+    MemoryError,
+    lambda: OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+)
+
+
+class Stop:
+    """Ends what runs in a ``with`` block at its n-th step: where Python itself would let a signal through.
+
+    Steps are the beginnings of functions and the ends of calls to compiled ones, in code within `folders`.
+    """
+
+    def __init__(self, folders: tuple[str, ...], at: int = 0, error: Callable[[], BaseException] = KeyboardInterrupt):
+        self.folders = folders
+        self.at = at
+        self.error = error
+        self.steps = 0
+
+    def __enter__(self) -> "Stop":
+        sys.setprofile(self._step)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+    def _step(self, frame: FrameType, event: str, _: Any) -> None:
+        if event not in ("call", "c_return") or not frame.f_code.co_filename.startswith(self.folders):
+            return
+        if frame.f_code.co_name in ("__del__", "<genexpr>"):  # errors of what is thrown away are only printed
+            return
+        self.steps += 1
+        if self.steps == self.at:
+            raise self.error()
+
+
+@pytest.fixture
+def remembered(monkeypatch: pytest.MonkeyPatch, remembered_colours: None) -> None:
+    """What takes long and touches no object is computed once."""
+    monkeypatch.setattr(_alignment, "_lay_out", _remember(_alignment._lay_out))
+
+
+_RESULTS: dict[Any, Any] = {}
+
+
+def _remember(function: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    def call(values: np.ndarray, *args: Any, **kwargs: Any) -> np.ndarray:
+        key = function.__name__, values.tobytes(), str(args), str(kwargs)
+        if key not in _RESULTS:
+            _RESULTS[key] = function(values, *args, **kwargs)
+        return _RESULTS[key].copy()
+
+    return call
+
+
+def globals_now() -> dict[str, Any]:
+    """What is the process's own, and no call may leave otherwise."""
+    return {
+        "signals": {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)},
+        "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "deterministic": (torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark),
+        "gradients": (torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_anomaly_enabled()),
+        "autocast": (
+            torch.is_autocast_enabled("cpu"),
+            torch.get_autocast_dtype("cpu"),
+            torch.is_autocast_cache_enabled(),
+        ),
+        "numbers": (torch.get_default_dtype(), torch.get_float32_matmul_precision(), np.geterr()),
+        "warnings": list(warnings.filters),
+        "settings": repr(bl.settings),
+        "levels": {
+            name: logging.getLogger(name).level for name in ("lightning.pytorch", "lightning.fabric", "harmonypy")
+        },
+        "matplotlib": dict(matplotlib.rcParams),
+        "environment": dict(os.environ),
+        "folder": Path.cwd(),
+        "running": threading.active_count(),
+        "random": global_random_state(),
+    }
+
+
+def state(adata: AnnData) -> dict[str, Any]:
+    """To the bit, with the order of columns and what kind they are."""
+    return snapshot(adata) | {axis: _described(getattr(adata, axis)) for axis in ("obs", "var")}
+
+
+def _described(frame: pd.DataFrame) -> Any:
+    return frame.to_csv(), [str(kind) for kind in frame.dtypes]
+
+
+def reference() -> AnnData:
+    """Two sections of 20 spots, of which each is a patient's."""
+    ref = make_sections(20, size=8)
+    ref.obs["patient"] = ref.obs["section"]
+    ref.obsm["X_made"] = ref.obsm["crops"].mean(axis=(1, 2)).astype(np.float32)
+    return ref
+
+
+def slide() -> AnnData:
+    query = make_sections(12, sections=("q",), size=8, seed=1)
+    query.obs_names = [f"query{i}" for i in range(query.n_obs)]
+    query.obsm["X_made"] = query.obsm["crops"].mean(axis=(1, 2)).astype(np.float32)
+    return query
+
+
+def with_picture() -> AnnData:
+    adata = slide()
+    del adata.obsm["crops"], adata.uns["crops"]
+    adata.uns["spatial"] = {
+        "q": {
+            "images": {"hires": np.full((1010, 1010, 3), 200, dtype=np.uint8)},
+            "scalefactors": {"tissue_hires_scalef": 1.0, "spot_diameter_fullres": 10.0},
+        }
+    }
+    return adata
+
+
+KINDS: Mapping[str, dict[str, Any]] = {
+    "default": {"max_epochs": 1, "members": 1, "hidden": 8, "image_key": "X_made"},
+    "paper": {"preset": "paper", "max_epochs": 1, "image_key": "X_made"},
+    "ridge": {"method": "ridge", "alpha": 1.0, "image_key": "X_made"},
+    "knn": {"method": "knn", "image_key": "X_made"},
+}
+
+
+@cache
+def _fitted(kind: str) -> AnnData:
+    with bl.settings.override(progress_bar=False, device="cpu", verbosity="error"):
+        return bl.tl.fit(reference(), **KINDS[kind], copy=True)
+
+
+def fitted(kind: str) -> AnnData:
+    return _fitted(kind).copy()
+
+
+def imputed(kind: str = "knn") -> AnnData:
+    return bl.tl.impute(slide(), fitted(kind), copy=True)
+
+
+def embedded() -> AnnData:
+    return bl.tl.embed(slide(), fitted("paper"), copy=True)
+
+
+def written(kind: str, folder: Path) -> Path:
+    bl.io.write_model(fitted(kind), folder / kind)
+    return folder / kind
+
+
+Call = tuple[Callable[[], AnnData], Callable[[AnnData], Any]]
+
+
+def calls(folder: Path) -> dict[str, Call]:
+    """Every function that writes into an object: the object, where it can with earlier results, and the call."""
+    return {
+        "crops": (with_picture, lambda a: bl.pp.crops(a, size=8, mpp=0.5)),
+        "select_genes": (reference, lambda a: bl.pp.select_genes(a, n_top_genes=10, batch_key="section")),
+        "harmonize": (reference, lambda a: bl.pp.harmonize(a, batch_key="section")),
+        "fit ridge": (lambda: fitted("default"), lambda a: bl.tl.fit(a, **KINDS["ridge"])),
+        "fit knn": (reference, lambda a: bl.tl.fit(a, **KINDS["knn"])),
+        "fit paper": (lambda: fitted("default"), lambda a: bl.tl.fit(a, **KINDS["paper"])),
+        "fit default": (lambda: fitted("knn"), lambda a: bl.tl.fit(a, **KINDS["default"])),
+        "embed": (slide, lambda a: bl.tl.embed(a, fitted("default"))),
+        "impute knn": (slide, lambda a: bl.tl.impute(a, fitted("knn"))),
+        "impute default": (slide, lambda a: bl.tl.impute(a, fitted("default"))),
+        "impute ridge": (imputed, lambda a: bl.tl.impute(a, fitted("ridge"))),
+        "cross_validate": (
+            reference,
+            lambda a: bl.tl.cross_validate(a, methods=["mean"], metrics=["pearson"], n_bootstrap=0),
+        ),
+        "evaluate": (imputed, lambda a: bl.tl.evaluate(a, metrics=["pearson"], n_bootstrap=0)),
+        "noise_ceiling": (reference, lambda a: bl.tl.noise_ceiling(a, n_splits=1)),
+        "alignment": (embedded, lambda a: bl.tl.alignment(a, layout="tsne")),
+        "read_model": (lambda: fitted("default"), lambda a: bl.io.read_model(a, written("knn", folder))),
+    }
+
+
+NAMES = list(calls(Path()))
+
+
+def steps_of(make: Callable[[], AnnData], run: Callable[[AnnData], Any], folders: tuple[str, ...]) -> int:
+    adata = make()
+    with Stop(folders) as counted:
+        run(adata)
+    return counted.steps
+
+
+def assert_whole(case: Call, points: Mapping[tuple[str, ...], Callable[[int], Any]]) -> None:
+    """Ended at these steps, of so many, the call leaves the object as it was, or as it is after the last write."""
+    make, run = case
+    adata = make()
+    before = state(adata)
+    run(adata)  # all is imported, and what is only computed once is known
+    after = state(adata)
+    assert after != before
+    process = globals_now()
+    adata, stopped, undone = make(), 0, 0
+    for folders, choose in points.items():
+        total = steps_of(make, run, folders)
+        for number, at in enumerate(choose(total)):
+            stop = Stop(folders, at, ERRORS[number % len(ERRORS)])
+            error = None
+            try:
+                with stop:
+                    run(adata)
+            except BaseException as err:  # noqa: BLE001 - KeyboardInterrupt among them
+                error = err.with_traceback(None)
+            where = f"{error!r} at step {at} of {total}"
+            assert globals_now() == process, where
+            found = state(adata)
+            stopped += error is not None
+            if found != before:
+                assert found == after, where
+                assert error is None or at > 0.5 * total, where
+                adata = make()
+            else:
+                undone += 1
+    assert stopped
+    assert undone
+
+
+def spread(n: int) -> Callable[[int], list[int]]:
+    return lambda total: [1 + (2 * i + 1) * (total - 1) // (2 * n) for i in range(n)]
+
+
+def late(n: int, base: float) -> Callable[[int], list[int]]:
+    """So many of the last steps, where results are written: the denser the later."""
+    return lambda total: sorted({max(1, total - round(base**i) + 1) for i in range(n)})
+
+
+LONG = ("fit default", "fit paper", "cross_validate")
+"""Of these fewer points are taken."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_end_anywhere(name: str, tmp_path: Path) -> None:
+    one, some = (1, late(3, 7)) if name in LONG else (2, late(7, 2.5))
+    assert_whole(calls(tmp_path)[name], {(HERE,): spread(one), WRITERS: some})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_an_end_anywhere_else(name: str, tmp_path: Path) -> None:
+    some, many = (3, late(12, 1.6)) if name in LONG else (9, late(30, 1.25))
+    assert_whole(calls(tmp_path)[name], {(HERE,): spread(some), WRITERS: many})
