@@ -20,24 +20,29 @@ def check_choice(name: str, value: Any, options: Iterable[Any]) -> None:
         raise ValueError(msg)
 
 
-def check_int(name: str, value: Any, *, minimum: int = 1) -> int:
-    """An integer, NumPy's included, of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < minimum:
-        msg = f"`{name}` must be an integer of at least {minimum}, found {value!r}."
+def check_int(name: str, value: Any, *, minimum: int = 1, maximum: int | None = None) -> int:
+    """An integer, NumPy's included, within bounds."""
+    fine = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not fine or value < minimum or (maximum is not None and value > maximum):
+        most = "" if maximum is None else f" and at most {maximum}"
+        msg = f"`{name}` must be an integer of at least {minimum}{most}, found {value!r}."
         raise ValueError(msg)
     return int(value)
+
+
+MAX_SEED = 2**31 - 1
+"""Of seeds that go to libraries which keep them in 32 bits."""
 
 
 def check_number(name: str, value: Any, *, above: float | None = None, minimum: float | None = None) -> float:
     """A finite number, above or at least a bound."""
     bound = f" above {above}" if above is not None else f" of at least {minimum}" if minimum is not None else ""
     fine = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if (
-        not fine
-        or not np.isfinite(value)
-        or (above is not None and value <= above)
-        or (minimum is not None and value < minimum)
-    ):
+    try:
+        finite = fine and np.isfinite(float(value))
+    except OverflowError:  # of an integer
+        finite = False
+    if not finite or (above is not None and value <= above) or (minimum is not None and value < minimum):
         msg = f"`{name}` must be a finite number{bound}, found {value!r}."
         raise ValueError(msg)
     return float(value)
@@ -74,11 +79,15 @@ def check_names(name: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def check_key_added(name: str, value: Any) -> None:
-    """A name for results: one that h5ad can write, and none under which input or other results stand."""
+def check_key_added(name: str, value: Any, *, own: str | None = None) -> None:
+    """A name for results: one that h5ad can write, and none under which input or other results stand.
+
+    `own` is the one of these names that the function may have.
+    """
     check_name(name, value)
-    if value in _keys.RESERVED:
-        msg = f"`{name}={value!r}`: under that name something else is kept ({', '.join(_keys.RESERVED)} are taken)."
+    taken = [key for key in _keys.RESERVED if key != own]
+    if value in taken:
+        msg = f"`{name}={value!r}`: under that name something else is kept ({', '.join(taken)} are taken)."
         raise ValueError(msg)
 
 
@@ -147,6 +156,17 @@ def as_text(names: pd.Index) -> pd.Index:
     return names.astype(str)
 
 
+def check_sections(path: str, names: Iterable[Any]) -> None:
+    """Names of sections, under which records are kept: such as h5ad can write."""
+    for name in map(str, names):
+        if not name or "/" in name or odd_characters(name):
+            msg = (
+                f"`{path}` holds {name!r}: records are kept under the name of a section, and no file can hold one that "
+                "is empty or has '/' or a zero character. Rename it, such as with '_'."
+            )
+            raise ValueError(msg)
+
+
 def check_in(name: str, key: str, keys: Sequence[str] | Iterable[str], *, remedy: str = "") -> None:
     """A key that must exist; `name` is the full path of the mapping, such as ``adata.obs``."""
     keys = [each for each in keys if each is not None]  # newer anndata lists `X` among the layers, as None
@@ -166,6 +186,9 @@ def spatial_coordinates(adata: AnnData, *, spatial_key: str = _keys.SPATIAL, nam
     )
     found = adata.obsm[spatial_key]
     try:
+        if np.iscomplexobj(found):
+            msg = "complex numbers"
+            raise TypeError(msg)
         xy = np.asarray(found, dtype=np.float64)
     except (TypeError, ValueError) as err:
         msg = f"`{name}.obsm[{spatial_key!r}]` must hold numbers, found {type(found).__name__}: {err}"

@@ -1,5 +1,6 @@
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +13,9 @@ from scipy import sparse
 from bleep_sc import _keys
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
-from bleep_sc._validate import check_choice
-from bleep_sc.pp._images import open_image, read_rgb, shrunk
+from bleep_sc._validate import check_choice, check_names
+from bleep_sc.pp._images import existing_path, open_image
+from bleep_sc.pp._thumbnails import thumbnails
 
 _PITCH_UM, _SPOT_UM = 200.0, 100.0
 _COLUMNS = ("x", "y", "new_x", "new_y", "pixel_x", "pixel_y")
@@ -59,14 +61,20 @@ def her2st(
         no gene with each other.
     """
     check_choice("join", join, ("inner", "outer"))
-    root = Path(path).expanduser()
+    if not isinstance(path, str | Path):
+        msg = f"`path` must be the path of a folder, found {path!r}."
+        raise TypeError(msg)
+    root = existing_path(path)
+    if root is None:
+        msg = f"`path`: there is no folder {str(path)[:500]!r}."
+        raise FileNotFoundError(msg)
     data = root / "data" if (root / "data" / "ST-cnts").is_dir() else root
     public = (data / "ST-cnts").is_dir()
     found = _public_sections(data) if public else sorted(p.stem for p in root.glob("*.h5ad"))
     if not found:
         msg = f"{str(path)!r} holds neither the folder ST-cnts of the HER2ST repository nor any SECTION.h5ad."
         raise FileNotFoundError(msg)
-    chosen = found if sections is None else [sections] if isinstance(sections, str) else list(sections)
+    chosen = found if sections is None else list(check_names("sections", sections))
     if not chosen:
         msg = f"`sections` names none; there are {found}, and `None` reads all."
         raise ValueError(msg)
@@ -106,17 +114,55 @@ def _one_file(folder: Path, pattern: str, section: str, what: str) -> Path:
     return files[0]
 
 
-def _read_public(data: Path, section: str) -> tuple[AnnData, Path]:
-    counts = pd.read_csv(_one_file(data / "ST-cnts", f"{section}.tsv*", section, "counts"), sep="\t", index_col=0)
-    spots = pd.read_csv(_one_file(data / "ST-spotfiles", f"{section}_selection.tsv", section, "spot file"), sep="\t")
-    image = _one_file(data / "ST-imgs" / section[0], f"{section}/*.jpg", section, "image")
+@contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    """Turn each reader's errors into one that names the file."""
+    try:
+        yield
+    except Exception as err:  # each reader has errors of its own
+        reason = " ".join(str(err).split()).rstrip(".")
+        msg = f"{str(path)!r} could not be read, it may be cut short or damaged: {reason}. Get a new copy of it."
+        raise ValueError(msg) from err
+
+
+def _counts(path: Path) -> pd.DataFrame:
+    """Spots × genes; float32."""
+    with _undamaged(path):
+        counts = pd.read_csv(path, sep="\t", index_col=0).astype(np.float32)
+        if not (np.isfinite(counts) & (counts >= 0)).to_numpy().all():
+            msg = "counts are missing, negative or infinite"
+            raise ValueError(msg)
+        if not counts.index.is_unique:
+            msg = f"the spot {counts.index[counts.index.duplicated()][0]!r} is there twice"
+            raise ValueError(msg)
+    return counts
+
+
+def _spots(path: Path, section: str) -> pd.DataFrame:
+    """Places of the spots under the tissue, by name."""
+    with _undamaged(path):
+        spots = pd.read_csv(path, sep="\t")
     if absent := [name for name in _COLUMNS if name not in spots]:
         msg = f"the spot file of section {section!r} lacks the columns {absent}; it has {list(spots.columns)}."
         raise ValueError(msg)
     if "selected" in spots:
         spots = spots[spots["selected"] == 1]
+    with _undamaged(path):
+        spots = spots[[*_COLUMNS]].apply(pd.to_numeric)
+        if not np.isfinite(spots).to_numpy().all():
+            msg = "places of spots are missing or infinite"
+            raise ValueError(msg)
+        if len(spots) and (spots[["new_x", "new_y"]].nunique() < 2).any():
+            msg = "all spots lie in one row, which does not tell the scale of the image"
+            raise ValueError(msg)
     spots.index = [f"{x}x{y}" for x, y in zip(spots["x"], spots["y"], strict=True)]
-    spots = spots[~spots.index.duplicated()]
+    return spots[~spots.index.duplicated()]
+
+
+def _read_public(data: Path, section: str) -> tuple[AnnData, Path]:
+    counts = _counts(_one_file(data / "ST-cnts", f"{section}.tsv*", section, "counts"))
+    spots = _spots(_one_file(data / "ST-spotfiles", f"{section}_selection.tsv", section, "spot file"), section)
+    image = _one_file(data / "ST-imgs" / section[0], f"{section}/*.jpg", section, "image")
     names = [name for name in spots.index if name in counts.index]
     if not names:
         msg = (
@@ -141,8 +187,7 @@ def _read_public(data: Path, section: str) -> tuple[AnnData, Path]:
         obsm={_keys.SPATIAL: spots[["pixel_x", "pixel_y"]].to_numpy(dtype=np.float64)},
     )
     pixels_per_um = _pixels_per_step(spots) / _PITCH_UM
-    pixels = read_rgb(open_image(image, library_id=section).array, name=image.name)
-    small = shrunk(pixels, _SIDES)
+    small = thumbnails(open_image(image, library_id=section, name=image.name).array, _SIDES, name=image.name)
     diameter = _SPOT_UM * pixels_per_um
     factors = {
         **{f"tissue_{name}_scalef": factor for name, (_, factor) in small.items()},
@@ -168,14 +213,20 @@ def _pixels_per_step(spots: pd.DataFrame) -> float:
 
 def _read_prepared(folder: Path, section: str) -> tuple[AnnData, Path]:
     image = _one_file(folder, f"{section}.jpg", section, "image")
-    adata = ad.read_h5ad(folder / f"{section}.h5ad")
+    path = folder / f"{section}.h5ad"
+    with _undamaged(path):
+        adata = ad.read_h5ad(path)
+        if adata.X is None:
+            msg = "it holds no counts in `X`"
+            raise ValueError(msg)
     adata.obs["section"] = section
     if "patient" not in adata.obs:
         adata.obs["patient"] = re.sub(r"\d+$", "", section)
     keep = [name for name in ("section", "patient", "in_tissue", "array_row", "array_col") if name in adata.obs]
     adata.obs = adata.obs[keep].astype({"section": str, "patient": str})
-    libraries = adata.uns.get(_keys.SPATIAL, {})
-    um_per_px = adata.uns.get("source", {}).get("um_per_px")
+    found, source = adata.uns.get(_keys.SPATIAL), adata.uns.get("source")
+    libraries = dict(found) if isinstance(found, Mapping) else {}
+    um_per_px = source.get("um_per_px") if isinstance(source, Mapping) else None
     for library in libraries.values():
         library.setdefault("metadata", {})["source_image_path"] = str(image.resolve())
         if um_per_px is not None:

@@ -11,7 +11,7 @@ from bleep_sc._progress import progress
 from bleep_sc._validate import check_int
 from bleep_sc.datasets._tissue import REGIONS, Tissue, draw_stain, paint, smooth_field
 from bleep_sc.pp._cut import cut_windows, leave_image, native_corners
-from bleep_sc.pp._images import shrunk
+from bleep_sc.pp._thumbnails import thumbnails
 
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
@@ -82,10 +82,11 @@ def toy(
     >>> adata.obsm["crops"].shape[1:]
     (64, 64, 3)
     """
-    for name, value in (("n_patients", n_patients), ("n_sections", n_sections)):
-        check_int(name, value)
-    check_int("n_spots", n_spots, minimum=9)
-    check_int("n_genes", n_genes, minimum=6)
+    # a letter names a section, and a painted section of the most spots takes some gigabytes
+    check_int("n_patients", n_patients, maximum=1000)
+    check_int("n_sections", n_sections, maximum=26)
+    check_int("n_spots", n_spots, minimum=9, maximum=20_000)
+    check_int("n_genes", n_genes, minimum=6, maximum=100_000)
     rng = np.random.default_rng(check_int("random_state", random_state, minimum=0))
     genes = _Genes(rng, n_genes)
     names = [f"P{patient + 1}_{chr(65 + s)}" for patient in range(n_patients) for s in range(n_sections)]
@@ -208,7 +209,7 @@ def _counts(rng: np.random.Generator, proportions: np.ndarray) -> np.ndarray:
 
 
 def _library(image: np.ndarray) -> dict[str, Any]:
-    small = shrunk(image, {"hires": 600, "lowres": 200})
+    small = thumbnails(image, {"hires": 600, "lowres": 200}, name="image")
     factors = {
         **{f"tissue_{name}_scalef": factor for name, (_, factor) in small.items()},
         "spot_diameter_fullres": float(_DIAMETER),

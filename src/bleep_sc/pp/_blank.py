@@ -1,5 +1,6 @@
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -7,8 +8,10 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._logging import logger
-from bleep_sc._validate import check_number, check_readable
-from bleep_sc.pp._images import check_rgb, open_image, read_rgb, shrunk
+from bleep_sc._validate import check_name, check_number, check_readable, odd_characters
+from bleep_sc.pp._images import open_image
+from bleep_sc.pp._library import libraries, library_part, scale_factor
+from bleep_sc.pp._thumbnails import thumbnails
 
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
@@ -66,11 +69,9 @@ def blank(
         a cropped ImageContainer.
     """
     check_readable(ref, name="ref")
-    if not isinstance(library_id, str) or not library_id or "/" in library_id:
-        msg = f"`library_id` must be a name without '/', found {library_id!r}."
-        raise ValueError(msg)
+    check_name("library_id", library_id)
     xy = _coordinates(spatial)
-    names = [f"{library_id}_{i}" for i in range(len(xy))] if obs_names is None else [str(name) for name in obs_names]
+    names = [f"{library_id}_{i}" for i in range(len(xy))] if obs_names is None else _names(obs_names)
     if len(names) != len(xy):
         msg = f"`obs_names` has {len(names)} names for {len(xy)} spots."
         raise ValueError(msg)
@@ -87,22 +88,36 @@ def blank(
     images: dict[str, np.ndarray] = {}
     if image is not None:
         opened = open_image(image, library_id=library_id, image_layer=image_layer)
-        check_rgb(opened.array, name="image")
         if opened.offset.any():
             msg = (
                 "`image` is a crop of a larger ImageContainer, so spots would be drawn beside their place. Pass the "
                 "whole image."
             )
             raise ValueError(msg)
-        for name, (small, factor) in shrunk(read_rgb(opened.array, name="image"), _SIDES).items():
+        for name, (small, factor) in thumbnails(opened.array, _SIDES, name="image").items():
             images[name] = small
             scalefactors[f"tissue_{name}_scalef"] = factor * opened.scale
     slide.uns[_keys.SPATIAL] = {library_id: {"images": images, "scalefactors": scalefactors, "metadata": {}}}
     return slide
 
 
+def _names(given: Any) -> list[str]:
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable) or np.ndim(given) != 1:  # type: ignore[arg-type]
+        msg = f"`obs_names` must be a list with the name of each spot, found {given!r}."
+        raise TypeError(msg)
+    names = [str(name) for name in given]
+    for name in names:
+        if why := odd_characters(name):
+            msg = f"`obs_names` holds {name!r}, {why}: give that spot another name."
+            raise ValueError(msg)
+    return names
+
+
 def _coordinates(spatial: np.ndarray) -> np.ndarray:
     try:
+        if np.iscomplexobj(spatial):
+            msg = "complex numbers"
+            raise TypeError(msg)
         xy = np.array(spatial, dtype=np.float64)
     except (TypeError, ValueError) as err:
         msg = f"`spatial` must hold numbers, found {type(spatial).__name__}: {err}"
@@ -123,17 +138,20 @@ def _coordinates(spatial: np.ndarray) -> np.ndarray:
 def _spot_diameter(ref: AnnData, given: float | None) -> float:
     if given is not None:
         return check_number("spot_diameter", given, above=0)
-    found = [
-        float(library["scalefactors"]["spot_diameter_fullres"])
-        for library in ref.uns.get(_keys.SPATIAL, {}).values()
-        if "spot_diameter_fullres" in library.get("scalefactors", {})
-    ]
-    if not found:
+    found = np.array(
+        [
+            scale_factor(
+                library_part(ref.uns, library, "scalefactors"), "spot_diameter_fullres", library_id=library, owner="ref"
+            )
+            for library in libraries(ref.uns)
+        ]
+    )
+    if not np.isfinite(found).any():
         msg = (
             "`spot_diameter` is needed: `ref.uns['spatial']` holds no `spot_diameter_fullres` to take in its place. "
             "Pass the diameter of a spot in full-resolution pixels."
         )
         raise ValueError(msg)
-    diameter = float(np.median(found))
+    diameter = float(np.nanmedian(found))
     logger.info("Spot diameter taken from the reference: %.1f full-resolution pixels.", diameter)
     return diameter

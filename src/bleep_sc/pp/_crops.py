@@ -14,13 +14,17 @@ from bleep_sc._validate import (
     check_adata,
     check_choice,
     check_int,
-    check_name,
+    check_key,
+    check_key_added,
     check_number,
+    check_sections,
     section_of_spots,
     spatial_coordinates,
 )
 from bleep_sc.pp._cut import Border, fractional_corners, leave_image, native_corners, write_windows
-from bleep_sc.pp._images import SectionImage, check_rgb, hires_image, open_image
+from bleep_sc.pp._images import SectionImage, check_rgb, existing_path, hires_image, open_image
+from bleep_sc.pp._library import libraries, library_part, scale_factor
+from bleep_sc.pp._patches import check_parts
 from bleep_sc.pp._scale import microns_per_pixel
 
 if TYPE_CHECKING:
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
     Image: TypeAlias = ImageContainer | str | Path
 
 _LAZY_BLOCK = 128
+_MOST_PIXELS = 2**14
+"""Side of a window, before and after resampling."""
 
 
 @dataclass(frozen=True)
@@ -165,9 +171,13 @@ def crops(
     >>> adata.obsm["crops"].shape, adata.uns["crops"]["library"]["size_um"]
     ((2, 32, 32, 3), 16.0)
     """
-    check_adata(adata)
-    check_name("key_added", key_added)
-    size = check_int("size", size)
+    check_adata(adata, copy=copy)
+    check_key("spatial_key", spatial_key)
+    check_key_added("key_added", key_added, own=_keys.CROPS)
+    if key_added == spatial_key:
+        msg = f"`key_added={key_added!r}` is `spatial_key`: crops would replace the places of the spots. Name another."
+        raise ValueError(msg)
+    size = check_int("size", size, maximum=_MOST_PIXELS)
     check_choice("border", border, get_args(Border))
     if um is not None:
         um = check_number("um", um, above=0)
@@ -179,14 +189,19 @@ def crops(
             msg = f"`mpp` has no entry for any of {list(spots)}; it has {list(mpp)}."
             raise ValueError(msg)
     images = _images_by_library(adata, image, list(spots), image_layer, library_key=library_key)
-    sections, records = [], {}
+    sections, scales = [], []
     for library, rows in spots.items():
-        scalefactors = _scalefactors(adata, library)
-        microns = microns_per_pixel(library, mpp=mpp, scalefactors=scalefactors, obs=adata.obs.iloc[rows], xy=xy[rows])
+        factors = library_part(adata.uns, library, "scalefactors")
+        microns = microns_per_pixel(library, mpp=mpp, scalefactors=factors, obs=adata.obs.iloc[rows], xy=xy[rows])
+        diameter = scale_factor(factors, "spot_diameter_fullres", library_id=library)
         section = _section(library, rows, images[library], xy[rows], size=size, um=um, microns=microns, border=border)
         sections.append(section)
-        records[library] = _record(section, microns, scalefactors, library_key)
+        scales.append((microns, diameter))
     _check_inside(adata, sections, spatial_key)
+    records = {
+        section.library_id: _record(section, *scale, library_key)
+        for section, scale in zip(sections, scales, strict=True)
+    }
     unknown = [library for library, record in records.items() if np.isnan(record["size_um"])]
     if unknown:
         shown = ", ".join(map(repr, unknown[:6])) + (", ..." if len(unknown) > 6 else "")
@@ -197,7 +212,7 @@ def crops(
     if lazy:
         found = _lazy_crops(sections, adata.n_obs, size)
     else:
-        found = np.empty((adata.n_obs, size, size, 3), dtype=np.uint8)
+        found = _room(adata.n_obs, size)
         for section in sections:
             desc, total = f"Cutting crops of {section.library_id!r}", len(section.rows)
             for _ in progress(section.write(found, section.rows), desc=desc, total=total, show=progress_bar):
@@ -209,25 +224,43 @@ def crops(
     return adata if copy else None
 
 
+def _room(n_obs: int, size: int) -> np.ndarray:
+    try:
+        return np.empty((n_obs, size, size, 3), dtype=np.uint8)
+    except MemoryError as err:
+        msg = (
+            f"{n_obs} crops of `size={size}` take {3 * n_obs * size**2 / 2**30:.1f} GiB, more than there is. Pass "
+            "`lazy=True`, which cuts them on demand, or a smaller `size`."
+        )
+        raise MemoryError(msg) from err
+
+
 def _rows_by_library(adata: AnnData, library_key: str | None, library_id: str | None) -> dict[str, np.ndarray]:
     if library_key is not None:
         if library_id is not None:
             msg = "pass `library_key` (several sections) or `library_id` (one), not both."
             raise ValueError(msg)
+        check_key("library_key", library_key)
         sections = section_of_spots(adata, library_key)
-        return {str(name): np.flatnonzero(sections == name) for name in np.unique(np.asarray(sections, dtype=str))}
-    libraries = [str(library) for library in adata.uns.get(_keys.SPATIAL, {})]
-    if library_id is None and len(libraries) > 1:
+        names = [str(name) for name in np.unique(np.asarray(sections, dtype=str))]
+        check_sections(f"adata.obs[{library_key!r}]", names)
+        return {name: np.flatnonzero(sections == name) for name in names}
+    if library_id is not None:
+        check_key("library_id", library_id)
+    known = list(libraries(adata.uns))
+    if library_id is None and len(known) > 1:
         msg = (
-            f"`adata.uns['spatial']` holds {len(libraries)} libraries ({', '.join(map(repr, libraries[:6]))}): pass "
+            f"`adata.uns['spatial']` holds {len(known)} libraries ({', '.join(map(repr, known[:6]))}): pass "
             "`library_key`, the column of `obs` that says which spot belongs to which, or `library_id` if all spots "
             "belong to one."
         )
         raise ValueError(msg)
-    if library_id is not None and libraries and library_id not in libraries:
-        msg = f"`library_id={library_id!r}` is not in `adata.uns['spatial']`, which holds {libraries}."
+    if library_id is not None and known and library_id not in known:
+        msg = f"`library_id={library_id!r}` is not in `adata.uns['spatial']`, which holds {known}."
         raise ValueError(msg)
-    return {library_id or (libraries or ["library"])[0]: np.arange(adata.n_obs)}
+    chosen = (known or ["library"])[0] if library_id is None else library_id
+    check_sections("library_id" if library_id is not None else "adata.uns['spatial']", [chosen])
+    return {chosen: np.arange(adata.n_obs)}
 
 
 def _images_by_library(
@@ -261,18 +294,22 @@ def _images_by_library(
     opened = {}
     for library, found in chosen.items():
         name = f"image[{library!r}]" if isinstance(image, Mapping) else "image"
+        if image is None:
+            place = "['images']['hires']" if isinstance(found, SectionImage) else "['metadata']['source_image_path']"
+            name = f"adata.uns['spatial'][{library!r}]{place}"
         opened[library] = (
             found
             if isinstance(found, SectionImage)
             else open_image(found, library_id=library, image_layer=image_layer, name=name)
         )
         check_rgb(opened[library].array, name=name)
+        check_parts(opened[library].array, name=name)
     return opened
 
 
 def _source_image(adata: AnnData, library: str) -> "SectionImage | str":
-    path = adata.uns.get(_keys.SPATIAL, {}).get(library, {}).get("metadata", {}).get("source_image_path")
-    if path and Path(str(path)).expanduser().exists():
+    path = library_part(adata.uns, library, "metadata").get("source_image_path")
+    if existing_path(path) is not None:
         return str(path)
     hires = hires_image(adata.uns, library)
     if hires is None:
@@ -281,18 +318,14 @@ def _source_image(adata: AnnData, library: str) -> "SectionImage | str":
             "`metadata['source_image_path']` nor a hires image. Pass `image=`, an ImageContainer or a path."
         )
         raise ValueError(msg)
-    diameter = _scalefactors(adata, library).get("spot_diameter_fullres")
-    pixels = "an unknown number of" if diameter is None else f"{float(diameter) * hires.scale:.1f}"
+    factors = library_part(adata.uns, library, "scalefactors")
+    diameter = scale_factor(factors, "spot_diameter_fullres", library_id=library)
+    pixels = "an unknown number of" if np.isnan(diameter) else f"{diameter * hires.scale:.1f}"
     warn(
         f"no full-resolution image of {library!r}: the hires image of `uns` is used, on which a spot is {pixels} "
-        f"pixels wide{'' if path is None else f' (there is no file {str(path)!r})'}. Pass `image=` to see cells."
+        f"pixels wide{'' if path is None else f' (there is no file {str(path)[:500]!r})'}. Pass `image=` to see cells."
     )
     return hires
-
-
-def _scalefactors(adata: AnnData, library: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = adata.uns.get(_keys.SPATIAL, {}).get(library, {}).get("scalefactors", {})
-    return found
 
 
 def _section(
@@ -315,19 +348,22 @@ def _section(
             )
             raise ValueError(msg)
         width = um / microns * image.scale
+        if not 1 <= width <= _MOST_PIXELS:
+            msg = (
+                f"`um={um:g}` is {width:.3g} pixels wide on the image of {library!r}, of {microns / image.scale:.3g} "
+                f"µm per pixel; 1 to {_MOST_PIXELS} are expected. Is either not in µm, or the scale of the image wrong?"
+            )
+            raise ValueError(msg)
     return _Section(library, rows, image, image.centres(xy), size, width, border)
 
 
-def _record(
-    section: _Section, microns: float, scalefactors: Mapping[str, Any], library_key: str | None
-) -> dict[str, Any]:
+def _record(section: _Section, microns: float, diameter: float, library_key: str | None) -> dict[str, Any]:
     full_resolution = (section.size if section.width is None else section.width) / section.image.scale
-    diameter = scalefactors.get("spot_diameter_fullres")
     return {
         "size": section.size,
         "size_um": float(full_resolution * microns),
         "um_per_px": float(full_resolution * microns / section.size),
-        "spot_diameters": float(full_resolution / diameter) if diameter else np.nan,
+        "spot_diameters": float(full_resolution / diameter),
         "source": section.image.source,
         "border": section.border,
         "padded": section.n_padded(),
@@ -345,8 +381,8 @@ def _check_inside(adata: AnnData, sections: list[_Section], spatial_key: str) ->
             continue
         low, high = section.centres.min(axis=0), section.centres.max(axis=0)
         found.append(
-            f"{outside.sum()} of {len(outside)} spots of {section.library_id!r} (x from {low[0]:.0f} to {high[0]:.0f}, "
-            f"y from {low[1]:.0f} to {high[1]:.0f}, on an image of {limit[0]} x {limit[1]} pixels). "
+            f"{outside.sum()} of {len(outside)} spots of {section.library_id!r} (x from {_places(low[0], high[0])}, "
+            f"y from {_places(low[1], high[1])}, on an image of {limit[0]} x {limit[1]} pixels). "
             + _fitting_scale(adata, section)
         )
     if found:
@@ -354,14 +390,22 @@ def _check_inside(adata: AnnData, sections: list[_Section], spatial_key: str) ->
         raise ValueError(msg)
 
 
+def _places(low: float, high: float) -> str:
+    """A range of pixels; as powers of ten where it is absurd."""
+    return f"{low:.0f} to {high:.0f}" if max(-low, high) < 1e9 else f"{low:.3g} to {high:.3g}"
+
+
 def _fitting_scale(adata: AnnData, section: _Section) -> str:
     """Which scale would bring all spots into the image: the commonest mistake is an image that was shrunk."""
     image = section.image
     xy = (section.centres + image.offset) / image.scale
-    factors = _scalefactors(adata, section.library_id)
+    factors = library_part(adata.uns, section.library_id, "scalefactors")
     largest = float(np.min((image.width_height + image.offset - 1) / np.maximum(xy.max(axis=0), 1)))
     for name in ("tissue_hires_scalef", "tissue_lowres_scalef"):
-        factor = float(factors.get(name, np.nan))
+        try:
+            factor = scale_factor(factors, name, library_id=section.library_id)
+        except ValueError:  # no advice, but the error is another one
+            continue
         # any factor fits that is small enough: one at which the spots fill half of the image is likely its own
         if factor >= largest / 2 and _fits(xy * factor - image.offset, image.width_height):
             return (

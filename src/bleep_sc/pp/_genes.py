@@ -1,4 +1,5 @@
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
 from bleep_sc._near_empty import warn_of_near_empty
 from bleep_sc._stats import detected_fraction, section_rows
-from bleep_sc._validate import check_adata, check_int, check_number, section_of_spots
+from bleep_sc._validate import check_adata, check_int, check_name, check_number, section_of_spots
 
 
 def select_genes(
@@ -70,15 +71,16 @@ def select_genes(
         Near-empty spots: below a tenth of their section's median of counts (of detected genes where
         ``layers['counts']`` is not there). A handful of them dominates every per-gene correlation.
     """
-    check_adata(adata)
+    check_adata(adata, copy=copy)
+    check_name("key_added", key_added)
     check_int("n_top_genes", n_top_genes)
     if check_number("min_fraction", min_fraction, minimum=0) > 1:
         msg = f"`min_fraction` is a share of the spots, from 0 to 1; found {min_fraction!r}."
         raise ValueError(msg)
-    values = expression_values(adata, layer, name="adata")
+    values, path = expression_values(adata, layer, name="adata"), path_of("adata", layer)
     if values.size and values.min() < 0:
         msg = (
-            f"`{path_of('adata', layer)}` has negative values, found {values.min():.3g}: log-normalised expression is "
+            f"`{path}` has negative values, found {values.min():.3g}: log-normalised expression is "
             "expected (`sc.pp.normalize_total`, then `sc.pp.log1p`, no scaling)."
         )
         raise ValueError(msg)
@@ -86,17 +88,29 @@ def select_genes(
     for section, rows in sections:
         if len(rows) < 2:
             msg = f"`adata.obs[{batch_key!r}]`: {section!r} has a single spot, so no gene varies in it. Leave it out."
+            if batch_key is None:
+                msg = "`adata` has a single spot, so no gene varies. Pass a whole section."
             raise ValueError(msg)
-    warn_if_counts(values, path_of("adata", layer))
+    # scanpy takes exponentials in place, which whole numbers and booleans cannot hold
+    values = values if values.dtype.kind == "f" else values.astype(np.float32)
+    if values.max() > np.log(np.finfo(values.dtype).max):
+        msg = (
+            f"`{path}` holds values as large as {values.max():.3g}, which no logarithm has: keep the raw counts by "
+            "`adata.layers['counts'] = adata.X.copy()`, then `sc.pp.normalize_total(adata, target_sum=1e4)` and "
+            "`sc.pp.log1p(adata)`."
+        )
+        raise ValueError(msg)
+    warn_if_counts(values, path)
     detected = detected_fraction(values) >= min_fraction
     if not detected.any():
         msg = f"no gene is detected in {min_fraction:.0%} of the spots: lower `min_fraction`."
         raise ValueError(msg)
+    kept = np.flatnonzero(detected)
     warn_of_near_empty(adata, sections)
     votes = np.zeros(adata.n_vars, dtype=np.int64)
-    kept = np.flatnonzero(detected)
-    for _, rows in sections:
-        votes[kept[_highly_variable(values[rows][:, kept], n_top_genes)]] += 1
+    for section, rows in sections:
+        where = "all spots" if batch_key is None else f"the spots of {section!r} in `adata.obs[{batch_key!r}]`"
+        votes[kept[_highly_variable(values[rows][:, kept], n_top_genes, where=f"`{path}` of {where}")]] += 1
     logger.info(
         "%d of %d genes are detected in at least %.0f %% of the spots; %d are among the %d most variable of a section.",
         len(kept),
@@ -112,16 +126,23 @@ def select_genes(
     return adata if copy else None
 
 
-def _highly_variable(values: object, n_top_genes: int) -> np.ndarray:
+def _highly_variable(values: Any, n_top_genes: int, *, where: str) -> np.ndarray:
     """Positions of scanpy's highly variable genes."""
     import scanpy as sc
 
-    n_genes = values.shape[1]  # type: ignore[attr-defined]
+    n_genes = values.shape[1]
     if n_genes <= n_top_genes:
         return np.arange(n_genes)
     bare = AnnData(values, var=pd.DataFrame(index=[str(i) for i in range(n_genes)]))
     with warnings.catch_warnings():
         # pandas on scanpy's grouping, and bins that hold one gene: nothing that a user could mend
         warnings.simplefilter("ignore")
-        found = sc.pp.highly_variable_genes(bare, n_top_genes=n_top_genes, inplace=False)
+        try:
+            found = sc.pp.highly_variable_genes(bare, n_top_genes=n_top_genes, inplace=False)
+        except IndexError as err:  # of the genes whose dispersion it knows, the most variable
+            msg = (
+                f"{where}: no gene varies more than others do, as where all values are 0 or alike, so none can be "
+                "chosen. Leave these spots out, or normalise their raw counts anew."
+            )
+            raise ValueError(msg) from err
     return np.flatnonzero(found["highly_variable"].to_numpy())

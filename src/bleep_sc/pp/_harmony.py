@@ -7,10 +7,12 @@ from bleep_sc import _keys
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._expression import expression_input
 from bleep_sc._logging import logger
-from bleep_sc._validate import check_adata, check_int, check_name, section_of_spots
+from bleep_sc._validate import MAX_SEED, check_adata, check_int, check_key, check_key_added, section_of_spots
 
 _MIN_SPOTS = 16
 """With fewer, harmonypy would make no cluster: it takes one for every 30."""
+_MOST_ITER = 10_000
+"""Rounds: it stops once they change little."""
 
 
 def harmonize(
@@ -71,10 +73,11 @@ def harmonize(
     -----
     harmonypy is licensed under GPL-3; it is imported only here.
     """
-    check_adata(adata)
-    check_name("key_added", key_added)
-    check_int("max_iter", max_iter)
-    check_int("random_state", random_state, minimum=0)
+    check_adata(adata, copy=copy)
+    check_key("batch_key", batch_key)
+    check_key_added("key_added", key_added, own="harmony")
+    max_iter = check_int("max_iter", max_iter, maximum=_MOST_ITER)
+    random_state = check_int("random_state", random_state, minimum=0, maximum=MAX_SEED)
     batches = section_of_spots(adata, batch_key)
     n_batches = len(np.unique(np.asarray(batches, dtype=str)))
     if n_batches < 2:

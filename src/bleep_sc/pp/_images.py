@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc._validate import check_number
+from bleep_sc.pp._library import library_part, scale_factor
 from bleep_sc.pp._tiff import TiffImage
 
 
@@ -50,9 +52,9 @@ def open_image(image: Any, *, library_id: str, image_layer: str | None = None, n
     from squidpy.im import ImageContainer
 
     if isinstance(image, str | Path):
-        path = Path(image).expanduser()
-        if not path.exists():
-            msg = f"`{name}`: there is no file {str(image)!r}."
+        path = existing_path(image)
+        if path is None:
+            msg = f"`{name}`: there is no file {str(image)[:500]!r}."
             raise FileNotFoundError(msg)
         try:
             with quiet_readers():
@@ -78,29 +80,38 @@ def open_image(image: Any, *, library_id: str, image_layer: str | None = None, n
     data = container[_layer(list(container), image_layer, name=name)]
     attributes = container.data.attrs
     coords, padding = attributes.get("coords"), attributes.get("padding")
-    offset = np.array([coords.x0, coords.y0], dtype=np.float64)
-    # a crop that was padded holds that much more before its first real pixel
-    offset -= [padding.x_pre, padding.y_pre]
+    offset = np.zeros(2) if coords is None else np.array([coords.x0, coords.y0], dtype=np.float64)
+    if padding is not None:  # a crop that was padded holds that much more before its first real pixel
+        offset -= [padding.x_pre, padding.y_pre]
+    scale = check_number(f"{name}.data.attrs['scale']", attributes.get("scale", 1), above=0)
     plane = _plane([str(z) for z in container.library_ids], library_id, name=name)
-    return SectionImage(data.data[:, :, plane, :], float(attributes.get("scale", 1)), offset, source)
+    return SectionImage(data.data[:, :, plane, :], scale, offset, source)
+
+
+def existing_path(path: Any) -> Path | None:
+    """The path of a file or folder, unless there is none."""
+    try:
+        found = Path(path).expanduser()
+        return found if str(path) and found.exists() else None
+    except (OSError, RuntimeError, TypeError, ValueError):  # too long, of an unknown home, or no path at all
+        return None
 
 
 def hires_image(adata_uns: Mapping[str, Any], library_id: str) -> SectionImage | None:
     """The small image that travels in ``uns["spatial"]``, if there is one."""
-    entry = adata_uns.get("spatial", {}).get(library_id, {})
-    image = entry.get("images", {}).get("hires")
-    scale = entry.get("scalefactors", {}).get("tissue_hires_scalef")
-    if image is None or scale is None:
+    image = library_part(adata_uns, library_id, "images").get("hires")
+    factors = library_part(adata_uns, library_id, "scalefactors")
+    scale = scale_factor(factors, "tissue_hires_scalef", library_id=library_id)
+    if image is None or np.isnan(scale):
         return None
     array = np.asarray(image)
-    return SectionImage(array if array.ndim == 3 else array[..., None], float(scale), np.zeros(2), "hires image")
-
-
-def read_rgb(array: Any, *, name: str) -> np.ndarray:
-    """A part of an image in memory, as RGB uint8; here a lazy ImageContainer opens its file."""
-    with reading(name), quiet_readers():
-        pixels = np.asarray(array)
-    return to_rgb(pixels, name=name)
+    if array.ndim not in (2, 3):
+        msg = (
+            f"`adata.uns['spatial'][{library_id!r}]['images']['hires']` must be an image (y, x, channels), found the "
+            f"shape {array.shape}. Pass `image=`, an ImageContainer or a path."
+        )
+        raise ValueError(msg)
+    return SectionImage(array if array.ndim == 3 else array[..., None], scale, np.zeros(2), "hires image")
 
 
 @contextmanager
@@ -108,8 +119,8 @@ def reading(name: str) -> Iterator[None]:
     """Turn each reader's errors into one that a user understands."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError) as err:  # image codecs fail with RuntimeErrors
-        reason = " ".join(str(err).split())
+    except Exception as err:  # each reader and codec has errors of its own
+        reason = " ".join(str(err).split()).split(" Please see documentation")[0]
         msg = f"the pixels of `{name}` could not be read, its file may be cut short or damaged: {reason}"
         raise ValueError(msg) from err
 
@@ -127,7 +138,10 @@ def quiet_readers() -> Iterator[None]:
 
 def check_rgb(array: Any, *, name: str) -> None:
     """Refuse what cannot be turned into RGB uint8, before any pixel is read."""
-    channels = array.shape[2]
+    height, width, channels = array.shape
+    if not height or not width:
+        msg = f"`{name}` is empty, {width} x {height} pixels: was it cropped to nothing?"
+        raise ValueError(msg)
     if channels not in (1, 3, 4):
         msg = (
             f"`{name}` has {channels} channels; an H&E image has 3 (RGB), 4 (RGBA) or 1 (grey). Choose the stained "
@@ -150,6 +164,9 @@ def to_rgb(array: np.ndarray, *, name: str) -> np.ndarray:
     if array.dtype != np.uint8:
         low, high = (array.min(), array.max()) if array.size else (0, 0)
         if array.dtype.kind == "f":
+            if not np.isfinite([low, high]).all():
+                msg = f"`{name}` holds NaN or infinite values. Replace them, as by 1 (white)."
+                raise ValueError(msg)
             if not (low >= 0 and high <= 1):
                 msg = (
                     f"`{name}` holds floats from {low:.3g} to {high:.3g}; 0 to 1 is expected. Divide it by its largest "
@@ -173,23 +190,6 @@ def to_rgb(array: np.ndarray, *, name: str) -> np.ndarray:
             return array[..., :3]
         return ((array[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
     return array
-
-
-def shrunk(array: np.ndarray, sides: Mapping[str, int]) -> dict[str, tuple[np.ndarray, float]]:
-    """An RGB image (y, x, 3) at most `sides` pixels large, by name, each with its share of the full width.
-
-    `sides` goes from large to small: each is made from the one before.
-    """
-    from PIL import Image
-
-    pixels = Image.fromarray(array)
-    out: dict[str, tuple[np.ndarray, float]] = {}
-    for name, side in sides.items():
-        factor = min(1.0, side / max(pixels.size))
-        width, height = (max(1, round(length * factor)) for length in pixels.size)
-        pixels = pixels.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        out[name] = np.asarray(pixels), width / array.shape[1]
-    return out
 
 
 def _layer(layers: list[str], image_layer: str | None, *, name: str) -> str:

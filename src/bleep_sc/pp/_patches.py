@@ -11,6 +11,32 @@ from bleep_sc._settings import settings
 from bleep_sc.pp._images import quiet_readers
 from bleep_sc.pp._tiff import Place, TiffImage
 
+_MOST_BYTES = 4 * 2**30
+"""Of what is read at one go: larger than any slide that was stored so, and less than a laptop has."""
+
+_MOST_TOUCHED = 2**19
+
+
+def check_parts(array: Any, *, name: str) -> None:
+    """Refuse an image of which too much must be read at one go, as a few bytes can claim any size."""
+    if isinstance(array, TiffImage):
+        height, width = array.tile or (0, 0)
+    elif not hasattr(array, "dask"):
+        return
+    elif _is_read_whole(array):
+        height, width = array.shape[:2]
+    else:
+        height, width = (max(lengths) for lengths in array.chunks[:2])
+    n_bytes = int(height) * int(width) * array.shape[2] * array.dtype.itemsize
+    if n_bytes > _MOST_BYTES:
+        msg = (
+            f"`{name}` says that it has {array.shape[1]} x {array.shape[0]} pixels, of which {width} x {height} must "
+            f"be read at one go: {n_bytes / 2**30:.1f} GiB, more than the {_MOST_BYTES / 2**30:.0f} GiB that are. If "
+            "that is true, convert it to a TIFF of small tiles and pass its path: only what is needed of it is read. "
+            "Or, where memory suffices, pass it in memory: `squidpy.im.ImageContainer(..., lazy=False)`."
+        )
+        raise ValueError(msg)
+
 
 def patches(array: Any, low: np.ndarray, high: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Rectangles with their numbers, in an order that suits the image.
@@ -30,9 +56,10 @@ def patches(array: Any, low: np.ndarray, high: np.ndarray) -> Iterator[tuple[int
     tiles = _Tiles.of(array)
     if tiles is None:
         with quiet_readers():
-            array = np.asarray(array)
+            found = np.asarray(array)
+        _check_shape(found, array.shape)
         for i, ((left, top), (right, bottom)) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-            yield i, array[top:bottom, left:right]
+            yield i, found[top:bottom, left:right]
         return
     patch_bytes = int((high - low).prod(axis=1).max(initial=1)) * array.dtype.itemsize * array.shape[2]
     yield from tiles.patches(low, high, most=_number_in_memory(patch_bytes))
@@ -63,12 +90,22 @@ def side_by_side(x: np.ndarray, first: np.ndarray, last: np.ndarray, *, most: in
             yield group
 
 
+def _parts(group: np.ndarray, first: np.ndarray, touched: np.ndarray) -> list[np.ndarray]:
+    """A group in parts, from above, that touch no more tiles than fit a list: a file can have very many tiny ones."""
+    if touched[group].sum() <= _MOST_TOUCHED:
+        return [group]
+    group = group[np.argsort(first[group], kind="stable")]
+    return np.split(group, np.flatnonzero(np.diff(touched[group].cumsum() // _MOST_TOUCHED)) + 1)
+
+
 @dataclass(frozen=True)
 class _Tiles:
     """An image that is read tile by tile."""
 
     starts: tuple[np.ndarray, np.ndarray]
     """First row of each row of tiles, first column of each column."""
+    shape: tuple[int, int, int]
+    """Of the image (y, x, channels)."""
     read: Callable[[Iterable[Place]], Iterator[tuple[Place, np.ndarray]]]
 
     @classmethod
@@ -77,17 +114,18 @@ class _Tiles:
         if isinstance(array, TiffImage):
             assert array.tile is not None  # noqa: S101
             down, right = (np.arange(0, n, step) for n, step in zip(array.shape, array.tile, strict=False))
-            return cls((down, right), array.read_tiles)
+            return cls((down, right), array.shape, array.read_tiles)
         if not hasattr(array, "dask") or _is_read_whole(array):
             return None
         down, right = (np.cumsum([0, *lengths[:-1]]) for lengths in array.chunks[:2])
-        return cls((down, right), lambda tiles: _compute(array, tiles))
+        return cls((down, right), array.shape, lambda tiles: _compute(array, tiles))
 
     def patches(self, low: np.ndarray, high: np.ndarray, *, most: int) -> Iterator[tuple[int, np.ndarray]]:
         """Put rectangles together from tiles, at most so many at a time, and hand over each as soon as it is whole."""
         first, last = self._tile_of(low), self._tile_of(high - 1)
         missing = (last - first + 1).prod(axis=1)
-        for group in side_by_side(low[:, 0], first[:, 0], last[:, 0], most=most):
+        groups = side_by_side(low[:, 0], first[:, 0], last[:, 0], most=most)
+        for group in (part for whole in groups for part in _parts(whole, first[:, 0], missing)):
             touching: dict[Place, list[int]] = defaultdict(list)
             for i in group.tolist():
                 for row in range(first[i, 0], last[i, 0] + 1):
@@ -96,6 +134,7 @@ class _Tiles:
             begun: dict[int, np.ndarray] = {}
             for tile, pixels in self.read(sorted(touching)):
                 start = np.array([self.starts[1][tile[1]], self.starts[0][tile[0]]])
+                _check_shape(pixels, self._shape_of(tile))
                 end = start + pixels.shape[1::-1]
                 for i in touching[tile]:
                     if i not in begun:
@@ -106,11 +145,24 @@ class _Tiles:
                     if not missing[i]:
                         yield i, begun.pop(i)
 
+    def _shape_of(self, tile: Place) -> tuple[int, ...]:
+        """Of a tile, as far as it lies in the image."""
+        ends = (min([*starts[i + 1 : i + 2], n]) for starts, i, n in zip(self.starts, tile, self.shape, strict=False))
+        begins = (starts[i] for starts, i in zip(self.starts, tile, strict=True))
+        return (*(int(end - begin) for begin, end in zip(begins, ends, strict=True)), self.shape[2])
+
     def _tile_of(self, places: np.ndarray) -> np.ndarray:
         """Row and column of the tile in which each pixel (x, y) lies (n, 2)."""
         down, right = self.starts
         found = [np.searchsorted(down, places[:, 1], "right") - 1, np.searchsorted(right, places[:, 0], "right") - 1]
         return np.stack(found, axis=1)
+
+
+def _check_shape(pixels: np.ndarray, shape: tuple[int, ...]) -> None:
+    """What was read covers its place: a tile may be larger than what of it lies in the image, never smaller."""
+    if pixels.ndim != 3 or pixels.shape[2] != shape[2] or (np.array(pixels.shape[:2]) < shape[:2]).any():
+        msg = f"a part should have the shape {tuple(shape)} and has {pixels.shape}"
+        raise ValueError(msg)
 
 
 def _box(low: np.ndarray, high: np.ndarray) -> tuple[slice, slice]:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc._validate import check_number
+from bleep_sc.pp._library import scale_factor
 
 _VISIUM_ROWS, _VISIUM_COLUMNS, _VISIUM_PITCH_UM = 78, 128, 100.0
 # in array units of a Visium slide, whose columns count half steps
@@ -32,9 +33,9 @@ def microns_per_pixel(
     if given is not None:
         name = f"mpp[{library_id!r}]" if isinstance(mpp, Mapping) else "mpp"
         return check_number(name, given, above=0)
-    recorded = scalefactors.get("microns_per_pixel")
-    if recorded is not None and np.isfinite(recorded) and recorded > 0:
-        return float(recorded)
+    recorded = scale_factor(scalefactors, "microns_per_pixel", library_id=library_id)
+    if np.isfinite(recorded):
+        return recorded
     pitch = visium_pitch(obs, xy)
     return np.nan if pitch is None else _VISIUM_PITCH_UM / pitch
 
@@ -52,9 +53,9 @@ def visium_pitch(obs: pd.DataFrame, xy: np.ndarray) -> float | None:
     position = obs[["array_row", "array_col"]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
     if not np.isfinite(position).all() or (position != np.rint(position)).any():
         return None
-    position = position.astype(np.int64)
     if (position < 0).any() or (position >= [_VISIUM_ROWS, _VISIUM_COLUMNS]).any():
         return None
+    position = position.astype(np.int64)
     there = np.zeros((_VISIUM_ROWS + 2, _VISIUM_COLUMNS + 4), dtype=bool)
     row, column = position[:, 0] + 1, position[:, 1] + 2
     there[row, column] = True

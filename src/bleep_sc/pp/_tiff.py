@@ -5,15 +5,20 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bleep_sc._settings import settings
+
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ONE_PLANE = ("YX", "YXS", "SYX", "CYX")
 _AHEAD = 2
 """Tiles that wait, for each thread that decodes them."""
+_LARGER, _SMALL = 4, 2**16
+"""Times that a tile may say to be larger than its place, which some writers fill up; pixels that never matter."""
 _ROWS = 256
 """Strips, of often a single row, are read together up to this height."""
 
@@ -85,6 +90,9 @@ class TiffImage:
         """Decode some tiles (y, x, channels) in turn; those at the border may be larger than the image."""
         with _largest(self.path) as image:
             threads = image.keyframe.maxworkers
+            assert self.tile is not None  # noqa: S101 - bare pixels have none
+            tile_bytes = self.tile[0] * self.tile[1] * self.shape[2] * self.dtype.itemsize
+            most = max(1, min(_AHEAD * threads, int(settings.memory * 2**20 / 2 / max(1, tile_bytes))))
             if threads < 2:  # a thread of its own would only make memory dearer
                 for tile in tiles:
                     yield tile, _assembled(self._segments(image, tile))
@@ -93,7 +101,7 @@ class TiffImage:
             with ThreadPoolExecutor(threads) as workers:
                 for tile in tiles:
                     ahead.append((tile, workers.submit(_assembled, self._segments(image, tile))))
-                    if len(ahead) == _AHEAD * threads:
+                    if len(ahead) == most:
                         place, decoded = ahead.popleft()
                         yield place, decoded.result()
                 for place, decoded in ahead:
@@ -124,12 +132,34 @@ def _read_segment(page: Any, index: int, dtype: np.dtype[Any]) -> Segment:
         msg = f"a tile should have {count} bytes and has {len(encoded)}"
         raise ValueError(msg)
 
+    _check_claim(encoded, key)
+
     def decoded() -> np.ndarray:
         pixels, _, shape = decode(encoded or None, index, **tables)
         # a sparse file leaves empty tiles out
         return np.full(shape[1:], empty, dtype=dtype) if pixels is None else np.asarray(pixels)[0]
 
     return decoded
+
+
+def _check_claim(encoded: bytes, key: Any) -> None:
+    """A tile that is an image file of its own says how large it is, and its decoder takes memory for that."""
+    from PIL import Image
+    from tifffile import TIFF
+
+    if key.compression not in TIFF.IMAGE_COMPRESSIONS or not encoded:
+        return
+    high, wide = (key.tilelength, key.tilewidth) if key.is_tiled else (key.rowsperstrip, key.imagewidth)
+    try:
+        with Image.open(BytesIO(encoded)) as inner:
+            pixels = inner.size[0] * inner.size[1]
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        pixels = Image.MAX_IMAGE_PIXELS or 0  # or more
+    except Exception:  # noqa: BLE001 - not one of Pillow's: its own decoder says what is wrong
+        return
+    if pixels > _LARGER * max(high * wide, _SMALL):
+        msg = f"a tile of {wide} x {high} pixels says that it has {pixels} or more"
+        raise ValueError(msg)
 
 
 def _assembled(planes: list[list[Segment]]) -> np.ndarray:

@@ -1,0 +1,71 @@
+"""Small pictures of an image of any size, within bounded memory."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bleep_sc._settings import settings
+from bleep_sc.pp._images import check_rgb, quiet_readers, reading, to_rgb
+from bleep_sc.pp._patches import check_parts, patches
+
+_GAP = 2.0
+"""Averaging blocks of pixels brings an image down to this many times its new size, a filter the rest of the way."""
+
+
+def thumbnails(array: Any, sides: Mapping[str, int], *, name: str) -> dict[str, tuple[np.ndarray, float]]:
+    """RGB pictures at most `sides` pixels large, by name, each with its share of the full width.
+
+    Parameters
+    ----------
+    array
+        (y, x, channels), NumPy, dask or a TIFF on disk.
+    sides
+        From large to small: each is made from the one before.
+    name
+        Of the image, in messages.
+    """
+    from PIL import Image
+
+    check_rgb(array, name=name)
+    check_parts(array, name=name)
+    length = np.array([array.shape[1], array.shape[0]])
+    first = next(iter(sides.values()))
+    step = np.maximum(1, length / _smaller(length, first) / _GAP).astype(np.int64)
+    pixels, box = Image.fromarray(_averaged(array, step, name=name)), tuple(length / step)
+    out: dict[str, tuple[np.ndarray, float]] = {}
+    for each, side in sides.items():
+        length = _smaller(length, side)
+        pixels = pixels.resize(
+            tuple(length.tolist()), Image.Resampling.LANCZOS, box=None if out else (0, 0, *box), reducing_gap=_GAP
+        )
+        out[each] = np.asarray(pixels), float(length[0] / array.shape[1])
+    return out
+
+
+def _smaller(length: np.ndarray, side: int) -> np.ndarray:
+    """Width and height of at most `side` pixels."""
+    return np.maximum(1, np.rint(length * min(1.0, side / length.max()))).astype(np.int64)
+
+
+def _averaged(array: Any, step: np.ndarray, *, name: str) -> np.ndarray:
+    """RGB means over blocks of `step` (x, y) pixels, read in bands of rows."""
+    from PIL import Image
+
+    height, width = array.shape[:2]
+    whole = (-(-height // step[1]), -(-width // step[0]), 3)
+    out = np.empty(whole, dtype=np.uint8)
+    # a band is read, turned into RGB, and averaged: some copies of it are in memory
+    rows = max(1, int(settings.memory * 2**20 / 16 / (width * array.shape[2] * array.dtype.itemsize) / step[1]))
+    begins = np.arange(0, whole[0], rows)
+    low = np.stack([np.zeros_like(begins), begins * step[1]], axis=1)
+    high = np.stack([np.full_like(begins, width), np.minimum((begins + rows) * step[1], height)], axis=1)
+    with quiet_readers():
+        found = patches(array, low, high)
+        while True:
+            with reading(name):
+                number, band = next(found, (-1, None))
+            if band is None:
+                return out
+            small = Image.fromarray(np.ascontiguousarray(to_rgb(band, name=name))).reduce(tuple(step.tolist()))
+            out[begins[number] : begins[number] + rows] = np.asarray(small)

@@ -1,0 +1,349 @@
+"""What the functions of `bl.pp` make of odd objects and arguments: the right result, or one error before any work."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from conftest import make_sections, snapshot
+from odd_inputs import EVERY
+from scipy import sparse
+from squidpy.im import ImageContainer
+
+import bleep_sc as bl
+
+
+@cache
+def picture() -> Any:
+    return ImageContainer(np.random.default_rng(0).integers(0, 256, size=(1000, 1000, 3), dtype=np.uint8))
+
+
+@cache
+def _sound() -> AnnData:
+    adata = make_sections(20, size=4)
+    adata.uns["spatial"] = {s: {"scalefactors": {"spot_diameter_fullres": 50.0}} for s in ("s1", "s2")}
+    return adata
+
+
+def sound() -> AnnData:
+    """Two sections of 20 spots."""
+    return _sound().copy()
+
+
+def quietly(function: Callable[[], Any]) -> Any:
+    """Warnings of bleep_sc and of anndata are other tests' matter; those of NumPy and pandas are errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return function()
+
+
+def cut(adata: AnnData, **how: Any) -> np.ndarray:
+    images = {"s1": picture(), "s2": picture()}
+    bl.pp.crops(adata, **{"image": images, "size": 4, "library_key": "section", "mpp": 0.5} | how)
+    assert set(adata.uns["crops"]) <= {"s1", "s2"}
+    return adata.obsm[how.get("key_added", "crops")]
+
+
+def blanked(ref: AnnData, **how: Any) -> np.ndarray:
+    before = snapshot(ref)
+    slide = bl.pp.blank(ref, **{"spatial": np.ones((3, 2)), "library_id": "new"} | how)
+    assert snapshot(ref) == before
+    assert slide.X is None
+    assert list(slide.var_names) == [str(name) for name in ref.var_names]
+    factors = slide.uns["spatial"][how.get("library_id", "new")]["scalefactors"]
+    return np.append(slide.obsm["spatial"].ravel(), factors["spot_diameter_fullres"])
+
+
+def chosen(adata: AnnData, **how: Any) -> np.ndarray:
+    key = how.get("key_added", "highly_variable")
+    bl.pp.select_genes(adata, **{"n_top_genes": 10, "batch_key": "section", "min_fraction": 0} | how)
+    return adata.var[[key, f"{key}_nbatches"]].to_numpy(dtype=np.float64).T
+
+
+def corrected(adata: AnnData, **how: Any) -> np.ndarray:
+    key = how.get("key_added", "harmony")
+    bl.pp.harmonize(adata, **{"batch_key": "section", "max_iter": 1} | how)
+    assert list(adata.uns[key]["genes"]) == [str(name) for name in adata.var_names]
+    return adata.obsm[f"X_{key}"]
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., np.ndarray], str]] = {
+    "crops": (cut, "adata"),
+    "blank": (blanked, "ref"),
+    "select_genes": (chosen, "adata"),
+    "harmonize": (corrected, "adata"),
+}
+"""Each with the name of its object in messages."""
+
+# Outcomes: a pattern of the error's message; "same", the result of the sound object; "values", that of the same numbers
+# in CSR; or how the result follows from the sound one.
+Outcome = str | Callable[[np.ndarray], np.ndarray]
+
+STORAGE = ("csr", "csc", "csr array", "dense", "dense by columns", "float64", "dask", "raw set", "unused levels")
+OTHER_NAMES = ("genes of unicode", "genes with a slash", "an empty gene name", "numbered genes", "numbered spots")
+NUMBERS = ("float16", "integer", "boolean", "a zero spot", "a zero gene", "all zero", "tiny")
+BROKEN = ("no matrix", "a NaN", "an infinity", "all NaN", "huge", "negative")
+WELL_PLACED = ("spatial as a table", "spatial of integers", "all spots at one place")
+MISPLACED = ("spatial of three columns", "spatial with NaN", "spatial with infinity")
+NOT_FINITE = r"`{}\.X` holds NaN or infinite values.*Remove or replace"
+REFUSED: dict[str, Outcome] = {
+    "no spots": r"`{}` has no spots",
+    "genes twice": r"`{}\.var_names` are not unique.*'g1'.*var_names_make_unique",
+    "spots twice": r"`{}\.obs_names` are not unique.*'spot1'.*obs_names_make_unique",
+}
+VIEW: dict[str, Outcome] = {"a view": r"`{0}` is a view.*`{0} = {0}\.copy\(\)`"}
+NAMED: dict[str, Outcome] = dict.fromkeys((*STORAGE, *OTHER_NAMES), "same")
+UNREAD: dict[str, Outcome] = dict.fromkeys((*NUMBERS, *BROKEN, "no genes", "one gene", "genes permuted"), "same")
+UNREAD_PLACES: dict[str, Outcome] = dict.fromkeys((*WELL_PLACED, *MISPLACED), "same")
+READ: dict[str, Outcome] = {
+    **dict.fromkeys(NUMBERS, "values"),
+    **dict.fromkeys(("a NaN", "an infinity", "all NaN"), NOT_FINITE),
+    "no matrix": r"`{}\.X` is empty: expression is needed",
+    "huge": r"`{}\.X` holds values as large as 7.*e\+30.*[Nn]ormalise",
+    "negative": r"`{}\.X` has negative values.*log-normalised expression is expected",
+    "no genes": r"`{}` has no genes \(n_vars = 0\).*mask",
+    "one gene": "values",
+    "genes permuted": lambda found: found[:, ::-1],
+}
+OUTCOMES: dict[str, dict[str, Outcome]] = {
+    "crops": {
+        **(REFUSED | VIEW | NAMED | UNREAD),
+        **{"spatial as a table": "same", "spatial of integers": "values", "all spots at one place": "values"},
+        "spatial of three columns": r"`adata\.obsm\['spatial'\]` must have the shape \(n_obs, 2\)",
+        **dict.fromkeys(MISPLACED[1:], r"`adata\.obsm\['spatial'\]` is NaN or infinite for 1 of .*Leave them out"),
+        "one spot": lambda found: found[:1],
+    },
+    "blank": {**(REFUSED | NAMED | UNREAD | UNREAD_PLACES), "a view": "same", "one spot": "same"},
+    "select_genes": {
+        **(REFUSED | VIEW | NAMED | READ | UNREAD_PLACES),
+        "one spot": r"`adata\.obs\['section'\]`: 's1' has a single spot, so no gene varies in it. Leave it out",
+        "all zero": r"`adata\.X` of the spots of 's1' in `adata\.obs\['section'\]`: no gene varies.*Leave these spots",
+        # every gene is detected in every spot of it
+        "boolean": r"`adata\.X` of the spots of 's1' in `adata\.obs\['section'\]`: no gene varies.*Leave these spots",
+    },
+    "harmonize": {
+        **(REFUSED | VIEW | NAMED | READ | UNREAD_PLACES),
+        "one spot": r"`adata\.obs\['section'\]` holds a single batch",
+    },
+}
+
+
+def plain(adata: AnnData) -> AnnData:
+    """The same numbers as most people have them: CSR of floats, plain arrays."""
+    x = adata.X.compute() if hasattr(adata.X, "compute") else adata.X
+    if x is not None:
+        x = x.toarray() if sparse.issparse(x) else np.asarray(x)
+        x = sparse.csr_matrix(x if x.dtype == np.float64 else x.astype(np.float32))
+    made = AnnData(x, obs=adata.obs, var=adata.var, uns=dict(adata.uns))
+    for key, found in adata.obsm.items():
+        made.obsm[key] = np.asarray(found)
+    return made
+
+
+@cache
+def _of_the_sound(function: str) -> np.ndarray:
+    return quietly(lambda: FUNCTIONS[function][0](EVERY["csr"](sound())))
+
+
+def test_every_odd_object_has_its_outcome() -> None:
+    for function, outcomes in OUTCOMES.items():
+        assert set(outcomes) == set(EVERY), function
+
+
+@pytest.mark.parametrize("case", EVERY)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_odd_objects(function: str, case: str) -> None:
+    (run, called), outcome = FUNCTIONS[function], OUTCOMES[function][case]
+    odd = quietly(lambda: EVERY[case](sound()))
+    before = snapshot(odd)
+    if isinstance(outcome, str) and outcome not in ("same", "values"):
+        with pytest.raises((ValueError, KeyError), match=outcome.format(called)):
+            quietly(lambda: run(odd))
+        assert snapshot(odd) == before
+        return
+    expected = _of_the_sound(function)
+    if outcome == "values":
+        expected = quietly(lambda: run(plain(odd)))
+    elif callable(outcome):
+        expected = outcome(expected)
+    found = quietly(lambda: run(odd))
+    if function == "harmonize":
+        np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4)
+    else:
+        np.testing.assert_array_equal(found, expected)
+    after = snapshot(odd)
+    for slot in ("X", "layers", "varm", "obsp"):
+        assert after[slot] == before[slot]
+
+
+ODD: dict[str, Any] = {
+    "None": None,
+    "NaN": np.nan,
+    "infinity": np.inf,
+    "negative": -1,
+    "zero": 0,
+    "fraction": 1.5,
+    "huge": 10**30,
+    "boolean": True,
+    "NumPy boolean": np.True_,
+    "NumPy integer": np.int64(3),
+    "NumPy number": np.float64(2.0),
+    "array": np.array([3]),
+    "no text": "",
+    "digits": "3",
+    "an unknown name": "nope",
+    "bytes": b"a",
+    "slash": "a/b",
+    "zero character": "a\0b",
+    "half a character": "\ud800",
+    "list": [],
+    "dict": {},
+    "a thing": object(),
+}
+SMALL = {"NumPy integer"}
+POSITIVE = {"fraction", "NumPy integer", "NumPy number"}
+NAMES = {"digits", "an unknown name"}
+NOTHING = {"None"}
+KEYS = r"does not exist; there is|must be a name"
+WRITABLE = r"must be a name without '/' that a file can hold"
+TABLE: dict[str, tuple[set[str], str]] = {
+    "crops size": (SMALL, "must be an integer of at least 1 and at most 16384, found"),
+    "crops um": (POSITIVE | NOTHING, r"must be a finite number above 0|pixels wide on the image of 's1'.*scale of the"),
+    "crops mpp": (POSITIVE | NOTHING | {"huge"}, r"must be a finite number above 0|has no entry for any of"),
+    "crops library_key": (set(), KEYS + "|holds 2 libraries.*pass `library_key`"),
+    "crops library_id": (set(), r"must be a name, found|is not in `adata\.uns\['spatial'\]`|holds 2 libraries"),
+    "crops image_layer": (NOTHING, r"has no layer .*; it has \['image'\]"),
+    "crops border": (set(), "must be one of 'white', 'reflect', found"),
+    "crops spatial_key": (set(), KEYS),
+    "crops key_added": (NAMES, WRITABLE),
+    "crops image": (set(), "has no entry for|ImageContainer or a path|mapping from library to image|there is no file"),
+    "blank spatial": (set(), r"must have the shape \(n_obs, 2\)|must hold numbers"),
+    "blank library_id": (NAMES, WRITABLE),
+    "blank image": (NOTHING, "must be a squidpy ImageContainer or a path, found|there is no file"),
+    "blank obs_names": (NOTHING, r"must be a list with the name of each spot, found|has \d names for 3 spots"),
+    "blank spot_diameter": (POSITIVE | NOTHING | {"huge"}, "must be a finite number above 0, found"),
+    "select_genes batch_key": (NOTHING, KEYS),
+    "select_genes n_top_genes": (SMALL | {"huge"}, "must be an integer of at least 1, found"),
+    "select_genes min_fraction": ({"zero"}, "must be a finite number of at least 0|a share of the spots, from 0 to 1"),
+    "select_genes layer": (NOTHING, KEYS),
+    "select_genes key_added": (NAMES, WRITABLE),
+    "harmonize batch_key": (set(), KEYS),
+    "harmonize mask_var": (NOTHING, KEYS),
+    "harmonize max_iter": (SMALL, "must be an integer of at least 1 and at most 10000, found"),
+    "harmonize layer": (NOTHING, KEYS),
+    "harmonize random_state": (SMALL | {"zero"}, "must be an integer of at least 0 and at most 2147483647, found"),
+    "harmonize key_added": (NAMES, WRITABLE),
+}
+"""By argument: the odd values that are fine, and a pattern of the error for all others."""
+FLAGS = {"lazy", "progress_bar", "copy"}
+
+
+def test_every_argument_is_in_the_table() -> None:
+    from inspect import signature
+
+    for function in bl.pp.__all__:
+        parameters = [*signature(getattr(bl.pp, function)).parameters][1:]
+        tested = {name.split()[1] for name in TABLE if name.startswith(function + " ")} | FLAGS
+        # which only says where an ImageContainer has several
+        assert set(parameters) - tested <= {"image_layer"}, function
+
+
+@pytest.mark.parametrize("argument", TABLE)
+def test_odd_arguments(argument: str) -> None:
+    (function, name), (fine, message) = argument.split(), TABLE[argument]
+    run, _ = FUNCTIONS[function]
+    for label, value in ODD.items():
+        adata = sound()
+        before = snapshot(adata)
+        how = {name: value}
+        if name == "library_id" and function == "crops":
+            how |= {"library_key": None, "image": picture()}
+        if label in fine:
+            quietly(lambda adata=adata, how=how: run(adata, **how))
+            continue
+        with pytest.raises((ValueError, KeyError, TypeError, FileNotFoundError), match=message) as caught:
+            quietly(lambda adata=adata, how=how: run(adata, **how))
+        text = str(caught.value)
+        assert name in text or repr(value) in text or "`adata." in text or "`image" in text, (label, text)
+        assert snapshot(adata) == before, label
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(
+    "what", [None, 3, "ref.h5ad", np.zeros((3, 2)), pd.DataFrame()], ids=lambda v: type(v).__name__
+)
+def test_what_is_no_anndata(function: str, what: Any) -> None:
+    run, called = FUNCTIONS[function]
+    arguments: Mapping[str, Any] = {"key_added": "x"} if function != "blank" else {}
+    direct = {"blank": lambda: bl.pp.blank(what, spatial=np.ones((3, 2)), library_id="new")}
+    with pytest.raises(TypeError, match=rf"`{called}` must be an AnnData, found {type(what).__name__}"):
+        direct.get(function, lambda: run(what, **arguments))()
+
+
+RESERVED: list[tuple[str, str, str]] = [
+    ("crops", "spatial", "`key_added='spatial'`: under that name something else is kept"),
+    ("crops", "harmony", "`key_added='harmony'`: under that name something else is kept"),
+    ("harmonize", "spatial", "`key_added='spatial'`: under that name something else is kept"),
+    ("harmonize", "crops", "`key_added='crops'`: under that name something else is kept"),
+]
+
+
+@pytest.mark.parametrize(("function", "key", "message"), RESERVED)
+def test_nothing_else_is_replaced(function: str, key: str, message: str) -> None:
+    adata = sound()
+    before = snapshot(adata)
+    with pytest.raises(ValueError, match=message):
+        FUNCTIONS[function][0](adata, key_added=key)
+    assert snapshot(adata) == before
+
+
+def test_crops_never_replace_the_places() -> None:
+    adata = sound()
+    adata.obsm["xy"] = adata.obsm["spatial"]
+    before = snapshot(adata)
+    with pytest.raises(ValueError, match=r"`key_added='xy'` is `spatial_key`.*Name another"):
+        cut(adata, spatial_key="xy", key_added="xy")
+    assert snapshot(adata) == before
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "a\0b"])
+def test_sections_that_no_file_holds(name: str) -> None:
+    adata = sound()
+    adata.obs["slide"] = [name] * 20 + ["other"] * 20
+    before = snapshot(adata)
+    with pytest.raises(ValueError, match=r"`adata\.obs\['slide'\]` holds .*no file can hold.*Rename it"):
+        cut(adata, library_key="slide", image={name: picture(), "other": picture()})
+    assert snapshot(adata) == before
+
+
+@pytest.mark.parametrize("top", [88.0, 89.0, 5000.0])
+def test_values_that_no_logarithm_has(top: float) -> None:
+    """Scanpy takes exponentials, which 32 bits hold up to 88."""
+    adata = sound()
+    adata.X = adata.X.toarray()
+    adata.X[3, 3] = top
+    before = snapshot(adata)
+    if top < 88.7:
+        assert quietly(lambda: chosen(adata)).any()
+        return
+    with pytest.raises(ValueError, match=r"`adata\.X` holds values as large as .*no logarithm has.*normalize_total"):
+        chosen(adata)
+    assert snapshot(adata) == before
+
+
+def test_one_section_of_zeros() -> None:
+    adata = sound()
+    adata.X = adata.X.toarray()
+    adata.X[20:] = 0
+    before = snapshot(adata)
+    with pytest.raises(
+        ValueError, match=r"`adata\.X` of the spots of 's2' in `adata\.obs\['section'\]`: no gene varies"
+    ):
+        quietly(lambda: chosen(adata))
+    assert snapshot(adata) == before
+    with pytest.raises(ValueError, match=r"`adata` has a single spot, so no gene varies"):
+        chosen(adata[:1].copy(), batch_key=None)
