@@ -58,7 +58,7 @@ def her2st(
         Nothing of either layout, or a section without its counts, spots or image.
     ValueError
         A section that is not there, a spot file without coordinates, sections that share no spot with their counts or
-        no gene with each other.
+        no gene with each other, a damaged file.
     """
     check_choice("join", join, ("inner", "outer"))
     if not isinstance(path, str | Path):

@@ -47,7 +47,7 @@ def toy(
     Parameters
     ----------
     n_patients, n_sections
-        Number of patients, and of sections of each.
+        Number of patients, and of sections of each, at most 26.
     n_spots
         Spots of a section, about: those of a square grid that lie on tissue.
     n_genes

@@ -44,7 +44,8 @@ def blank(
     library_id
         Name of the slide.
     image
-        Its H&E image, an :class:`squidpy.im.ImageContainer` or a path, shrunk to draw spots on; ``None``: no image.
+        Its H&E image, an :class:`squidpy.im.ImageContainer` or a path, shrunk to draw spots on; ``None``: no image. A
+        TIFF is read part by part, however large.
     image_layer
         Layer of the ImageContainer; needed only where it has several.
     obs_names
@@ -66,7 +67,7 @@ def blank(
     ------
     ValueError
         Coordinates that are NaN or of another shape; names that are not unique; no `spot_diameter` here nor in `ref`;
-        a cropped ImageContainer.
+        a cropped ImageContainer; an image that is damaged, or of which more than 4 GiB must be read at one go.
     """
     check_readable(ref, name="ref")
     check_name("library_id", library_id)

@@ -150,7 +150,9 @@ def crops(
         No coordinates, no such column.
     ValueError
         Coordinates that are NaN or outside the image (says which scale would fit), several libraries and no
-        `library_key`, a library without image, an image that is no RGB, `um` without a known scale, a view.
+        `library_key`, a library without image, an image that is no RGB, `um` without a known scale, a view,
+        a damaged file, or an image (other than tiles) of which more than 4 GiB must be read at one go: pass a tiled
+        TIFF, or the image in memory.
     FileNotFoundError
         A path that does not exist.
 
