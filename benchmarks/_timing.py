@@ -50,18 +50,23 @@ def ratio(seconds: dict[str, list[float]], one: str, other: str) -> float:
 
 def peak_growth(function: Callable[[], object]) -> float:
     """MB by which the process's resident memory grew at most while the function ran (Linux)."""
-    status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+    before = resident()
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+    function()
+    return _megabytes("VmHWM") - before
+
+
+def resident() -> float:
+    """MB that the process holds in memory, after all that is free has been given back (Linux)."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what was freed before is no part of the process, or it would be used unseen
-    reset.write_text("5")  # the high-water mark begins anew
-    before = _kilobytes(status, "VmRSS")
-    function()
-    return (_kilobytes(status, "VmHWM") - before) / 1024
+    return _megabytes("VmRSS")
 
 
-def _kilobytes(status: Path, field: str) -> int:
-    line = next(line for line in status.read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1])
+def _megabytes(field: str) -> float:
+    status = Path("/proc/self/status").read_text().splitlines()
+    line = next(line for line in status if line.startswith(field))
+    return int(line.split()[1]) / 1024
 
 
 def machine() -> str:
