@@ -59,8 +59,8 @@ def over_parts(
 
 
 def _one(job: Callable[[Any], Any], part: Any, memory: float) -> Any:
-    settings.memory = memory  # a worker's process begins with the default
-    return job(part)
+    with settings.override(memory=memory):  # a worker begins with the default
+        return job(part)
 
 
 def _combined(combine: Callable[[Any, Any], Any], results: list[Any]) -> Any:

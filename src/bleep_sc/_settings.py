@@ -1,6 +1,9 @@
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from threading import Lock
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 from bleep_sc._logging import logger
@@ -11,11 +14,18 @@ Verbosity = Literal["error", "warning", "info", "debug"]
 
 _NAMES = ("device", "precision", "progress_bar", "memory", "verbosity")
 
+_OVERRIDES: ContextVar[Mapping[str, Any]] = ContextVar("bleep_sc.settings", default=MappingProxyType({}))
+"""What holds in this thread alone, for the length of its ``with`` blocks."""
+
 
 class Settings:
     """What holds for a whole session: where to compute, in how much memory, and how much to say.
 
     The one instance is ``bleep_sc.settings``. A function's own argument of the same name goes first.
+
+    What is assigned holds for the whole process. What :meth:`override` sets holds in the thread that entered the
+    ``with`` block, not in others, those started within it included; `verbosity` alone, which is the level of one
+    logger, holds for all threads: that of the block entered last.
 
     Examples
     --------
@@ -32,6 +42,8 @@ class Settings:
         self._precision: Precision = "auto"
         self._progress_bar = True
         self._memory = 256.0
+        self._levels: list[tuple[object, int]] = []
+        self._lock = Lock()
         self.verbosity = "info"
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -43,45 +55,45 @@ class Settings:
     @property
     def device(self) -> str:
         """Device of training and embedding: ``"auto"`` (CUDA, else MPS, else CPU) or any name that torch knows."""
-        return self._device
+        return self._now("device")
 
     @device.setter
     def device(self, value: str) -> None:
         if not isinstance(value, str) or not value:
             msg = f"`settings.device` must be 'auto' or a torch device such as 'cpu' or 'cuda:0', found {value!r}."
             raise ValueError(msg)
-        self._device = value
+        self._set("device", value)
 
     @property
     def precision(self) -> Precision:
         """Number format of training and embedding: ``"auto"`` is bfloat16 where a CUDA device has it, else float32."""
-        return self._precision
+        return self._now("precision")
 
     @precision.setter
     def precision(self, value: Precision) -> None:
         check_choice("settings.precision", value, get_args(Precision))
-        self._precision = value
+        self._set("precision", value)
 
     @property
     def progress_bar(self) -> bool:
         """Whether work over a second or two shows a progress bar."""
-        return self._progress_bar
+        return self._now("progress_bar")
 
     @progress_bar.setter
     def progress_bar(self, value: bool) -> None:
         if not isinstance(value, bool):
             msg = f"`settings.progress_bar` must be True or False, found {value!r}."
             raise ValueError(msg)
-        self._progress_bar = value
+        self._set("progress_bar", value)
 
     @property
     def memory(self) -> float:
         """Working memory in MB that a step may take beyond its inputs and results; larger blocks are no quicker."""
-        return self._memory
+        return self._now("memory")
 
     @memory.setter
     def memory(self, value: float) -> None:
-        self._memory = check_number("settings.memory", value, minimum=1)
+        self._set("memory", check_number("settings.memory", value, minimum=1))
 
     @property
     def verbosity(self) -> Verbosity:
@@ -96,17 +108,45 @@ class Settings:
 
     @contextmanager
     def override(self, **values: Any) -> Iterator[None]:
-        """Set some settings for the length of a ``with`` block."""
+        """Set some settings for the length of a ``with`` block, in this thread."""
         for name in values:
             check_choice("settings.override", name, _NAMES)
-        before = {name: getattr(self, name) for name in values}
+        before, block = _OVERRIDES.get(), object()
+        ours = [name for name in values if name != "verbosity"]
+        _OVERRIDES.set({**before, **{name: getattr(self, name) for name in ours}})
+        if "verbosity" in values:
+            with self._lock:
+                self._levels.append((block, logger.level))
         try:
             for name, value in values.items():
                 setattr(self, name, value)
             yield
         finally:
-            for name, value in before.items():
-                setattr(self, name, value)
+            others = {name: value for name, value in _OVERRIDES.get().items() if name not in ours}
+            _OVERRIDES.set({**others, **{name: before[name] for name in ours if name in before}})
+            if "verbosity" in values:
+                with self._lock:
+                    self._leave(block)
+
+    def _now(self, name: str) -> Any:
+        return _OVERRIDES.get().get(name, getattr(self, f"_{name}"))
+
+    def _set(self, name: str, value: Any) -> None:
+        """For the block where one has overridden it, else for the process."""
+        overrides = _OVERRIDES.get()
+        if name in overrides:
+            _OVERRIDES.set({**overrides, name: value})
+        else:
+            setattr(self, f"_{name}", value)
+
+    def _leave(self, block: object) -> None:
+        """The level from before the block; threads may leave theirs in another order than they entered them."""
+        place = next(i for i, (entered, _) in enumerate(self._levels) if entered is block)
+        level = self._levels.pop(place)[1]
+        if place == len(self._levels):
+            logger.setLevel(level)
+        else:  # the block entered next still holds, and goes back to what was before both
+            self._levels[place] = (self._levels[place][0], level)
 
     def __repr__(self) -> str:
         return (

@@ -14,6 +14,7 @@ from bleep_sc.models.encoders import ImageNetwork
 from bleep_sc.models.hybrid import Hybrid
 from bleep_sc.models.kernel import KernelRegression
 from bleep_sc.models.projection import Standardize
+from bleep_sc.models.randomness import borrowed_random_state
 
 _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL", torch.uint8: "U8"}
 _REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError)
@@ -46,29 +47,32 @@ def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> 
         no trained model has.
     """
     found = tensors_in(weights, where=where)
-    with torch.random.fork_rng(devices=[]):
-        try:
-            with torch.device("meta"):  # names and shapes without memory: the config may lie about sizes
-                model = build_model(spec)
-        except (ValueError, *_REFUSALS) as err:
-            msg = f"{where}: the config does not describe a model ({type(err).__name__}: {err}). {REMEDY}"
-            raise ValueError(msg) from err
-        own = {name: _facts(value) for name, value in model.state_dict().items()}
-        wrong = [name for name in own if found.get(name) != own[name]]
-        left = [name for name in found if name not in own]
-        if wrong or left:
-            msg = (
-                f"{where}: the weights do not belong to the config: {len(wrong)} tensors are missing or of another "
-                f"shape or type and {len(left)} are unknown, such as {(wrong or left)[0][:100]!r}. {REMEDY}"
-            )
-            raise ValueError(msg)
-        try:
-            state = load(weights)
-        except SafetensorError as err:
-            msg = f"{where}: the weights are damaged or not a safetensors file ({err}). {REMEDY}"
-            raise ValueError(msg) from err
+    try:
+        with torch.device("meta"):  # names and shapes without memory: the config may lie about sizes
+            model = build_model(spec)
+    except (ValueError, *_REFUSALS) as err:
+        msg = f"{where}: the config does not describe a model ({type(err).__name__}: {err}). {REMEDY}"
+        raise ValueError(msg) from err
+    own = {name: _facts(value) for name, value in model.state_dict().items()}
+    wrong = [name for name in own if found.get(name) != own[name]]
+    left = [name for name in found if name not in own]
+    if wrong or left:
+        msg = (
+            f"{where}: the weights do not belong to the config: {len(wrong)} tensors are missing or of another "
+            f"shape or type and {len(left)} are unknown, such as {(wrong or left)[0][:100]!r}. {REMEDY}"
+        )
+        raise ValueError(msg)
+    try:
+        state = load(weights)
+    except SafetensorError as err:
+        msg = f"{where}: the weights are damaged or not a safetensors file ({err}). {REMEDY}"
+        raise ValueError(msg) from err
+    if _is_all_in(own, model):
         # drawing first weights, only to overwrite them, takes half a second of a ResNet-50
-        model = model.to_empty(device="cpu") if _is_all_in(own, model) else build_model(spec)
+        model = model.to_empty(device="cpu")
+    else:
+        with borrowed_random_state():
+            model = build_model(spec)
     model.load_state_dict(state)
     _check_values(model, where)
     return model.eval()

@@ -249,6 +249,11 @@ def fit(
     (`adata.uns["crops"]`) alone, since reading them all could take hours. Several processes must all see the same
     folder, and only one call may use it at a time.
 
+    In several threads of one process, each with an object of its own, trainings take turns, since PyTorch has one
+    random state for all; the rest of `fit`, embedding and imputing, from one reference too, go on side by side. All
+    give what they give alone. Processes, such as joblib's, train side by side. Never change one object from two
+    threads at once.
+
     Ctrl-C raises KeyboardInterrupt and leaves `adata` as it was; the log says how to go on. SIGTERM, which clusters
     send before they kill, ends the process as it would without this package, or does what your own handler does.
 

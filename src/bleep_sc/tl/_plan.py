@@ -189,7 +189,7 @@ def _check_network(adata: AnnData, label: str, given: Mapping[str, Any], image_k
         msg = f"{label!r} reads crops, but `adata.obsm[{image_key!r}]` holds ready-made features."
         raise ValueError(msg)
     if crops and isinstance(encoder, str) and encoder != "color" and given.get("weights", "imagenet") is not None:
-        import torch
+        from bleep_sc.models.randomness import borrowed_random_state
 
-        with torch.random.fork_rng(devices=[]):
+        with borrowed_random_state():
             build_network(encoder, image_size=int(images.shape[1]), weights=given.get("weights", "imagenet"))

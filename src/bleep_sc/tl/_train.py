@@ -17,6 +17,7 @@ from bleep_sc.models.encoders import ImageNetwork
 from bleep_sc.models.heads import MeanHead
 from bleep_sc.models.history import History
 from bleep_sc.models.projection import Standardize
+from bleep_sc.models.randomness import borrowed_random_state
 from bleep_sc.models.training import Optimization, train
 from bleep_sc.tl._presets import BleepRecipe, HisToGeneRecipe, RegressorRecipe, StNetRecipe
 from bleep_sc.tl._task import Task
@@ -135,9 +136,9 @@ def train_network(
 
 @contextmanager
 def seeded(compute: Compute, seed: int) -> Iterator[None]:
-    """Torch's random state set to the seed for the length of a ``with`` block, and as it was afterwards."""
+    """Torch's random state set to the seed for the length of a ``with`` block, of one thread at a time."""
     device = compute.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with borrowed_random_state([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
