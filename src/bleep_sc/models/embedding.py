@@ -30,7 +30,8 @@ def finite(values: np.ndarray, *, what: str) -> np.ndarray:
     if not np.isfinite(values).all():
         msg = (
             f"{what}: the model's results hold NaN or infinite values. Its weights, or what it reads, are too large "
-            "for its number format: pass `precision='32'`, and take a model that you know to be sound."
+            "for its number format: pass `precision='32'`, lower `lr` where it is being trained, or take a model that "
+            "you know to be sound."
         )
         raise ValueError(msg)
     return values

@@ -68,4 +68,7 @@ class Hybrid(nn.Module):
 
 def half_whitened(scores: Tensor, spread: Tensor) -> Tensor:
     """Bring the components' spreads half way to one: the first ones still count most, the last ones are heard."""
+    # in units of a power of two, which rounds nothing, so that expression may be of any size
+    unit = -torch.frexp(spread.max()).exponent
+    scores, spread = torch.ldexp(scores, unit), torch.ldexp(spread, unit)
     return scores / (spread * spread.mean()).clamp(min=1e-12).sqrt()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
@@ -236,8 +237,10 @@ class _EachEpoch(Callback):
             for losses in (self._plan.training_losses, self._plan.validation_losses)
         )
         assert train_loss is not None  # noqa: S101 - no epoch is empty
-        if not math.isfinite(train_loss) or not math.isfinite(validation_loss or 0):
-            raise FloatingPointError(self._diverged(train_loss, validation_loss))
+        # a loss is that of the weights before its step, and need not show all of them
+        weights = float(trainer.strategy.reduce(_total(self._plan.model), reduce_op="mean"))
+        if not all(math.isfinite(value) for value in (train_loss, validation_loss or 0, weights)):
+            raise FloatingPointError(self._diverged(train_loss, validation_loss, precision=str(trainer.precision)))
         history = self._standing.history
         epoch = history.epochs
         history.train_loss.append(train_loss)
@@ -253,12 +256,20 @@ class _EachEpoch(Callback):
         if history.has_waited(self._patience):
             trainer.should_stop = True
 
-    def _diverged(self, train_loss: float, validation_loss: float | None) -> str:
+    def _diverged(self, train_loss: float, validation_loss: float | None, *, precision: str) -> str:
         history = self._standing.history
+        losses = f"{train_loss} in training"
+        if validation_loss is not None:
+            losses += f" and {validation_loss} in validation"
+        if math.isfinite(train_loss) and math.isfinite(validation_loss or 0):
+            found = f"the weights became NaN or infinite (with a loss of {losses})"
+        else:
+            found = f"the loss became {losses}"
         message = (
-            f"the loss became {train_loss} in training and {validation_loss} in validation at epoch "
-            f"{history.epochs + 1}: training diverged. Lower `lr`, or raise `temperature`."
+            f"{found} at epoch {history.epochs + 1}: training diverged. Lower `lr`, or raise `temperature` where the "
+            "method has one"
         )
+        message += "." if precision == "32-true" else f", or pass `precision='32'` in place of {precision!r}."
         if history.validation_loss:
             best = history.best_epoch + 1
             at_once = ", at once from the checkpoints" if self._resumable else ""
@@ -266,7 +277,20 @@ class _EachEpoch(Callback):
                 f" The best weights before were those of epoch {best}: the same call with `max_epochs={best}` gives "
                 f"them{at_once}."
             )
+        elif history.train_loss and (lowest := int(np.nanargmin([*history.train_loss, train_loss]))):
+            # a loss of training is that of the weights with which its epoch began, or later ones
+            elsewhere = " and another `checkpoint_dir`" if self._resumable else ""
+            message += (
+                f" The training loss was lowest after epoch {lowest}: the same call with `max_epochs={lowest}`"
+                f"{elsewhere} gives the weights of then."
+            )
         return message
+
+
+def _total(model: nn.Module) -> Tensor:
+    """Of all weights: NaN or infinite if one of them is."""
+    values = [value for value in model.state_dict().values() if value.is_floating_point()]
+    return torch.stack([value.sum(dtype=torch.float32) for value in values]).sum()
 
 
 class _Divide(Callback):

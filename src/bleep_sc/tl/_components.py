@@ -78,7 +78,7 @@ class Decoder:
         cross = sums.cross - np.outer(x.sum(axis=0), mean)
         # where components hardly vary, as on a part of the reference, least squares would blow up
         gram = x.T @ x
-        floor = 1e-6 * max(float(np.trace(gram)) / len(gram), 1e-12)
+        floor = 1e-6 * float(np.trace(gram)) / len(gram) or 1.0
         loadings = np.linalg.solve(gram + floor * np.eye(len(gram)), cross)
         return cls(mean - centre @ loadings, loadings, 0.0 if sums.minimum >= 0 else -np.inf)
 

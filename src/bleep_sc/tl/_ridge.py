@@ -60,7 +60,8 @@ def fit_ridge(features: np.ndarray, everything: Any, *, alpha: float, scores: np
 
     if scores is not None:
         loadings = np.asarray((everything.T @ scores).T) - scores.sum(axis=0)[:, None] * mean
-        loadings /= np.maximum((scores**2).sum(axis=0)[:, None], 1e-12)
+        squares = (scores**2).sum(axis=0)
+        loadings /= np.maximum(squares, 1e-12 * squares.max() or 1.0)[:, None]
         return Ridge(solve(scores), loadings, feature_mean, mean)
     n_genes = everything.shape[1]
     coefficients = np.empty((n_genes, x.shape[1]))
