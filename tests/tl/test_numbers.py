@@ -133,7 +133,7 @@ def all_tied(adata: AnnData) -> None:
 
 
 TIES: Mapping[str, Change] = {
-    change.__name__: change for change in (constant_images, constant_genes, every_other_gene_constant, all_tied)
+    change.__name__: change for change in (constant_images, every_other_gene_constant, all_tied)
 }
 
 
@@ -150,7 +150,7 @@ def test_nothing_but_ties(kind: str, ties: str) -> None:
         assert np.ptp(found, axis=0).max() < 1e-5, "spots that look alike are predicted alike"
 
 
-@pytest.mark.parametrize("value", [0.0, 1e-30, 1.0, 1e10])
+@pytest.mark.parametrize("value", [0.0, 1e10])
 @pytest.mark.parametrize("weighting", ["mean", "distance", "softmax"])
 def test_constant_embeddings(value: float, weighting: str) -> None:
     ref, query = sections("s1", "s2"), sections("q", seed=1)
@@ -172,7 +172,7 @@ def test_a_single_section(kind: str) -> None:
     imputed(kind, one)
 
 
-@pytest.mark.parametrize("temperature", [1e-30, 1e-3, 1e3, 1e30])
+@pytest.mark.parametrize("temperature", [1e-30, *(pytest.param(t, marks=pytest.mark.slow) for t in (1e-3, 1e3)), 1e30])
 @pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
 @pytest.mark.parametrize("kind", ["default", "paper"])
 def test_temperatures_of_the_loss(kind: str, precision: str, temperature: float) -> None:

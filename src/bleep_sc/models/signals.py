@@ -46,7 +46,7 @@ def interruptible(run: Callable[[], None]) -> None:
     handler = signal.getsignal(signal.SIGINT)
     try:
         run()
-    except SystemExit as err:
+    except (SystemExit, RuntimeError) as err:  # the latter where it has nothing yet that it could tidy up
         if isinstance(err.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from err
         # one that came before `OwnSigterm` had its turn
