@@ -14,7 +14,7 @@ import hashlib
 import importlib.util
 import json
 import os
-import pickle
+import pickle  # nosec B403 - it makes bombs, and never lights one
 import shutil
 import sys
 import tempfile

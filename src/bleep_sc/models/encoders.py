@@ -140,21 +140,37 @@ def _import_timm() -> Any:
 
 
 def _imagenet_state(name: str) -> Mapping[str, Tensor]:
-    try:
-        if name.startswith(TIMM):
-            pretrained = _import_timm().create_model(name.removeprefix(TIMM), pretrained=True, num_classes=0)
-            state: Mapping[str, Tensor] = pretrained.state_dict()
-        else:
-            import torchvision
+    import pickle  # nosec B403 - for the name of an error alone
 
-            state = torchvision.models.get_model(name, weights=_IMAGENET, progress=False).state_dict()
-    except (OSError, RuntimeError) as err:  # no network, a refused download, a damaged file
+    try:
+        return _timm_state(name.removeprefix(TIMM)) if name.startswith(TIMM) else _torchvision_state(name)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as err:  # no network, a refused download, a damaged file
+        reason = "more than tensors" if isinstance(err, pickle.UnpicklingError) else err  # its text advises to run it
         msg = (
-            f"the ImageNet weights of {name!r} could not be loaded ({type(err).__name__}: {err}). Choose one: "
+            f"the ImageNet weights of {name!r} could not be loaded ({type(err).__name__}: {reason}). Choose one: "
             "`weights=None` trains from random weights; `weights='path/to/file.pth'` reads a file that you "
             "downloaded elsewhere; `encoder='color'` needs no weights at all and is quick."
         )
         raise RuntimeError(msg) from err
+
+
+def _torchvision_state(name: str) -> Mapping[str, Tensor]:
+    import torchvision
+
+    weights = torchvision.models.get_model_weights(name)[_IMAGENET]
+    # torchvision's builders check the hash too, but of it a file's name holds 8 digits, and then they unpickle the file
+    state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True, map_location="cpu")
+    return {_modern_name(key): tensor for key, tensor in state.items()}
+
+
+def _timm_state(model: str) -> Mapping[str, Tensor]:
+    timm = _import_timm()
+    before = timm.models._builder._CHECK_HASH
+    timm.models.set_pretrained_check_hash(True)  # of what is no Hugging Face revision; not checked by default
+    try:
+        state: Mapping[str, Tensor] = timm.create_model(model, pretrained=True, num_classes=0).state_dict()
+    finally:
+        timm.models.set_pretrained_check_hash(before)
     return state
 
 
@@ -174,7 +190,7 @@ def _file_state(path: Path) -> Mapping[str, Tensor]:
 
 def _tensors_of(path: Path) -> Any:
     """What a file holds, read by readers that take tensors alone."""
-    import pickle
+    import pickle  # nosec B403 - for the name of an error alone
 
     from safetensors import SafetensorError
     from safetensors.torch import load_file
