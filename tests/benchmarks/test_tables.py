@@ -1,7 +1,8 @@
-from tables import PAGE, RESULTS, page
+from tables import ATLAS, PAGE, RESULTS, atlas, page
 
 
 def test_the_page_is_that_of_the_figures() -> None:
-    """BENCHMARKS.md says what the stored figures say; `python benchmarks/tables.py` writes it anew."""
+    """The tables say what the stored figures say; `python benchmarks/tables.py` writes them anew."""
     assert list(RESULTS.glob("*.json"))
     assert PAGE.read_text() == page()
+    assert ATLAS.read_text() == atlas()

@@ -27,6 +27,7 @@ _LEAST: Sequence[tuple[type[nn.Module], str, float]] = (
 )
 """Least values of what is divided by: 0 would make NaN of any image."""
 _SIGNED = ("width", "running_var")
+_REPEATS = ("members", "depth")
 
 
 def weights_to_bytes(model: nn.Module) -> bytes:
@@ -47,6 +48,13 @@ def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> 
         no trained model has.
     """
     found = tensors_in(weights, where=where)
+    for name in _REPEATS:
+        n_parts = spec.get(name)
+        if isinstance(n_parts, int) and n_parts > len(found):  # to build them would take memory, even without weights
+            msg = (
+                f"{where}: the weights do not belong to the config: {len(found)} tensors for {name}={n_parts}. {REMEDY}"
+            )
+            raise ValueError(msg)
     try:
         with torch.device("meta"):  # names and shapes without memory: the config may lie about sizes
             model = build_model(spec)
