@@ -42,8 +42,11 @@ def _end_all(launcher: Any) -> Callable[[int, FrameType | None], None]:
 
 
 def interruptible(run: Callable[[], None]) -> None:
-    """Run, and raise KeyboardInterrupt on Ctrl-C: Lightning turns it into SystemExit and leaves SIGINT ignored."""
-    handler = signal.getsignal(signal.SIGINT)
+    """Run, and raise KeyboardInterrupt on Ctrl-C: Lightning turns it into SystemExit and leaves SIGINT ignored.
+
+    Where that comes before the first epoch, it leaves its own handler of SIGTERM too.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         run()
     except (SystemExit, RuntimeError) as err:  # the latter where it has nothing yet that it could tidy up
@@ -54,8 +57,9 @@ def interruptible(run: Callable[[], None]) -> None:
             signal.raise_signal(signal.SIGTERM)
         raise  # such as a SIGTERM handler's own
     finally:
-        if _in_main_thread() and handler is not None:
-            signal.signal(signal.SIGINT, handler)
+        for number, handler in before.items():
+            if _in_main_thread() and handler is not None:
+                signal.signal(number, handler)
 
 
 def _in_main_thread() -> bool:
