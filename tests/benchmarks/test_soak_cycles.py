@@ -14,6 +14,7 @@ import lightning  # noqa: F401 - importing it draws a random number and adds fil
 import numpy as np
 import pytest
 import soak_cycles
+from anndata import AnnData
 from soak_cycles import BOUNDS, Report, soak
 
 import bleep_sc as bl
@@ -27,7 +28,7 @@ pytestmark = [
 
 def quick(data: Path, number: int) -> None:
     """A cycle that is over in a moment."""
-    bl.tl.impute(ad.read_h5ad(data / "query.h5ad"), ad.read_h5ad(data / "ref.h5ad"))
+    bl.io.read_model(AnnData(np.full((1, 12), number)), data / "model")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ref = ad.read_h5ad(folder / "ref.h5ad")
     with bl.settings.override(verbosity="error"):
         bl.tl.fit(ref, method="ridge", alpha=1.0)
-    ref.write_h5ad(folder / "ref.h5ad")
+    bl.io.write_model(ref, folder / "model")
     return folder
 
 
@@ -99,14 +100,14 @@ FAULTS: dict[str, tuple[str, set[str]]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found(fault: str, leak: Leak, monkeypatch: pytest.MonkeyPatch) -> None:
-    impute = bl.tl.impute
+    read_model = bl.io.read_model
 
     def leaking(*args: Any, **arguments: Any) -> None:
-        impute(*args, **arguments)
+        read_model(*args, **arguments)
         getattr(leak, fault)()
 
-    monkeypatch.setattr(bl.tl, "impute", leaking)
-    report = soak(4, warm_up=1, work=quick)
+    monkeypatch.setattr(bl.io, "read_model", leaking)
+    report = soak(16, warm_up=5, work=quick)
     found, besides = FAULTS[fault]
     assert found in report.grown
     assert set(report.grown) <= {found} | besides
@@ -115,7 +116,7 @@ def test_a_planted_fault_is_found(fault: str, leak: Leak, monkeypatch: pytest.Mo
 
 def test_nothing_is_found_where_nothing_grows() -> None:
     before = tempfile.gettempdir()
-    report = soak(5, warm_up=2, work=quick)
+    report = soak(16, warm_up=5, work=quick)
     assert report.grown == []
     assert "nothing has grown" in str(report)
     assert tempfile.gettempdir() == before
@@ -155,5 +156,5 @@ def test_a_slope_needs_two_cycles(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_nothing_grows_in_whole_cycles() -> None:
-    report = soak(5, warm_up=2)
+    report = soak(7, warm_up=3)
     assert report.grown == [], str(report)

@@ -16,12 +16,15 @@ import joblib
 import lightning  # noqa: F401 - importing it draws a random number and adds filters of warnings
 import numpy as np
 import pytest
+import torch
 from anndata import AnnData
 from conftest import PUBLISHED, make_sections
 from joblib.externals.loky import get_reusable_executor
 
 import bleep_sc as bl
 from bleep_sc._parts import _one
+from bleep_sc.models import serialize
+from bleep_sc.models.randomness import borrowed_random_state
 
 pytestmark = [
     # so few spots and epochs; the filters of warnings are one list for all threads
@@ -135,8 +138,24 @@ def test_threads_that_read_one_reference(fitted_network: AnnData, unchanged: Cal
     assert at_once(lambda seed: predicted(fitted_network, seed)) == expected
 
 
+def test_loading_a_model_lets_another_thread_draw(fitted_network: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It neither waits for a training to end nor puts back the random numbers that a training took meanwhile."""
+    read, drawn = serialize.load, []
+
+    def while_another_draws(weights: bytes) -> Any:
+        torch.rand(3)
+        drawn.append(torch.get_rng_state())
+        return read(weights)
+
+    monkeypatch.setattr(serialize, "load", while_another_draws)
+    query = make_sections(12, sections=("q",))
+    with borrowed_random_state(), ThreadPoolExecutor(1) as pool:
+        pool.submit(bl.tl.impute, query, fitted_network, key="default", device="cpu", progress_bar=False).result(60)
+        assert torch.equal(torch.get_rng_state(), drawn[-1])
+    assert "default" in query.layers
+
+
 def test_predictions_while_another_thread_trains(fitted_network: AnnData) -> None:
-    """Loading a model neither waits for a training's turn nor moves its random numbers."""
     alone, expected = whole_job(RECIPES["network"], 1), predicted(fitted_network, 1)
     ended, found = threading.Event(), []
 
