@@ -1,4 +1,4 @@
-"""Write BENCHMARKS.md from the figures in benchmarks/results/, so that no number is typed by hand.
+"""Write BENCHMARKS.md, and the table of "Scaling out", from the figures in benchmarks/results/: none is typed by hand.
 
 python benchmarks/tables.py
 """
@@ -12,6 +12,7 @@ import pandas as pd
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "BENCHMARKS.md"
+ATLAS = RESULTS / "atlas.md"
 PANELS = ("all", "HEG-50", "HVG-50", "markers")
 
 TITLES = {
@@ -56,8 +57,9 @@ named, which other work was kept off; ratios hold more widely.
 
 
 def main() -> None:
-    PAGE.write_text(page())
-    print(f"wrote {PAGE}")
+    for path, text in ((PAGE, page()), (ATLAS, atlas())):
+        path.write_text(text)
+        print(f"wrote {path}")
 
 
 def page() -> str:
@@ -77,6 +79,40 @@ def page() -> str:
         record = json.loads(path.read_text())
         parts.append(f"{_sources([record])[:-1]}, on {record['machine']}.\n\n{_speed_table(record['rows'])}\n")
     return "\n".join(parts)
+
+
+def atlas() -> str:
+    """The bill of an atlas, on paper."""
+    record = json.loads(ATLAS.with_suffix(".json").read_text())
+    return f"{_sources([record])[:-1]}, on {record['machine']}.\n\n{bill(record)}\n"
+
+
+def bill(record: dict[str, Any]) -> str:
+    """A table of what each step of an atlas costs."""
+    gpu = f"one GPU at {record['gpu_tflops']:g} TFLOP/s, assumed"
+    lines = [
+        f"| step | operations | leaves | one unit, measured | this machine | {record['machines']} of them | {gpu} |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for step in record["steps"]:
+        seconds = step["units"] * step["seconds"]
+        total = step["operations"] and step["units"] * step["operations"]
+        cells = [
+            step["what"],
+            f"{total:.1e}" if total else "not counted",
+            f"{step['data'] / 1e9:,.0f} GB" if step["data"] else "",
+            f"{step['seconds']:.1e} s",
+            _duration(seconds),
+            _duration(seconds / record["machines"]) if step["divisible"] else "no",
+            _duration(total / record["gpu_tflops"] / 1e12) if total else "not known",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours / 24:,.0f} days" if hours > 72 else f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min"
 
 
 def _speed_table(rows: list[dict[str, Any]]) -> str:

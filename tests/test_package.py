@@ -139,3 +139,27 @@ def test_settings_refuse_what_they_do_not_know() -> None:
     with pytest.raises(ValueError, match=r"settings\.override"), bl.settings.override(devize="cpu"):
         pass
     assert "device=" in repr(bl.settings)
+
+
+@pytest.mark.slow
+def test_first_calls_of_a_process_leave_the_global_random_state() -> None:
+    """Imports of other packages draw from it; in this process they are over by now."""
+    script = """
+import random, warnings
+import numpy as np
+import bleep_sc as bl
+
+warnings.simplefilter("ignore")
+before = random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2]
+tissue, images = bl.datasets.toy(n_spots=30, n_genes=20, return_images=True)
+bl.pp.crops(tissue, images, size=32, library_key="section")
+held_out = (tissue.obs["patient"] == "P3").to_numpy()
+ref, query = tissue[~held_out].copy(), tissue[held_out].copy()
+bl.pp.harmonize(ref, batch_key="section")
+bl.tl.fit(ref, preset="paper", encoder="resnet18", weights=None, max_epochs=1)
+bl.tl.impute(query, ref, k=5, search="pynndescent")
+bl.tl.evaluate(query)
+bl.tl.alignment(ref)
+assert before == (random.getstate(), np.random.get_state()[1].tobytes(), np.random.get_state()[2])
+"""
+    subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anndata as ad
-import lightning  # noqa: F401 - importing it draws a random number and adds filters of warnings
+import lightning  # noqa: F401 - importing it adds filters of warnings
 import numpy as np
 import pytest
 import soak_cycles

@@ -13,7 +13,7 @@ from typing import Any
 
 import cloudpickle
 import joblib
-import lightning  # noqa: F401 - importing it draws a random number and adds filters of warnings
+import lightning  # noqa: F401 - importing it adds filters of warnings
 import numpy as np
 import pytest
 import torch

@@ -7,6 +7,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
+from bleep_sc._imports import python_random_state_kept
 from bleep_sc._progress import progress
 from bleep_sc._validate import check_int
 from bleep_sc.datasets._tissue import REGIONS, Tissue, draw_stain, paint, smooth_field
@@ -105,7 +106,8 @@ def toy(
     adata.uns["log1p"] = {}
     if not return_images:
         return adata
-    from squidpy.im import ImageContainer
+    with python_random_state_kept():
+        from squidpy.im import ImageContainer
 
     return adata, {name: ImageContainer(image, library_id=[name]) for name, image in images.items()}
 

@@ -3,11 +3,10 @@
 import time
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
 
 from bleep_sc._logging import logger, warn
+from bleep_sc.models.engine import Callback, L
 from bleep_sc.models.history import Standing
 
 _STEPS_BEFORE_ESTIMATE = 3

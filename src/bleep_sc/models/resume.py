@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from bleep_sc._logging import logger
 from bleep_sc.models.checkpoints import Checkpoint, Checkpoints
+from bleep_sc.models.engine import Callback, L
 from bleep_sc.models.history import History, Standing
 
 

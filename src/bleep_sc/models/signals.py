@@ -6,9 +6,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-import lightning as L
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from bleep_sc.models.engine import Callback, L, SIGTERMException
 
 
 class OwnSigterm(Callback):

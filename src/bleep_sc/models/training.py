@@ -9,11 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from torch import Tensor, nn
 
 from bleep_sc._logging import logger
@@ -21,6 +18,7 @@ from bleep_sc.models.augment import turn_each
 from bleep_sc.models.batches import Batch, Batches, Sequences
 from bleep_sc.models.checkpoints import Checkpoints
 from bleep_sc.models.device import Compute
+from bleep_sc.models.engine import Callback, L, LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 from bleep_sc.models.history import History, Standing
 from bleep_sc.models.prefetch import feed
 from bleep_sc.models.reports import ProgressBar, TimeEstimate

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc._imports import python_random_state_kept
 from bleep_sc._validate import check_number
 from bleep_sc.pp._library import library_part, scale_factor
 from bleep_sc.pp._tiff import TiffImage
@@ -49,7 +50,8 @@ def open_image(image: Any, *, library_id: str, image_layer: str | None = None, n
     ValueError
         The file is no image, or no single layer or plane can be chosen.
     """
-    from squidpy.im import ImageContainer
+    with python_random_state_kept():
+        from squidpy.im import ImageContainer
 
     if isinstance(image, str | Path):
         path = existing_path(image)
