@@ -35,7 +35,8 @@ def test_naming_every_function_imports_nothing_heavy() -> None:
 
 
 def test_import_costs_little_beyond_anndata() -> None:
-    script = "import time, anndata\nstart = time.perf_counter()\nimport bleep_sc\nprint(time.perf_counter() - start)\n"
+    # of the processor: others may keep it busy
+    script = "import time, anndata\nstart = time.process_time()\nimport bleep_sc\nprint(time.process_time() - start)\n"
     seconds = [
         float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
         for _ in range(3)
