@@ -141,7 +141,7 @@ def measure_retrieval(genes: int, n: int = 2000, m: int = 100_000) -> tuple[floa
     nearest(query[:100], keys[:1000], K, device=device)
     pair = timed(lambda: nearest(query, keys, K, device=device)) / n / m
 
-    ref = section(20_000, genes, seed=0)
+    ref = section(2000, genes, seed=0)
     ref.obsm["features"] = rng.standard_normal((ref.n_obs, 64), dtype=np.float32)
     ref.var["highly_variable"] = np.arange(genes) < 200
     bl.tl.fit(ref, image_key="features", preset="paper", max_epochs=1)
@@ -150,10 +150,11 @@ def measure_retrieval(genes: int, n: int = 2000, m: int = 100_000) -> tuple[floa
     bl.tl.embed(slides, ref)
     few = slides[:500].copy()
     with tempfile.TemporaryDirectory() as folder:
+        bl.tl.impute(few, ref, k=K, store=Path(folder) / "warm.zarr")  # compiles
         short = timed(lambda: bl.tl.impute(few, ref, k=K, store=Path(folder) / "few.zarr"))
         long = timed(lambda: bl.tl.impute(slides, ref, k=K, store=Path(folder) / "all.zarr"))
     more = slides.n_obs - few.n_obs
-    return pair, max((long - short) / more - pair * ref.n_obs, 0.0)
+    return pair, (long - short) / more - pair * ref.n_obs
 
 
 def forward_operations() -> float:
