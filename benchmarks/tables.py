@@ -111,6 +111,8 @@ def bill(record: dict[str, Any]) -> str:
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.2g} s"
     hours = seconds / 3600
     return f"{hours / 24:,.0f} days" if hours > 72 else f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min"
 
