@@ -96,9 +96,7 @@ def steps(*, references: int, slides: int, spots: int, genes: int) -> list[Step]
         Step("published: cut and embed, reference", references, network, flops, network_bytes * references),
         Step("published: cut and embed, slides", queries, network, flops, network_bytes * queries),
         Step("either: search, all pairs", queries * references, pair, 2 * DIM),
-        Step(
-            f"either: average and write {genes:,} genes", queries, write, 2 * K * DENSITY * genes, 4 * genes * queries
-        ),
+        Step(f"either: average and write {genes:,} genes", queries, write, None, 4 * genes * queries),
     ]
 
 
