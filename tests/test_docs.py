@@ -203,6 +203,7 @@ def test_the_pages_build_without_a_warning_and_hold_every_public_name(tmp_path: 
     shutil.copytree(DOCS, tmp_path / "docs", ignore=generated)
     for path in [*ROOT.glob("*.md"), ROOT / "pyproject.toml"]:
         shutil.copy(path, tmp_path)
+    shutil.copytree(ROOT / "benchmarks" / "results", tmp_path / "benchmarks" / "results")
     (tmp_path / "tutorials").mkdir()
     (tmp_path / "tutorials" / "01_a_tutorial.ipynb").write_text(NOTEBOOK)
 
