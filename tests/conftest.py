@@ -1,4 +1,3 @@
-import gc
 import os
 import random
 import sys
@@ -30,13 +29,6 @@ def real_data() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
-
-
-@pytest.fixture(scope="module", autouse=True)
-def collected() -> None:
-    """Lightning collects garbage after a training: to look through all modules and tests each time takes seconds."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
