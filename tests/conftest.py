@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # they share the cores; said before torch and numba start
-    for library in ("OMP", "NUMBA"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # they share the cores; said before torch starts
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 import numpy as np
 import pandas as pd
