@@ -29,6 +29,13 @@ class Row:
     detail: str = ""
 
 
+def timed(function: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
 def take_turns(rounds: int, **functions: Callable[[], object]) -> dict[str, list[float]]:
     """Seconds of each function in each round; all run once before, so that nothing measured warms up."""
     for function in functions.values():

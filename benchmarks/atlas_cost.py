@@ -12,8 +12,6 @@ the operations at `--gpu-tflops`, a rate that it is *assumed* to sustain.
 import argparse
 import json
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from _sections import commit
-from _timing import machine
+from _timing import machine, timed
 from anndata import AnnData
 from scipy import sparse
 from speed_crops import write_slide
@@ -171,12 +169,6 @@ def section(n: int, genes: int, *, seed: int) -> AnnData:
         var=pd.DataFrame(index=[f"g{i}" for i in range(genes)]),
         obsm={"spatial": rng.integers(SIZE, SIDE - SIZE, size=(n, 2)).astype(np.float64)},
     )
-
-
-def timed(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

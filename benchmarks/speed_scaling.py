@@ -6,12 +6,9 @@ Crops of 32 px; ResNet-18 from random weights; a reference of 2,000 spots and 50
 line through the logarithms: 1 is a straight line through the times.
 """
 
-import time
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
-from _timing import Row, arguments_of, report
+from _timing import Row, arguments_of, report, timed
 from anndata import AnnData
 from squidpy.im import ImageContainer
 
@@ -66,12 +63,6 @@ def spots(n: int, rng: np.random.Generator) -> AnnData:
         var=pd.DataFrame(index=[f"g{i}" for i in range(N_GENES)]),
         obsm={"spatial": rng.uniform(0, SIDE - 1, size=(n, 2))},
     )
-
-
-def timed(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":
