@@ -1,6 +1,6 @@
+import gc
 import os
 import random
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # they share the cor
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from anndata import AnnData
 from scipy import sparse
 
@@ -30,6 +31,13 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> None:
+    """Lightning collects garbage after a training: to look through all modules and tests each time takes seconds."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
     """No progress bars in test output; every test starts from the default settings."""
@@ -37,14 +45,24 @@ def quiet() -> Iterator[None]:
         yield
 
 
+N_THREADS = torch.get_num_threads()
+
+
+@pytest.fixture(autouse=True)
+def own_number_of_threads() -> Iterator[None]:
+    """The first loop that numba runs in parallel, for scanpy and others, sets torch's number too, in its own thread."""
+    torch.set_num_threads(N_THREADS)
+    yield
+    torch.set_num_threads(N_THREADS)
+
+
 def global_random_state() -> dict[str, Any]:
-    """Python's, NumPy's and torch's (CPU); torch's only where something has imported it."""
+    """Python's, NumPy's and torch's (CPU)."""
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002
-    torch = sys.modules.get("torch")
     return {
         "Python": random.getstate(),
         "NumPy": (kind, keys.tobytes(), *rest),
-        "torch": None if torch is None else torch.get_rng_state().numpy().tobytes(),
+        "torch": torch.get_rng_state().numpy().tobytes(),
     }
 
 
@@ -54,9 +72,6 @@ def global_random_state_untouched(request: pytest.FixtureRequest) -> Iterator[No
     before = global_random_state()
     yield
     after = global_random_state()
-    if before["torch"] is None and "torch" in sys.modules:
-        torch = sys.modules["torch"]  # each process starts from a seed of its own
-        before["torch"] = torch.Generator().manual_seed(torch.initial_seed()).get_state().numpy().tobytes()
     moved = [name for name, state in before.items() if state != after[name]]
     if "cluster" in request.fixturenames and "Python" in moved:
         moved.remove("Python")  # distributed draws its pauses from it, in a thread of its own, whenever it likes
@@ -66,8 +81,6 @@ def global_random_state_untouched(request: pytest.FixtureRequest) -> Iterator[No
 @pytest.fixture
 def torch_seeded() -> Iterator[None]:
     """For tests of what draws from torch's global random state by design: seeded, and put back afterwards."""
-    import torch
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield

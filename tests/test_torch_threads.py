@@ -1,0 +1,82 @@
+"""No call changes with how many threads torch computes from then on, which decides the last bits of its results."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pynndescent
+import pytest
+import scanpy as sc
+import torch
+from anndata import AnnData
+from scipy import sparse
+
+import bleep_sc as bl
+from bleep_sc.models.retrieval import nearest_approximately
+from bleep_sc.tl._fold_run import log_normalized
+
+CALLS: dict[str, tuple[Any, str, Callable[[AnnData], Any]]] = {
+    "approximate search": (
+        pynndescent,
+        "NNDescent",
+        lambda ref: nearest_approximately(ref.obsm["spatial"], ref.obsm["spatial"], 2),
+    ),
+    "UMAP": (sc.tl, "umap", lambda ref: bl.tl.alignment(ref, layout="umap")),
+    "normalisation": (sc.pp, "normalize_total", lambda ref: log_normalized(sparse.csr_matrix(ref.X), 1e4)),
+    "genes": (sc.pp, "highly_variable_genes", lambda ref: bl.pp.select_genes(ref, n_top_genes=10)),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_numba_may_run_in_parallel_leaves_them(
+    name: str, fitted: AnnData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """numba tells OpenMP a number only once a process, at its first parallel loop: here it does so now, and fails."""
+    package, function, call = CALLS[name]
+
+    def as_the_first(*_: Any, **__: Any) -> Any:
+        torch.set_num_threads(before + 1)
+        raise RuntimeError("numba was here")
+
+    monkeypatch.setattr(package, function, as_the_first)
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError, match="numba was here"):
+        call(fitted)
+    assert torch.get_num_threads() == before
+
+
+FIRST = """
+import numba, numpy as np, torch
+from bleep_sc._numba import torch_threads_kept
+
+@numba.njit(parallel=True)
+def total(values):
+    found = 0.0
+    for i in numba.prange(len(values)):
+        found += values[i]
+    return found
+
+torch.set_num_threads(1)
+with torch_threads_kept():
+    total(np.ones(1000))
+assert torch.get_num_threads() == 1
+"""
+
+
+def test_the_first_parallel_loop_of_a_process(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", FIRST], check=True, cwd=tmp_path, timeout=120)
+
+
+def test_genes_are_selected_without_torch(tmp_path: Path) -> None:
+    code = """
+import sys
+import numpy as np, pandas as pd
+from anndata import AnnData
+import bleep_sc as bl
+values = np.random.default_rng(0).poisson(3, size=(30, 40)).astype(np.float32)
+bl.pp.select_genes(AnnData(np.log1p(values)), n_top_genes=10)
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=tmp_path, timeout=120)
