@@ -1,7 +1,7 @@
 """Results go into the user's object all together or not at all, however a call ends."""
 
 import warnings
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -37,6 +37,15 @@ def all_or_nothing(adata: AnnData) -> AllOrNothing:
     undo = AllOrNothing()
     undo.keep(adata)
     return undo
+
+
+def set_or_delete(fields: MutableMapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Write what there is; where there is none, an earlier result of that name goes: it would mislead."""
+    for key, value in values.items():
+        if value is not None:
+            fields[key] = value
+        elif key in fields:
+            del fields[key]
 
 
 def _put_back(adata: AnnData, axis: str, frame: pd.DataFrame) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._all_or_nothing import all_or_nothing
+from bleep_sc._all_or_nothing import all_or_nothing, set_or_delete
 from bleep_sc._settings import Precision
 from bleep_sc._validate import (
     check_adata,
@@ -171,7 +171,8 @@ def fit(
         coordinates regress them (0 regresses each gene).
     random_state
         Seed of weights, validation split, batches, augmentation and dropout. On one CPU with one number of threads
-        the same seed gives the same weights bit for bit. The order of the spots matters too.
+        (``torch.get_num_threads()``; the first loop that numba runs in parallel, for scanpy say, changes it) the same
+        seed gives the same weights bit for bit. The order of the spots matters too.
     device, precision, progress_bar
         In place of :attr:`bleep_sc.settings`'s.
     devices, num_nodes, strategy
@@ -416,15 +417,12 @@ def fit(
     )
     adata = adata.copy() if copy else adata
     with all_or_nothing(adata):
-        for obsm_key, embedding in (
-            (_keys.image_embedding(key_added), fitted.image_embedding),
-            (_keys.expression_embedding(key_added), fitted.expression_embedding),
-            (_keys.components(key_added), fitted.components),
-        ):
-            if embedding is not None:
-                adata.obsm[obsm_key] = embedding
-            elif obsm_key in adata.obsm:  # of an earlier model of this name: it would mislead
-                del adata.obsm[obsm_key]
+        learned = {
+            _keys.image_embedding(key_added): fitted.image_embedding,
+            _keys.expression_embedding(key_added): fitted.expression_embedding,
+            _keys.components(key_added): fitted.components,
+        }
+        set_or_delete(adata.obsm, learned)
         adata.uns[key_added] = stored.to_uns()
     return adata if copy else None
 

@@ -7,7 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._all_or_nothing import AllOrNothing
+from bleep_sc._all_or_nothing import AllOrNothing, set_or_delete
 from bleep_sc._lazy import with_frames
 from bleep_sc._logging import logger
 from bleep_sc._settings import Precision
@@ -225,15 +225,12 @@ def impute(
         query = query.copy() if copy else query
         undo.keep(query)
         query.layers[name] = found.expression
-        for obsm_key, values in (
-            (_keys.image_embedding(name), prediction.embedding),
-            (_keys.neighbors(name), found.rows),
-            (_keys.distances(name), found.distances),
-        ):
-            if values is not None:
-                query.obsm[obsm_key] = values
-            elif obsm_key in query.obsm:  # of an earlier result of this name: it would mislead
-                del query.obsm[obsm_key]
+        retrieved = {
+            _keys.image_embedding(name): prediction.embedding,
+            _keys.neighbors(name): found.rows,
+            _keys.distances(name): found.distances,
+        }
+        set_or_delete(query.obsm, retrieved)
         # a reference that is its own query keeps its model
         kept = dict(query.uns[name]) if has_model(query, name) else {}
         query.uns[name] = {**kept, **prediction.provenance}
