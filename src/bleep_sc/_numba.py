@@ -1,24 +1,26 @@
-"""What numba does to torch, which is to be undone."""
+"""Calls of what numba may run in parallel: what it does to torch and to other threads is kept away from them."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
+
+_ONE_AT_A_TIME = RLock()
 
 
 @contextmanager
-def torch_threads_kept() -> Iterator[None]:
-    """For calls, in a ``with`` block, of what numba may run in parallel.
+def parallel_numba() -> Iterator[None]:
+    """A ``with`` block that one thread enters at a time, and that leaves torch's number of threads as it was.
 
-    The first such loop of a process tells the OpenMP library how many threads to take from now on; torch shares that
-    library, so it would no longer compute with the number that the user chose, nor the same last bits.
+    The first parallel loop of a process tells the OpenMP library how many threads to take from then on. Torch shares
+    that library, and would no longer compute with as many as the user chose, nor the same last bits. Where numba has
+    neither OpenMP nor TBB, two threads in its loops at once end the process.
     """
-    torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        if torch.get_num_threads() != before:
-            torch.set_num_threads(before)
+    with _ONE_AT_A_TIME:
+        torch = sys.modules.get("torch")
+        before = torch and torch.get_num_threads()
+        try:
+            yield
+        finally:
+            if torch and torch.get_num_threads() != before:
+                torch.set_num_threads(before)

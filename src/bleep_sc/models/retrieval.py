@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bleep_sc._numba import torch_threads_kept
+from bleep_sc._numba import parallel_numba
 from bleep_sc._settings import settings
 from bleep_sc.models.threads import in_threads
 
@@ -147,7 +147,7 @@ def nearest_approximately(
     from pynndescent import NNDescent
 
     extra = 0 if leave_out is None else 1
-    with torch_threads_kept():
+    with parallel_numba():
         index = NNDescent(keys, metric="cosine", n_neighbors=max(30, k + extra), random_state=random_state)
         rows, distances = index.query(query, k=k + extra)
     if leave_out is not None:

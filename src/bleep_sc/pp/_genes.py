@@ -10,7 +10,7 @@ from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
 from bleep_sc._near_empty import warn_of_near_empty
-from bleep_sc._numba import torch_threads_kept
+from bleep_sc._numba import parallel_numba
 from bleep_sc._stats import detected_fraction, section_rows
 from bleep_sc._validate import check_adata, check_int, check_name, check_number, section_of_spots
 
@@ -135,7 +135,7 @@ def _highly_variable(values: Any, n_top_genes: int, *, where: str) -> np.ndarray
     if n_genes <= n_top_genes:
         return np.arange(n_genes)
     bare = AnnData(values, var=pd.DataFrame(index=[str(i) for i in range(n_genes)]))
-    with warnings.catch_warnings(), torch_threads_kept():
+    with warnings.catch_warnings(), parallel_numba():
         # pandas on scanpy's grouping, and bins that hold one gene: nothing that a user could mend
         warnings.simplefilter("ignore")
         try:

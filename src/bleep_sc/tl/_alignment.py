@@ -7,7 +7,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._logging import logger
-from bleep_sc._numba import torch_threads_kept
+from bleep_sc._numba import parallel_numba
 from bleep_sc._validate import as_numbers, check_adata, check_choice, check_in, check_int
 
 Layout = Literal["umap", "tsne"]
@@ -192,7 +192,7 @@ def _lay_out(points: np.ndarray, layout: Layout, seed: int) -> np.ndarray:
     import scanpy as sc
 
     joint = AnnData(points)
-    with torch_threads_kept():
+    with parallel_numba():
         sc.pp.neighbors(joint, n_neighbors=min(15, len(points) - 1), use_rep="X", random_state=seed)
         sc.tl.umap(joint, random_state=seed)
     return np.asarray(joint.obsm["X_umap"], dtype=np.float32)

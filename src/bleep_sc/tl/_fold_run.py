@@ -12,7 +12,7 @@ from scipy import sparse
 
 from bleep_sc import _keys
 from bleep_sc._near_empty import MESSAGE as NEAR_EMPTY
-from bleep_sc._numba import torch_threads_kept
+from bleep_sc._numba import parallel_numba
 from bleep_sc._stats import panels
 from bleep_sc.io._stored import from_uns
 from bleep_sc.tl._choose_k import choose_k
@@ -111,7 +111,7 @@ def log_normalized(counts: sparse.csr_matrix, target_sum: float) -> sparse.csr_m
     import scanpy as sc
 
     made = AnnData(counts.astype(np.float32))
-    with warnings.catch_warnings(), torch_threads_kept():
+    with warnings.catch_warnings(), parallel_numba():
         warnings.filterwarnings("ignore", message="Some cells have zero counts")
         sc.pp.normalize_total(made, target_sum=target_sum)
     sc.pp.log1p(made)

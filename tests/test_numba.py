@@ -1,5 +1,6 @@
-"""No call changes with how many threads torch computes from then on, which decides the last bits of its results."""
+"""Numba's parallel loops leave torch its number of threads, which decides its last bits, and the process alive."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,26 +48,41 @@ def test_what_numba_may_run_in_parallel_leaves_them(
     assert torch.get_num_threads() == before
 
 
-FIRST = """
+IN_A_PROCESS = """
+import threading
 import numba, numpy as np, torch
-from bleep_sc._numba import torch_threads_kept
+from bleep_sc._numba import parallel_numba
 
-@numba.njit(parallel=True)
+@numba.njit(parallel=True, nogil=True)
 def total(values):
     found = 0.0
     for i in numba.prange(len(values)):
-        found += values[i]
+        found += values[i] ** 0.5
     return found
 
+def job():
+    for _ in range(30):
+        with parallel_numba():
+            total(np.ones(300_000))
+
 torch.set_num_threads(1)
-with torch_threads_kept():
-    total(np.ones(1000))
+with parallel_numba():
+    total(np.ones(10))
+assert torch.get_num_threads() == 1
+threads = [threading.Thread(target=job) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
 assert torch.get_num_threads() == 1
 """
 
 
-def test_the_first_parallel_loop_of_a_process(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", FIRST], check=True, cwd=tmp_path, timeout=120)
+@pytest.mark.parametrize("layer", ["default", "workqueue"])
+def test_the_loops_of_a_process(layer: str, tmp_path: Path) -> None:
+    """The layer that numba falls back on ends the process where two threads meet in it."""
+    environment = os.environ | {"NUMBA_THREADING_LAYER": layer}
+    subprocess.run([sys.executable, "-c", IN_A_PROCESS], check=True, cwd=tmp_path, env=environment, timeout=120)
 
 
 def test_genes_are_selected_without_torch(tmp_path: Path) -> None:
