@@ -12,6 +12,7 @@ from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._lazy import LazyRows, is_lazy
 from bleep_sc._logging import logger, warn
+from bleep_sc._stats import rows_beyond
 from bleep_sc._validate import MAX_VALUE, as_numbers, as_text, check_in
 
 
@@ -182,7 +183,7 @@ def _representation(adata: AnnData, use_rep: str, *, genes: np.ndarray | None, n
     check_in(f"{name}.obsm", use_rep, adata.obsm.keys(), remedy="`bleep_sc.pp.harmonize` makes `obsm['X_harmony']`.")
     path = f"{name}.obsm[{use_rep!r}]"
     matrix = as_numbers(adata.obsm[use_rep], path=path, remedy="A dense array with a column a value is expected.")
-    if matrix.ndim != 2 or not matrix.shape[1] or not (np.abs(matrix) <= MAX_VALUE).all():
+    if matrix.ndim != 2 or not matrix.shape[1] or rows_beyond(matrix, MAX_VALUE).any():
         msg = f"`{path}` must have one or more columns of finite numbers, found the shape {matrix.shape}" + (
             "." if matrix.ndim != 2 or not matrix.shape[1] else f" with NaN, or values above {MAX_VALUE:.0e}."
         )

@@ -23,6 +23,14 @@ def all_finite(values: Any) -> bool:
         return all(np.isfinite(values[part].sum()) or np.isfinite(values[part]).all() for part in row_blocks(values))
 
 
+def rows_beyond(values: np.ndarray, most: float) -> np.ndarray:
+    """Which rows hold NaN or a number larger than the most, of either sign (n,); a block at a time, as above."""
+    found = np.zeros(len(values), dtype=bool)
+    for part in row_blocks(values):
+        found[part] = ~(np.abs(values[part]) <= most).all(axis=1)
+    return found
+
+
 def section_rows(sections: np.ndarray | None, n_obs: int) -> list[tuple[str, np.ndarray]]:
     """Name and rows of each section, in order of name; one section of all rows where `sections` is None."""
     if sections is None:

@@ -138,14 +138,14 @@ def check_readable(adata: Any, *, name: str = "adata") -> None:
 
 
 def as_numbers(values: Any, *, path: str, remedy: str) -> np.ndarray:
-    """An array of `obsm` as float32, whatever it was stored as."""
+    """An array of `obsm` as float32, whatever it was stored as; itself where it is that: do not change it."""
     try:
         found = np.asarray(values)
         if found.dtype.kind == "c":
             msg = "complex numbers"
             raise TypeError(msg)
         with np.errstate(over="ignore"):
-            return found.astype(np.float32)
+            return np.require(found, np.float32, "W")  # torch takes no read-only array without a warning
     except (TypeError, ValueError) as err:
         msg = f"`{path}` must hold numbers, found {type(values).__name__}: {str(err).rstrip('.')}. {remedy}"
         raise ValueError(msg) from err
@@ -153,7 +153,7 @@ def as_numbers(values: Any, *, path: str, remedy: str) -> np.ndarray:
 
 def as_text(names: pd.Index) -> pd.Index:
     """Names as files keep them: a table with numbers for names reads back with text."""
-    return names.astype(str)
+    return names if names.inferred_type == "string" else names.astype(str)
 
 
 def check_sections(path: str, names: Iterable[Any]) -> None:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,24 @@ def test_equals_a_naive_loop(fitted: AnnData, query: AnnData) -> None:
     bl.tl.impute(query, fitted, k=7)
     assert query.layers["bleep"].dtype == np.float32
     np.testing.assert_allclose(query.layers["bleep"], naive(query, fitted, 7), atol=1e-5)
+
+
+def test_takes_no_copy_of_the_reference(fitted: AnnData, query: AnnData) -> None:
+    """Beyond what is written, NumPy takes at most a small part of what the reference holds."""
+    rng, n = np.random.default_rng(0), 40_000
+    keys = rng.normal(size=(n, fitted.obsm["X_bleep_image"].shape[1])).astype(np.float32)
+    values = sparse.random(n, 30, density=0.5, format="csr", dtype=np.float32, random_state=0)
+    ref = AnnData(values, var=fitted.var, obsm={"X_bleep_image": keys}, uns={"bleep": fitted.uns["bleep"]})
+    query = query[:20].copy()
+    bl.tl.impute(query.copy(), ref, match="image")  # imports and compiles
+    with bl.settings.override(memory=4):
+        tracemalloc.start()
+        try:
+            bl.tl.impute(query, ref, match="image")
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < keys.nbytes / 2
 
 
 def test_writes_what_the_contract_says(fitted: AnnData, query: AnnData) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bleep_sc._progress import progress
+from bleep_sc._stats import all_finite
 from bleep_sc.models.batches import Rows, split_evenly, take
 from bleep_sc.models.device import Compute
 from bleep_sc.models.prefetch import feed
@@ -27,7 +28,7 @@ def embed_in_batches(function: Callable[[Tensor], Tensor], inputs: Rows, *, comp
 
 def finite(values: np.ndarray, *, what: str) -> np.ndarray:
     """What a model computed, refused where it overflowed."""
-    if not np.isfinite(values).all():
+    if not all_finite(values):
         msg = (
             f"{what}: the model's results hold NaN or infinite values. Its weights, or what it reads, are too large "
             "for its number format: pass `precision='32'`, lower `lr` where it is being trained, or take a model that "

@@ -12,6 +12,7 @@ from bleep_sc import _keys
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._expression import expression_values, log_depth
 from bleep_sc._lazy import is_lazy
+from bleep_sc._stats import all_finite, rows_beyond
 from bleep_sc._validate import MAX_VALUE, as_numbers, check_in, recorded_library_key, section_of_spots
 from bleep_sc.io._schema import MAX_SIDE
 from bleep_sc.io._stored import StoredModel
@@ -231,7 +232,7 @@ def _features_of_crops(crops: Any, kind: str, encoder: Any, scale: CropScale, co
     else:
         msg = f"`encoder` must be a name, a torch module or a function of image tensors, found {encoder!r}."
         raise TypeError(msg)
-    if not np.isfinite(features).all():
+    if not all_finite(features):
         msg = f"the image features ({described}) hold NaN or infinite values."
         raise ValueError(msg)
     return SpotInput(features, kind, described, scale)
@@ -265,7 +266,7 @@ def _stored_images(adata: AnnData, image_key: str, *, name: str) -> Any:
     if features.ndim != 2 or not features.shape[1]:
         msg = f"`{path}` must be crops (n_obs, size, size, 3) or features (n_obs, n_features); found {features.shape}."
         raise ValueError(msg)
-    bad = ~(np.abs(features) <= MAX_VALUE).all(axis=1)
+    bad = rows_beyond(features, MAX_VALUE)
     if bad.any():
         msg = (
             f"`{path}` is NaN, infinite or above {MAX_VALUE:.0e} for {bad.sum()} of {len(features)} spots, such as "
