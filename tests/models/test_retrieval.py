@@ -1,4 +1,6 @@
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,11 @@ def cosine(query: np.ndarray, keys: np.ndarray) -> np.ndarray:
     return np.array([[q @ s / np.linalg.norm(q) / np.linalg.norm(s) for s in keys] for q in query.astype(np.float64)])
 
 
+def keeper_of_a_gpu(device: torch.device) -> AbstractContextManager[Callable[..., None]]:
+    """Also on a CPU."""
+    return nullcontext(retrieval._keep_best)
+
+
 def test_nearest_are_the_true_top_k(space: tuple[np.ndarray, np.ndarray]) -> None:
     query, keys = space
     rows, distances = nearest(query, keys, 50)
@@ -37,6 +44,7 @@ def test_blocks_change_nothing(space: tuple[np.ndarray, np.ndarray], monkeypatch
     whole = nearest(query, keys, 20, leave_out=own)
     monkeypatch.setattr(retrieval, "_QUERY_BLOCK", 16)
     monkeypatch.setattr(retrieval, "_KEY_BLOCK", 7)
+    monkeypatch.setattr(retrieval, "_COMPARED", 3)
     blocked = nearest(query, keys, 20, leave_out=own)
     assert np.array_equal(whole[0], blocked[0])
     np.testing.assert_allclose(whole[1], blocked[1], atol=1e-6)
@@ -65,11 +73,12 @@ def test_approximate_search_finds_most(space: tuple[np.ndarray, np.ndarray]) -> 
     assert distances.dtype == np.float32
 
 
-@pytest.mark.parametrize("keep", [retrieval._keep_best_compiled, retrieval._keep_best])
-def test_of_equal_keys_the_lowest_rows_are_found(keep: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("keeper", [retrieval._keeper, keeper_of_a_gpu])
+def test_of_equal_keys_the_lowest_rows_are_found(keeper: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each key is there many times, as spots of one profile are; also all alike, as of a collapsed model."""
-    monkeypatch.setattr(retrieval, "_keep_best_compiled", keep)
+    monkeypatch.setattr(retrieval, "_keeper", keeper)
     monkeypatch.setattr(retrieval, "_KEY_BLOCK", 70)
+    monkeypatch.setattr(retrieval, "_COMPARED", 40)
     # of whole numbers products are exact, whatever their order
     rng = np.random.default_rng(0)
     query = rng.permuted(np.tile([1, 1, 1, 1, 0, 0, 0, 0], (20, 1)), axis=1).astype(np.float32)
@@ -86,7 +95,7 @@ def test_the_path_of_a_gpu_finds_the_same(
     query, keys = space
     own = np.where(np.arange(70) % 2, np.arange(70), -1)
     compiled = nearest(query, keys, 299, leave_out=own)
-    monkeypatch.setattr(retrieval, "_keep_best_compiled", retrieval._keep_best)
+    monkeypatch.setattr(retrieval, "_keeper", keeper_of_a_gpu)
     monkeypatch.setattr(retrieval, "_KEY_BLOCK", 31)
     by_torch = nearest(query, keys, 299, leave_out=own)
     assert np.array_equal(compiled[0], by_torch[0])

@@ -156,6 +156,7 @@ def test_blocks_change_no_more_than_rounding(
         two.obsm["crops"] = da.from_array(two.obsm["crops"], chunks=(5, 16, 16, 3))
     monkeypatch.setattr(bl.settings, "_memory", 0.01)
     monkeypatch.setattr(retrieval, "_KEY_BLOCK", 7)
+    monkeypatch.setattr(retrieval, "_COMPARED", 3)
     monkeypatch.setattr(retrieval, "_QUERY_BLOCK", 10)
     for batch_size in (7, 1000):
         check_same(imputed(two, ref, batch_size=batch_size), expected, references[model])

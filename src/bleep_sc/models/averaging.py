@@ -8,7 +8,7 @@ from scipy import sparse
 
 from bleep_sc._lazy import LazyRows
 from bleep_sc._settings import settings
-from bleep_sc.models.threads import in_threads
+from bleep_sc.models.threads import threads
 
 Weighting = Literal["mean", "distance", "softmax"]
 
@@ -112,4 +112,5 @@ def _average_into(out: np.ndarray, values: Any, rows: np.ndarray, weights: np.nd
         else:
             sum_rows(values, rows[part], weights[part], out[part])
 
-    in_threads(one, len(rows))
+    with threads() as in_threads:
+        in_threads(one, len(rows))

@@ -1,6 +1,8 @@
 """Which reference spots lie nearest."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,13 +11,14 @@ from torch import Tensor
 
 from bleep_sc._numba import parallel_numba
 from bleep_sc._settings import settings
-from bleep_sc.models.threads import in_threads
+from bleep_sc.models.threads import InThreads, threads
 
 Watch = Callable[[Iterable[int]], Iterable[int]]
 
 _KEY_BLOCK = 8192
-_QUERY_BLOCK = 512
-"""On a CPU a larger block of similarities would leave its cache; a GPU takes what the memory budget allows."""
+"""Keys read at a time on a CPU; eight times as many on a GPU."""
+_QUERY_BLOCK, _COMPARED = 512, 2048
+"""Queries and keys compared at a time on a CPU: more similarities would leave its cache before the best are found."""
 
 _SHORT = 1e-12
 
@@ -53,28 +56,29 @@ def nearest(
     Rows of the keys int32 (n, k), best first, and float32 (n, k) distances 1 - cosine, ascending.
     """
     device = device or torch.device("cpu")
-    keep = _keep_best_compiled if device.type == "cpu" else _keep_best
     n, m = len(query), keys.shape[0]
     best = torch.full((n, k), -torch.inf, device=device)
     rows = torch.full((n, k), -1, dtype=torch.int32, device=device)
     banned = None if leave_out is None else torch.from_numpy(leave_out).to(device)
     n_queries, n_keys = block_of(device)
     unit_query = _unit(query, device)
-    for start in watch(range(0, m, n_keys)):
-        block = _unit(keys[start : start + n_keys], device)
-        for first in range(0, n, n_queries):
-            part = slice(first, first + n_queries)
-            similarity = unit_query[part] @ block.T
-            if banned is not None:
-                own = banned[part] - start
-                here = (own >= 0) & (own < len(block))
-                similarity[here.nonzero().squeeze(1), own[here]] = -torch.inf
-            keep(similarity, start, best[part], rows[part])
+    with _keeper(device) as keep:
+        for read in watch(range(0, m, n_keys)):
+            unit_keys = _unit(keys[read : read + n_keys], device)
+            for start, block in _compared_at_once(unit_keys, read):
+                for first in range(0, n, n_queries):
+                    part = slice(first, first + n_queries)
+                    similarity = unit_query[part] @ block.T
+                    if banned is not None:
+                        own = banned[part] - start
+                        here = (own >= 0) & (own < len(block))
+                        similarity[here.nonzero().squeeze(1), own[here]] = -torch.inf
+                    keep(similarity, start, best[part], rows[part])
     return rows.cpu().numpy(), (1 - best).clamp(min=0).cpu().numpy()
 
 
 def block_of(device: torch.device) -> tuple[int, int]:
-    """Queries and keys compared at a time; their similarities, and a copy of these, stay in the memory budget."""
+    """Queries compared and keys read at a time; their similarities, and a copy of these, stay in the memory budget."""
     at_once = int(settings.memory * 2**20 / 4 / 2)
     n_keys = _KEY_BLOCK if device.type == "cpu" else 8 * _KEY_BLOCK
     fitting = max(1, at_once // n_keys)
@@ -93,7 +97,23 @@ def _unit(embedding: Any, device: torch.device) -> Tensor:
     return rows / length.clamp(min=_SHORT)
 
 
-def _keep_best_compiled(similarity: Tensor, start: int, best: Tensor, rows: Tensor) -> None:
+def _compared_at_once(block: Tensor, start: int) -> Iterator[tuple[int, Tensor]]:
+    """Parts of a block of keys that begins at key `start`, each with its own first key."""
+    step = _COMPARED if block.device.type == "cpu" else len(block)
+    return ((start + first, block[first : first + step]) for first in range(0, len(block), step))
+
+
+@contextmanager
+def _keeper(device: torch.device) -> Iterator[Callable[[Tensor, int, Tensor, Tensor], None]]:
+    """What brings the best into order, for the length of a search."""
+    if device.type != "cpu":
+        yield _keep_best
+        return
+    with threads() as in_threads:
+        yield partial(_keep_best_compiled, in_threads)
+
+
+def _keep_best_compiled(in_threads: InThreads, similarity: Tensor, start: int, best: Tensor, rows: Tensor) -> None:
     """As `_keep_best`, in one pass over the similarities."""
     from bleep_sc.models._compiled import keep_best
 

@@ -1,17 +1,29 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 
+InThreads = Callable[[Callable[[slice], None], int], None]
+"""Does work on n rows in parts, each in a thread, and returns when all are done."""
 
-def in_threads(work: Callable[[slice], None], n: int) -> None:
-    """Do work on n rows in as many parts as torch has threads: for compiled code that lets go of Python's lock."""
-    n_parts = min(torch.get_num_threads(), n)
-    parts = [slice(n * i // n_parts, n * (i + 1) // n_parts) for i in range(n_parts)]
-    if n_parts < 2:
-        for part in parts:
-            work(part)
-        return
-    with ThreadPoolExecutor(n_parts) as pool:
-        for done in [pool.submit(work, part) for part in parts]:
-            done.result()
+
+@contextmanager
+def threads() -> Iterator[InThreads]:
+    """As many as torch has, the calling one among them, for compiled code that lets go of Python's lock.
+
+    They wait for the next work until the ``with`` block ends: to start one takes a millisecond, often as long as the
+    work itself.
+    """
+    n_threads = torch.get_num_threads()
+    with ThreadPoolExecutor(max(1, n_threads - 1)) as others:
+
+        def in_threads(work: Callable[[slice], None], n: int) -> None:
+            n_parts = max(1, min(n_threads, n))
+            own, *rest = (slice(n * i // n_parts, n * (i + 1) // n_parts) for i in range(n_parts))
+            started = [others.submit(work, part) for part in rest]
+            work(own)
+            for each in started:
+                each.result()
+
+        yield in_threads
