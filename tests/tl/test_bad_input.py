@@ -74,7 +74,7 @@ def plain(adata: AnnData) -> AnnData:
         obs=adata.obs.set_axis(adata.obs_names.astype(str)),
         var=adata.var.set_axis(adata.var_names.astype(str)),
         uns=dict(adata.uns),
-        layers=dict(adata.layers),
+        layers={name: layer for name, layer in adata.layers.items() if name is not None},  # newer anndata lists `X`
     )
     for key, values in adata.obsm.items():
         made.obsm[key] = np.asarray(values)

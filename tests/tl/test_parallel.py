@@ -71,7 +71,7 @@ def bits(adata: AnnData) -> dict[str, bytes]:
         f"{kind} {name}": np.asarray(value)
         for kind in ("obsm", "layers")
         for name, value in getattr(adata, kind).items()
-        if name not in ("crops", "counts")
+        if name not in ("crops", "counts", None)  # newer anndata lists `X` as the layer None
     }
     found |= {f"var {name}": values.to_numpy() for name, values in adata.var.items() if values.dtype.kind == "f"}
     found |= {
