@@ -1,6 +1,7 @@
 import gc
 import os
 import random
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,14 @@ def own_number_of_threads() -> Iterator[None]:
     torch.set_num_threads(N_THREADS)
     yield
     torch.set_num_threads(N_THREADS)
+
+
+def threads_left(before: list[threading.Thread]) -> list[str]:
+    """Names of threads begun since that do not end by themselves; some pools, joblib's say, do not wait for theirs."""
+    begun = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in begun:
+        thread.join(timeout=10)
+    return [thread.name for thread in begun if thread.is_alive()]
 
 
 def global_random_state() -> dict[str, Any]:

@@ -24,7 +24,7 @@ import pytest
 import scanpy  # noqa: F401 - its import sets variables of the environment
 import torch
 from anndata import AnnData
-from conftest import global_random_state, make_sections, snapshot
+from conftest import global_random_state, make_sections, snapshot, threads_left
 
 import bleep_sc as bl
 from bleep_sc.models import training
@@ -115,7 +115,6 @@ def globals_now() -> dict[str, Any]:
         "matplotlib": dict(matplotlib.rcParams),
         "environment": dict(os.environ),
         "folder": Path.cwd(),
-        "running": threading.active_count(),
         "random": global_random_state(),
     }
 
@@ -237,7 +236,7 @@ def assert_whole(case: Call, points: Mapping[tuple[str, ...], Callable[[int], An
     run(adata)  # all is imported, and what is only computed once is known
     after = state(adata)
     assert after != before
-    process = globals_now()
+    process, threads = globals_now(), threading.enumerate()
     adata, stopped, undone = make(), 0, 0
     for folders, choose in points.items():
         total = steps_of(make, run, folders)
@@ -251,6 +250,7 @@ def assert_whole(case: Call, points: Mapping[tuple[str, ...], Callable[[int], An
                 error = err.with_traceback(None)
             where = f"{error!r} at step {at} of {total}"
             assert globals_now() == process, where
+            assert threads_left(threads) == [], where
             found = state(adata)
             stopped += error is not None
             if found != before:
@@ -386,7 +386,7 @@ def test_ctrl_c_is_itself_wherever_it_comes(
     """Also before Lightning has begun to read, when its own tidying up fails over that."""
     ref = reference()
     unchanged(ref)
-    process = globals_now()
+    process, threads = globals_now(), threading.enumerate()
 
     def interrupted(_: Any) -> None:
         raise KeyboardInterrupt
@@ -395,6 +395,7 @@ def test_ctrl_c_is_itself_wherever_it_comes(
     with pytest.raises(KeyboardInterrupt):
         bl.tl.fit(ref, **KINDS["paper"])
     assert globals_now() == process
+    assert threads_left(threads) == []
 
 
 class Own(torch.nn.Module):
@@ -438,12 +439,13 @@ def test_an_error_of_the_users_encoder_comes_out(
         ),
     }
     unchanged(ref, query, model)
-    process = globals_now()
+    process, threads = globals_now(), threading.enumerate()
     with pytest.raises(type(error)) as caught:
         runs[function]()
     assert caught.value is error
     assert failing.training, "it was put into evaluation mode and left there"
     assert globals_now() == process
+    assert threads_left(threads) == []
     assert not list(tmp_path.iterdir())
 
 
@@ -463,10 +465,11 @@ def test_an_interrupted_plot_leaves_matplotlib_as_it_was(name: str) -> None:
     plt.switch_backend("agg")
     with Stop((HERE,)) as counted:
         run(adata)
-    process = globals_now()
+    process, threads = globals_now(), threading.enumerate()
     for at in spread(3)(counted.steps):
         with Stop((HERE,), at), suppress(*ENDS):
             run(adata)
         plt.close("all")
         assert globals_now() == process
+        assert threads_left(threads) == []
         assert state(adata) == before

@@ -1,5 +1,6 @@
 """Crops from TIFFs of all makes, compared with the same pixels in memory."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from anndata import AnnData
+from conftest import threads_left
 
 import bleep_sc as bl
 from bleep_sc.pp import _patches, _tiff
@@ -243,22 +245,22 @@ def test_a_truncated_file_is_named_and_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tifffile.TIFF, "MAXWORKERS", threads)
-    path, adata, running = made(make, pixels, tmp_path), spots(), threading.active_count()
+    path, adata, running = made(make, pixels, tmp_path), spots(), threading.enumerate()
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
     unchanged(adata)
     with pytest.raises(ValueError, match=r"image of 'library'.*cut short or damaged"):
         bl.pp.crops(adata, path, size=20)
     assert len(opened) == 2, "once to look, once to read"
     assert all(file.filehandle.closed for file in opened)
-    assert threading.active_count() == running
+    assert threads_left(running) == []
 
 
 def test_files_are_closed(pixels: np.ndarray, tmp_path: Path, opened: list[Any]) -> None:
-    adata, threads = spots(), threading.active_count()
+    adata, threads = spots(), threading.enumerate()
     bl.pp.crops(adata, made("JPEG tiles", pixels, tmp_path), size=20)
     assert len(opened) == 2
     assert all(file.filehandle.closed for file in opened)
-    assert threading.active_count() == threads
+    assert threads_left(threads) == []
 
 
 def test_a_range_that_fails_late_changes_nothing(
@@ -293,7 +295,9 @@ def test_lazy_crops_reopen_the_file_elsewhere(pixels: np.ndarray, tmp_path: Path
 def test_lazy_crops_on_a_cluster(pixels: np.ndarray, tmp_path: Path) -> None:
     """In a process of its own: a cluster that fails would stay every later test's scheduler."""
     path, found = made("deflated tiles", pixels, tmp_path), tmp_path / "found.npy"
-    subprocess.run([sys.executable, __file__, str(path), str(found)], check=True, timeout=120, capture_output=True)
+    command = [sys.executable, __file__, str(path), str(found)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}  # of conftest
+    subprocess.run(command, env=environment, check=True, timeout=120, capture_output=True)
     assert np.array_equal(np.load(found), cut_in_memory(spots(300), pixels, size=20))
 
 

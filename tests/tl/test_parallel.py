@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from anndata import AnnData
-from conftest import PUBLISHED, make_sections
+from conftest import PUBLISHED, make_sections, threads_left
 from joblib.externals.loky import get_reusable_executor
 
 import bleep_sc as bl
@@ -46,12 +46,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 def nothing_shared_changes() -> Iterator[None]:
     """Other threads begin from the settings of the process; at the end all is as it was."""
     signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    filters, threads = list(warnings.filters), threading.active_count()
+    filters, threads = list(warnings.filters), threading.enumerate()
     level = bl.settings.verbosity
     yield
     assert {number: signal.getsignal(number) for number in signals} == signals
     assert list(warnings.filters) == filters
-    assert threading.active_count() == threads
+    assert threads_left(threads) == []
     assert bl.settings.verbosity == level
 
 
