@@ -7,6 +7,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from anndata import AnnData
+from squidpy.im import ImageContainer
 
 import bleep_sc as bl
 
@@ -21,8 +22,6 @@ def pixels() -> np.ndarray:
 
 
 def container(pixels: Any, **kwargs: Any) -> Any:
-    from squidpy.im import ImageContainer
-
     return ImageContainer(pixels, **kwargs)
 
 
@@ -556,8 +555,6 @@ def test_recorded_scale_is_taken(pixels: np.ndarray) -> None:
 
 def test_real_section_by_path_and_by_nothing(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`source_image_path` is found from the folder that holds the image, and from no other."""
-    from squidpy.im import ImageContainer
-
     by_path = ad.read_h5ad(real_data / "mob2k" / "MOB2.h5ad")[::40].copy()
     by_nothing = by_path.copy()
     bl.pp.crops(by_path, real_data / "mob2k" / "MOB2.jpg", size=64)
@@ -574,8 +571,6 @@ def test_real_section_by_path_and_by_nothing(real_data: Path, monkeypatch: pytes
 
 
 def test_real_section(real_data: Path) -> None:
-    from squidpy.im import ImageContainer
-
     adata = ad.read_h5ad(real_data / "mob2k" / "MOB1.h5ad")
     image = ImageContainer(str(real_data / "mob2k" / "MOB1.jpg"))
     bl.pp.crops(adata, image, size=33)

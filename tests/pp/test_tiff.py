@@ -13,6 +13,7 @@ import pytest
 import tifffile
 from anndata import AnnData
 from conftest import threads_left
+from squidpy.im import ImageContainer
 
 import bleep_sc as bl
 from bleep_sc.pp import _patches, _tiff
@@ -104,8 +105,6 @@ def made(make: str, pixels: np.ndarray, folder: Path) -> Path:
 
 
 def cut_in_memory(adata: AnnData, pixels: np.ndarray, **arguments: Any) -> np.ndarray:
-    from squidpy.im import ImageContainer
-
     adata = adata.copy()
     bl.pp.crops(adata, ImageContainer(pixels), **arguments)
     return np.asarray(adata.obsm["crops"])

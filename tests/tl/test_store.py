@@ -13,6 +13,7 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
+import squidpy as sq
 import zarr
 from anndata import AnnData
 from anndata.experimental import read_lazy
@@ -136,8 +137,6 @@ def test_lazy_crops_are_described_by_the_users_scheduler(
 
 
 def test_crops_cut_on_demand(fitted: AnnData, tmp_path: Path) -> None:
-    import squidpy as sq
-
     rng = np.random.default_rng(0)
     image = sq.im.ImageContainer(rng.integers(256, size=(200, 200, 3), dtype=np.uint8))
     query = bl.pp.blank(fitted, spatial=rng.uniform(20, 180, size=(150, 2)), library_id="q", spot_diameter=16.0)
