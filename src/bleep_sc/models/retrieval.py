@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bleep_sc._imports import python_random_state_kept
 from bleep_sc._numba import parallel_numba
 from bleep_sc._settings import settings
 from bleep_sc.models.threads import InThreads, threads
@@ -164,7 +165,8 @@ def nearest_approximately(
     query: np.ndarray, keys: np.ndarray, k: int, *, leave_out: np.ndarray | None = None, random_state: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find most of the k nearest keys with pynndescent; arguments and result as in `nearest`."""
-    from pynndescent import NNDescent
+    with python_random_state_kept():
+        from pynndescent import NNDescent
 
     extra = 0 if leave_out is None else 1
     with parallel_numba():

@@ -1,3 +1,4 @@
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -6,6 +7,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._all_or_nothing import all_or_nothing
+from bleep_sc._imports import python_random_state_kept
 from bleep_sc._logging import logger
 from bleep_sc._numba import parallel_numba
 from bleep_sc._validate import as_numbers, check_adata, check_choice, check_in, check_int
@@ -182,7 +184,8 @@ def _pairs(images: np.ndarray, expression: np.ndarray) -> tuple[np.ndarray, np.n
 def _lay_out(points: np.ndarray, layout: Layout, seed: int) -> np.ndarray:
     """Places in a plane; between vectors of length 1, Euclidean neighbours are those by cosine."""
     if layout == "tsne":
-        from sklearn.manifold import TSNE
+        with python_random_state_kept():
+            from sklearn.manifold import TSNE
 
         perplexity = min(30.0, (len(points) - 1) / 3)
         # a space that has fallen together has no principal components: sklearn would crash on its NaN
@@ -190,6 +193,10 @@ def _lay_out(points: np.ndarray, layout: Layout, seed: int) -> np.ndarray:
         model: Any = TSNE(init=init, perplexity=perplexity, random_state=seed)
         return np.asarray(model.fit_transform(points), dtype=np.float32)
     import scanpy as sc
+
+    with python_random_state_kept(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # of parts that need Tensorflow
+        import umap  # noqa: F401 - which scanpy imports when it is called
 
     joint = AnnData(points)
     with parallel_numba():

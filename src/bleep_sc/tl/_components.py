@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bleep_sc._imports import python_random_state_kept
 from bleep_sc._lazy import LazyRows
 from bleep_sc._parts import over_parts
 from bleep_sc._stats import cross_products, row_blocks, section_rows
@@ -27,7 +28,8 @@ class Components:
         cls, expression: np.ndarray, sections: np.ndarray | None, *, n_components: int, seed: int
     ) -> "Components":
         """Of expression (n, n_genes); no more than spots and genes can have."""
-        from sklearn.decomposition import PCA
+        with python_random_state_kept():
+            from sklearn.decomposition import PCA
 
         centred = expression.astype(np.float64)
         for _, rows in section_rows(sections, len(expression)):

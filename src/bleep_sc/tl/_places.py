@@ -4,6 +4,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc._grid import grid_positions
+from bleep_sc._imports import python_random_state_kept
 from bleep_sc._stats import section_rows
 from bleep_sc._validate import spatial_coordinates
 from bleep_sc.models.histogene import POSITIONS
@@ -22,7 +23,8 @@ def place_features(adata: AnnData, sections: np.ndarray | None, *, name: str) ->
     Places are taken from the section's centroid and in units of its spread, so that sections need neither lie at the
     same place on their slides nor have been scanned alike; they are not registered any further.
     """
-    from sklearn.preprocessing import PolynomialFeatures
+    with python_random_state_kept():
+        from sklearn.preprocessing import PolynomialFeatures
 
     xy = spatial_coordinates(adata, name=name)
     place = np.empty_like(xy)

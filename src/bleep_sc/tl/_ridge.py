@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from bleep_sc._imports import python_random_state_kept
 from bleep_sc._stats import mean_variance
 from bleep_sc.metrics.correlation import pearson
 from bleep_sc.tl._split import InnerFolds
@@ -48,7 +49,8 @@ def fit_ridge(features: np.ndarray, everything: Any, *, alpha: float, scores: np
         Scores of the spots on components of expression (n, n_components), which are regressed in place of the genes. A
         gene's loading is its regression on them: for a gene that took part in the PCA that is its loading there.
     """
-    from sklearn.linear_model import Ridge as Solver
+    with python_random_state_kept():
+        from sklearn.linear_model import Ridge as Solver
 
     mean, _ = mean_variance(everything)
     feature_mean = features.mean(axis=0, dtype=np.float64)
@@ -76,7 +78,8 @@ def component_scores(expression: np.ndarray, n_components: int, *, seed: int) ->
     """Scores of the spots on the first principal components, centred (n, n_components); None for 0 components."""
     if n_components == 0:
         return None
-    from sklearn.decomposition import PCA
+    with python_random_state_kept():
+        from sklearn.decomposition import PCA
 
     expression = expression.astype(np.float64)
     if (np.ptp(expression, axis=0) == 0).all():  # nothing varies, so all scores are 0
