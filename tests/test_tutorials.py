@@ -20,13 +20,18 @@ EVERY = pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 LARGEST = 1_500_000
 """Bytes of a notebook: they stay in the history of the repository for good."""
 DRAWS = re.compile(r"\b(?:bl|sc|sq)\.pl\.\w+\(|\bplt\.show\(")
-SMALL_TOY = """
+SMALL = """
 import bleep_sc as bl
 
-_toy = bl.datasets.toy
+_toy, _fit, _cross_validate = bl.datasets.toy, bl.tl.fit, bl.tl.cross_validate
+_short = {"max_epochs": 20}
 bl.datasets.toy = lambda **given: _toy(**{"n_spots": 40, "n_genes": 120, **given})
+bl.tl.fit = lambda adata, **given: _fit(adata, **_short, **given)
+bl.tl.cross_validate = lambda adata, methods, **given: _cross_validate(
+    adata, methods=methods, **{"method_kwargs": {m: _short for m in methods if m == "bleep"}, **given}
+)
 """
-"""The same tissue, little of it: run before the first cell."""
+"""The same tissue, little of it, and short trainings: run before the first cell."""
 
 
 def _read(path: Path) -> NotebookNode:
@@ -136,7 +141,7 @@ def test_a_tutorial_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypa
     monkeypatch.delenv("MPLBACKEND", raising=False)  # a kernel draws into the notebook unless told otherwise
     notebook = _read(path)
     stored = [_kinds(cell) for cell in _code(notebook)]
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(SMALL_TOY, id="small"))
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(SMALL, id="small"))
     resources = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, timeout=240, kernel_name="python3", record_timing=False, resources=resources).execute()
     for stream in ("stdout", "stderr"):
