@@ -82,7 +82,9 @@ assert torch.get_num_threads() == 1
 def test_the_loops_of_a_process(layer: str, tmp_path: Path) -> None:
     """The layer that numba falls back on ends the process where two threads meet in it."""
     environment = os.environ | {"NUMBA_THREADING_LAYER": layer}
-    subprocess.run([sys.executable, "-c", IN_A_PROCESS], check=True, cwd=tmp_path, env=environment, timeout=120)
+    command = [sys.executable, "-c", IN_A_PROCESS]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, timeout=120, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_genes_are_selected_without_torch(tmp_path: Path) -> None:

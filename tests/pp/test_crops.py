@@ -21,10 +21,6 @@ def pixels() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, size=(120, 150, 3), dtype=np.uint8)
 
 
-def container(pixels: Any, **kwargs: Any) -> Any:
-    return ImageContainer(pixels, **kwargs)
-
-
 def spots(*xy: tuple[float, float], **kwargs: Any) -> AnnData:
     adata = AnnData(np.ones((len(xy), 2), dtype=np.float32), obsm={"spatial": np.array(xy, dtype=np.float64)})
     adata.uns = kwargs
@@ -53,7 +49,7 @@ PLACES = {
 @pytest.mark.parametrize("size", [1, 2, 31, 32])
 @pytest.mark.parametrize("place", PLACES)
 def test_pixel_identical_to_squidpy(pixels: np.ndarray, place: str, size: int) -> None:
-    adata, image = spots(PLACES[place]), container(pixels)
+    adata, image = spots(PLACES[place]), ImageContainer(pixels)
     bl.pp.crops(adata, image, size=size)
     assert adata.obsm["crops"].dtype == np.uint8
     assert np.array_equal(adata.obsm["crops"], squidpy_crops(image, adata.obsm["spatial"], size))
@@ -61,7 +57,7 @@ def test_pixel_identical_to_squidpy(pixels: np.ndarray, place: str, size: int) -
 
 def test_pixel_identical_to_squidpy_at_random(pixels: np.ndarray) -> None:
     rng = np.random.default_rng(1)
-    image = container(pixels)
+    image = ImageContainer(pixels)
     for _ in range(25):
         size = int(rng.integers(1, 90))
         adata = spots(*rng.uniform(0, [149, 119], size=(4, 2)))
@@ -70,7 +66,7 @@ def test_pixel_identical_to_squidpy_at_random(pixels: np.ndarray) -> None:
 
 
 def test_a_cropped_container_keeps_its_place(pixels: np.ndarray) -> None:
-    whole = container(pixels)
+    whole = ImageContainer(pixels)
     part = whole.crop_corner(30, 40, size=(60, 70))
     adata = spots((75.0, 60.0), (60, 50))
     bl.pp.crops(adata, part, size=16)
@@ -82,7 +78,7 @@ def test_a_cropped_container_keeps_its_place(pixels: np.ndarray) -> None:
 
 
 def test_a_padded_crop_keeps_its_place(pixels: np.ndarray) -> None:
-    whole = container(pixels)
+    whole = ImageContainer(pixels)
     part = whole.crop_corner(-10, -20, size=(60, 70), cval=np.uint8(255))
     adata = spots((20.0, 15.0))
     bl.pp.crops(adata, part, size=16)
@@ -90,7 +86,7 @@ def test_a_padded_crop_keeps_its_place(pixels: np.ndarray) -> None:
 
 
 def test_scale_of_the_container(pixels: np.ndarray) -> None:
-    image = container(pixels, scale=0.5)
+    image = ImageContainer(pixels, scale=0.5)
     adata = spots((200.0, 100.0), (13.0, 230.0))
     bl.pp.crops(adata, image, size=20, mpp=0.25)
     assert np.array_equal(adata.obsm["crops"], squidpy_crops(image, adata.obsm["spatial"] / 2, 20))
@@ -99,7 +95,7 @@ def test_scale_of_the_container(pixels: np.ndarray) -> None:
 
 def test_a_layer_and_a_plane_are_chosen(pixels: np.ndarray) -> None:
     stack = np.stack([pixels, 255 - pixels], axis=2)
-    image = container(stack, dims=("y", "x", "z", "channels"), library_id=["a", "b"], layer="he")
+    image = ImageContainer(stack, dims=("y", "x", "z", "channels"), library_id=["a", "b"], layer="he")
     adata = spots((50, 50), (60, 60))
     adata.obs["section"] = ["b", "a"]
     bl.pp.crops(adata, image, size=8, library_key="section")
@@ -113,7 +109,7 @@ def test_a_layer_and_a_plane_are_chosen(pixels: np.ndarray) -> None:
 
 
 def test_several_layers_need_a_choice(pixels: np.ndarray) -> None:
-    image = container(pixels, layer="he")
+    image = ImageContainer(pixels, layer="he")
     image.add_img(255 - pixels, layer="other")
     adata = spots((50, 50))
     with pytest.raises(ValueError, match=r"layers \['he', 'other'\].*image_layer"):
@@ -127,14 +123,14 @@ def test_several_layers_need_a_choice(pixels: np.ndarray) -> None:
 def test_reflect_of_a_spot_on_the_corner(pixels: np.ndarray, corner: tuple[int, int], size: int) -> None:
     """Half of the crop is outside; on even sizes it mirrors one pixel more than it holds."""
     adata, (x, y) = spots(corner), corner
-    bl.pp.crops(adata, container(pixels), size=size, border="reflect")
+    bl.pp.crops(adata, ImageContainer(pixels), size=size, border="reflect")
     padded = np.pad(pixels, ((60, 60), (60, 60), (0, 0)), mode="reflect")
     assert np.array_equal(adata.obsm["crops"][0], padded[y + 40 : y + 40 + size, x + 40 : x + 40 + size])
 
 
 def test_reflect_is_numpys(pixels: np.ndarray) -> None:
     adata = spots((3, 2), (148, 117), (70, 60))
-    bl.pp.crops(adata, container(pixels), size=41, border="reflect")
+    bl.pp.crops(adata, ImageContainer(pixels), size=41, border="reflect")
     padded = np.pad(pixels, ((60, 60), (60, 60), (0, 0)), mode="reflect")
     for crop, (x, y) in zip(adata.obsm["crops"], adata.obsm["spatial"].astype(int), strict=True):
         assert np.array_equal(crop, padded[y + 40 : y + 81, x + 40 : x + 81])
@@ -144,7 +140,7 @@ def test_reflect_is_numpys(pixels: np.ndarray) -> None:
 def test_micrometres_are_resampled_to_their_true_place() -> None:
     """On a ramp of brightness, a resampled pixel has the brightness of its place, whatever the fraction."""
     ramp = np.linspace(0, 255, 400)[None, :, None].repeat(400, axis=0).repeat(3, axis=2)
-    image = container(np.rint(ramp).astype(np.uint8))
+    image = ImageContainer(np.rint(ramp).astype(np.uint8))
     adata = spots((200.3, 190.0), (151.75, 201.0))
     bl.pp.crops(adata, image, size=10, um=33.3, mpp=0.5)
     width = 33.3 / 0.5
@@ -161,7 +157,7 @@ def test_micrometres_are_exact_to_a_fraction_of_a_pixel(scale: float) -> None:
     """A ramp of four grey values a pixel: half a pixel aside would be two of them."""
     ramp = np.broadcast_to(4 * np.arange(64, dtype=np.uint8)[:, None, None], (64, 64, 3))
     adata = spots((31 / scale, 30.3 / scale))
-    bl.pp.crops(adata, container(ramp, scale=scale), size=10, um=20.6 / scale * 0.5, mpp=0.5)
+    bl.pp.crops(adata, ImageContainer(ramp, scale=scale), size=10, um=20.6 / scale * 0.5, mpp=0.5)
     places = 30.3 + (np.arange(10) - 4.5) * 20.6 / 10
     assert np.abs(adata.obsm["crops"][0, :, 5, 1] - 4 * places).max() < 1
 
@@ -169,7 +165,7 @@ def test_micrometres_are_exact_to_a_fraction_of_a_pixel(scale: float) -> None:
 def test_resampling_does_not_alias() -> None:
     fine = (np.indices((300, 300)).sum(axis=0) % 2 * 255).astype(np.uint8)
     adata = spots((150, 150))
-    bl.pp.crops(adata, container(fine[..., None]), size=16, um=160, mpp=1)
+    bl.pp.crops(adata, ImageContainer(fine[..., None]), size=16, um=160, mpp=1)
     assert np.abs(adata.obsm["crops"].astype(int) - 127).max() < 8, "a fine checkerboard must become even grey"
 
 
@@ -180,8 +176,8 @@ def test_same_tissue_at_two_scales_looks_alike() -> None:
     large = np.asarray(Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)).resize((800, 800)))
     small = np.asarray(Image.fromarray(large).resize((400, 400), Image.Resampling.BOX))
     one, two = spots((400, 300)), spots((200, 150))
-    bl.pp.crops(one, container(large), size=32, um=100, mpp=0.5)
-    bl.pp.crops(two, container(small), size=32, um=100, mpp=1.0)
+    bl.pp.crops(one, ImageContainer(large), size=32, um=100, mpp=0.5)
+    bl.pp.crops(two, ImageContainer(small), size=32, um=100, mpp=1.0)
     assert np.abs(one.obsm["crops"].astype(int) - two.obsm["crops"]).mean() < 3
 
 
@@ -189,7 +185,7 @@ def test_unknown_scale_refuses_micrometres(pixels: np.ndarray, unchanged: Callab
     adata = spots((50, 50))
     unchanged(adata)
     with pytest.raises(ValueError, match=r"um=50.*unknown.*mpp="):
-        bl.pp.crops(adata, container(pixels), um=50)
+        bl.pp.crops(adata, ImageContainer(pixels), um=50)
 
 
 def grey(p: np.ndarray) -> np.ndarray:
@@ -209,7 +205,7 @@ def grey(p: np.ndarray) -> np.ndarray:
 )
 def test_other_images_become_rgb(pixels: np.ndarray, turn: Callable[..., Any], expected: Callable[..., Any]) -> None:
     adata = spots((50, 50))
-    bl.pp.crops(adata, container(turn(pixels)), size=20)
+    bl.pp.crops(adata, ImageContainer(turn(pixels)), size=20)
     assert np.array_equal(adata.obsm["crops"][0], expected(pixels)[40:60, 40:60])
 
 
@@ -228,7 +224,7 @@ def test_images_of_unknown_range_are_refused(
     adata = spots((50, 50))
     unchanged(adata)
     with pytest.raises(ValueError, match=message):
-        bl.pp.crops(adata, container(turn(pixels)), size=20)
+        bl.pp.crops(adata, ImageContainer(turn(pixels)), size=20)
 
 
 def test_paths(pixels: np.ndarray, tmp_path: Path) -> None:
@@ -273,7 +269,11 @@ def test_libraries_may_be_numbers(pixels: np.ndarray) -> None:
     adata = spots((50, 50), (60, 60))
     adata.obs["section"] = [1, 2]
     bl.pp.crops(
-        adata, {1: container(pixels), 2: container(255 - pixels)}, library_key="section", size=8, mpp={1: 1, 2: 1}
+        adata,
+        {1: ImageContainer(pixels), 2: ImageContainer(255 - pixels)},
+        library_key="section",
+        size=8,
+        mpp={1: 1, 2: 1},
     )
     assert np.array_equal(adata.obsm["crops"][1], 255 - pixels[56:64, 56:64])
     assert set(adata.uns["crops"]) == {"1", "2"}
@@ -307,7 +307,7 @@ def two(pixels: np.ndarray) -> tuple[AnnData, dict[str, Any]]:
     rng = np.random.default_rng(2)
     adata = spots(*rng.uniform(0, 119, size=(300, 2)))
     adata.obs["section"] = rng.choice(["a", "b"], size=300)
-    return adata, {"a": container(pixels), "b": container(255 - pixels)}
+    return adata, {"a": ImageContainer(pixels), "b": ImageContainer(255 - pixels)}
 
 
 def test_several_sections(two: tuple[AnnData, dict[str, Any]], pixels: np.ndarray, tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ def test_a_lazy_image_is_read_where_it_is_touched(pixels: np.ndarray) -> None:
 
     image = da.from_array(pixels, chunks=(40, 50, 3)).map_blocks(block, dtype=np.uint8, meta=pixels[:0, :0])
     adata = spots((20, 20), (30, 25))
-    lazy = container(image)
+    lazy = ImageContainer(image)
     read.clear()
     bl.pp.crops(adata, lazy, size=10)
     assert np.array_equal(adata.obsm["crops"][0], pixels[15:25, 15:25])
@@ -365,7 +365,7 @@ def test_a_file_is_read_once_for_all_spots(pixels: np.ndarray, um: float | None)
         read.append(block_info[0]["chunk-location"])
         return x
 
-    image = container(da.from_array(pixels, chunks=-1).map_blocks(block, dtype=np.uint8, meta=pixels[:0, :0]))
+    image = ImageContainer(da.from_array(pixels, chunks=-1).map_blocks(block, dtype=np.uint8, meta=pixels[:0, :0]))
     adata = spots(*np.random.default_rng(3).uniform(0, 119, size=(600, 2)))
     read.clear()
     bl.pp.crops(adata, image, size=8, um=um, mpp=0.5)
@@ -374,15 +374,15 @@ def test_a_file_is_read_once_for_all_spots(pixels: np.ndarray, um: float | None)
 
 def test_progress_bar_counts_spots(pixels: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
     adata = spots((50, 50), (60, 60))
-    bl.pp.crops(adata, container(pixels), size=8)
+    bl.pp.crops(adata, ImageContainer(pixels), size=8)
     assert "Cutting" not in capsys.readouterr().err
-    bl.pp.crops(adata, container(pixels), size=8, progress_bar=True)
+    bl.pp.crops(adata, ImageContainer(pixels), size=8, progress_bar=True)
     assert "Cutting crops of 'library'" in capsys.readouterr().err
 
 
 def test_records_are_plain_numbers_of_this_object_only(pixels: np.ndarray) -> None:
     adata = spots((50, 50), crops={"gone": {"size": 3}})
-    bl.pp.crops(adata, container(pixels), size=np.int64(8), mpp=0.5, key_added="crops")
+    bl.pp.crops(adata, ImageContainer(pixels), size=np.int64(8), mpp=0.5, key_added="crops")
     assert adata.uns["crops"] == {
         "library": {
             "size": 8,
@@ -402,7 +402,7 @@ def test_records_are_plain_numbers_of_this_object_only(pixels: np.ndarray) -> No
 @pytest.mark.parametrize("rescaled", [1.0, 0.5])
 def test_a_cropped_container_of_another_scale(pixels: np.ndarray, scale: float, rescaled: float) -> None:
     """A crop of a scaled container, itself made smaller, knows its place in the section."""
-    whole = container(pixels, scale=scale)
+    whole = ImageContainer(pixels, scale=scale)
     part = whole.crop_corner(30, 40, size=(60, 70), scale=rescaled)
     # pixel (20, 10) of the part
     adata = spots(((20 / rescaled + 40) / scale, (10 / rescaled + 30) / scale))
@@ -414,7 +414,7 @@ def test_records_survive_concat(pixels: np.ndarray) -> None:
     parts = {}
     for name in ("a", "b"):
         parts[name] = spots((50, 50), (60, 60), spatial={name: {"scalefactors": {"spot_diameter_fullres": 8.0}}})
-        bl.pp.crops(parts[name], container(pixels), size=16)
+        bl.pp.crops(parts[name], ImageContainer(pixels), size=16)
     both = ad.concat(parts, uns_merge="unique", index_unique="-")
     assert set(both.uns["crops"]) == {"a", "b"}
     assert both.obsm["crops"].shape == (4, 16, 16, 3)
@@ -428,22 +428,22 @@ def test_outside_spots_are_counted_and_the_fitting_scale_named(
     adata = spots((1400, 1100), (300, 200), (30, 20), spatial={"lib": library})
     unchanged(adata)
     with pytest.raises(ValueError, match=r"2 of 3 spots of 'lib'.*150 x 120.*scale 0\.1 \(`tissue_hires_scalef`\)"):
-        bl.pp.crops(adata, container(pixels))
+        bl.pp.crops(adata, ImageContainer(pixels))
     library["scalefactors"] = {}
     with pytest.raises(ValueError, match=r"A scale of 0\.106 or less would fit"):
-        bl.pp.crops(adata, container(pixels))
-    bl.pp.crops(adata.copy(), container(pixels, scale=0.106), size=4)
+        bl.pp.crops(adata, ImageContainer(pixels))
+    bl.pp.crops(adata.copy(), ImageContainer(pixels, scale=0.106), size=4)
     too_large = spots((1395, 100))  # 149 / 1395 = 0.1068, which rounds up to a scale that does not fit
     with pytest.raises(ValueError, match=r"A scale of 0\.106 or less would fit"):
-        bl.pp.crops(too_large, container(pixels))
+        bl.pp.crops(too_large, ImageContainer(pixels))
     adata.obsm["spatial"][2] = (-5, 3)
     with pytest.raises(ValueError, match=r"3 of 3 spots.*No scale would fit"):
-        bl.pp.crops(adata, container(pixels))
+        bl.pp.crops(adata, ImageContainer(pixels))
     adata.obsm["spatial"][2] = (30, 20)
     # a factor so small that it fits any image is no advice: one spot lies just outside
     library["scalefactors"] = {"tissue_hires_scalef": 0.005}
     with pytest.raises(ValueError, match=r"A scale of 0\.106 or less would fit"):
-        bl.pp.crops(adata, container(pixels))
+        bl.pp.crops(adata, ImageContainer(pixels))
     library["scalefactors"] = {"tissue_hires_scalef": 0.1, "tissue_lowres_scalef": 0.01}
 
 
@@ -510,7 +510,7 @@ def test_bad_input_is_named(case: str, pixels: np.ndarray, unchanged: Callable[.
     damage(adata)
     unchanged(adata)
     with pytest.raises(error, match=message):
-        bl.pp.crops(adata, **{"image": container(pixels), **arguments})
+        bl.pp.crops(adata, **{"image": ImageContainer(pixels), **arguments})
 
 
 def test_one_image_for_two_sections_is_refused(two: tuple[AnnData, dict[str, Any]]) -> None:
@@ -523,8 +523,8 @@ def test_views_are_refused_and_copies_returned(pixels: np.ndarray, unchanged: Ca
     adata = spots((50, 50), (60, 60))
     unchanged(adata)
     with pytest.raises(ValueError, match=r"view.*adata\.copy\(\)"):
-        bl.pp.crops(adata[:1], container(pixels))
-    changed = bl.pp.crops(adata, container(pixels), size=8, copy=True)
+        bl.pp.crops(adata[:1], ImageContainer(pixels))
+    changed = bl.pp.crops(adata, ImageContainer(pixels), size=8, copy=True)
     assert changed is not None
     assert changed.obsm["crops"].shape == (2, 8, 8, 3)
 
@@ -548,7 +548,7 @@ def test_recorded_scale_is_taken(pixels: np.ndarray) -> None:
     adata = spots(
         (50, 50), spatial={"lib": {"scalefactors": {"microns_per_pixel": 0.5, "spot_diameter_fullres": 20.0}}}
     )
-    bl.pp.crops(adata, container(pixels), size=8, um=10)
+    bl.pp.crops(adata, ImageContainer(pixels), size=8, um=10)
     record = adata.uns["crops"]["lib"]
     assert (record["size_um"], record["um_per_px"], record["spot_diameters"]) == (10.0, 1.25, 1.0)
 
