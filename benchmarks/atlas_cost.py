@@ -27,8 +27,8 @@ from tables import bill
 from torch.utils.flop_counter import FlopCounterMode
 
 import bleep_sc as bl
-from bleep_sc.models.encoders import build_network
-from bleep_sc.models.retrieval import nearest
+from bleep_sc.models.encoders.networks import build_network
+from bleep_sc.models.search.nearest import nearest
 
 SIZE, SIDE, DIM, K, DENSITY = 224, 8192, 256, 50, 0.1
 PAPER = {"preset": "paper", "encoder": "resnet50", "weights": None}

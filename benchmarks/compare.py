@@ -36,7 +36,7 @@ from anndata import AnnData
 from squidpy.im import ImageContainer
 
 import bleep_sc as bl
-from bleep_sc.models.color import color_features
+from bleep_sc.models.encoders.color import color_features
 
 METRICS = ("pearson", "pearson_depth_free", "variance_ratio", "gene_gene", "moran_agreement")
 WIDE, NEAR = "X_color", "crops_near"

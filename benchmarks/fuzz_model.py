@@ -221,7 +221,7 @@ def _in_folder(rng: np.random.Generator, good: Good, name: str, place: Path, can
 def _directly(rng: np.random.Generator, good: Good, name: str, place: Path, canary: Path) -> str:
     """The two readers by themselves, which get anything at all."""
     from bleep_sc.io._stored import parse_config
-    from bleep_sc.models.serialize import model_from_bytes
+    from bleep_sc.models.nets.serialize import model_from_bytes
 
     config = json.loads(good.model(name)["config"])
     weights = good.model(name)["model"].tobytes()

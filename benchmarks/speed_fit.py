@@ -26,9 +26,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import bleep_sc as bl
-from bleep_sc.models.batches import Batch
-from bleep_sc.models.build import build_model
 from bleep_sc.models.device import Compute, resolve_compute
+from bleep_sc.models.nets.build import build_model
+from bleep_sc.models.train.batches import Batch
 
 SIZE = 224
 ADAMW: dict[str, Any] = {"lr": 1e-3, "weight_decay": 1e-3}

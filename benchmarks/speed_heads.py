@@ -16,12 +16,12 @@ from anndata import AnnData
 from speed_fit import bare_epoch, take_turns_in_training
 
 import bleep_sc as bl
-from bleep_sc.models.batches import Batch, Batches
-from bleep_sc.models.build import build_model
+from bleep_sc.methods.recipes import DEFAULTS, PAPER, BleepRecipe, HybridRecipe
 from bleep_sc.models.device import resolve_compute
-from bleep_sc.models.joint import JointSpace
-from bleep_sc.models.training import Optimization, train
-from bleep_sc.tl._presets import DEFAULTS, PAPER, BleepRecipe, HybridRecipe
+from bleep_sc.models.nets.build import build_model
+from bleep_sc.models.nets.joint import JointSpace
+from bleep_sc.models.train.batches import Batch, Batches
+from bleep_sc.models.train.loop import Optimization, train
 
 
 def main() -> None:

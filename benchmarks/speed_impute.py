@@ -20,7 +20,7 @@ from anndata import AnnData
 from scipy import sparse
 
 import bleep_sc as bl
-from bleep_sc.models.retrieval import block_of
+from bleep_sc.models.search.nearest import block_of
 
 DIM, FEATURES, TRAINED_ON, INPUT_GENES, DENSITY = 256, 64, 2000, 200, 0.1
 LARGEST_WHOLE = 2.5e8

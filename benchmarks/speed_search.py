@@ -5,7 +5,7 @@
 
 Clustered data, 256 dimensions, k = 50, one run of each after a small one that compiles. From these it works out for how
 many queries both take the same time; `impute(search="auto")` goes by the costs that are written in
-`bleep_sc.models.retrieval`.
+`bleep_sc.models.search.nearest`.
 """
 
 import time
@@ -15,7 +15,7 @@ import numpy as np
 from _timing import Row, arguments_of, report
 from pynndescent import NNDescent
 
-from bleep_sc.models.retrieval import nearest, nearest_approximately
+from bleep_sc.models.search.nearest import nearest, nearest_approximately
 
 DIM, K, CLUSTERS = 256, 50, 200
 

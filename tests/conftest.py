@@ -170,8 +170,8 @@ _COLOURS: dict[tuple[tuple[int, ...], bytes], np.ndarray] = {}
 @pytest.fixture
 def remembered_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Colour features of crops that were described before are not computed again: half the time of a tiny model."""
-    from bleep_sc.models.color import color_features
-    from bleep_sc.tl import _inputs
+    from bleep_sc.models.encoders.color import color_features
+    from bleep_sc.tl._inputs import images as _inputs
 
     def remembered(crops: Any, *, progress_bar: bool) -> np.ndarray:
         if not isinstance(crops, np.ndarray):

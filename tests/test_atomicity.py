@@ -27,7 +27,7 @@ from anndata import AnnData
 from conftest import global_random_state, make_sections, snapshot, threads_left
 
 import bleep_sc as bl
-from bleep_sc.models import training
+from bleep_sc.models.train import loop as training
 from bleep_sc.tl import _alignment
 
 pytestmark = [

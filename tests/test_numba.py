@@ -15,8 +15,8 @@ from anndata import AnnData
 from scipy import sparse
 
 import bleep_sc as bl
-from bleep_sc.models.retrieval import nearest_approximately
-from bleep_sc.tl._fold_run import log_normalized
+from bleep_sc.models.search.nearest import nearest_approximately
+from bleep_sc.tl._cv.run import log_normalized
 
 CALLS: dict[str, tuple[Any, str, Callable[[AnnData], Any]]] = {
     "approximate search": (

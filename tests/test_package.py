@@ -200,7 +200,7 @@ import random, sys, warnings
 from contextlib import suppress
 import numpy as np
 import bleep_sc as bl
-from bleep_sc.models.retrieval import nearest_approximately
+from bleep_sc.models.search.nearest import nearest_approximately
 from bleep_sc.tl._alignment import _lay_out
 
 warnings.simplefilter("ignore")

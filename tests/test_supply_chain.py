@@ -19,7 +19,7 @@ import torchvision
 from conftest import make_sections
 
 import bleep_sc as bl
-from bleep_sc.models import encoders
+from bleep_sc.models.encoders import networks as encoders
 
 ROOT = Path(__file__).parents[1]
 NETWORK = {

@@ -72,7 +72,7 @@ def cross_patient(tissue: AnnData, features: np.ndarray) -> tuple[float, float]:
 
 
 def test_texture_tells_what_colour_cannot(tissue: AnnData) -> None:
-    from bleep_sc.models.color import color_features
+    from bleep_sc.models.encoders.color import color_features
 
     colour, _ = cross_patient(tissue, tissue.obsm["crops"].mean(axis=(1, 2)))
     texture, hidden = cross_patient(tissue, color_features(tissue.obsm["crops"]))

@@ -30,7 +30,7 @@ import bleep_sc as bl
 from bleep_sc._untrusted import MAX_HEADER
 from bleep_sc.io._schema import MAX_CONTEXT, MAX_REPEATS
 from bleep_sc.io._stored import MAX_CONFIG, parse_config
-from bleep_sc.models.serialize import model_from_bytes
+from bleep_sc.models.nets.serialize import model_from_bytes
 
 ROOT = Path(__file__).parents[2]
 
@@ -332,8 +332,8 @@ def test_divisors_of_the_hybrid_are_not_0(tensor: str, good: fuzz_model.Good) ->
 
 def test_a_negative_variance_is_refused() -> None:
     """As the root of it would be NaN."""
-    from bleep_sc.models.build import build_model
-    from bleep_sc.models.serialize import weights_to_bytes
+    from bleep_sc.models.nets.build import build_model
+    from bleep_sc.models.nets.serialize import weights_to_bytes
 
     spec = {
         **{"kind": "regressor", "encoder": "resnet18", "image_size": 32, "n_image_features": None, "n_genes": 2},
@@ -482,7 +482,7 @@ def test_configs_that_make_no_sense_are_refused(name: str, case: str, good: fuzz
 
 
 def test_what_fit_allows_can_be_read() -> None:
-    from bleep_sc.tl._presets import LIMITS
+    from bleep_sc.methods.recipes import LIMITS
 
     assert LIMITS == {"members": MAX_REPEATS, "depth": MAX_REPEATS, "context": MAX_CONTEXT}
 
@@ -653,7 +653,8 @@ def test_what_is_no_plain_file_is_refused(
 def test_a_file_that_is_swapped_for_a_pipe_while_it_is_looked_at(
     good: fuzz_model.Good, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bleep_sc.io import _files, _folder
+    from bleep_sc import _files
+    from bleep_sc.io import _folder
 
     folder = copied(good, tmp_path)
     for name in ("config.json", "model.safetensors"):
@@ -897,8 +898,8 @@ def any_names(values: Any, *, where: str) -> np.ndarray:
 HOLES: dict[str, tuple[str, Callable[..., Any], str]] = {
     "no schema": ("bleep_sc.io._stored.check_config", lambda *args, **kwargs: None, "Error"),
     "any names": ("bleep_sc.io._stored.names_from", any_names, "Error|does not name"),
-    "any values": ("bleep_sc.models.serialize._check_values", lambda *args: None, "NaN or infinity were taken"),
-    "any file": ("bleep_sc.io._files.check_plain", lambda path: None, "does not name|Error"),
+    "any values": ("bleep_sc.models.nets.serialize._check_values", lambda *args: None, "NaN or infinity were taken"),
+    "any file": ("bleep_sc._files.check_plain", lambda path: None, "does not name|Error"),
 }
 
 

@@ -12,7 +12,7 @@ import torch
 
 import bleep_sc as bl
 from bleep_sc.io._stored import parse_config
-from bleep_sc.models.serialize import model_from_bytes, weights_to_bytes
+from bleep_sc.models.nets.serialize import model_from_bytes, weights_to_bytes
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings  # noqa: E402

@@ -18,7 +18,7 @@ from anndata import AnnData
 from conftest import make_sections, snapshot
 
 import bleep_sc as bl
-from bleep_sc.models.checkpoints import Checkpoints
+from bleep_sc.models.train.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning")
 
@@ -139,8 +139,8 @@ def test_a_resumed_training_is_the_same_to_the_bit(
 def test_a_finished_training_is_not_repeated(
     whole: Callable[[str], AnnData], tmp_path: Path, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bleep_sc.models.bleep import Bleep
-    from bleep_sc.models.joint import JointSpace
+    from bleep_sc.models.nets.bleep import Bleep
+    from bleep_sc.models.nets.joint import JointSpace
 
     for name in ("bleep", "stopped early", "default"):
         assert_equal(fit(tmp_path / name, **FITS[name]), whole(name))
@@ -358,7 +358,7 @@ def test_another_training_is_refused_by_what_changed(
 def test_other_first_weights_are_refused(tmp_path: Path, ref: AnnData) -> None:
     from safetensors.torch import save_file
 
-    from bleep_sc.models.encoders import build_network
+    from bleep_sc.models.encoders.networks import build_network
 
     file = tmp_path / "weights.safetensors"
     for expected in (None, "the file of first weights changed"):
@@ -388,7 +388,7 @@ def test_another_format_is_refused(
 ) -> None:
     with kill_after(2):
         fit(tmp_path, **FITS["bleep"])
-    monkeypatch.setattr("bleep_sc.models.checkpoints._FORMAT", "2")
+    monkeypatch.setattr("bleep_sc.models.train.checkpoints._FORMAT", "2")
     with pytest.raises(ValueError, match=r"its format is '1', not '2'.*another `checkpoint_dir`"):
         fit(tmp_path, **FITS["bleep"])
 
@@ -460,7 +460,7 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 @pytest.fixture
 def at_batch(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[torch.Tensor], Any]], None]:
     """`at_batch(n, do)` changes the n-th loss that BLEEP computes from now on."""
-    from bleep_sc.models.bleep import Bleep
+    from bleep_sc.models.nets.bleep import Bleep
 
     loss = Bleep.loss
 

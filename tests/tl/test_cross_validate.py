@@ -386,7 +386,7 @@ def test_an_error_in_a_fold_leaves_the_object_alone(
         raise KeyboardInterrupt
 
     unchanged(tissue)
-    monkeypatch.setattr("bleep_sc.tl._fold_run.impute", interrupted)
+    monkeypatch.setattr("bleep_sc.tl._cv.run.impute", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(tissue, ["mean"])
     assert bl.settings.verbosity == "info"
@@ -412,7 +412,7 @@ def three_patients() -> AnnData:
 def test_panels_are_those_of_the_training_patients(three_patients: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of every fold exactly the panels that its training spots give, which the test spots would not give."""
     from bleep_sc._stats import panels
-    from bleep_sc.tl import _fold_run
+    from bleep_sc.tl._cv import run as _fold_run
 
     seen: dict[str, dict[str, np.ndarray]] = {}
     prepare = _fold_run.prepare
@@ -446,7 +446,11 @@ def test_choices_are_made_on_whole_training_groups(
     method: str, three_patients: AnnData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Best epoch, penalty, blend and k: on one training patient held out whole, section by section, never on test."""
-    from bleep_sc.tl import _choose_k, _fit_hybrid, _fit_networks, _fold_run, _ridge
+    from bleep_sc.methods import _heldout as _choose_k
+    from bleep_sc.methods import _ridge
+    from bleep_sc.methods import networks as _fit_networks
+    from bleep_sc.methods.hybrid import fit as _fit_hybrid
+    from bleep_sc.tl._cv import run as _fold_run
 
     patient = three_patients.obs["patient"].to_numpy()
     held_out: list[set[str]] = []
@@ -476,7 +480,7 @@ def test_choices_are_made_on_whole_training_groups(
     monkeypatch.setattr(_fold_run, "fit", fitting)
     monkeypatch.setattr(_fit_networks, "train_network", training)
     monkeypatch.setattr(_fold_run, "choose_k", folds_of(_choose_k.choose_k))
-    monkeypatch.setattr("bleep_sc.tl._fit_floors.choose_alpha", folds_of(_ridge.choose_alpha))
+    monkeypatch.setattr("bleep_sc.methods.floors.choose_alpha", folds_of(_ridge.choose_alpha))
     monkeypatch.setattr(_fit_hybrid, "_choose", folds_of(_fit_hybrid._choose))
     run(three_patients, [method], library_key="section")
     assert len(set(patient)) == 3
@@ -525,7 +529,7 @@ def test_a_mistake_in_a_late_method_is_found_before_the_first_is_trained(
     def never(*args: Any, **kwargs: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("bleep_sc.tl._fold_run.fit", never)
+    monkeypatch.setattr("bleep_sc.tl._cv.run.fit", never)
     tissue.obsm["X_uni"] = tissue.obsm["X_made"]
     for label, given, message in (
         ("ridge", {"temperature": 1.0}, "no `temperature`"),

@@ -14,7 +14,7 @@ from conftest import make_sections
 from scipy import sparse
 
 import bleep_sc as bl
-from bleep_sc.models import retrieval
+from bleep_sc.models.search import nearest as retrieval
 
 pytestmark = pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning")
 

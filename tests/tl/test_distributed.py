@@ -117,9 +117,9 @@ def test_two_processes_train_what_one_would(launcher: str, alone: AnnData, tmp_p
 @pytest.mark.parametrize("loss", ["mse", "stnet"])
 def test_losses_of_parts_average_to_that_of_the_whole(loss: Any) -> None:
     """In one process: values and gradients of three uneven parts, whose mean is what DDP makes."""
-    from bleep_sc.models.batches import Batches
-    from bleep_sc.models.heads import regression_head
-    from bleep_sc.models.regressor import Regressor
+    from bleep_sc.models.nets.heads import regression_head
+    from bleep_sc.models.nets.regressor import Regressor
+    from bleep_sc.models.train.batches import Batches
 
     rng = np.random.default_rng(0)
     features, expression = (rng.normal(size=(11, width)).astype(np.float32) for width in (3, 5))
@@ -144,8 +144,8 @@ def test_losses_of_parts_average_to_that_of_the_whole(loss: Any) -> None:
 
 
 def test_gathered_rows_get_the_gradient_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bleep_sc.models.losses import bleep_loss
-    from bleep_sc.models.shares import Share
+    from bleep_sc.models.nets.losses import bleep_loss
+    from bleep_sc.models.train.shares import Share
 
     rng = np.random.default_rng(0)
     image, profile = (torch.from_numpy(rng.normal(size=(5, 4))).requires_grad_() for _ in range(2))

@@ -15,7 +15,7 @@ import bleep_sc as bl
 from bleep_sc import metrics as m
 from bleep_sc._grid import grid_positions
 from bleep_sc._stats import panels as choose_panels
-from bleep_sc.tl._scoring import ERROR_LIKE, METRICS, PER_GENE
+from bleep_sc.metrics.panels import ERROR_LIKE, METRICS, PER_GENE
 
 SUMMARY = (
     *("method", "panel", "metric", "value", "low", "high", "interval_over", "ceiling", "share_of_ceiling"),
@@ -378,7 +378,7 @@ def test_copy_sparse_and_lazy_predictions(tissue: AnnData, unchanged: Callable[.
 
 def test_blocks_of_genes_leave_no_seam(tissue: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = bl.tl.evaluate(tissue, layer="mine", library_key="slide", copy=True)
-    monkeypatch.setattr("bleep_sc.tl._scoring._BLOCK_VALUES", 30 * 7)
+    monkeypatch.setattr("bleep_sc.metrics.panels._BLOCK_VALUES", 30 * 7)
     bl.tl.evaluate(tissue, layer="mine", library_key="slide")
     pd.testing.assert_frame_equal(tissue.var, whole.var)
 

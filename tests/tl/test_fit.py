@@ -115,10 +115,10 @@ def test_presets_name_the_paper(ref: AnnData) -> None:
 @COLLAPSE
 def test_accumulated_gradients_are_the_mean_of_the_batches(ref: AnnData) -> None:
     """One step on two batches moves the weights by the optimiser's step on their mean gradient."""
-    from bleep_sc.models.batches import Batches
-    from bleep_sc.models.build import build_model
     from bleep_sc.models.device import resolve_compute
-    from bleep_sc.models.training import Optimization, train
+    from bleep_sc.models.nets.build import build_model
+    from bleep_sc.models.train.batches import Batches
+    from bleep_sc.models.train.loop import Optimization, train
 
     rng = np.random.default_rng(0)
     features, expression = rng.normal(size=(2, 60, 5)).astype(np.float32)
@@ -148,11 +148,11 @@ def test_accumulated_gradients_are_the_mean_of_the_batches(ref: AnnData) -> None
 
 
 def test_the_losses_of_an_epoch_are_the_mean_over_its_spots() -> None:
-    from bleep_sc.models.batches import Batches
     from bleep_sc.models.device import resolve_compute
-    from bleep_sc.models.heads import regression_head
-    from bleep_sc.models.regressor import Regressor
-    from bleep_sc.models.training import Optimization, train
+    from bleep_sc.models.nets.heads import regression_head
+    from bleep_sc.models.nets.regressor import Regressor
+    from bleep_sc.models.train.batches import Batches
+    from bleep_sc.models.train.loop import Optimization, train
 
     features, expression = np.random.default_rng(0).normal(size=(2, 25, 4)).astype(np.float32)
     model = Regressor(torch.nn.Identity(), regression_head(4, 4), loss="mse", symmetries=False)
@@ -166,7 +166,7 @@ def test_the_losses_of_an_epoch_are_the_mean_over_its_spots() -> None:
 
 
 def build_and_copy(model: Any, spec: dict[str, Any]) -> Any:
-    from bleep_sc.models.build import build_model
+    from bleep_sc.models.nets.build import build_model
 
     with torch.random.fork_rng():
         copied = build_model(spec)
@@ -203,7 +203,7 @@ def test_a_custom_encoder_is_called_but_not_stored_nor_trained(ref: AnnData) -> 
 
 
 def test_validation_takes_a_fifth_of_each_section(ref: AnnData) -> None:
-    from bleep_sc.tl._split import validation_spots
+    from bleep_sc.tl._inputs.held_out import validation_spots
 
     sections = ref.obs["section"].astype(str).to_numpy()
     held_out = validation_spots(ref, sections=sections, validation_key=None, random_state=0)
@@ -213,7 +213,7 @@ def test_validation_takes_a_fifth_of_each_section(ref: AnnData) -> None:
 
 
 def test_tiny_sections_still_leave_spots_for_validation(ref: AnnData) -> None:
-    from bleep_sc.tl._split import validation_spots
+    from bleep_sc.tl._inputs.held_out import validation_spots
 
     sections = np.arange(ref.n_obs).astype(str).astype(object)
     assert validation_spots(ref, sections=sections, validation_key=None, random_state=0).sum() == 19
@@ -223,7 +223,7 @@ def test_tiny_sections_still_leave_spots_for_validation(ref: AnnData) -> None:
 
 
 def test_validation_by_whole_sections_or_named_spots(ref: AnnData) -> None:
-    from bleep_sc.tl._split import validation_spots
+    from bleep_sc.tl._inputs.held_out import validation_spots
 
     held_out = validation_spots(ref, sections=None, validation_key="section", random_state=0)
     assert ref.obs["section"][held_out].nunique() == 1
@@ -271,7 +271,7 @@ def test_collapse_is_warned_of(preset: Any, ref: AnnData) -> None:
 
 
 def test_a_long_training_on_a_cpu_is_warned_of(ref: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bleep_sc.models.reports._LONG_ON_CPU", 0.0)
+    monkeypatch.setattr("bleep_sc.models.train.reports._LONG_ON_CPU", 0.0)
     with pytest.warns(UserWarning, match=r"encoder='color'.*encoder='resnet18'"):
         bl.tl.fit(ref, **(PUBLISHED | {"max_epochs": 2, "batch_size": 16}))
 
@@ -292,8 +292,8 @@ def test_ctrl_c_is_a_keyboard_interrupt(
 ) -> None:
     import signal
 
-    from bleep_sc.models.bleep import Bleep
-    from bleep_sc.models.joint import JointSpace
+    from bleep_sc.models.nets.bleep import Bleep
+    from bleep_sc.models.nets.joint import JointSpace
 
     def interrupted(*args: object) -> None:
         signal.raise_signal(signal.SIGINT)

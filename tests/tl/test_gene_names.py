@@ -228,7 +228,7 @@ def test_names_that_could_not_be_read_are_refused_before_training(
     ref = make_sections(8, size=8)
     ref.var_names = [f"g{i}" for i in range(29)] + [name]
     unchanged(ref)
-    monkeypatch.setattr("bleep_sc.tl._inputs.color_features", None)  # nor are the crops described
+    monkeypatch.setattr("bleep_sc.tl._inputs.images.color_features", None)  # nor are the crops described
     with pytest.raises(ValueError, match=rf"`adata\.var_names\[29\]` {message}.*another name, or leave it out"):
         bl.tl.fit(ref, **FIT[kind])
 

@@ -16,10 +16,11 @@ from scipy import sparse
 from scipy.special import erf
 
 import bleep_sc as bl
-from bleep_sc.tl import _fit_hybrid, _kernel_ridge
-from bleep_sc.tl._in_section import SectionView
-from bleep_sc.tl._methods import facts_of
-from bleep_sc.tl._presets import BleepRecipe, HybridRecipe, recipe
+from bleep_sc.methods.hybrid import fit as _fit_hybrid
+from bleep_sc.methods.hybrid import kernel_ridge as _kernel_ridge
+from bleep_sc.methods.hybrid.in_section import SectionView
+from bleep_sc.methods.recipes import BleepRecipe, HybridRecipe, recipe
+from bleep_sc.methods.registry import facts_of
 
 QUICK: dict[str, Any] = {"max_epochs": 3}
 SMALL = pytest.mark.filterwarnings("ignore:image features are standardised within each section:UserWarning")
@@ -516,7 +517,8 @@ def test_a_blank_slide_gets_all_genes(hybrid: AnnData, query: AnnData) -> None:
 def test_places_are_asked_for_before_any_work(
     function: str, hybrid: AnnData, query: AnnData, unchanged: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bleep_sc.tl._inputs.color_features", lambda *args, **kwargs: pytest.fail("work was done"))
+    worked = "bleep_sc.tl._inputs.images.color_features"
+    monkeypatch.setattr(worked, lambda *args, **kwargs: pytest.fail("work was done"))
     del query.obsm["spatial"]
     unchanged(query, hybrid)
     calls = {

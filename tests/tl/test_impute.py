@@ -453,7 +453,8 @@ def test_a_foreign_config_is_one_clear_error(damage: Callable[..., Any], fitted:
 
 
 def test_auto_searches_as_it_says(fitted: AnnData, query: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bleep_sc.tl import _predictor, _retrieve
+    from bleep_sc.methods.predict import neighbors as _predictor
+    from bleep_sc.tl import _retrieve
 
     bl.tl.impute(query, fitted, k=5)
     exact = query.layers["bleep"]

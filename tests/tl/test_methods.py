@@ -15,7 +15,7 @@ from scipy import sparse
 from sklearn.linear_model import Ridge
 
 import bleep_sc as bl
-from bleep_sc.tl._presets import Method
+from bleep_sc.methods.recipes import Method
 
 pytestmark = pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning")
 
@@ -145,7 +145,7 @@ def test_mean_is_the_mean_of_the_reference(ref: AnnData, query: AnnData) -> None
 
 
 def test_stnet_begins_at_the_mean_of_its_training_spots(ref: AnnData, query: AnnData) -> None:
-    from bleep_sc.tl._split import validation_spots
+    from bleep_sc.tl._inputs.held_out import validation_spots
 
     sections = ref.obs["section"].astype(str).to_numpy()
     training = ~validation_spots(ref, sections=sections, validation_key=None, random_state=0)

@@ -14,7 +14,7 @@ from scipy import sparse
 
 import bleep_sc as bl
 from bleep_sc.models import training  # noqa: F401 - the import of what it needs draws a random number of Python's
-from bleep_sc.models.bleep import Bleep
+from bleep_sc.models.nets.bleep import Bleep
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of small sections and collapsed spaces: meant here
 

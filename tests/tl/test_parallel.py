@@ -23,8 +23,8 @@ from joblib.externals.loky import get_reusable_executor
 
 import bleep_sc as bl
 from bleep_sc._parts import _one
-from bleep_sc.models import serialize
-from bleep_sc.models.randomness import borrowed_random_state
+from bleep_sc.models.nets import serialize
+from bleep_sc.models.train.randomness import borrowed_random_state
 
 pytestmark = [
     # so few spots and epochs; the filters of warnings are one list for all threads

@@ -21,7 +21,7 @@ from conftest import PUBLISHED
 from scipy import sparse
 
 import bleep_sc as bl
-from bleep_sc.tl import _predictor
+from bleep_sc.methods.predict import neighbors as _predictor
 
 SMALL = 1
 """Memory in MB; the genes of `wide` are so many that chunks and blocks are of few spots."""

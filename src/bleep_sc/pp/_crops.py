@@ -8,6 +8,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._all_or_nothing import all_or_nothing
+from bleep_sc._library import libraries, library_part, scale_factor
 from bleep_sc._logging import logger, warn
 from bleep_sc._progress import progress
 from bleep_sc._validate import (
@@ -23,7 +24,6 @@ from bleep_sc._validate import (
 )
 from bleep_sc.pp._cut import Border, fractional_corners, leave_image, native_corners, write_windows
 from bleep_sc.pp._images import SectionImage, check_rgb, existing_path, hires_image, open_image
-from bleep_sc.pp._library import libraries, library_part, scale_factor
 from bleep_sc.pp._patches import check_parts
 from bleep_sc.pp._scale import microns_per_pixel
 

@@ -9,10 +9,10 @@ from bleep_sc import _keys
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
-from bleep_sc._near_empty import warn_of_near_empty
 from bleep_sc._numba import parallel_numba
 from bleep_sc._stats import detected_fraction, section_rows
 from bleep_sc._validate import check_adata, check_int, check_name, check_number, section_of_spots
+from bleep_sc.pp._near_empty import warn_of_near_empty
 
 
 def select_genes(

@@ -9,7 +9,6 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._logging import warn
-from bleep_sc._near_empty import warn_of_near_empty
 from bleep_sc._progress import progress
 from bleep_sc._settings import settings
 from bleep_sc._stats import section_rows
@@ -22,6 +21,7 @@ from bleep_sc._validate import (
     recorded_library_key,
     section_of_spots,
 )
+from bleep_sc.pp._near_empty import warn_of_near_empty
 from bleep_sc.tl._sections import check_section_sizes, patient_of_sections
 
 DEFAULT_METHODS = ("mean", "coordinates", "ridge", "knn", "bleep")
@@ -164,10 +164,10 @@ def cross_validate(
     if k is not None:
         check_int("k", k)
 
-    from bleep_sc.tl._folds import check_no_copies, check_sections_in_groups, make_folds, scope_of
-    from bleep_sc.tl._methods import facts_of
-    from bleep_sc.tl._plan import check_inputs, make_plan, method_arguments, recipe_of
-    from bleep_sc.tl._scoring import check_metrics, for_uns, summarize, tabulate
+    from bleep_sc.methods.registry import facts_of
+    from bleep_sc.metrics.panels import check_metrics, for_uns, summarize, tabulate
+    from bleep_sc.tl._cv.folds import check_no_copies, check_sections_in_groups, make_folds, scope_of
+    from bleep_sc.tl._cv.plan import check_inputs, make_plan, method_arguments, recipe_of
 
     arguments = method_arguments(methods, method_kwargs or {})
     names = check_metrics(metrics)
@@ -209,8 +209,8 @@ def cross_validate(
     check_inputs(adata, arguments, facts)
     warn_of_near_empty(adata, by_section, counts_layer=counts_layer or "")
 
-    from bleep_sc.tl._fold_run import predict, prepare
-    from bleep_sc.tl._fold_scores import FoldScores, report
+    from bleep_sc.tl._cv.run import predict, prepare
+    from bleep_sc.tl._cv.scores import FoldScores, report
 
     labels = {
         "scope": scope_of(folds, np.array([patients[section] for section in sections])),

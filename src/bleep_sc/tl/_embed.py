@@ -75,12 +75,12 @@ def embed(
         check_readable(ref, name="ref")
 
     from bleep_sc._expression import lacks_expression
+    from bleep_sc.methods.hybrid.stored import expression_rows, places_like, seen_in_section
     from bleep_sc.models.device import resolve_compute
-    from bleep_sc.models.embedding import embed_in_batches
-    from bleep_sc.tl._hybrid import expression_rows, places_like, seen_in_section
-    from bleep_sc.tl._inputs import input_like, sections_like
+    from bleep_sc.models.inference import embed_in_batches
+    from bleep_sc.tl._inputs.images import input_like, sections_like
+    from bleep_sc.tl._inputs.per_spot import embed_images
     from bleep_sc.tl._load import check_no_other_model, load_model
-    from bleep_sc.tl._per_spot import embed_images
 
     name = key if key_added is None else key_added
     check_key_added("key_added", name)

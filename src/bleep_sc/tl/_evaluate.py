@@ -25,8 +25,7 @@ from bleep_sc._validate import (
     section_of_spots,
     spatial_coordinates,
 )
-from bleep_sc.tl._noise_ceiling import ceiling_by_name, ceiling_params, common_total, count_values
-from bleep_sc.tl._scoring import (
+from bleep_sc.metrics.panels import (
     PER_GENE,
     SectionPair,
     check_metrics,
@@ -38,6 +37,7 @@ from bleep_sc.tl._scoring import (
     summarize,
     tabulate,
 )
+from bleep_sc.tl._noise_ceiling import ceiling_by_name, ceiling_params, common_total, count_values
 from bleep_sc.tl._sections import check_section_sizes, ordered_by_name, patient_of_sections
 
 _ALL, _MARKERS = "all", "markers"

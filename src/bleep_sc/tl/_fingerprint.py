@@ -12,8 +12,8 @@ import numpy as np
 
 from bleep_sc._lazy import is_lazy
 from bleep_sc._logging import warn
-from bleep_sc.models.checkpoints import CheckpointFolder
-from bleep_sc.tl._task import Task
+from bleep_sc.methods.task import Task
+from bleep_sc.models.train.checkpoints import CheckpointFolder
 
 _BLOCK = 2**26
 """Bytes of an array that are read at a time."""

@@ -18,7 +18,7 @@ from bleep_sc._validate import (
     recorded_library_key,
     section_of_spots,
 )
-from bleep_sc.tl._presets import Method, Optimizer, PresetName, recipe
+from bleep_sc.methods.recipes import Method, Optimizer, PresetName, recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -310,16 +310,16 @@ def fit(
     from bleep_sc._expression import ExpressionInput, describe_units, expression_input, expression_values
     from bleep_sc._stats import panels
     from bleep_sc.io._stored import StoredModel, check_gene_names, check_gene_table, check_sections
+    from bleep_sc.methods._train import check_divides
+    from bleep_sc.methods.hybrid.in_section import neighbor_places
+    from bleep_sc.methods.registry import facts_of
+    from bleep_sc.methods.task import Task
     from bleep_sc.models.device import resolve_compute
-    from bleep_sc.models.serialize import weights_to_bytes
+    from bleep_sc.models.nets.serialize import weights_to_bytes
     from bleep_sc.tl._fingerprint import checkpoint_folder
-    from bleep_sc.tl._in_section import neighbor_places
-    from bleep_sc.tl._inputs import spot_input
-    from bleep_sc.tl._methods import facts_of
-    from bleep_sc.tl._places import training_windows
-    from bleep_sc.tl._split import inner_folds, validation_spots
-    from bleep_sc.tl._task import Task
-    from bleep_sc.tl._train import check_divides
+    from bleep_sc.tl._inputs.held_out import inner_folds, validation_spots
+    from bleep_sc.tl._inputs.images import spot_input
+    from bleep_sc.tl._inputs.places import training_windows
 
     facts = facts_of(method, chosen)
     compute = resolve_compute(

@@ -169,12 +169,12 @@ def impute(
     check_choice("search", search, get_args(Search))
     check_number("temperature", temperature, above=0)
 
+    from bleep_sc.methods.hybrid.stored import places_like, seen_in_section
+    from bleep_sc.methods.predict.neighbors import Retrieval
+    from bleep_sc.methods.predict.outputs import regress
     from bleep_sc.models.device import resolve_compute
-    from bleep_sc.tl._hybrid import places_like, seen_in_section
-    from bleep_sc.tl._inputs import input_like, sections_like
+    from bleep_sc.tl._inputs.images import input_like, sections_like
     from bleep_sc.tl._load import check_no_other_model, has_model, load_model
-    from bleep_sc.tl._predictor import Retrieval
-    from bleep_sc.tl._regress import regress
     from bleep_sc.tl._retrieve import neighbors_to_average, prepare_retrieval, retrieve
     from bleep_sc.tl._store import check_store, predict_to_store
 

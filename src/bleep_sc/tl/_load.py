@@ -4,9 +4,9 @@ from torch import nn
 
 from bleep_sc._untrusted import REMEDY
 from bleep_sc.io._stored import StoredModel, from_uns
-from bleep_sc.models.serialize import model_from_bytes
-from bleep_sc.tl._hybrid import check_record
-from bleep_sc.tl._methods import METHODS, MethodFacts, facts_of_stored
+from bleep_sc.methods.hybrid.stored import check_record
+from bleep_sc.methods.registry import METHODS, MethodFacts, facts_of_stored
+from bleep_sc.models.nets.serialize import model_from_bytes
 
 _KINDS = {
     "images": ("network", "color", "custom", "features"),

@@ -16,20 +16,20 @@ from bleep_sc._logging import logger, warn
 from bleep_sc._stats import all_finite, row_blocks, section_rows
 from bleep_sc._validate import as_numbers, as_text, known_places, section_of_spots
 from bleep_sc.io._stored import StoredModel
-from bleep_sc.models.device import Compute
-from bleep_sc.models.hybrid import Hybrid
-from bleep_sc.models.retrieval import quicker_search
-from bleep_sc.tl._components import Decoder
-from bleep_sc.tl._hybrid import (
+from bleep_sc.methods.hybrid.components import Decoder
+from bleep_sc.methods.hybrid.stored import (
     blend_weights,
     expression_rows,
     known_centers,
     reference_components,
     regressed_scores,
 )
-from bleep_sc.tl._inputs import SpotInput, sections_like
-from bleep_sc.tl._per_spot import embed_images
-from bleep_sc.tl._predictor import Prediction, Predictor, Retrieval
+from bleep_sc.methods.predict.neighbors import Prediction, Predictor, Retrieval
+from bleep_sc.models.device import Compute
+from bleep_sc.models.nets.hybrid import Hybrid
+from bleep_sc.models.search.nearest import quicker_search
+from bleep_sc.tl._inputs.images import SpotInput, sections_like
+from bleep_sc.tl._inputs.per_spot import embed_images
 
 _ROWS_TO_CHECK = 16
 _SAME = 0.99

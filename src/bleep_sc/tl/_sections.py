@@ -6,7 +6,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc._validate import section_of_spots
-from bleep_sc.tl._scoring import MIN_SPOTS
+from bleep_sc.metrics.panels import MIN_SPOTS
 
 Sections = Sequence[tuple[str, np.ndarray]]
 """Name and rows of each section."""

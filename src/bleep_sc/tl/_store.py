@@ -19,7 +19,7 @@ from bleep_sc._all_or_nothing import AllOrNothing
 from bleep_sc._lazy import LazyRows, is_lazy
 from bleep_sc._parts import over_parts
 from bleep_sc._settings import settings
-from bleep_sc.tl._predictor import Predicted, Prediction, Predictor
+from bleep_sc.methods.predict.neighbors import Predicted, Prediction, Predictor
 
 _GENES = 1024
 """Of a chunk on disk: who draws one gene need not read all."""

@@ -1,0 +1,115 @@
+"""Ridge regression from features to expression, or to a few principal components of it; arrays in, arrays out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from bleep_sc._imports import python_random_state_kept
+from bleep_sc._stats import mean_variance
+from bleep_sc.metrics.correlation import pearson
+from bleep_sc.tl._inputs.held_out import InnerFolds
+
+ALPHAS = tuple(float(a) for a in 10 ** np.arange(0, 5.5, 0.5))
+_GENES_AT_ONCE = 2048
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Features to expression: through `n_components` components where `loadings` is there, else directly."""
+
+    coefficients: np.ndarray
+    """(n_components or n_genes, n_features)."""
+    loadings: np.ndarray | None
+    """(n_components, n_genes)."""
+    feature_mean: np.ndarray
+    mean: np.ndarray
+    """Of expression (n_genes,)."""
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """(n, n_features) to (n, n_genes)."""
+        out = (features - self.feature_mean) @ self.coefficients.T
+        return self.mean + (out if self.loadings is None else out @ self.loadings)
+
+
+def fit_ridge(features: np.ndarray, everything: Any, *, alpha: float, scores: np.ndarray | None = None) -> Ridge:
+    """Fit one ridge regression.
+
+    Parameters
+    ----------
+    features
+        (n, n_features), already on comparable scales.
+    everything
+        Expression of all genes to predict, dense or CSR (n, n_genes).
+    alpha
+        Penalty, as of :class:`sklearn.linear_model.Ridge`.
+    scores
+        Scores of the spots on components of expression (n, n_components), which are regressed in place of the genes. A
+        gene's loading is its regression on them: for a gene that took part in the PCA that is its loading there.
+    """
+    with python_random_state_kept():
+        from sklearn.linear_model import Ridge as Solver
+
+    mean, _ = mean_variance(everything)
+    feature_mean = features.mean(axis=0, dtype=np.float64)
+    x = features.astype(np.float64) - feature_mean
+
+    def solve(y: np.ndarray) -> np.ndarray:
+        found: np.ndarray = Solver(alpha=alpha, fit_intercept=False).fit(x, y).coef_
+        return found.reshape(y.shape[1], x.shape[1])
+
+    if scores is not None:
+        loadings = np.asarray((everything.T @ scores).T) - scores.sum(axis=0)[:, None] * mean
+        squares = (scores**2).sum(axis=0)
+        loadings /= np.maximum(squares, 1e-12 * squares.max() or 1.0)[:, None]
+        return Ridge(solve(scores), loadings, feature_mean, mean)
+    n_genes = everything.shape[1]
+    coefficients = np.empty((n_genes, x.shape[1]))
+    for start in range(0, n_genes, _GENES_AT_ONCE):
+        part = slice(start, start + _GENES_AT_ONCE)
+        y = everything[:, part]
+        coefficients[part] = solve((y.toarray() if sparse.issparse(y) else y) - mean[part])
+    return Ridge(coefficients, None, feature_mean, mean)
+
+
+def component_scores(expression: np.ndarray, n_components: int, *, seed: int) -> np.ndarray | None:
+    """Scores of the spots on the first principal components, centred (n, n_components); None for 0 components."""
+    if n_components == 0:
+        return None
+    with python_random_state_kept():
+        from sklearn.decomposition import PCA
+
+    expression = expression.astype(np.float64)
+    if (np.ptp(expression, axis=0) == 0).all():  # nothing varies, so all scores are 0
+        return np.zeros((len(expression), n_components))
+    scores: np.ndarray = PCA(n_components, random_state=seed).fit_transform(expression)
+    return scores
+
+
+def choose_alpha(
+    features: np.ndarray,
+    chosen: np.ndarray,
+    folds: InnerFolds,
+    *,
+    n_components: int,
+    alphas: Sequence[float] = ALPHAS,
+    seed: int = 0,
+) -> tuple[float, dict[float, float]]:
+    """Choose the penalty of highest mean Pearson, by gene within each held-out section.
+
+    Returns
+    -------
+    The penalty, and the score of each; the stronger penalty where two are equal.
+    """
+    score = dict.fromkeys(alphas, 0.0)
+    for training, parts in folds:
+        y = chosen[training]
+        scores = component_scores(y, n_components, seed=seed)
+        for alpha in alphas:
+            ridge = fit_ridge(features[training], y, alpha=alpha, scores=scores)
+            for held_out in parts:
+                found = pearson(chosen[held_out], ridge.predict(features[held_out]))
+                score[alpha] += float(np.nan_to_num(found).mean()) / len(parts) / len(folds)
+    return max(alphas, key=lambda alpha: (round(score[alpha], 9), alpha)), score

@@ -1,0 +1,126 @@
+"""Image features of a spot as its section sees them: standardised within it, and beside those of its neighbours."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._errors import MissingKeyError
+from bleep_sc._grid import within_reach
+from bleep_sc._logging import warn
+from bleep_sc._stats import section_rows
+from bleep_sc._validate import spatial_coordinates
+from bleep_sc.models.nets.hybrid import Hybrid
+
+MIN_SPOTS = 30
+"""Sections with fewer spots are standardised by the reference: their own mean and spread would be mostly chance."""
+
+
+@dataclass(frozen=True)
+class SectionView:
+    """What the reference's sections are like on average, for sections too small to speak for themselves."""
+
+    mean: np.ndarray
+    """Of each feature (n_features,)."""
+    scale: np.ndarray
+    """Standard deviation of each feature within a section."""
+    context_scale: np.ndarray
+    """The same of the neighbours' mean of the standardised feature."""
+    n_neighbors: int
+    """Nearest spots whose mean is looked at; 0: none."""
+
+    @classmethod
+    def of(cls, model: Hybrid, n_neighbors: int) -> "SectionView":
+        """As a fitted model stores it."""
+        stored = (model.feature_mean, model.feature_scale, model.context_scale)
+        mean, scale, context_scale = (tensor.cpu().numpy().astype(np.float64) for tensor in stored)
+        return cls(mean, scale, context_scale, n_neighbors)
+
+    @classmethod
+    def learn(
+        cls, features: np.ndarray, *, sections: np.ndarray | None, xy: np.ndarray | None, n_neighbors: int
+    ) -> "SectionView":
+        """Take the averages over the reference's sections, each weighed by its spots."""
+        parts = [rows for _, rows in section_rows(sections, len(features))]
+        share = np.array([len(rows) for rows in parts]) / len(features)
+        mean = share @ np.array([features[rows].mean(axis=0, dtype=np.float64) for rows in parts])
+        scale = _not_zero(share @ np.array([features[rows].std(axis=0, dtype=np.float64) for rows in parts]))
+        view = cls(mean, scale, np.ones_like(scale), n_neighbors)
+        if n_neighbors == 0:
+            return view
+        spreads = []
+        for rows in parts:
+            own = view._standardized(features[rows])
+            spreads.append(_mean_of_neighbors(own, _places(xy, rows), n_neighbors).std(axis=0))
+        return cls(mean, scale, _not_zero(share @ np.array(spreads)), n_neighbors)
+
+    def apply(self, features: np.ndarray, *, sections: np.ndarray | None, xy: np.ndarray | None) -> np.ndarray:
+        """Standardise features (n, n_features) section by section and append those of the neighbourhood.
+
+        Returns
+        -------
+        float32 (n, n_features), or twice as wide where neighbours are looked at.
+        """
+        out = np.empty((len(features), features.shape[1] * (2 if self.n_neighbors else 1)), dtype=np.float32)
+        small = []
+        for name, rows in section_rows(sections, len(features)):
+            if len(rows) < MIN_SPOTS:
+                small.append(f"{name!r} ({len(rows)} spots)" if name else f"all {len(rows)} spots")
+            own = self._standardized(features[rows])
+            if self.n_neighbors:
+                around = _mean_of_neighbors(own, _places(xy, rows), self.n_neighbors)
+                own = np.hstack([own, _standardized(around, np.zeros_like(self.mean), self.context_scale)])
+            out[rows] = own
+        if small:
+            warn(
+                f"image features are standardised within each section, but {small[0]} "
+                + (f"and {len(small) - 1} other sections " if len(small) > 1 else "")
+                + f"have fewer than {MIN_SPOTS} spots, too few to tell a section's own mean and spread: the "
+                "reference's are used, so differences in staining remain."
+            )
+        return out
+
+    def _standardized(self, features: np.ndarray) -> np.ndarray:
+        return _standardized(features, self.mean, self.scale)
+
+
+def neighbor_places(adata: AnnData, n_neighbors: int, *, name: str) -> np.ndarray | None:
+    """Places of the spots, where a method looks at neighbours."""
+    if n_neighbors == 0:
+        return None
+    if _keys.SPATIAL not in adata.obsm:
+        msg = (
+            f"`{name}.obsm['spatial']` does not exist, and BLEEP's default recipe looks at the {n_neighbors} spots "
+            "around each. Store the places there (x and y of each spot centre), or train with `context=0`."
+        )
+        raise MissingKeyError(msg)
+    return spatial_coordinates(adata, name=name)
+
+
+def _standardized(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """By the spots' own mean and spread; by the given ones where the spots are few, or a feature does not vary."""
+    values = values.astype(np.float64)
+    if len(values) < MIN_SPOTS:
+        return np.asarray((values - mean) / scale)
+    own = values.std(axis=0)
+    return np.asarray((values - values.mean(axis=0)) / np.where(own > 1e-3 * scale, own, scale))
+
+
+def _mean_of_neighbors(values: np.ndarray, xy: np.ndarray, n_neighbors: int) -> np.ndarray:
+    """Mean over each spot's nearest other spots; a spot without any stands for its own neighbourhood."""
+    if len(values) == 1 or n_neighbors == 0:
+        return values
+    near = within_reach(xy, n_neighbors)
+    return np.asarray((near @ values - values) / (np.diff(near.indptr) - 1)[:, None])
+
+
+def _places(xy: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+    if xy is None:
+        msg = "neighbours are looked for, but there are no places"
+        raise ValueError(msg)
+    return xy[rows]
+
+
+def _not_zero(scale: np.ndarray) -> np.ndarray:
+    return np.where(scale > 1e-9, scale, 1.0)

@@ -1,0 +1,63 @@
+"""Embedding many spots with a trained model, batch by batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bleep_sc._progress import progress
+from bleep_sc._stats import all_finite
+from bleep_sc.models.device import Compute
+from bleep_sc.models.train.batches import Rows, split_evenly, take
+from bleep_sc.models.train.prefetch import feed
+
+
+def embed_in_batches(function: Callable[[Tensor], Tensor], inputs: Rows, *, compute: Compute, desc: str) -> np.ndarray:
+    """Apply a function of tensors to all rows, without gradients; float32 (n, width)."""
+    parts = split_evenly(np.arange(inputs.shape[0]), compute.batch_size)
+    show = compute.progress_bar and len(parts) > 1
+    out = []
+    with torch.inference_mode(), compute.autocast():
+        portions = feed((take(inputs, rows) for rows in parts), len(parts), compute.device)
+        for portion in progress(portions, desc=desc, total=len(parts), show=show):
+            out.append(function(portion.to(compute.device, non_blocking=True)).float().cpu().numpy())
+    return finite(np.concatenate(out), what=desc)
+
+
+def finite(values: np.ndarray, *, what: str) -> np.ndarray:
+    """What a model computed, refused where it overflowed."""
+    if not all_finite(values):
+        msg = (
+            f"{what}: the model's results hold NaN or infinite values. Its weights, or what it reads, are too large "
+            "for its number format: pass `precision='32'`, lower `lr` where it is being trained, or take a model that "
+            "you know to be sound."
+        )
+        raise ValueError(msg)
+    return values
+
+
+def custom_features(encoder: Callable[[Tensor], Any], crops: Rows, *, compute: Compute) -> np.ndarray:
+    """Features of crops by a user's own encoder: called with float32 images (n, 3, y, x), RGB in 0..1.
+
+    A module is run in evaluation mode and left in the mode that it came in.
+    """
+    modes = []
+    if isinstance(encoder, nn.Module):
+        modes = [(module, module.training) for module in encoder.modules()]
+        encoder.to(compute.device).eval()
+
+    def call(crops: Tensor) -> Tensor:
+        features = encoder(crops.permute(0, 3, 1, 2).float() / 255)
+        if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(crops):
+            found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            msg = f"`encoder` must return a tensor (n, n_features), here ({len(crops)}, ...); it returned {found}."
+            raise ValueError(msg)
+        return features
+
+    try:
+        return embed_in_batches(call, crops, compute=compute, desc="Image features")
+    finally:
+        for module, training in modes:
+            module.training = training

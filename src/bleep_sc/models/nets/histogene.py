@@ -1,0 +1,98 @@
+"""HisToGene (Pang et al., bioRxiv 2021): the spots of a section as the words of one sentence."""
+
+import torch
+from torch import Tensor, nn
+
+from bleep_sc.models.train.batches import Batch
+
+PATCH = 112
+"""Side of the published patches in pixels; of larger crops the centre is taken."""
+POSITIONS = 64
+"""Rows and columns that the position embeddings know."""
+_DIM_HEAD = 64
+_RGB = 3
+
+
+class HisToGene(nn.Module):
+    """Patch and position embeddings, a pre-norm transformer over the spots of a window, and a linear gene head.
+
+    Parameters
+    ----------
+    image_size
+        Side of the crops.
+    n_genes
+        Number of genes predicted.
+    dim, depth, dropout
+        Width (a multiple of 64: one head for each 64), number of blocks, dropout; 1,024, 8 and 0.1 as published.
+
+    Notes
+    -----
+    Patches are fed as published: raw pixel values from 0 to 255, not normalised.
+    """
+
+    def __init__(self, *, image_size: int, n_genes: int, dim: int = 1024, depth: int = 8, dropout: float = 0.1) -> None:
+        super().__init__()
+        self._patch = min(PATCH, image_size)
+        self.patch_embedding = nn.Linear(_RGB * self._patch**2, dim)
+        self.x_embedding = nn.Embedding(POSITIONS, dim)
+        self.y_embedding = nn.Embedding(POSITIONS, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.Sequential(*[_Block(dim, dropout) for _ in range(depth)])
+        self.gene_head = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, n_genes))
+
+    def predict(self, images: Tensor, positions: Tensor) -> Tensor:
+        """Crops uint8 (n, y, x, 3) of one window and their rows and columns (n, 2), to (n, n_genes)."""
+        margin = (images.shape[1] - self._patch) // 2
+        centre = images[:, margin : margin + self._patch, margin : margin + self._patch]
+        # columns, rows, channels: the order in which the published patches are flattened
+        patches = centre.transpose(1, 2).flatten(1).float()
+        row, column = positions.unbind(dim=1)
+        spots = self.patch_embedding(patches) + self.x_embedding(column) + self.y_embedding(row)
+        attended = self.blocks(self.dropout(spots)[None])[0].float()
+        with torch.autocast(attended.device.type, enabled=False):
+            expression: Tensor = self.gene_head(attended)
+        return expression
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean squared error of one window."""
+        assert batch.positions is not None  # noqa: S101 - its batches are sequences
+        return torch.nn.functional.mse_loss(self.predict(batch.images, batch.positions), batch.expression)
+
+
+class _Block(nn.Module):
+    """Attention and feed-forward, each behind a LayerNorm and beside a skip."""
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(dim)
+        self.attention = _Attention(dim, dropout)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(dim),
+            nn.Linear(dim, 2 * dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * dim, dim),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x))
+        out: Tensor = x + self.feed_forward(x)
+        return out
+
+
+class _Attention(nn.Module):
+    """Multi-head attention of every spot to every other; queries, keys and values without bias, as published."""
+
+    def __init__(self, dim: int, dropout: float) -> None:
+        super().__init__()
+        self._heads = dim // _DIM_HEAD
+        self.query_key_value = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Sequential(nn.Linear(dim, dim), nn.Dropout(dropout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n_sequences, n, dim = x.shape
+        parts = self.query_key_value(x).view(n_sequences, n, 3, self._heads, _DIM_HEAD).permute(2, 0, 3, 1, 4)
+        attended = nn.functional.scaled_dot_product_attention(*parts)
+        out: Tensor = self.out(attended.transpose(1, 2).reshape(n_sequences, n, dim))
+        return out

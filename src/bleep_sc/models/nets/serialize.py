@@ -1,0 +1,111 @@
+"""A model's weights to safetensors bytes and back; nothing is ever unpickled."""
+
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from bleep_sc._untrusted import REMEDY, TensorFacts, tensors_in
+from bleep_sc.models.encoders.networks import ImageNetwork
+from bleep_sc.models.nets.build import build_model
+from bleep_sc.models.nets.hybrid import Hybrid
+from bleep_sc.models.nets.kernel import KernelRegression
+from bleep_sc.models.nets.projection import Standardize
+from bleep_sc.models.train.randomness import borrowed_random_state
+
+_DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL", torch.uint8: "U8"}
+_REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError)
+"""What PyTorch, torchvision and timm raise, beside ValueError, where arguments make no sense."""
+_DIVISORS = ((Standardize, "scale"), (Hybrid, "feature_scale"), (Hybrid, "context_scale"), (ImageNetwork, "std"))
+_LEAST: Sequence[tuple[type[nn.Module], str, float]] = (
+    *((kind, name, 1e-13) for kind, name in _DIVISORS),  # `fit` writes no smaller ones
+    (KernelRegression, "width", 1e-13),
+    (nn.modules.batchnorm._BatchNorm, "running_var", 0.0),
+)
+"""Least values of what is divided by: 0 would make NaN of any image."""
+_SIGNED = ("width", "running_var")
+_REPEATS = ("members", "depth")
+
+
+def weights_to_bytes(model: nn.Module) -> bytes:
+    """All tensors of a model, as the bytes of a safetensors file."""
+    return save({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()})
+
+
+def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> nn.Module:
+    """Rebuild a model, in evaluation mode.
+
+    Neither `spec` nor `weights` need be honest: memory is taken only once the weights are found to be exactly those of
+    the model that is described.
+
+    Raises
+    ------
+    ValueError
+        The bytes are no safetensors file, or hold other tensors than the model that `spec` describes, or values that
+        no trained model has.
+    """
+    found = tensors_in(weights, where=where)
+    for name in _REPEATS:
+        n_parts = spec.get(name)
+        if isinstance(n_parts, int) and n_parts > len(found):  # to build them would take memory, even without weights
+            msg = (
+                f"{where}: the weights do not belong to the config: {len(found)} tensors for {name}={n_parts}. {REMEDY}"
+            )
+            raise ValueError(msg)
+    try:
+        with torch.device("meta"):  # names and shapes without memory: the config may lie about sizes
+            model = build_model(spec)
+    except (ValueError, *_REFUSALS) as err:
+        msg = f"{where}: the config does not describe a model ({type(err).__name__}: {err}). {REMEDY}"
+        raise ValueError(msg) from err
+    own = {name: _facts(value) for name, value in model.state_dict().items()}
+    wrong = [name for name in own if found.get(name) != own[name]]
+    left = [name for name in found if name not in own]
+    if wrong or left:
+        msg = (
+            f"{where}: the weights do not belong to the config: {len(wrong)} tensors are missing or of another "
+            f"shape or type and {len(left)} are unknown, such as {(wrong or left)[0][:100]!r}. {REMEDY}"
+        )
+        raise ValueError(msg)
+    try:
+        state = load(weights)
+    except SafetensorError as err:
+        msg = f"{where}: the weights are damaged or not a safetensors file ({err}). {REMEDY}"
+        raise ValueError(msg) from err
+    if _is_all_in(own, model):
+        # drawing first weights, only to overwrite them, takes half a second of a ResNet-50
+        model = model.to_empty(device="cpu")
+    else:
+        with borrowed_random_state():
+            model = build_model(spec)
+    model.load_state_dict(state)
+    _check_values(model, where)
+    return model.eval()
+
+
+def _facts(value: Tensor) -> TensorFacts:
+    return TensorFacts(_DTYPES.get(value.dtype, str(value.dtype)), tuple(value.shape))
+
+
+def _is_all_in(names: Container[str], model: nn.Module) -> bool:
+    """Whether a model holds no other tensors than those that are stored: timm's may, and make them when built."""
+    others = (isinstance(value, Tensor) for part in model.modules() for value in vars(part).values())
+    return not any(others) and all(name in names for name, _ in model.named_buffers())
+
+
+def _check_values(model: nn.Module, where: str) -> None:
+    """Refuse values that would make NaN of any image."""
+    for name, value in model.state_dict().items():
+        if value.is_floating_point() and not value.isfinite().all():
+            msg = f"{where}: the weights are damaged: {name!r} holds NaN or infinite values. {REMEDY}"
+            raise ValueError(msg)
+    for part in model.modules():
+        for name, least in ((name, least) for kind, name, least in _LEAST if isinstance(part, kind)):
+            values = getattr(part, name)
+            # a scale below 0 turns a feature round; below 0 a width makes bumps that grow without end
+            if values is not None and ((values if name in _SIGNED else values.abs()) < least).any():
+                msg = f"{where}: the weights are damaged: {name!r} of a {type(part).__name__} is too small. {REMEDY}"
+                raise ValueError(msg)

@@ -1,0 +1,116 @@
+"""The weighted average of neighbours' expression."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+from scipy import sparse
+
+from bleep_sc._lazy import LazyRows
+from bleep_sc._settings import settings
+from bleep_sc.models.search.threads import threads
+
+Weighting = Literal["mean", "distance", "softmax"]
+
+
+def neighbor_weights(distances: np.ndarray, weighting: Weighting, *, temperature: float = 0.1) -> np.ndarray:
+    """Weights of the neighbours, each row summing to 1, float32 (n, k).
+
+    ``"mean"`` weighs all alike (the paper's default), ``"distance"`` by the inverse of 1 - cosine, ``"softmax"`` by
+    exp(cosine / `temperature`).
+    """
+    if weighting == "mean":
+        weights = np.ones_like(distances, dtype=np.float64)
+    elif weighting == "distance":
+        weights = 1 / np.maximum(distances.astype(np.float64), 1e-6)
+    else:
+        # relative to the nearest, so that no exponential overflows
+        with np.errstate(over="ignore"):  # to minus infinity, of which the exponential is 0
+            weights = np.exp((distances[:, :1].astype(np.float64) - distances) / temperature)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def average_profiles(
+    values: Any, rows: np.ndarray, weights: np.ndarray, *, columns: np.ndarray | None = None
+) -> np.ndarray:
+    """Average rows of `values` (m, n_genes), dense, CSR or lazy, by their weights (n, k).
+
+    Lazy values are read once, part by part, but for parts in which no row is asked for.
+
+    Parameters
+    ----------
+    columns
+        Genes to return, by their column in `values`; -1 gives NaN. None: all of them.
+
+    Returns
+    -------
+    float32 (n, n_genes), or (n, len(columns)).
+    """
+    if columns is not None and np.array_equal(columns, np.arange(values.shape[1])):
+        columns = None
+    out = np.zeros((len(rows), values.shape[1] if columns is None else len(columns)), dtype=np.float32)
+    if isinstance(values, LazyRows):
+        for part in values.parts():
+            _add_part(out, values, part, near=(rows, weights), columns=columns)
+    else:
+        for some in _query_blocks(len(rows), values.shape[1]):
+            if columns is None:
+                _average_into(out[some], values, rows[some], weights[some])
+            else:
+                out[some] = _average(values, rows[some], weights[some])[:, columns]
+    if columns is not None:
+        out[:, columns < 0] = np.nan
+    return out
+
+
+def _add_part(
+    out: np.ndarray,
+    values: LazyRows,
+    part: slice,
+    *,
+    near: tuple[np.ndarray, np.ndarray],
+    columns: np.ndarray | None,
+) -> None:
+    """Add to averages what comes from the neighbours, rows and weights (n, k), that lie in one part of the values."""
+    here = (near[0] >= part.start) & (near[0] < part.stop)
+    some = np.flatnonzero(here.any(axis=1))
+    if not len(some):
+        return
+    found = values[part]
+    # those that are here stand first, so that no more columns are gone through than one query has of them
+    order = np.argsort(~here[some], axis=1, kind="stable")[:, : here.sum(axis=1).max()]
+    rows, weights, here = (np.take_along_axis(array[some], order, axis=1) for array in (*near, here))
+    rows, weights = np.where(here, rows - part.start, 0), np.where(here, weights, 0).astype(np.float32)
+    for block in _query_blocks(len(some), found.shape[1]):
+        sums = _average(found, rows[block], weights[block])
+        out[some[block]] += sums if columns is None else sums[:, columns]
+
+
+def _average(values: Any, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    out = np.empty((len(rows), values.shape[1]), dtype=np.float32)
+    _average_into(out, values, rows, weights)
+    return out
+
+
+def _query_blocks(n: int, n_genes: int) -> Iterator[slice]:
+    """Queries whose averages of all genes stay within a part of the memory budget."""
+    step = max(1, int(settings.memory * 2**20 / 4 / (4 * n_genes)))
+    return (slice(start, start + step) for start in range(0, n, step))
+
+
+def _average_into(out: np.ndarray, values: Any, rows: np.ndarray, weights: np.ndarray) -> None:
+    from bleep_sc.models.search.compiled import sum_rows, sum_sparse_rows
+
+    if values.dtype == np.float16:  # which compiled loops do not know; only the rows that are needed are converted
+        some, rows = np.unique(rows, return_inverse=True)
+        values, rows = values[some].astype(np.float32), rows.reshape(weights.shape)
+
+    def one(part: slice) -> None:
+        if sparse.issparse(values):
+            csr = values.indptr, values.indices, values.data
+            sum_sparse_rows(csr, rows[part], weights[part], out[part])
+        else:
+            sum_rows(values, rows[part], weights[part], out[part])
+
+    with threads() as in_threads:
+        in_threads(one, len(rows))

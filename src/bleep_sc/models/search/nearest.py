@@ -1,0 +1,180 @@
+"""Which reference spots lie nearest."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bleep_sc._imports import python_random_state_kept
+from bleep_sc._numba import parallel_numba
+from bleep_sc._settings import settings
+from bleep_sc.models.search.threads import InThreads, threads
+
+Watch = Callable[[Iterable[int]], Iterable[int]]
+
+_KEY_BLOCK = 8192
+"""Keys read at a time on a CPU; eight times as many on a GPU."""
+_QUERY_BLOCK, _COMPARED = 512, 2048
+"""Queries and keys compared at a time on a CPU: more similarities would leave its cache before the best are found."""
+
+_SHORT = 1e-12
+
+_SECONDS_A_PRODUCT, _SECONDS_A_KEY, _SECONDS_A_QUERY = 1.8e-11, 1.3e-4, 2.7e-4
+"""Of the exact search, and of pynndescent's building and querying (`benchmarks/speed_search.py`, two cores)."""
+
+
+def nearest(
+    query: np.ndarray,
+    keys: Any,
+    k: int,
+    *,
+    leave_out: np.ndarray | None = None,
+    device: torch.device | None = None,
+    watch: Watch = iter,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the k keys of highest cosine similarity, exactly, without the whole similarity matrix in memory.
+
+    Parameters
+    ----------
+    query, keys
+        Embeddings (n, d) and (m, d). Keys may be a dask array: they are read block by block, once.
+    k
+        Number of neighbours, at most m; of equally similar ones those of the lowest row. (The same key at two places
+        may differ in the last digit of its similarity, where products are rounded otherwise at a block's end.)
+    leave_out
+        For each query the one key that it must not retrieve, -1 for none.
+    device
+        Where to compare.
+    watch
+        Wraps the loop over blocks of keys, as a progress bar does.
+
+    Returns
+    -------
+    Rows of the keys int32 (n, k), best first, and float32 (n, k) distances 1 - cosine, ascending.
+    """
+    device = device or torch.device("cpu")
+    n, m = len(query), keys.shape[0]
+    best = torch.full((n, k), -torch.inf, device=device)
+    rows = torch.full((n, k), -1, dtype=torch.int32, device=device)
+    banned = None if leave_out is None else torch.from_numpy(leave_out).to(device)
+    n_queries, n_keys = block_of(device)
+    unit_query = _unit(query, device)
+    with _keeper(device) as keep:
+        for read in watch(range(0, m, n_keys)):
+            unit_keys = _unit(keys[read : read + n_keys], device)
+            for start, block in _compared_at_once(unit_keys, read):
+                for first in range(0, n, n_queries):
+                    part = slice(first, first + n_queries)
+                    similarity = unit_query[part] @ block.T
+                    if banned is not None:
+                        own = banned[part] - start
+                        here = (own >= 0) & (own < len(block))
+                        similarity[here.nonzero().squeeze(1), own[here]] = -torch.inf
+                    keep(similarity, start, best[part], rows[part])
+    return rows.cpu().numpy(), (1 - best).clamp(min=0).cpu().numpy()
+
+
+def block_of(device: torch.device) -> tuple[int, int]:
+    """Queries compared and keys read at a time; their similarities, and a copy of these, stay in the memory budget."""
+    at_once = int(settings.memory * 2**20 / 4 / 2)
+    n_keys = _KEY_BLOCK if device.type == "cpu" else 8 * _KEY_BLOCK
+    fitting = max(1, at_once // n_keys)
+    return min(fitting, _QUERY_BLOCK) if device.type == "cpu" else fitting, n_keys
+
+
+def _unit(embedding: Any, device: torch.device) -> Tensor:
+    """Rows of length 1; of zeros, zeros."""
+    rows = torch.from_numpy(np.asarray(embedding, dtype=np.float32)).to(device)
+    length = rows.norm(dim=1, keepdim=True)
+    odd = ((length < _SHORT) | ~length.isfinite()).squeeze(1)
+    if odd.any():  # squares of so small or large numbers do not fit single precision
+        rows = rows.clone()
+        rows[odd] /= rows[odd].abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+        length = rows.norm(dim=1, keepdim=True)
+    return rows / length.clamp(min=_SHORT)
+
+
+def _compared_at_once(block: Tensor, start: int) -> Iterator[tuple[int, Tensor]]:
+    """Parts of a block of keys that begins at key `start`, each with its own first key."""
+    step = _COMPARED if block.device.type == "cpu" else len(block)
+    return ((start + first, block[first : first + step]) for first in range(0, len(block), step))
+
+
+@contextmanager
+def _keeper(device: torch.device) -> Iterator[Callable[[Tensor, int, Tensor, Tensor], None]]:
+    """What brings the best into order, for the length of a search."""
+    if device.type != "cpu":
+        yield _keep_best
+        return
+    with threads() as in_threads:
+        yield partial(_keep_best_compiled, in_threads)
+
+
+def _keep_best_compiled(in_threads: InThreads, similarity: Tensor, start: int, best: Tensor, rows: Tensor) -> None:
+    """As `_keep_best`, in one pass over the similarities."""
+    from bleep_sc.models.search.compiled import keep_best
+
+    arrays = similarity.numpy(), best.numpy(), rows.numpy()
+
+    def one(part: slice) -> None:
+        block, kept, kept_rows = (array[part] for array in arrays)
+        keep_best(block, start, kept, kept_rows)
+
+    in_threads(one, len(similarity))
+
+
+def _keep_best(similarity: Tensor, start: int, best: Tensor, rows: Tensor) -> None:
+    """Bring what is among the k largest of each row into `best` and `rows` (n, k), which are sorted, largest first.
+
+    Column j of `similarity` is key `start + j`. An equal value of a later key comes after those before.
+    """
+    k, width = best.shape[1], similarity.shape[1]
+    found, columns = similarity.topk(min(k + 1, width), dim=1)
+    tied = (found[:, 1:] == found[:, :-1]).any(1)  # the one after the last may tie too
+    found, columns = found[:, :k], columns[:, :k]
+    if tied.any():
+        found[tied], columns[tied] = _in_order(similarity[tied], found.shape[1])
+    values, order = torch.cat([best, found], dim=1).sort(dim=1, descending=True, stable=True)
+    merged = torch.cat([rows, (columns + start).int()], dim=1).gather(1, order)
+    best[:], rows[:] = values[:, :k], merged[:, :k]
+
+
+def _in_order(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Values and columns of the k largest of each row, largest first, of equal ones the first column first."""
+    least = similarity.topk(k, dim=1).values[:, -1:]
+    more, equal = similarity > least, similarity == least
+    room = k - more.sum(1, keepdim=True)
+    chosen = more | (equal & (equal.cumsum(1) <= room))
+    columns = chosen.nonzero()[:, 1].view(-1, k)
+    values, order = similarity.gather(1, columns).sort(dim=1, descending=True, stable=True)
+    return values, columns.gather(1, order)
+
+
+def quicker_search(n_queries: int, n_keys: int, dim: int, device: torch.device) -> str:
+    """``"pynndescent"`` where it should take less than half as long as the exact search, since it misses some."""
+    exact = _SECONDS_A_PRODUCT * n_queries * n_keys * dim
+    approximate = _SECONDS_A_KEY * n_keys + _SECONDS_A_QUERY * n_queries
+    return "pynndescent" if device.type == "cpu" and exact > 2 * approximate else "exact"
+
+
+def nearest_approximately(
+    query: np.ndarray, keys: np.ndarray, k: int, *, leave_out: np.ndarray | None = None, random_state: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find most of the k nearest keys with pynndescent; arguments and result as in `nearest`."""
+    with python_random_state_kept():
+        from pynndescent import NNDescent
+
+    extra = 0 if leave_out is None else 1
+    with parallel_numba():
+        index = NNDescent(keys, metric="cosine", n_neighbors=max(30, k + extra), random_state=random_state)
+        rows, distances = index.query(query, k=k + extra)
+    if leave_out is not None:
+        keep = rows != leave_out[:, None]
+        # where the banned key was not found, the farthest one goes instead
+        keep[keep.all(axis=1), -1] = False
+        rows, distances = rows[keep].reshape(-1, k), distances[keep].reshape(-1, k)
+    return rows.astype(np.int32), np.maximum(distances, 0).astype(np.float32)

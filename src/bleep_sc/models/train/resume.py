@@ -1,0 +1,149 @@
+"""A training that goes on where an earlier one was ended, as if it had never stopped."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bleep_sc._logging import logger
+from bleep_sc.models.train.checkpoints import Checkpoint, Checkpoints
+from bleep_sc.models.train.engine import Callback, L
+from bleep_sc.models.train.history import History, Standing
+
+
+class Resume(Callback):
+    """Takes up the newest checkpoint, if there is one, and writes one after each epoch.
+
+    A checkpoint holds all that the next epoch depends on: weights, the optimiser's averages, the random state of every
+    process (dropout), the scale of gradients in float16, and how far training has come. Which spots make a batch, and
+    how they are turned, depends on seed and epoch alone.
+
+    Parameters
+    ----------
+    model, standing
+        What is trained, and what it has brought so far; both are set to what the checkpoint says.
+    max_epochs
+        Of the training. A checkpoint of more epochs serves if its best one is within these.
+    announce
+        Whether to say that nothing is left to do; that training goes on in its midst is always said.
+    """
+
+    def __init__(
+        self, checkpoints: Checkpoints, model: nn.Module, standing: Standing, *, max_epochs: int, announce: bool
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._model = model
+        self._standing = standing
+        self._max_epochs = max_epochs
+        self._announce = announce
+        self._found = checkpoints.newest()
+        if self._found is not None:
+            standing.history = _history(self._found).first(max_epochs)
+            if standing.history.best_epoch >= max_epochs:
+                msg = (
+                    f"`max_epochs={max_epochs}`, but the best weights in {str(self._found.path)!r} are those of epoch "
+                    f"{standing.history.best_epoch + 1}: earlier ones are not kept. Pass at least as many epochs, or "
+                    "another `checkpoint_dir` to train anew."
+                )
+                raise ValueError(msg)
+            model.load_state_dict(_part(self._found.tensors, "model."))
+            standing.best = _part(self._found.tensors, "best.")
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Make sure that all processes found the same, and say where training goes on."""
+        done = self._standing.history.epochs
+        everywhere = trainer.strategy.all_gather(torch.tensor([done], device=pl_module.device))
+        if (everywhere != done).any():
+            msg = (
+                f"the processes found checkpoints of {sorted(set(everywhere.flatten().tolist()))} epochs in "
+                f"`checkpoint_dir={str(self._checkpoints.path)!r}`: all machines must see the same folder."
+            )
+            raise ValueError(msg)
+        if self._found is None or not trainer.is_global_zero:
+            return
+        if trainer.max_epochs:
+            logger.info("Resuming from epoch %d of %d, with %s.", done + 1, self._max_epochs, self._found.path)
+        elif self._announce:
+            logger.info("Nothing is left to train: %s is complete after %d epochs.", self._found.path, done)
+
+    # once everything is set up, so that nothing draws random numbers after this
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Set what only exists now: the optimiser, and random states."""
+        if self._found is None:
+            return
+        tensors = self._found.tensors
+        (optimizer,) = trainer.optimizers
+        optimizer.load_state_dict(
+            optimizer.state_dict() | {"state": _state_of(optimizer, _part(tensors, "optimizer."))}
+        )
+        trainer.precision_plugin.load_state_dict(self._found.facts["precision"])
+        for device, states in _part(tensors, "random.").items():
+            # a copy: of a row within a larger tensor PyTorch dies
+            _random(device).set_rng_state(states[trainer.global_rank].clone())
+        self._found = None  # its memory is free now
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write a checkpoint."""
+        # each process has masks of its own, and the first writes for all
+        random = {
+            f"random.{device}": trainer.strategy.all_gather(_random(device).get_rng_state().to(pl_module.device))
+            for device in dict.fromkeys(("cpu", pl_module.device.type))
+        }
+        if not trainer.is_global_zero:
+            return
+        (optimizer,) = trainer.optimizers
+        history = self._standing.history
+        tensors = {
+            **_named("model.", self._model.state_dict()),
+            **_named("best.", self._standing.best),
+            **_named("optimizer.", _flatten(optimizer.state_dict()["state"])),
+            **{name: states.reshape(trainer.world_size, -1) for name, states in random.items()},
+            "history.train_loss": torch.tensor(history.train_loss, dtype=torch.float64),
+            "history.validation_loss": torch.tensor(history.validation_loss, dtype=torch.float64),
+        }
+        facts = {"best_epoch": history.best_epoch, "precision": trainer.precision_plugin.state_dict()}
+        self._checkpoints.write(history.epochs, tensors, facts)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let no process read what the first is still writing."""
+        trainer.strategy.barrier()
+
+
+def _history(found: Checkpoint) -> History:
+    losses = {name: found.tensors[f"history.{name}"].tolist() for name in ("train_loss", "validation_loss")}
+    return History(**losses, best_epoch=found.facts["best_epoch"])
+
+
+def _random(device: str) -> Any:
+    """The module with the random state of a kind of device."""
+    return torch if device == "cpu" else getattr(torch, device)
+
+
+def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in tensors.items()}
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _flatten(state: Mapping[int, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """An optimiser's state, a tensor for each name of each weight."""
+    return {f"{weight}.{name}": value for weight, values in state.items() for name, value in values.items()}
+
+
+def _state_of(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """The reverse; each tensor lies in memory as its weight does, which a file does not tell.
+
+    Fused optimisers walk through both side by side: with another order (``channels_last``) they would mix elements up.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for path, value in tensors.items():
+        number, name = path.split(".", 1)
+        weight = weights[int(number)]
+        if value.shape == weight.shape:
+            value = torch.empty_like(weight, dtype=value.dtype, device="cpu").copy_(value)
+        state.setdefault(int(number), {})[name] = value
+    return state

@@ -1,0 +1,195 @@
+"""What a cross-validation is asked to do, checked before anything is trained."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, get_args
+
+from anndata import AnnData
+from scipy import sparse
+
+from bleep_sc import _keys
+from bleep_sc._expression import expression_values, path_of, warn_if_counts
+from bleep_sc._logging import logger
+from bleep_sc._validate import check_in, spatial_coordinates
+from bleep_sc.methods.hybrid.in_section import neighbor_places
+from bleep_sc.methods.recipes import DEFAULTS, NETWORK, Method, Recipe, recipe
+from bleep_sc.methods.registry import METHODS, MethodFacts, facts_of
+from bleep_sc.tl._fit import fit
+from bleep_sc.tl._noise_ceiling import count_values
+
+_DECIDED_HERE = {
+    *("layer", "mask_var", "library_key", "validation_key", "validation_share"),
+    *("random_state", "key_added", "copy", "progress_bar", "checkpoint_dir"),
+}
+"""Arguments of `fit` that a fold sets itself: given from outside, they could carry what the test spots know, or a
+fold would take up what another one left."""
+
+OF_IMPUTE = {"predict"}
+"""Arguments that a fold hands to `impute`; all others are `fit`'s."""
+_OF_RECIPES = {field.name for values in (NETWORK, *DEFAULTS.values()) for field in fields(values)}
+HARMONY = "X_harmony"
+_OF_EXPRESSION = (HARMONY, "X_pca", "X_umap", "X_tsne", "X_scVI", "X_diffmap")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What holds for all folds."""
+
+    adata: AnnData
+    values: sparse.csr_matrix
+    """Counts, or expression where there are none."""
+    is_counts: bool
+    library_key: str
+    group_key: str
+    image_keys: tuple[str, ...]
+    markers: tuple[str, ...]
+    n_top_genes: int
+    min_fraction: float
+    k: int | None
+    harmonize: bool
+    refit: bool
+    random_state: int
+
+
+def method_arguments(
+    methods: Sequence[str], method_kwargs: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """What `fit` gets for each label; its method is always named."""
+    if isinstance(methods, str) or not methods or len(set(methods)) < len(methods):
+        msg = f"`methods` must be a list of one or more different names, found {methods!r}."
+        raise ValueError(msg)
+    if unused := [label for label in method_kwargs if label not in methods]:
+        msg = f"`method_kwargs` has {unused[0]!r}, which is not among `methods` {list(methods)}."
+        raise ValueError(msg)
+    known = set(inspect.signature(fit).parameters) - {"adata"} | OF_IMPUTE
+    out: dict[str, dict[str, Any]] = {}
+    for label in methods:
+        given = dict(method_kwargs.get(label, {}))
+        method = given.setdefault("method", label)
+        if method not in get_args(Method) or "/" in label:
+            msg = (
+                f"`methods` has {label!r}, which is no method: there are {', '.join(map(repr, get_args(Method)))}. A "
+                "label of your own, without '/', names its method by `method_kwargs={label: {'method': ...}}`."
+            )
+            raise ValueError(msg)
+        for name in given:
+            path = f"`method_kwargs[{label!r}][{name!r}]`"
+            if name in _DECIDED_HERE:
+                msg = f"{path} cannot be given: each fold sets it itself, so that nothing of the test spots gets in."
+                raise ValueError(msg)
+            if name not in known:
+                msg = f"{path} is no argument of `bleep_sc.tl.fit`, nor `predict`."
+                raise ValueError(msg)
+        if given.get("use_rep") not in (None, HARMONY):
+            msg = (
+                f"`method_kwargs[{label!r}]['use_rep']` is {given['use_rep']!r}, a representation made outside the "
+                "folds, which may have seen the test spots. 'X_harmony' is made anew in each fold."
+            )
+            raise ValueError(msg)
+        _check_image_key(label, given.get("image_key"))
+        facts_of(method, recipe_of(given)).mode(given.get("predict"))
+        out[label] = given
+    return out
+
+
+def recipe_of(given: Mapping[str, Any]) -> Recipe:
+    """What `fit` will make of a method's arguments."""
+    return recipe(given["method"], given.get("preset", "default"), {n: v for n, v in given.items() if n in _OF_RECIPES})
+
+
+def _check_image_key(label: str, image_key: str | None) -> None:
+    """Refuse what is plainly no image: a representation of expression would hand over the truth itself."""
+    if image_key is not None and (image_key in _OF_EXPRESSION or image_key.endswith(("_expression", "_components"))):
+        msg = (
+            f"`method_kwargs[{label!r}]['image_key']` is {image_key!r}, which is made of expression: the test spots' "
+            "own would be handed over. Name crops, or features of images alone."
+        )
+        raise ValueError(msg)
+
+
+def make_plan(
+    adata: AnnData,
+    arguments: Mapping[str, Mapping[str, Any]],
+    *,
+    counts_layer: str | None,
+    needs_counts: list[str],
+    markers: Sequence[str],
+    **rest: Any,
+) -> Plan:
+    if counts_layer not in (None, _keys.COUNTS):
+        check_in("adata.layers", counts_layer, adata.layers.keys(), remedy="`counts_layer=None` takes `X` as it is.")
+    is_counts = counts_layer is not None and counts_layer in adata.layers
+    if needs_counts and not is_counts:
+        msg = (
+            f"`methods` has {needs_counts[0]!r}, which reads total counts, but `adata.layers[{counts_layer!r}]` does "
+            "not exist. Keep the counts there, or leave the method out."
+        )
+        raise ValueError(msg)
+    if is_counts:
+        values = count_values(adata, str(counts_layer))
+    else:
+        found = expression_values(adata, None, name="adata")
+        if found.min() < 0:
+            msg = f"`adata.X` has negative values, found {found.min():.3g}: log-normalised expression is expected."
+            raise ValueError(msg)
+        warn_if_counts(found, path_of("adata", None))
+        values = sparse.csr_matrix(found)
+        logger.info(
+            "`adata.X` is taken as it is: there are no counts in `layers[%r]`, so it was normalised outside the folds.",
+            counts_layer,
+        )
+    for gene in markers:
+        check_in("adata.var_names", gene, adata.var_names, remedy="`markers` are names of genes.")
+    return Plan(
+        adata=adata,
+        values=values,
+        is_counts=is_counts,
+        markers=tuple(markers),
+        image_keys=tuple(dict.fromkeys(str(each.get("image_key", _keys.CROPS)) for each in arguments.values())),
+        harmonize=any(each.get("use_rep") is not None for each in arguments.values()),
+        **rest,
+    )
+
+
+def check_inputs(adata: AnnData, arguments: Mapping[str, Mapping[str, Any]], facts: Mapping[str, MethodFacts]) -> None:
+    """Check what each method will read, before the first is trained."""
+    for label, given in arguments.items():
+        reads = facts[label].reads
+        if reads == "places" or given["method"] == "histogene":
+            spatial_coordinates(adata)
+        neighbor_places(adata, getattr(recipe_of(given), "context", 0), name="adata")
+        if reads not in ("images", "crops"):
+            continue
+        image_key = given.get("image_key", _keys.CROPS)
+        check_in(
+            "adata.obsm",
+            image_key,
+            adata.obsm.keys(),
+            remedy=f"{label!r} reads images: cut them with `bleep_sc.pp.crops`, or name features by `image_key`.",
+        )
+        key = str(image_key).removeprefix("X_").removesuffix("_image")
+        if str(image_key) == _keys.image_embedding(key) and "model" in dict(adata.uns.get(key, {})):
+            msg = (
+                f"`method_kwargs[{label!r}]['image_key']` is {image_key!r}, the embedding of a model that was trained "
+                "on the test spots too. Name crops, or features of images alone."
+            )
+            raise ValueError(msg)
+        _check_network(adata, label, given, image_key)
+
+
+def _check_network(adata: AnnData, label: str, given: Mapping[str, Any], image_key: str) -> None:
+    """Load first weights once, so that a missing file or network is known before hours of training."""
+    from bleep_sc.models.encoders.networks import build_network
+
+    images = adata.obsm[image_key]
+    encoder = getattr(recipe_of(given), "encoder", None)
+    crops = getattr(images, "ndim", 2) == 4
+    if not crops and METHODS[given["method"]].reads == "crops":
+        msg = f"{label!r} reads crops, but `adata.obsm[{image_key!r}]` holds ready-made features."
+        raise ValueError(msg)
+    if crops and isinstance(encoder, str) and encoder != "color" and given.get("weights", "imagenet") is not None:
+        from bleep_sc.models.train.randomness import borrowed_random_state
+
+        with borrowed_random_state():
+            build_network(encoder, image_size=int(images.shape[1]), weights=given.get("weights", "imagenet"))

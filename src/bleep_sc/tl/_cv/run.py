@@ -1,0 +1,166 @@
+"""One fold of a cross-validation: everything is chosen on its training spots, and the rest is predicted blind."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from bleep_sc import _keys
+from bleep_sc._numba import parallel_numba
+from bleep_sc._stats import panels
+from bleep_sc.io._stored import from_uns
+from bleep_sc.methods._heldout import choose_k
+from bleep_sc.methods.registry import MethodFacts
+from bleep_sc.pp._near_empty import MESSAGE as NEAR_EMPTY
+from bleep_sc.tl._cv.folds import Fold
+from bleep_sc.tl._cv.plan import OF_IMPUTE, Plan
+from bleep_sc.tl._fit import fit
+from bleep_sc.tl._impute import impute
+from bleep_sc.tl._inputs.held_out import by_section, inner_folds, validation_spots
+
+_GRID = ("array_row", "array_col")
+_MODEL = "model_of_fold"
+"""What a fold calls its model, whatever the user calls the method."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A fold's training spots, ready to fit; the test spots without any expression; and what they are scored on."""
+
+    ref: AnnData
+    query: AnnData
+    truth: sparse.csr_matrix
+    """Measured expression of the test spots, which only scoring sees."""
+    target_sum: float | None
+    panels: dict[str, np.ndarray]
+    validation_key: str | None
+
+
+def prepare(plan: Plan, fold: Fold) -> Prepared:
+    """Normalise, select genes, correct batches and choose panels on the training spots alone."""
+    target_sum = None
+    training, truth = plan.values[fold.training], plan.values[fold.test]
+    counts = None
+    if plan.is_counts:
+        counts, target_sum = training, float(np.median(np.asarray(training.sum(axis=1))))
+        training, truth = log_normalized(training, target_sum), log_normalized(truth, target_sum)
+    ref = _bare(plan, fold.training)
+    ref.X = training
+    ref.uns["log1p"] = {}
+    if counts is not None:
+        ref.layers[_keys.COUNTS] = counts
+    _select(plan, ref)
+    chosen = ref.var[_keys.HIGHLY_VARIABLE].to_numpy()
+    names = ref.var_names.to_numpy().astype(str)
+    sections = ref.obs[plan.library_key].astype(str).to_numpy()
+    found = {"all": names[chosen], **panels(training[:, chosen], names[chosen], sections)}
+    if plan.markers:
+        found["markers"] = np.array(plan.markers)
+    return Prepared(ref, _bare(plan, fold.test), truth, target_sum, found, _validation_key(plan, ref))
+
+
+def predict(
+    plan: Plan, fold: Fold, prepared: Prepared, arguments: Mapping[str, Any], *, facts: MethodFacts
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Fit one method and predict the test spots; the layer (n_test, n_genes) and what was chosen."""
+    # objects of this method's own, so that it finds nothing of another's
+    ref, query = prepared.ref.copy(), prepared.query.copy()
+    if facts.reads == "counts":
+        query.layers[_keys.COUNTS] = plan.values[fold.test]
+    common: dict[str, Any] = {
+        "library_key": plan.library_key,
+        "random_state": plan.random_state,
+        "progress_bar": False,
+        "key_added": _MODEL,
+    }
+    of_fit = {name: value for name, value in arguments.items() if name not in OF_IMPUTE}
+    fit(ref, **{**of_fit, **common}, validation_key=prepared.validation_key)
+    chosen: dict[str, Any] = dict(from_uns(ref.uns, _MODEL).config.get("chosen", {}))
+    if facts.predicts == "hybrid":
+        chosen["k"] = plan.k or chosen["k"]
+    elif facts.retrieves:
+        chosen["k"] = plan.k or _choose_k(plan, prepared, ref, facts)
+    if facts.validates:
+        chosen["best_epoch"] = int(np.atleast_1d(ref.uns[_MODEL]["history"]["best_epoch"])[0])
+        if plan.refit:
+            again = {**of_fit, **common, "max_epochs": chosen["best_epoch"] + 1}
+            fit(ref, **again, validation_share=0.0)
+    encoder = arguments.get("encoder")
+    impute(
+        query,
+        ref,
+        key=_MODEL,
+        k=chosen.get("k", 1),
+        predict=arguments.get("predict"),
+        encoder=encoder if callable(encoder) else None,
+        image_key=arguments.get("image_key"),
+        device=arguments.get("device"),
+        precision=arguments.get("precision"),
+        progress_bar=False,
+    )
+    return np.asarray(query.layers[_MODEL]), chosen
+
+
+def log_normalized(counts: sparse.csr_matrix, target_sum: float) -> sparse.csr_matrix:
+    """log1p of counts normalised to one total; a spot without counts stays empty."""
+    import scanpy as sc
+
+    made = AnnData(counts.astype(np.float32))
+    with warnings.catch_warnings(), parallel_numba():
+        warnings.filterwarnings("ignore", message="Some cells have zero counts")
+        sc.pp.normalize_total(made, target_sum=target_sum)
+    sc.pp.log1p(made)
+    return sparse.csr_matrix(made.X)
+
+
+def _bare(plan: Plan, rows: np.ndarray) -> AnnData:
+    """Some spots with what a slide without counts has: names, places, images. No expression in any form."""
+    adata = plan.adata
+    columns = dict.fromkeys((plan.library_key, plan.group_key, *(c for c in _GRID if c in adata.obs)))
+    made = AnnData(obs=adata.obs[list(columns)].iloc[rows].copy(), var=pd.DataFrame(index=adata.var_names))
+    for key in dict.fromkeys((_keys.SPATIAL, *plan.image_keys)):
+        if key in adata.obsm:
+            values = adata.obsm[key]
+            made.obsm[key] = (values.to_numpy() if isinstance(values, pd.DataFrame) else values)[rows]
+        if key != _keys.SPATIAL and key in adata.uns:
+            made.uns[key] = adata.uns[key]
+    return made
+
+
+def _select(plan: Plan, ref: AnnData) -> None:
+    """Genes to learn from and to score: the sections' highly variable ones and the markers."""
+    from bleep_sc.pp import harmonize, select_genes
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=NEAR_EMPTY)  # said once for all folds
+        select_genes(ref, batch_key=plan.library_key, n_top_genes=plan.n_top_genes, min_fraction=plan.min_fraction)
+    ref.var.loc[list(plan.markers), _keys.HIGHLY_VARIABLE] = True
+    if plan.harmonize:
+        harmonize(ref, batch_key=plan.library_key, random_state=plan.random_state)
+
+
+def _validation_key(plan: Plan, ref: AnnData) -> str | None:
+    """Validate on whole training groups where there are two, else on whole sections, else on spots."""
+    for key in (plan.group_key, plan.library_key):
+        if ref.obs[key].nunique() > 1:
+            return key
+    return None
+
+
+def _choose_k(plan: Plan, prepared: Prepared, ref: AnnData, facts: MethodFacts) -> int:
+    sections = ref.obs[plan.library_key].astype(str).to_numpy()
+    arguments = {"sections": sections, "validation_key": prepared.validation_key, "random_state": plan.random_state}
+    if facts.validates:  # only spots that the training did not see can tell
+        held_out = validation_spots(ref, **arguments)
+        folds = [(np.flatnonzero(~held_out), by_section(held_out, sections))]
+    else:
+        folds = inner_folds(ref, **arguments)
+    scored = ref.X[:, ref.var[_keys.HIGHLY_VARIABLE].to_numpy()]
+    images = np.asarray(ref.obsm[_keys.image_embedding(_MODEL)])
+    keys = images if facts.match == "image" else np.asarray(ref.obsm[_keys.expression_embedding(_MODEL)])
+    return choose_k(images, keys, scored, folds)[0]

@@ -1,0 +1,112 @@
+"""Scores of a cross-validation: of each prediction as soon as it is there, and the table that is printed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._expression import log_depth
+from bleep_sc._grid import grid_positions
+from bleep_sc._logging import logger
+from bleep_sc._stats import section_rows
+from bleep_sc._validate import as_text, spatial_coordinates
+from bleep_sc.metrics.panels import SectionPair, interval_unit, reads_places, score_genes, score_panels, spot_draws
+from bleep_sc.tl._cv.folds import Fold
+from bleep_sc.tl._cv.plan import Plan
+from bleep_sc.tl._cv.run import Prepared
+from bleep_sc.tl._noise_ceiling import ceiling_of
+
+
+class FoldScores:
+    """Scores each prediction as soon as it is there."""
+
+    def __init__(
+        self,
+        adata: AnnData,
+        sections: np.ndarray,
+        patients: Mapping[str, str],
+        metrics: Sequence[str],
+        *,
+        n_bootstrap: int,
+        random_state: int,
+    ) -> None:
+        self._adata, self._sections, self._metrics = adata, sections, metrics
+        self._patients = patients
+        self._n_bootstrap, self._seed = n_bootstrap, random_state
+        self._over_spots = n_bootstrap > 0 and interval_unit(list(patients.values())) == "spots"
+        with_places = reads_places(metrics) and _keys.SPATIAL in adata.obsm
+        self._xy = spatial_coordinates(adata) if with_places else None
+        self._ceilings: dict[str, np.ndarray] = {}
+        self.rows: list[dict[str, Any]] = []
+        self.draws: dict[tuple[str, str, str, str], np.ndarray] = {}
+
+    def score(
+        self, plan: Plan, fold: Fold, prepared: Prepared, label: str, layer: np.ndarray, *, extra: dict[str, Any]
+    ) -> None:
+        genes = as_text(self._adata.var_names)
+        # only genes of a panel are scored: the others were neither chosen nor, by all methods, predicted
+        scored = np.flatnonzero(genes.isin(np.concatenate(list(prepared.panels.values()))))
+        for name, rows in section_rows(self._sections[fold.test], len(fold.test)):
+            where = fold.test[rows]
+            xy = None if self._xy is None else self._xy[where]
+            pair = SectionPair(
+                name,
+                self._patients[name],
+                prepared.truth[rows][:, scored],
+                layer[rows][:, scored],
+                depth=log_depth(plan.values[where]) if plan.is_counts else None,
+                xy=xy,
+                grid=None
+                if xy is None or "ssim" not in self._metrics
+                else grid_positions(self._adata.obs.iloc[where], xy),
+            )
+            table = score_genes(pair, self._metrics)
+            common: dict[str, Any] = {"gene_names": genes[scored], "panels": prepared.panels, "metrics": self._metrics}
+            found = score_panels(
+                label, pair, table, ceiling=self._ceiling(plan, name, where, prepared, scored), **common
+            )
+            self.rows += [{**row, "fold": fold.name, **extra} for row in found]
+            if self._over_spots:
+                self.draws |= spot_draws(label, pair, n_bootstrap=self._n_bootstrap, random_state=self._seed, **common)
+
+    def _ceiling(
+        self, plan: Plan, section: str, rows: np.ndarray, prepared: Prepared, scored: np.ndarray
+    ) -> np.ndarray | None:
+        if not plan.is_counts:
+            return None
+        if section not in self._ceilings:
+            counts = plan.values[rows]
+            self._ceilings[section] = ceiling_of(
+                counts, [np.arange(len(rows))], target_sum=prepared.target_sum, random_state=self._seed
+            )
+        return self._ceilings[section][scored]
+
+
+def report(summary: pd.DataFrame, *, metric: str, n_folds: int, group_key: str) -> None:
+    first = summary.iloc[0]
+    own = summary[summary["metric"] == metric]
+    panels = list(dict.fromkeys(own["panel"]))
+    width = max(len(str(method)) for method in own["method"]) + 3
+    over = first["interval_over"] or "nothing"
+    lines = [
+        f"{metric} by gene within sections; {n_folds} folds by {group_key!r}, {first['scope'].upper()}; normalised "
+        f"{first['normalisation']}; bootstrap intervals over {over}:",
+        " " * width + "".join(f"{panel:>24}" for panel in panels),
+    ]
+    for method, rows in own.groupby("method", sort=False):
+        mark = " *" if rows["uses_query_counts"].any() else ""
+        cells = []
+        for panel in panels:
+            row = rows[rows["panel"] == panel].iloc[0]
+            interval = "" if np.isnan(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"
+            cells.append(f"{row['value']:.3f}{interval}")
+        lines.append(f"{method + mark:<{width}}" + "".join(f"{cell:>24}" for cell in cells))
+    if own["ceiling"].notna().any():
+        ceilings = own.groupby("panel", sort=False)["ceiling"].first()
+        lines.append(f"{'ceiling':<{width}}" + "".join(f"{ceilings[panel]:>24.3f}" for panel in panels))
+    if own["uses_query_counts"].any():
+        lines.append("* reads the total counts of the spots that it predicts")
+    logger.info("\n".join(lines))

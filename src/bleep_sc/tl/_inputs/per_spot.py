@@ -1,0 +1,48 @@
+"""What is computed of each spot by itself: where the user's scheduler runs it, if the spots are lazy."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from bleep_sc._lazy import LazyRows, is_lazy
+from bleep_sc._parts import has_scheduler, over_parts
+from bleep_sc.models.device import Compute
+from bleep_sc.models.inference import embed_in_batches
+from bleep_sc.models.train.batches import Rows
+
+
+def per_spot(function: Callable[..., np.ndarray], rows: Rows, *, compute: Compute) -> np.ndarray:
+    """What a function makes of each row; lazy rows are read where the user's scheduler runs it, part by part.
+
+    Parameters
+    ----------
+    function
+        Called with rows and `compute`; returns one row for each, whatever others stand beside it.
+    rows
+        Crops or features, NumPy or dask.
+    compute
+        Where to compute, in what portions, and whether a bar shows it; none does on a scheduler.
+    """
+    if not (is_lazy(rows) and has_scheduler()):
+        return function(rows, compute=compute)
+    lazy = LazyRows(rows)
+    job = partial(_on_part, function, lazy, replace(compute, progress_bar=False))
+    return np.concatenate(over_parts(job, lazy.parts(most=compute.batch_size)))
+
+
+def _on_part(function: Callable[..., np.ndarray], rows: LazyRows, compute: Compute, part: slice) -> Any:
+    return function(rows[part], compute=compute)
+
+
+def embed_images(model: nn.Module, rows: Rows, *, compute: Compute) -> np.ndarray:
+    """The place of each crop, or of its features, in a model's joint space: float32 (n, dim)."""
+    return per_spot(partial(_embedded, model), rows, compute=compute)
+
+
+def _embedded(model: nn.Module, rows: Rows, *, compute: Compute) -> np.ndarray:
+    model.to(compute.device)
+    return embed_in_batches(model.embed_image, rows, compute=compute, desc="Embedding images")  # type: ignore[arg-type]
