@@ -51,7 +51,7 @@ def test_what_numba_may_run_in_parallel_leaves_them(
 IN_A_PROCESS = """
 import threading
 import numba, numpy as np, torch
-from bleep_sc._numba import parallel_numba
+from bleep_sc._side_effects import parallel_numba
 
 @numba.njit(parallel=True, nogil=True)
 def total(values):

@@ -6,8 +6,8 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+from bleep_sc._checks import check_choice, check_number
 from bleep_sc._logging import logger
-from bleep_sc._validate import check_choice, check_number
 
 Precision = Literal["auto", "32", "16-mixed", "bf16-mixed"]
 Verbosity = Literal["error", "warning", "info", "debug"]

@@ -1,19 +1,11 @@
 """Per-gene statistics of expression, dense or CSR; arrays in, arrays out."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from bleep_sc._settings import settings
-
-
-def row_blocks(values: Any) -> Iterator[slice]:
-    """Parts of the rows of an array of which some float64 copies stay within the memory budget."""
-    n, width = values.shape[0], max(1, int(np.prod(values.shape[1:])))
-    step = max(1, int(settings.memory * 2**20 / 4 / (8 * width)))
-    return (slice(start, start + step) for start in range(0, n, step))
+from bleep_sc._blocks import row_blocks
 
 
 def all_finite(values: Any) -> bool:

@@ -22,7 +22,7 @@ from conftest import PUBLISHED, make_sections, threads_left
 from joblib.externals.loky import get_reusable_executor
 
 import bleep_sc as bl
-from bleep_sc._parts import _one
+from bleep_sc._blocks import _one
 from bleep_sc.models.nets import serialize
 from bleep_sc.models.train.randomness import borrowed_random_state
 

@@ -11,9 +11,9 @@ from anndata import AnnData
 from scipy import sparse
 
 from bleep_sc import _keys
+from bleep_sc._checks import check_choice, check_names
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
-from bleep_sc._validate import check_choice, check_names
 from bleep_sc.pp._images import existing_path, open_image
 from bleep_sc.pp._thumbnails import thumbnails
 

@@ -7,9 +7,9 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from bleep_sc._imports import python_random_state_kept
+from bleep_sc._checks import check_int
 from bleep_sc._progress import progress
-from bleep_sc._validate import check_int
+from bleep_sc._side_effects import python_random_state_kept
 from bleep_sc.datasets._tissue import REGIONS, Tissue, draw_stain, paint, smooth_field
 from bleep_sc.pp._cut import cut_windows, leave_image, native_corners
 from bleep_sc.pp._thumbnails import thumbnails

@@ -9,11 +9,12 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._adata import check_adata, check_readable
 from bleep_sc._all_or_nothing import all_or_nothing
+from bleep_sc._checks import check_key, check_key_added, odd_characters
 from bleep_sc._files import check_plain, read_plain, settle, write_whole
 from bleep_sc._logging import logger
 from bleep_sc._untrusted import REMEDY, parse_json
-from bleep_sc._validate import check_adata, check_key, check_key_added, check_readable, odd_characters
 from bleep_sc.io._stored import (
     FORMAT_VERSION,
     MAX_CONFIG,

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc._checks import odd_characters
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._untrusted import REMEDY, parse_json, tensors_in
-from bleep_sc._validate import odd_characters
 from bleep_sc.io._schema import check_config
 
 FORMAT_VERSION = 1

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from bleep_sc._imports import python_random_state_kept
+from bleep_sc._side_effects import python_random_state_kept
 from bleep_sc._stats import mean_variance
 from bleep_sc.metrics.correlation import pearson
 from bleep_sc.tl._inputs.held_out import InnerFolds

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
-from bleep_sc._validate import check_choice, check_int, check_number
+from bleep_sc._checks import check_choice, check_int, check_number
 from bleep_sc.io._schema import MAX_CONTEXT, MAX_REPEATS
 
 Method = Literal["bleep", "stnet", "histogene", "regressor", "ridge", "knn", "coordinates", "counts", "mean"]

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from bleep_sc._validate import check_int
+from bleep_sc._checks import check_int
 
 
 def check_matrix(name: str, values: Any) -> Any:

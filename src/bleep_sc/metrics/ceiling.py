@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from bleep_sc._validate import check_number
+from bleep_sc._checks import check_number
 from bleep_sc.metrics._common import check_draws, check_matrix
 
 _ROUNDING = 1e-9

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import sparse
 
+from bleep_sc._checks import check_int
 from bleep_sc._grid import within_reach
-from bleep_sc._validate import check_int
 from bleep_sc.metrics._common import brought_near_one, check_matrix, constant, dense, dense_pair
 
 _WINDOW = 7

@@ -5,8 +5,8 @@ from typing import get_args
 
 import torch
 
+from bleep_sc._checks import check_choice, check_int
 from bleep_sc._settings import Precision, settings
-from bleep_sc._validate import check_choice, check_int
 
 BATCH_SIZE = 256
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")

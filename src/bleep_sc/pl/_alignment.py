@@ -8,7 +8,8 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._validate import as_numbers, check_in, check_number, check_readable
+from bleep_sc._adata import as_numbers, check_readable
+from bleep_sc._checks import check_in, check_number
 from bleep_sc.pl._figure import NOT_KNOWN, axes_for, check_axes, colour_map, finish, reading, text_colour
 from bleep_sc.pl._summary import number_text
 

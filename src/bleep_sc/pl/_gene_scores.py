@@ -7,7 +7,8 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._validate import check_in, check_int, check_names, check_readable
+from bleep_sc._adata import check_readable
+from bleep_sc._checks import check_in, check_int, check_names
 from bleep_sc.pl._figure import axes_for, check_axes, finish, reading, text_colour
 from bleep_sc.pl._summary import METRICS, Metric, named_genes, number_text, panel_names
 

@@ -5,8 +5,8 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._adata import check_readable
 from bleep_sc._errors import MissingKeyError
-from bleep_sc._validate import check_readable
 from bleep_sc.pl._figure import axes_for, finish, reading, text_colour
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from bleep_sc._validate import check_choice, check_names, check_readable
+from bleep_sc._adata import check_readable
+from bleep_sc._checks import check_choice, check_names
 from bleep_sc.pl._figure import finish, text_colour
 from bleep_sc.pl._summary import METRICS, Metric, chosen, count_of, number_text, stored_summary, words_of
 

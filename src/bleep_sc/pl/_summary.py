@@ -8,7 +8,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._validate import check_choice, check_in, check_names
+from bleep_sc._checks import check_choice, check_in, check_names
 from bleep_sc.pl._figure import reading
 
 _NAMED = ["method", "panel", "metric"]

@@ -8,9 +8,10 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._adata import section_of_spots, spatial_coordinates
+from bleep_sc._checks import check_in, check_names, check_number
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._logging import logger
-from bleep_sc._validate import check_in, check_names, check_number, section_of_spots, spatial_coordinates
 from bleep_sc.pl._figure import picture
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._adata import check_readable
+from bleep_sc._checks import check_name, check_number, odd_characters
 from bleep_sc._library import libraries, library_part, scale_factor
 from bleep_sc._logging import logger
-from bleep_sc._validate import check_name, check_number, check_readable, odd_characters
 from bleep_sc.pp._images import open_image
 from bleep_sc.pp._thumbnails import thumbnails
 

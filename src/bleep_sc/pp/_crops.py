@@ -7,21 +7,12 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._adata import check_adata, section_of_spots, spatial_coordinates
 from bleep_sc._all_or_nothing import all_or_nothing
+from bleep_sc._checks import check_choice, check_int, check_key, check_key_added, check_number, check_sections
 from bleep_sc._library import libraries, library_part, scale_factor
 from bleep_sc._logging import logger, warn
 from bleep_sc._progress import progress
-from bleep_sc._validate import (
-    check_adata,
-    check_choice,
-    check_int,
-    check_key,
-    check_key_added,
-    check_number,
-    check_sections,
-    section_of_spots,
-    spatial_coordinates,
-)
 from bleep_sc.pp._cut import Border, fractional_corners, leave_image, native_corners, write_windows
 from bleep_sc.pp._images import SectionImage, check_rgb, existing_path, hires_image, open_image
 from bleep_sc.pp._patches import check_parts

@@ -6,12 +6,13 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._adata import check_adata, section_of_spots
 from bleep_sc._all_or_nothing import all_or_nothing
+from bleep_sc._checks import check_int, check_name, check_number
 from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
-from bleep_sc._numba import parallel_numba
+from bleep_sc._side_effects import parallel_numba
 from bleep_sc._stats import detected_fraction, section_rows
-from bleep_sc._validate import check_adata, check_int, check_name, check_number, section_of_spots
 from bleep_sc.pp._near_empty import warn_of_near_empty
 
 

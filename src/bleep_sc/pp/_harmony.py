@@ -4,10 +4,11 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._adata import check_adata, section_of_spots
 from bleep_sc._all_or_nothing import all_or_nothing
+from bleep_sc._checks import MAX_SEED, check_int, check_key, check_key_added
 from bleep_sc._expression import expression_input
 from bleep_sc._logging import logger
-from bleep_sc._validate import MAX_SEED, check_adata, check_int, check_key, check_key_added, section_of_spots
 
 _MIN_SPOTS = 16
 """With fewer, harmonypy would make no cluster: it takes one for every 30."""

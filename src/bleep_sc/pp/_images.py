@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from bleep_sc._imports import python_random_state_kept
+from bleep_sc._checks import check_number
 from bleep_sc._library import library_part, scale_factor
-from bleep_sc._validate import check_number
+from bleep_sc._side_effects import python_random_state_kept
 from bleep_sc.pp._tiff import TiffImage
 
 

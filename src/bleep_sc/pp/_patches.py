@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bleep_sc._settings import settings
+from bleep_sc._blocks import budget
 from bleep_sc.pp._images import quiet_readers
 from bleep_sc.pp._tiff import Place, TiffImage
 
@@ -62,7 +62,7 @@ def patches(array: Any, low: np.ndarray, high: np.ndarray) -> Iterator[tuple[int
             yield i, found[top:bottom, left:right]
         return
     patch_bytes = int((high - low).prod(axis=1).max(initial=1)) * array.dtype.itemsize * array.shape[2]
-    yield from tiles.patches(low, high, most=_number_in_memory(patch_bytes))
+    yield from tiles.patches(low, high, most=budget(patch_bytes, parts=2))
 
 
 def side_by_side(x: np.ndarray, first: np.ndarray, last: np.ndarray, *, most: int) -> Iterator[np.ndarray]:
@@ -175,16 +175,12 @@ def _compute(array: Any, tiles: Iterable[Place]) -> Iterator[tuple[Place, np.nda
 
     tiles = list(tiles)
     block_bytes = max(array.chunks[0]) * max(array.chunks[1]) * array.shape[2] * array.dtype.itemsize
-    step = _number_in_memory(block_bytes)
+    step = budget(block_bytes, parts=2)
     for start in range(0, len(tiles), step):
         some = tiles[start : start + step]
         with quiet_readers():
             blocks = dask.compute(*(array.blocks[tile] for tile in some))
         yield from zip(some, blocks, strict=True)
-
-
-def _number_in_memory(item_bytes: int) -> int:
-    return max(1, int(settings.memory * 2**20 / 2 / item_bytes))
 
 
 def _is_read_whole(array: Any) -> bool:

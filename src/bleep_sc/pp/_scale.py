@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bleep_sc._checks import check_number
 from bleep_sc._library import scale_factor
-from bleep_sc._validate import check_number
 
 _VISIUM_ROWS, _VISIUM_COLUMNS, _VISIUM_PITCH_UM = 78, 128, 100.0
 # in array units of a Visium slide, whose columns count half steps

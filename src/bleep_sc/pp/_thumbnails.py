@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bleep_sc._settings import settings
+from bleep_sc._blocks import budget
 from bleep_sc.pp._images import check_rgb, quiet_readers, reading, to_rgb
 from bleep_sc.pp._patches import check_parts, patches
 
@@ -56,7 +56,7 @@ def _averaged(array: Any, step: np.ndarray, *, name: str) -> np.ndarray:
     whole = (-(-height // step[1]), -(-width // step[0]), 3)
     out = np.empty(whole, dtype=np.uint8)
     # a band is read, turned into RGB, and averaged: some copies of it are in memory
-    rows = max(1, int(settings.memory * 2**20 / 16 / (width * array.shape[2] * array.dtype.itemsize) / step[1]))
+    rows = budget(width * array.shape[2] * array.dtype.itemsize * step[1], parts=16)
     begins = np.arange(0, whole[0], rows)
     low = np.stack([np.zeros_like(begins), begins * step[1]], axis=1)
     high = np.stack([np.full_like(begins, width), np.minimum((begins + rows) * step[1], height)], axis=1)

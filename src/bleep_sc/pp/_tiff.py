@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bleep_sc._settings import settings
+from bleep_sc._blocks import budget
 
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ONE_PLANE = ("YX", "YXS", "SYX", "CYX")
@@ -92,7 +92,7 @@ class TiffImage:
             threads = image.keyframe.maxworkers
             assert self.tile is not None  # noqa: S101 - bare pixels have none
             tile_bytes = self.tile[0] * self.tile[1] * self.shape[2] * self.dtype.itemsize
-            most = max(1, min(_AHEAD * threads, int(settings.memory * 2**20 / 2 / max(1, tile_bytes))))
+            most = min(_AHEAD * threads, budget(tile_bytes, parts=2))
             if threads < 2:  # a thread of its own would only make memory dearer
                 for tile in tiles:
                     yield tile, _assembled(self._segments(image, tile))

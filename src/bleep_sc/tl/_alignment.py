@@ -6,11 +6,11 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._adata import as_numbers, check_adata
 from bleep_sc._all_or_nothing import all_or_nothing
-from bleep_sc._imports import python_random_state_kept
+from bleep_sc._checks import check_choice, check_in, check_int
 from bleep_sc._logging import logger
-from bleep_sc._numba import parallel_numba
-from bleep_sc._validate import as_numbers, check_adata, check_choice, check_in, check_int
+from bleep_sc._side_effects import parallel_numba, python_random_state_kept
 
 Layout = Literal["umap", "tsne"]
 

@@ -7,20 +7,13 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._adata import check_adata, recorded_library_key, section_of_spots
 from bleep_sc._all_or_nothing import all_or_nothing
+from bleep_sc._checks import check_int, check_key_added, check_names, check_number
 from bleep_sc._logging import warn
 from bleep_sc._progress import progress
 from bleep_sc._settings import settings
 from bleep_sc._stats import section_rows
-from bleep_sc._validate import (
-    check_adata,
-    check_int,
-    check_key_added,
-    check_names,
-    check_number,
-    recorded_library_key,
-    section_of_spots,
-)
 from bleep_sc.pp._near_empty import warn_of_near_empty
 from bleep_sc.tl._sections import check_section_sizes, patient_of_sections
 

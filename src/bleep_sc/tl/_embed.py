@@ -4,10 +4,11 @@ from typing import Any
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._adata import check_adata, check_readable
 from bleep_sc._all_or_nothing import all_or_nothing
+from bleep_sc._checks import check_key_added
 from bleep_sc._logging import logger
 from bleep_sc._settings import Precision
-from bleep_sc._validate import check_adata, check_key_added, check_readable
 
 
 def embed(

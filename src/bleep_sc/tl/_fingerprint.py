@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bleep_sc._lazy import is_lazy
+from bleep_sc._blocks import is_lazy
 from bleep_sc._logging import warn
 from bleep_sc.methods.task import Task
 from bleep_sc.models.train.checkpoints import CheckpointFolder

@@ -6,18 +6,10 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._adata import check_adata, recorded_library_key, section_of_spots
 from bleep_sc._all_or_nothing import all_or_nothing, set_or_delete
+from bleep_sc._checks import check_choice, check_int, check_key, check_key_added, check_number
 from bleep_sc._settings import Precision
-from bleep_sc._validate import (
-    check_adata,
-    check_choice,
-    check_int,
-    check_key,
-    check_key_added,
-    check_number,
-    recorded_library_key,
-    section_of_spots,
-)
 from bleep_sc.methods.recipes import Method, Optimizer, PresetName, recipe
 
 if TYPE_CHECKING:

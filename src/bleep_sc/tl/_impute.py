@@ -7,19 +7,11 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._adata import as_text, check_adata, check_readable, with_frames
 from bleep_sc._all_or_nothing import AllOrNothing, set_or_delete
-from bleep_sc._lazy import with_frames
+from bleep_sc._checks import check_choice, check_int, check_key_added, check_number
 from bleep_sc._logging import logger
 from bleep_sc._settings import Precision
-from bleep_sc._validate import (
-    as_text,
-    check_adata,
-    check_choice,
-    check_int,
-    check_key_added,
-    check_number,
-    check_readable,
-)
 
 Match = Literal["expression", "image"]
 Weighting = Literal["mean", "distance", "softmax"]

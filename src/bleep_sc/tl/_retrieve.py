@@ -9,12 +9,12 @@ from anndata import AnnData
 from torch import nn
 
 from bleep_sc import _keys
+from bleep_sc._adata import as_numbers, as_text, known_places, section_of_spots
+from bleep_sc._blocks import LazyRows, is_lazy, row_blocks, rows_at, rows_of
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._expression import describe_units, lacks_expression, reference_values
-from bleep_sc._lazy import LazyRows, is_lazy, rows_at, rows_of
 from bleep_sc._logging import logger, warn
-from bleep_sc._stats import all_finite, row_blocks, section_rows
-from bleep_sc._validate import as_numbers, as_text, known_places, section_of_spots
+from bleep_sc._stats import all_finite, section_rows
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.methods.hybrid.components import Decoder
 from bleep_sc.methods.hybrid.stored import (

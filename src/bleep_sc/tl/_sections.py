@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from anndata import AnnData
 
-from bleep_sc._validate import section_of_spots
+from bleep_sc._adata import section_of_spots
 from bleep_sc.metrics.panels import MIN_SPOTS
 
 Sections = Sequence[tuple[str, np.ndarray]]

@@ -16,9 +16,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._all_or_nothing import AllOrNothing
-from bleep_sc._lazy import LazyRows, is_lazy
-from bleep_sc._parts import over_parts
-from bleep_sc._settings import settings
+from bleep_sc._blocks import LazyRows, budget, is_lazy, over_parts
 from bleep_sc.methods.predict.neighbors import Predicted, Prediction, Predictor
 
 _GENES = 1024
@@ -151,7 +149,7 @@ def _parts(query: AnnData, prediction: Prediction) -> list[slice]:
     """Spots of which the prediction, or an input, fills half of the memory budget."""
     of_a_spot = [4 * max(query.n_vars, prediction.n_genes)]
     of_a_spot += [int(np.prod(rows.shape[1:])) * rows.dtype.itemsize for rows in prediction.inputs.values()]
-    step = max(1, int(settings.memory * 2**20 / 2 / max(of_a_spot)))
+    step = budget(max(of_a_spot), parts=2)
     return [slice(start, min(start + step, query.n_obs)) for start in range(0, query.n_obs, step)]
 
 

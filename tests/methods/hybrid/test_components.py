@@ -6,7 +6,7 @@ import pytest
 from scipy import sparse
 from sklearn.decomposition import PCA
 
-from bleep_sc._lazy import LazyRows
+from bleep_sc._blocks import LazyRows
 from bleep_sc.methods.hybrid.components import Components, Decoder
 
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import sparse
 
 import bleep_sc as bl
-from bleep_sc._lazy import LazyRows
+from bleep_sc._blocks import LazyRows
 from bleep_sc.models.search.averaging import average_profiles, neighbor_weights
 
 

@@ -10,7 +10,7 @@ import torch
 from scipy import sparse
 
 import bleep_sc as bl
-from bleep_sc._lazy import LazyRows
+from bleep_sc._blocks import LazyRows
 from bleep_sc.models.search.averaging import average_profiles, neighbor_weights
 
 hypothesis = pytest.importorskip("hypothesis")

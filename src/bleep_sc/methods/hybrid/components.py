@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bleep_sc._imports import python_random_state_kept
-from bleep_sc._lazy import LazyRows
-from bleep_sc._parts import over_parts
-from bleep_sc._stats import cross_products, row_blocks, section_rows
+from bleep_sc._blocks import LazyRows, over_parts, row_blocks
+from bleep_sc._side_effects import python_random_state_kept
+from bleep_sc._stats import cross_products, section_rows
 
 Centers = Mapping[str, np.ndarray]
 """Mean scores of a section before centring, by section (n_components,)."""

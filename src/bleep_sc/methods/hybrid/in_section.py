@@ -6,11 +6,11 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._adata import spatial_coordinates
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._grid import within_reach
 from bleep_sc._logging import warn
 from bleep_sc._stats import section_rows
-from bleep_sc._validate import spatial_coordinates
 from bleep_sc.models.nets.hybrid import Hybrid
 
 MIN_SPOTS = 30

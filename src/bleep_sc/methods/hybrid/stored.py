@@ -8,9 +8,9 @@ from anndata import AnnData
 from torch import nn
 
 from bleep_sc import _keys
+from bleep_sc._adata import as_numbers
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._expression import expression_input
-from bleep_sc._validate import as_numbers
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.methods.hybrid.blend import WAYS
 from bleep_sc.methods.hybrid.components import Components

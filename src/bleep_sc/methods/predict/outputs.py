@@ -8,9 +8,9 @@ import torch
 from anndata import AnnData
 from torch import nn
 
+from bleep_sc._adata import as_text, known_places
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
-from bleep_sc._validate import as_text, known_places
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.methods.predict.neighbors import Predicted, Prediction
 from bleep_sc.models.device import Compute

@@ -6,8 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
-from bleep_sc._lazy import LazyRows
-from bleep_sc._settings import settings
+from bleep_sc._blocks import LazyRows, budget
 from bleep_sc.models.search.threads import threads
 
 Weighting = Literal["mean", "distance", "softmax"]
@@ -94,7 +93,7 @@ def _average(values: Any, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _query_blocks(n: int, n_genes: int) -> Iterator[slice]:
     """Queries whose averages of all genes stay within a part of the memory budget."""
-    step = max(1, int(settings.memory * 2**20 / 4 / (4 * n_genes)))
+    step = budget(4 * n_genes)
     return (slice(start, start + step) for start in range(0, n, step))
 
 

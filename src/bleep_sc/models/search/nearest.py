@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bleep_sc._imports import python_random_state_kept
-from bleep_sc._numba import parallel_numba
-from bleep_sc._settings import settings
+from bleep_sc._blocks import budget
+from bleep_sc._side_effects import parallel_numba, python_random_state_kept
 from bleep_sc.models.search.threads import InThreads, threads
 
 Watch = Callable[[Iterable[int]], Iterable[int]]
@@ -80,9 +79,8 @@ def nearest(
 
 def block_of(device: torch.device) -> tuple[int, int]:
     """Queries compared and keys read at a time; their similarities, and a copy of these, stay in the memory budget."""
-    at_once = int(settings.memory * 2**20 / 4 / 2)
     n_keys = _KEY_BLOCK if device.type == "cpu" else 8 * _KEY_BLOCK
-    fitting = max(1, at_once // n_keys)
+    fitting = budget(2 * 4 * n_keys, parts=1)
     return min(fitting, _QUERY_BLOCK) if device.type == "cpu" else fitting, n_keys
 
 

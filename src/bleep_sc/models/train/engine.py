@@ -1,6 +1,6 @@
 """Lightning, which runs the training loop: imported here only, since its import draws a random number."""
 
-from bleep_sc._imports import python_random_state_kept
+from bleep_sc._side_effects import python_random_state_kept
 
 with python_random_state_kept():
     import lightning as L

@@ -9,9 +9,10 @@ from anndata import AnnData
 from scipy import sparse
 
 from bleep_sc import _keys
+from bleep_sc._adata import spatial_coordinates
+from bleep_sc._checks import check_in
 from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
-from bleep_sc._validate import check_in, spatial_coordinates
 from bleep_sc.methods.hybrid.in_section import neighbor_places
 from bleep_sc.methods.recipes import DEFAULTS, NETWORK, Method, Recipe, recipe
 from bleep_sc.methods.registry import METHODS, MethodFacts, facts_of

@@ -11,7 +11,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from bleep_sc import _keys
-from bleep_sc._numba import parallel_numba
+from bleep_sc._side_effects import parallel_numba
 from bleep_sc._stats import panels
 from bleep_sc.io._stored import from_uns
 from bleep_sc.methods._heldout import choose_k

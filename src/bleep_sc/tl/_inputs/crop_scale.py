@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
+from bleep_sc._adata import crop_records, recorded_library_key
 from bleep_sc._logging import logger, warn
-from bleep_sc._validate import crop_records, recorded_library_key
 
 TOLERANCE = 0.1
 

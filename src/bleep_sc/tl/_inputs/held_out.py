@@ -1,7 +1,7 @@
 import numpy as np
 from anndata import AnnData
 
-from bleep_sc._validate import check_in
+from bleep_sc._checks import check_in
 
 _MIN_PART = 3
 

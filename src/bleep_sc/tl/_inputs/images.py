@@ -9,11 +9,12 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._adata import as_numbers, recorded_library_key, section_of_spots
+from bleep_sc._blocks import is_lazy
+from bleep_sc._checks import MAX_VALUE, check_in
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._expression import expression_values, log_depth
-from bleep_sc._lazy import is_lazy
 from bleep_sc._stats import all_finite, rows_beyond
-from bleep_sc._validate import MAX_VALUE, as_numbers, check_in, recorded_library_key, section_of_spots
 from bleep_sc.io._schema import MAX_SIDE
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.methods.recipes import COLOR, Recipe

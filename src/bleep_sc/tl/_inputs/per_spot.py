@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from bleep_sc._lazy import LazyRows, is_lazy
-from bleep_sc._parts import has_scheduler, over_parts
+from bleep_sc._blocks import LazyRows, has_scheduler, is_lazy, over_parts
 from bleep_sc.models.device import Compute
 from bleep_sc.models.inference import embed_in_batches
 from bleep_sc.models.train.batches import Rows

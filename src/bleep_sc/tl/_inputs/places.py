@@ -3,10 +3,10 @@
 import numpy as np
 from anndata import AnnData
 
+from bleep_sc._adata import spatial_coordinates
 from bleep_sc._grid import grid_positions
-from bleep_sc._imports import python_random_state_kept
+from bleep_sc._side_effects import python_random_state_kept
 from bleep_sc._stats import section_rows
-from bleep_sc._validate import spatial_coordinates
 from bleep_sc.methods.recipes import HisToGeneRecipe, Recipe
 from bleep_sc.models.nets.histogene import POSITIONS
 from bleep_sc.models.nets.windows import split_windows

@@ -1,11 +1,22 @@
-"""Calls of what numba may run in parallel: what it does to torch and to other threads is kept away from them."""
+"""What other packages do to a whole process, undone: random numbers drawn by imports, threads set by numba."""
 
+import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import RLock
 
 _ONE_AT_A_TIME = RLock()
+
+
+@contextmanager
+def python_random_state_kept() -> Iterator[None]:
+    """For the import, in a ``with`` block, of what draws from Python's global random state when it is imported."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 @contextmanager

@@ -1,15 +1,29 @@
-"""What stands on disk, or is made on demand: rows of a dask array, in parts that fit into memory."""
+"""Rows in portions that fit into memory: in memory, on disk or made on demand, here or on the user's cluster."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from anndata import AnnData
 from scipy import sparse
 
+from bleep_sc._progress import progress
 from bleep_sc._settings import settings
+
+_AT_ONCE = 8
+
+
+def budget(item_bytes: float, *, parts: int = 4) -> int:
+    """How many items of so many bytes fill one of `parts` equal parts of ``settings.memory``; at least one."""
+    return max(1, int(settings.memory * 2**20 / parts / max(1, item_bytes)))
+
+
+def row_blocks(values: Any) -> Iterator[slice]:
+    """Parts of the rows of an array of which some float64 copies stay within the memory budget."""
+    n, width = values.shape[0], max(1, int(np.prod(values.shape[1:])))
+    step = budget(8 * width)
+    return (slice(start, start + step) for start in range(0, n, step))
 
 
 def is_lazy(values: Any) -> bool:
@@ -66,7 +80,7 @@ class LazyRows:
             stops = np.cumsum(chunks).tolist()
             return [slice(stop - size, stop) for stop, size in zip(stops, chunks, strict=True) if size]
         width = max(1, int(np.prod(self.shape[1:]))) * self.dtype.itemsize
-        step = max(1, int(settings.memory * 2**20 / 4 / width))
+        step = budget(width)
         step = min(step, most or step)
         if step > chunks[0] > 0:
             step -= step % chunks[0]
@@ -94,10 +108,58 @@ def rows_at(values: Any, rows: np.ndarray) -> np.ndarray:
     return values.take(rows) if isinstance(values, LazyRows) else values[rows]
 
 
-def with_frames(adata: AnnData) -> AnnData:
-    """An AnnData with `obs` and `var` in memory, where `read_lazy` left them on disk; all arrays are the same ones."""
-    if isinstance(adata.obs, pd.DataFrame) and isinstance(adata.var, pd.DataFrame):
-        return adata
-    obs, var = (frame if isinstance(frame, pd.DataFrame) else frame.to_memory() for frame in (adata.obs, adata.var))
-    layers = {name: values for name, values in adata.layers.items() if name is not None}
-    return AnnData(adata.X, obs=obs, var=var, uns=dict(adata.uns), obsm=dict(adata.obsm), layers=layers)
+def has_scheduler() -> bool:
+    """Whether the user has started a cluster, or set a scheduler in dask's configuration."""
+    from dask.base import get_scheduler
+
+    return get_scheduler() is not None
+
+
+def over_parts(
+    job: Callable[[Any], Any],
+    parts: Sequence[Any],
+    *,
+    combine: Callable[[Any, Any], Any] | None = None,
+    desc: str = "Parts",
+    show: bool = False,
+) -> list[Any]:
+    """Do a job on each part, one after another where the user has started no scheduler.
+
+    Parameters
+    ----------
+    job
+        Sent to each worker of a cluster once, with all that it holds.
+    parts
+        What it is called with.
+    combine
+        Makes one result of two, on the workers; the list of results is then that of the one.
+    desc, show
+        Of a progress bar where there is no scheduler: those have bars and pages of their own.
+    """
+    if not has_scheduler():
+        results = [job(part) for part in progress(parts, desc=desc, show=show and len(parts) > 1)]
+        return results if combine is None else [reduce(combine, results)]
+
+    import dask
+    from dask.base import get_scheduler
+
+    scheduler = get_scheduler()
+    client = getattr(scheduler, "__self__", None)
+    if client is None:
+        shared = dask.delayed(job, pure=False, traverse=False)
+    else:  # in the graph it would travel through the scheduler, and again with each task
+        shared = client.scatter(job, broadcast=True, hash=False)
+    one, several = dask.delayed(_one, pure=False), dask.delayed(_combined, pure=False)
+    tasks = [one(shared, part, settings.memory) for part in parts]
+    while combine is not None and len(tasks) > 1:
+        tasks = [several(combine, tasks[i : i + _AT_ONCE]) for i in range(0, len(tasks), _AT_ONCE)]
+    return list(dask.compute(*tasks, scheduler=scheduler))
+
+
+def _one(job: Callable[[Any], Any], part: Any, memory: float) -> Any:
+    with settings.override(memory=memory):  # a worker begins with the default
+        return job(part)
+
+
+def _combined(combine: Callable[[Any, Any], Any], results: list[Any]) -> Any:
+    return reduce(combine, results)

@@ -1,0 +1,116 @@
+"""Checks of arguments alone: each names what was found, what is expected, and the remedy."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bleep_sc import _keys
+from bleep_sc._errors import MissingKeyError
+
+
+def check_choice(name: str, value: Any, options: Iterable[Any]) -> None:
+    """One of several fixed words."""
+    options = tuple(options)
+    if not any(isinstance(value, type(option)) and value == option for option in options):
+        msg = f"`{name}` must be one of {', '.join(map(repr, options))}, found {value!r}."
+        raise ValueError(msg)
+
+
+def check_int(name: str, value: Any, *, minimum: int = 1, maximum: int | None = None) -> int:
+    """An integer, NumPy's included, within bounds."""
+    fine = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not fine or value < minimum or (maximum is not None and value > maximum):
+        most = "" if maximum is None else f" and at most {maximum}"
+        msg = f"`{name}` must be an integer of at least {minimum}{most}, found {value!r}."
+        raise ValueError(msg)
+    return int(value)
+
+
+MAX_SEED = 2**31 - 1
+"""Of seeds that go to libraries which keep them in 32 bits."""
+
+
+def check_number(name: str, value: Any, *, above: float | None = None, minimum: float | None = None) -> float:
+    """A finite number, above or at least a bound."""
+    bound = f" above {above}" if above is not None else f" of at least {minimum}" if minimum is not None else ""
+    fine = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    try:
+        finite = fine and np.isfinite(float(value))
+    except OverflowError:  # of an integer
+        finite = False
+    if not finite or (above is not None and value <= above) or (minimum is not None and value < minimum):
+        msg = f"`{name}` must be a finite number{bound}, found {value!r}."
+        raise ValueError(msg)
+    return float(value)
+
+
+def check_name(name: str, value: Any) -> None:
+    """A name that h5ad can write."""
+    if not isinstance(value, str) or not value or "/" in value or odd_characters(value):
+        msg = f"`{name}` must be a name without '/' that a file can hold, found {value!r}."
+        raise ValueError(msg)
+
+
+def odd_characters(text: str) -> str:
+    """Why no file keeps a text as it is; empty if one does."""
+    if "\0" in text:
+        return "with a zero character, which ends a name early"
+    return "with half a character, which no file holds" if _HALVES.search(text) else ""
+
+
+def check_key(name: str, value: Any) -> None:
+    """A key to look up."""
+    if not isinstance(value, str):
+        msg = f"`{name}` must be a name, found {value!r}."
+        raise TypeError(msg)
+
+
+def check_names(name: str, value: Any) -> tuple[str, ...]:
+    """Names, or a single one."""
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, Iterable):
+        msg = f"`{name}` must be a list of names, found {value!r}."
+        raise TypeError(msg)
+    return tuple(value)
+
+
+def check_key_added(name: str, value: Any, *, own: str | None = None) -> None:
+    """A name for results: one that h5ad can write, and none under which input or other results stand.
+
+    `own` is the one of these names that the function may have.
+    """
+    check_name(name, value)
+    taken = [key for key in _keys.RESERVED if key != own]
+    if value in taken:
+        msg = f"`{name}={value!r}`: under that name something else is kept ({', '.join(taken)} are taken)."
+        raise ValueError(msg)
+
+
+_HALVES = re.compile(r"[\ud800-\udfff]")
+"""Of surrogate pairs."""
+
+MAX_VALUE = 1e12
+"""Of numbers that are learned from, expression and features: their squares are summed in float32."""
+
+
+def check_sections(path: str, names: Iterable[Any]) -> None:
+    """Names of sections, under which records are kept: such as h5ad can write."""
+    for name in map(str, names):
+        if not name or "/" in name or odd_characters(name):
+            msg = (
+                f"`{path}` holds {name!r}: records are kept under the name of a section, and no file can hold one that "
+                "is empty or has '/' or a zero character. Rename it, such as with '_'."
+            )
+            raise ValueError(msg)
+
+
+def check_in(name: str, key: str, keys: Sequence[str] | Iterable[str], *, remedy: str = "") -> None:
+    """A key that must exist; `name` is the full path of the mapping, such as ``adata.obs``."""
+    keys = [each for each in keys if each is not None]  # newer anndata lists `X` among the layers, as None
+    if key not in keys:
+        shown = ", ".join(map(repr, keys[:10])) + (", ..." if len(keys) > 10 else "")
+        msg = f"`{name}[{key!r}]` does not exist; there is {shown or 'nothing'}." + (f" {remedy}" if remedy else "")
+        raise MissingKeyError(msg)
