@@ -77,7 +77,7 @@ def spatial_coordinates(adata: AnnData, *, spatial_key: str = _keys.SPATIAL, nam
         adata.obsm.keys(),
         remedy="It must hold the x and y of each spot centre in full-resolution pixels, as `squidpy.read.visium` does.",
     )
-    found = adata.obsm[spatial_key]
+    found: Any = adata.obsm[spatial_key]
     try:
         if np.iscomplexobj(found):
             msg = "complex numbers"

@@ -22,7 +22,8 @@ class AllOrNothing(ExitStack):
             frame = getattr(adata, axis)
             if isinstance(frame, pd.DataFrame):
                 self.callback(_put_back, adata, axis, frame.copy(deep=False))
-        for mapping in (adata.obsm, adata.layers, adata.uns):
+        mappings: tuple[MutableMapping[Any, Any], ...] = (adata.obsm, adata.layers, adata.uns)
+        for mapping in mappings:
             # newer versions of anndata keep `X` as the layer None
             self.callback(_restore, mapping, {key: mapping[key] for key in mapping if key is not None})
 

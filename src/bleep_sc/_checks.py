@@ -1,7 +1,7 @@
 """Checks of arguments alone: each names what was found, what is expected, and the remedy."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -107,7 +107,7 @@ def check_sections(path: str, names: Iterable[Any]) -> None:
             raise ValueError(msg)
 
 
-def check_in(name: str, key: str, keys: Sequence[str] | Iterable[str], *, remedy: str = "") -> None:
+def check_in(name: str, key: str, keys: Iterable[str | None], *, remedy: str = "") -> None:
     """A key that must exist; `name` is the full path of the mapping, such as ``adata.obs``."""
     keys = [each for each in keys if each is not None]  # newer anndata lists `X` among the layers, as None
     if key not in keys:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 import bleep_sc as bl
@@ -90,16 +91,16 @@ def _scales(adata: AnnData) -> dict[str, float]:
 
 def _add_controls(query: AnnData, ref: AnnData) -> None:
     """Two predictions that must not beat the model: the reference's mean, and crops shuffled within the section."""
-    query.layers["mean"] = np.broadcast_to(
-        np.asarray(ref[:, query.var_names].X.mean(axis=0), dtype=np.float32), query.shape
-    ).copy()
+    expression: Any = ref[:, query.var_names].X
+    query.layers["mean"] = np.broadcast_to(np.asarray(expression.mean(axis=0), dtype=np.float32), query.shape).copy()
     rng = np.random.default_rng(0)
     sections = query.obs["section"].to_numpy()
     order = np.arange(query.n_obs)
     for section in np.unique(sections):
         rows = np.flatnonzero(sections == section)
         order[rows] = rng.permutation(rows)
-    query.layers["shuffled"] = query.layers["bleep"][order]
+    imputed: Any = query.layers["bleep"]
+    query.layers["shuffled"] = imputed[order]
     for layer in ("mean", "shuffled"):
         with bl.settings.override(verbosity="error"):
             bl.tl.evaluate(query, layer=layer, library_key="section")
@@ -116,9 +117,10 @@ def _table(query: AnnData) -> str:
         linked = query.var["image_linked"].to_numpy()
         groups = {"genes the image knows": linked, "genes it cannot know": ~linked}
     heading = "mean Pearson within sections"
+    var: pd.DataFrame = query.var
     lines = ["", f"{heading}  " + "".join(f"{name:>17}" for name in layers.values())]
     for group, mask in groups.items():
-        scores = [query.var.loc[mask, f"{layer}_pearson"].fillna(0).mean() for layer in layers]
+        scores = [var.loc[mask, f"{layer}_pearson"].fillna(0).mean() for layer in layers]
         lines.append(f"{group:<{len(heading) + 2}}" + "".join(f"{score:>17.3f}" for score in scores))
     return "\n".join(lines)
 

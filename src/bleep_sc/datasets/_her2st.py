@@ -89,8 +89,9 @@ def her2st(
     if adata.n_vars == 0:
         msg = f"no gene is in all of the sections {chosen}: their names differ. `join='outer'` keeps every gene."
         raise ValueError(msg)
-    adata.X = sparse.csr_matrix(adata.X, dtype=np.float32)
-    adata.layers[_keys.COUNTS] = adata.X.copy()
+    counts = sparse.csr_matrix(adata.X, dtype=np.float32)
+    adata.X = counts
+    adata.layers[_keys.COUNTS] = counts.copy()
     for column in ("section", "patient"):
         adata.obs[column] = adata.obs[column].astype("category")
     if join == "inner" and len(parts) > 1:
@@ -223,7 +224,8 @@ def _read_prepared(folder: Path, section: str) -> tuple[AnnData, Path]:
     if "patient" not in adata.obs:
         adata.obs["patient"] = re.sub(r"\d+$", "", section)
     keep = [name for name in ("section", "patient", "in_tissue", "array_row", "array_col") if name in adata.obs]
-    adata.obs = adata.obs[keep].astype({"section": str, "patient": str})
+    obs: pd.DataFrame = adata.obs
+    adata.obs = obs[keep].astype({"section": str, "patient": str})
     found, source = adata.uns.get(_keys.SPATIAL), adata.uns.get("source")
     libraries = dict(found) if isinstance(found, Mapping) else {}
     um_per_px = source.get("um_per_px") if isinstance(source, Mapping) else None

@@ -169,6 +169,7 @@ def _section(rng: np.random.Generator, name: str, tissue: Tissue, genes: _Genes,
     counts = _counts(rng, genes.proportions(share, fields / fields.std(axis=0), batch))
     scaled = counts / counts.sum(axis=1, keepdims=True) * 1e4
     n_linked = genes.n_linked
+    obsm: dict[str, Any] = {"spatial": xy, "crops": cut_windows(tissue.image, xy, _CROP, border="white")}
     return AnnData(
         sparse.csr_matrix(np.log1p(scaled).astype(np.float32)),
         obs=pd.DataFrame(
@@ -187,7 +188,7 @@ def _section(rng: np.random.Generator, name: str, tissue: Tissue, genes: _Genes,
             index=[f"GENE{i + 1:03d}" for i in range(counts.shape[1])],
         ),
         layers={"counts": sparse.csr_matrix(counts.astype(np.float32))},
-        obsm={"spatial": xy, "crops": cut_windows(tissue.image, xy, _CROP, border="white")},
+        obsm=obsm,
         uns={"spatial": {name: _library(tissue.image)}, "crops": {name: _record(xy, side)}},
     )
 

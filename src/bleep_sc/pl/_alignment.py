@@ -132,7 +132,7 @@ def _paint(
     """What `scatter` needs to colour the spots by a column; and of categories, the colour of each."""
     from matplotlib import colors
 
-    column = adata.obs[color]
+    column: pd.Series = adata.obs[color]
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return {"c": numbers, "cmap": colour_map("cmap", cmap), "plotnonfinite": True}, {}

@@ -95,7 +95,8 @@ def gene_scores(
     marked = _panels(adata, layers[0], panels)
     measure = METRICS.get(metric, Metric(metric))
     if ceiling and metric == "pearson" and _keys.NOISE_CEILING in adata.var:
-        known = pd.to_numeric(adata.var.loc[table.index, _keys.NOISE_CEILING], errors="coerce")
+        var: pd.DataFrame = adata.var
+        known = pd.to_numeric(var.loc[table.index, _keys.NOISE_CEILING], errors="coerce")
         noise = known.sort_values(ascending=False).dropna().to_numpy()
     else:
         noise = np.empty(0)
@@ -148,11 +149,12 @@ def _scored_genes(
             remedy=f"`bleep_sc.tl.evaluate(adata, layer={layer!r})` writes the scores of a layer.",
         )
     wanted = list(adata.var_names) if genes is None else named_genes(adata, genes, layer=layers[0])
+    var: pd.DataFrame = adata.var
     scores = {}
     for layer in layers:
         column = _keys.score(layer, metric)
         with reading(f"adata.var[{column!r}]", writer="evaluate"):
-            scores[layer] = pd.to_numeric(adata.var.loc[wanted, column]).replace([np.inf, -np.inf], np.nan)
+            scores[layer] = pd.to_numeric(var.loc[wanted, column]).replace([np.inf, -np.inf], np.nan)
     table = pd.DataFrame(scores, index=wanted)
     complete = table.dropna()
     if complete.empty:

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
@@ -210,7 +211,8 @@ def _correlations(adata: AnnData, genes: Sequence[str], layer: str) -> dict[str,
     with reading(f"adata.uns[{entry!r}]", writer="evaluate"):
         mean = "mean " * (int(adata.uns.get(entry, {}).get("n_sections", 1)) > 1)
     with reading(f"adata.var[{column!r}]", writer="evaluate"):
-        of_genes = adata.var.loc[list(genes), column].astype(float)
+        var: pd.DataFrame = adata.var
+        of_genes = var.loc[list(genes), column].astype(float)
         return {gene: f" ({mean}r = {number_text(r, decimals=2)})" for gene, r in of_genes.items()}
 
 

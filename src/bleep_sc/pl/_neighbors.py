@@ -184,7 +184,7 @@ def _retrieved(adata: AnnData, key: str, *, n_reference: int) -> tuple[np.ndarra
     """Rows of the reference and their distances (n_obs, k)."""
     remedy = "`bleep_sc.tl.impute` writes it anew."
     path, beside = (f"adata.obsm[{name(key)!r}]" for name in (_keys.neighbors, _keys.distances))
-    rows = np.asarray(adata.obsm[_keys.neighbors(key)])
+    rows: np.ndarray = np.asarray(adata.obsm[_keys.neighbors(key)])
     if rows.dtype.kind not in "iu" or rows.ndim != 2 or not rows.size or rows.min() < 0 or rows.max() >= n_reference:
         msg = f"`{path}` must hold rows of `ref`, integers from 0 to {n_reference - 1} (n_obs, k). {remedy}"
         raise ValueError(msg)

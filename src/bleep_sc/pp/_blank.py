@@ -80,10 +80,11 @@ def blank(
     if len(set(names)) != len(names):
         msg = "`obs_names` are not unique: every spot needs a name of its own."
         raise ValueError(msg)
+    obsm: dict[str, Any] = {_keys.SPATIAL: xy}
     slide = AnnData(
         obs=pd.DataFrame({"in_tissue": np.ones(len(xy), dtype=np.int64)}, index=names),
         var=ref.var.copy(),
-        obsm={_keys.SPATIAL: xy},
+        obsm=obsm,
     )
     diameter = _spot_diameter(ref, spot_diameter)
     scalefactors: dict[str, float] = {"spot_diameter_fullres": diameter, "fiducial_diameter_fullres": diameter}

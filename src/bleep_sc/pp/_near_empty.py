@@ -1,6 +1,7 @@
 """Spots with next to no counts: a handful of them dominates every per-gene correlation."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from anndata import AnnData
@@ -19,7 +20,8 @@ def warn_of_near_empty(
 ) -> None:
     """Warn of spots below a tenth of their section's median of counts, or of detected genes where there are none."""
     if counts_layer in adata.layers:
-        depth = np.asarray(adata.layers[counts_layer].sum(axis=1, dtype=np.float64)).ravel()
+        counts: Any = adata.layers[counts_layer]
+        depth = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
         what, argument, where = "counts", "min_counts", ", on the raw counts, before normalising"
     else:
         depth = np.asarray((expression_values(adata, None, name="adata") > 0).sum(axis=1)).ravel()

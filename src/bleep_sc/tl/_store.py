@@ -138,7 +138,7 @@ def _remove_if(path: Path, ours: os.stat_result) -> None:
 
 def _frame(query: AnnData, prediction: Prediction, name: str) -> AnnData:
     """The store without what is predicted."""
-    obsm = {key: np.asarray(query.obsm[key]) for key in (_keys.SPATIAL,) if key in query.obsm}
+    obsm: dict[str, Any] = {key: np.asarray(query.obsm[key]) for key in (_keys.SPATIAL,) if key in query.obsm}
     if prediction.embedding is not None:
         obsm[_keys.image_embedding(name)] = prediction.embedding
     uns = {key: query.uns[key] for key in (_keys.SPATIAL,) if key in query.uns}

@@ -183,7 +183,7 @@ def _check_network(adata: AnnData, label: str, given: Mapping[str, Any], image_k
     """Load first weights once, so that a missing file or network is known before hours of training."""
     from bleep_sc.models.encoders.networks import build_network
 
-    images = adata.obsm[image_key]
+    images: Any = adata.obsm[image_key]
     encoder = getattr(recipe_of(given), "encoder", None)
     crops = getattr(images, "ndim", 2) == 4
     if not crops and METHODS[given["method"]].reads == "crops":

@@ -139,7 +139,8 @@ def _select(plan: Plan, ref: AnnData) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=NEAR_EMPTY)  # said once for all folds
         select_genes(ref, batch_key=plan.library_key, n_top_genes=plan.n_top_genes, min_fraction=plan.min_fraction)
-    ref.var.loc[list(plan.markers), _keys.HIGHLY_VARIABLE] = True
+    var: pd.DataFrame = ref.var
+    var.loc[list(plan.markers), _keys.HIGHLY_VARIABLE] = True
     if plan.harmonize:
         harmonize(ref, batch_key=plan.library_key, random_state=plan.random_state)
 
@@ -154,13 +155,18 @@ def _validation_key(plan: Plan, ref: AnnData) -> str | None:
 
 def _choose_k(plan: Plan, prepared: Prepared, ref: AnnData, facts: MethodFacts) -> int:
     sections = ref.obs[plan.library_key].astype(str).to_numpy()
-    arguments = {"sections": sections, "validation_key": prepared.validation_key, "random_state": plan.random_state}
+    arguments: dict[str, Any] = {
+        "sections": sections,
+        "validation_key": prepared.validation_key,
+        "random_state": plan.random_state,
+    }
     if facts.validates:  # only spots that the training did not see can tell
         held_out = validation_spots(ref, **arguments)
         folds = [(np.flatnonzero(~held_out), by_section(held_out, sections))]
     else:
         folds = inner_folds(ref, **arguments)
-    scored = ref.X[:, ref.var[_keys.HIGHLY_VARIABLE].to_numpy()]
-    images = np.asarray(ref.obsm[_keys.image_embedding(_MODEL)])
+    expression: Any = ref.X
+    scored = expression[:, ref.var[_keys.HIGHLY_VARIABLE].to_numpy()]
+    images: np.ndarray = np.asarray(ref.obsm[_keys.image_embedding(_MODEL)])
     keys = images if facts.match == "image" else np.asarray(ref.obsm[_keys.expression_embedding(_MODEL)])
     return choose_k(images, keys, scored, folds)[0]

@@ -34,7 +34,7 @@ def crop_scale(adata: AnnData, image_key: str, *, name: str) -> CropScale:
     ValueError
         Its libraries were cut at scales more than 10 % apart, or the records hold something else.
     """
-    size = int(adata.obsm[image_key].shape[1])
+    size = int(np.shape(adata.obsm[image_key])[1])
     records, path = crop_records(adata, image_key), f"{name}.uns[{image_key!r}]"
     if not isinstance(found := adata.uns.get(image_key), Mapping | None):
         msg = (

@@ -252,7 +252,7 @@ def _stored_images(adata: AnnData, image_key: str, *, name: str) -> Any:
             "ready-made image features of `obsm` by `image_key`."
         )
         raise MissingKeyError(msg)
-    images = adata.obsm[image_key]
+    images: Any = adata.obsm[image_key]
     if getattr(images, "ndim", 0) == 4:
         square = images.shape[1] == images.shape[2] and 1 <= images.shape[1] <= MAX_SIDE
         if images.dtype != np.uint8 or images.shape[3] != 3 or not square:
