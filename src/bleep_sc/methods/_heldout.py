@@ -5,8 +5,9 @@ import numpy as np
 from scipy import sparse
 
 from bleep_sc.metrics import pearson
-from bleep_sc.models.search.averaging import average_profiles, neighbor_weights
+from bleep_sc.models.search.averaging import average_profiles
 from bleep_sc.models.search.nearest import nearest
+from bleep_sc.models.search.weighting import neighbor_weights
 from bleep_sc.tl._inputs.held_out import InnerFolds
 
 CANDIDATES = (5, 10, 25, 50, 100, 200)

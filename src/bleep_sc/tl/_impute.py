@@ -12,9 +12,9 @@ from bleep_sc._all_or_nothing import AllOrNothing, set_or_delete
 from bleep_sc._checks import check_choice, check_int, check_key_added, check_number
 from bleep_sc._logging import logger
 from bleep_sc._settings import Precision
+from bleep_sc.models.search.weighting import Weighting
 
 Match = Literal["expression", "image"]
-Weighting = Literal["mean", "distance", "softmax"]
 Search = Literal["exact", "pynndescent", "auto"]
 Predict = Literal["hybrid", "retrieval", "regression"]
 

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, get_args
 
 import dask.array as da
 import numpy as np
@@ -7,7 +7,8 @@ from scipy import sparse
 
 import bleep_sc as bl
 from bleep_sc._blocks import LazyRows
-from bleep_sc.models.search.averaging import average_profiles, neighbor_weights
+from bleep_sc.models.search.averaging import average_profiles
+from bleep_sc.models.search.weighting import WEIGHTINGS, Weighting, neighbor_weights
 
 
 @pytest.mark.parametrize("weighting", ["mean", "distance", "softmax"])
@@ -29,6 +30,17 @@ def test_average_equals_a_loop(weighting: str, kind: type) -> None:
     ours = average_profiles(kind(values), rows, neighbor_weights(distances, weighting, temperature=0.3))
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_an_unknown_weighting_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"^`weighting` must be one of 'mean', 'distance', 'softmax', found 'nearest'\.$"
+    ):
+        neighbor_weights(np.ones((2, 3), dtype=np.float32), "nearest")  # type: ignore[arg-type]
+
+
+def test_the_weightings_are_those_of_the_signatures() -> None:
+    assert tuple(WEIGHTINGS) == get_args(Weighting)
 
 
 def test_weights_stay_finite_at_zero_and_tiny_temperature() -> None:

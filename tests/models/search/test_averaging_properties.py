@@ -11,7 +11,8 @@ from scipy import sparse
 
 import bleep_sc as bl
 from bleep_sc._blocks import LazyRows
-from bleep_sc.models.search.averaging import average_profiles, neighbor_weights
+from bleep_sc.models.search.averaging import average_profiles
+from bleep_sc.models.search.weighting import neighbor_weights
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings  # noqa: E402

@@ -16,8 +16,9 @@ from bleep_sc.models.device import Compute
 from bleep_sc.models.inference import embed_in_batches
 from bleep_sc.models.nets.hybrid import half_whitened
 from bleep_sc.models.nets.joint import JointSpace
-from bleep_sc.models.search.averaging import average_profiles, neighbor_weights
+from bleep_sc.models.search.averaging import average_profiles
 from bleep_sc.models.search.nearest import nearest
+from bleep_sc.models.search.weighting import neighbor_weights
 from bleep_sc.models.train.batches import Batches
 from bleep_sc.models.train.checkpoints import Checkpoints
 from bleep_sc.models.train.history import History

@@ -10,8 +10,9 @@ import torch
 
 from bleep_sc._progress import progress
 from bleep_sc.methods.hybrid.components import Decoder
-from bleep_sc.models.search.averaging import Weighting, average_profiles, neighbor_weights
+from bleep_sc.models.search.averaging import average_profiles
 from bleep_sc.models.search.nearest import nearest, nearest_approximately
+from bleep_sc.models.search.weighting import Weighting, neighbor_weights
 
 _QUICK = 5e8
 """Comparisons that take about a second."""

@@ -1,32 +1,13 @@
 """The weighted average of neighbours' expression."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from bleep_sc._blocks import LazyRows, budget
 from bleep_sc.models.search.threads import threads
-
-Weighting = Literal["mean", "distance", "softmax"]
-
-
-def neighbor_weights(distances: np.ndarray, weighting: Weighting, *, temperature: float = 0.1) -> np.ndarray:
-    """Weights of the neighbours, each row summing to 1, float32 (n, k).
-
-    ``"mean"`` weighs all alike (the paper's default), ``"distance"`` by the inverse of 1 - cosine, ``"softmax"`` by
-    exp(cosine / `temperature`).
-    """
-    if weighting == "mean":
-        weights = np.ones_like(distances, dtype=np.float64)
-    elif weighting == "distance":
-        weights = 1 / np.maximum(distances.astype(np.float64), 1e-6)
-    else:
-        # relative to the nearest, so that no exponential overflows
-        with np.errstate(over="ignore"):  # to minus infinity, of which the exponential is 0
-            weights = np.exp((distances[:, :1].astype(np.float64) - distances) / temperature)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def average_profiles(
