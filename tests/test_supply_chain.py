@@ -19,7 +19,9 @@ import torchvision
 from conftest import make_sections
 
 import bleep_sc as bl
-from bleep_sc.models.encoders import networks as encoders
+from bleep_sc.models.encoders.of_torchvision import WEIGHTS
+from bleep_sc.models.encoders.registry import NETWORKS, encoder_named
+from bleep_sc.models.encoders.weights import imagenet_state
 
 ROOT = Path(__file__).parents[1]
 NETWORK = {
@@ -121,7 +123,7 @@ def test_pretrained_weights_are_asked_for_once_and_refused_clearly(
     assert (list(ref.uns), list(ref.obsm)) == before
 
 
-@pytest.mark.parametrize("name", encoders.TORCHVISION)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_hash_of_every_download_is_checked_and_nothing_is_unpickled(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,7 +135,7 @@ def test_the_hash_of_every_download_is_checked_and_nothing_is_unpickled(
         return state
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fetch)
-    assert list(encoders._imagenet_state(name)) == ["features.denseblock1.denselayer1.norm1.weight"]
+    assert list(imagenet_state(encoder_named(name))) == ["features.denseblock1.denselayer1.norm1.weight"]
     ((url, arguments),) = asked
     assert re.fullmatch(r"https://download\.pytorch\.org/models/[\w-]+-[0-9a-f]{8}\.pth", url), "the name has a hash"
     assert arguments["check_hash"] is True
@@ -161,12 +163,12 @@ def test_a_download_is_read_and_one_with_another_hash_is_not(served: Callable[..
     torch.save({"fc.bias": torch.arange(5.0)}, tmp_path / "weights")
     content = (tmp_path / "weights").read_bytes()
     served(content)
-    assert torch.equal(encoders._imagenet_state("resnet18")["fc.bias"], torch.arange(5.0))
+    assert torch.equal(imagenet_state(encoder_named("resnet18"))["fc.bias"], torch.arange(5.0))
     served(content, "0" * 8)
     with pytest.raises(
         RuntimeError, match=r"'resnet18' could not be loaded \(RuntimeError: invalid hash value.*Choose"
     ):
-        encoders._imagenet_state("resnet18")
+        imagenet_state(encoder_named("resnet18"))
     assert not [path for path in (tmp_path / "cache").iterdir() if "0" * 8 in path.name]
 
 
@@ -177,7 +179,7 @@ def test_a_download_that_would_run_code_does_not(served: Callable[..., None], tm
     for bomb in (content, pickle.dumps(fuzz_model.Touch(tmp_path / "ran"), protocol=2)):
         served(bomb)
         with pytest.raises(RuntimeError, match=r"\(UnpicklingError: more than tensors\)\. Choose"):
-            encoders._imagenet_state("resnet18")
+            imagenet_state(encoder_named("resnet18"))
     assert not (tmp_path / "ran").exists()
 
 
@@ -195,13 +197,13 @@ def test_timm_checks_hashes_for_us_and_as_before_for_others(fails: bool, monkeyp
     monkeypatch.setattr(timm, "create_model", create)
     if fails:
         with pytest.raises(RuntimeError, match="'timm:resnet10t' could not be loaded"):
-            encoders._imagenet_state("timm:resnet10t")
+            imagenet_state(encoder_named("timm:resnet10t"))
     else:
-        encoders._imagenet_state("timm:resnet10t")
+        imagenet_state(encoder_named("timm:resnet10t"))
     assert seen == [("resnet10t", True, True)]
     assert timm.models._builder._CHECK_HASH is False
 
 
 def test_every_listed_network_has_the_weights() -> None:
-    for name in encoders.TORCHVISION:
-        assert encoders._IMAGENET in torchvision.models.get_model_weights(name).__members__
+    for name in NETWORKS:
+        assert WEIGHTS in torchvision.models.get_model_weights(name).__members__

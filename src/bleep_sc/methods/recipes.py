@@ -6,12 +6,11 @@ from typing import Any, Literal, get_args
 
 from bleep_sc._checks import check_choice, check_int, check_number
 from bleep_sc.io._schema import MAX_CONTEXT, MAX_REPEATS
+from bleep_sc.models.encoders.registry import COLOR, names_network
 
 Method = Literal["bleep", "stnet", "histogene", "regressor", "ridge", "knn", "coordinates", "counts", "mean"]
 PresetName = Literal["default", "paper"]
 Optimizer = Literal["adamw", "adam", "sgd"]
-COLOR = "color"
-"""The encoder that makes colour and texture features by hand."""
 LIMITS: Mapping[str, int] = {"members": MAX_REPEATS, "depth": MAX_REPEATS, "context": MAX_CONTEXT}
 """More than these a stored model is refused for."""
 _ADAM_LR = 3e-4
@@ -235,7 +234,7 @@ def recipe(method: Method, preset: PresetName, arguments: Mapping[str, Any]) -> 
         raise ValueError(msg)
     values = (PAPER if preset == "paper" else DEFAULTS)[method]
     encoder = arguments.get("encoder")
-    if isinstance(values, HybridRecipe) and isinstance(encoder, str) and encoder != COLOR:
+    if isinstance(values, HybridRecipe) and names_network(encoder):
         values = NETWORK
     known = [field.name for field in fields(values)]
     given = {name: value for name, value in arguments.items() if value is not None}

@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from bleep_sc.models.encoders import networks as encoders
-from bleep_sc.models.encoders.networks import TORCHVISION, ImageNetwork, build_network, check_encoder_name
+from bleep_sc.models.encoders.networks import ImageNetwork, build_network
+from bleep_sc.models.encoders.record import Encoder
+from bleep_sc.models.encoders.registry import ENCODERS, NETWORKS, check_encoder_name, encoder_named
+from bleep_sc.models.encoders.weights import imagenet_state
 from bleep_sc.models.nets.build import build_model
 from bleep_sc.models.nets.serialize import model_from_bytes, weights_to_bytes
 
@@ -24,7 +26,7 @@ WIDTHS = {
 }
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_gives_features_of_its_width(name: str) -> None:
     with torch.random.fork_rng(), torch.device("meta"):
         network = build_network(name, image_size=64)
@@ -33,13 +35,13 @@ def test_every_network_gives_features_of_its_width(name: str) -> None:
     assert network.n_features == WIDTHS[name]
 
 
-def test_crops_are_normalised_as_imagenet() -> None:
-    class Keep(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x
+def in_front_of(network: nn.Module, encoder: Encoder) -> ImageNetwork:
+    return ImageNetwork(network, 3, mean=encoder.mean, std=encoder.std)
 
+
+def test_crops_are_normalised_as_imagenet() -> None:
     crops = torch.tensor([[[[255, 0, 51]]]], dtype=torch.uint8)
-    out = ImageNetwork(Keep(), 3)(crops)
+    out = in_front_of(nn.Identity(), ENCODERS["resnet18"])(crops)
     np.testing.assert_allclose(
         out[0, :, 0, 0], [(1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0.2 - 0.406) / 0.225], atol=1e-5
     )
@@ -53,7 +55,7 @@ def test_images_reach_the_network_channels_last() -> None:
             seen["channels_last"] = x.is_contiguous(memory_format=torch.channels_last)
             return x.mean(dim=(2, 3))
 
-    ImageNetwork(Look(), 3)(torch.zeros(2, 8, 8, 3, dtype=torch.uint8))
+    in_front_of(Look(), ENCODERS["resnet18"])(torch.zeros(2, 8, 8, 3, dtype=torch.uint8))
     assert seen["channels_last"]
 
 
@@ -61,6 +63,21 @@ def test_timm_network() -> None:
     with torch.random.fork_rng():
         network = build_network("timm:resnet10t", image_size=64).eval()
     assert network(torch.zeros(1, 64, 64, 3, dtype=torch.uint8)).shape == (1, network.n_features)
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [
+        ("timm:test_vit", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ("timm:test_efficientnet", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ],
+)
+def test_timm_networks_are_fed_as_they_were_trained(name: str, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    with torch.random.fork_rng():
+        built = build_network(name, image_size=32)
+    built.network = nn.Identity()
+    out = built(torch.tensor([[[[255, 0, 51]]]], dtype=torch.uint8))[0, :, 0, 0]
+    np.testing.assert_allclose(out, [(x - m) / s for x, m, s in zip((1, 0, 0.2), mean, std, strict=True)], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +163,7 @@ def test_a_failed_download_offers_the_ways_out(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("torch.hub.load_state_dict_from_url", offline)
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", offline)
     with pytest.raises(RuntimeError, match=r"(?s)weights=None.*weights='path/to/file.pth'.*encoder='color'"):
-        encoders._imagenet_state("resnet18")
+        imagenet_state(encoder_named("resnet18"))
 
 
 @pytest.mark.usefixtures("torch_seeded")
