@@ -5,141 +5,62 @@ name by name may hold nothing else.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from reprlib import repr as short
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bleep_sc._untrusted import REMEDY
+from bleep_sc.models.nets.rules import (
+    MAX_CONTEXT,
+    MAX_K,
+    MAX_SIDE,
+    NUMBER,
+    NUMBERS,
+    PLAIN,
+    POSITIVE,
+    TEXT,
+    Rule,
+    choice,
+    each,
+    or_null,
+    whole,
+)
 
-MAX_REPEATS = 64
-"""Of a model's repeated parts, which take time to build however small they are."""
-MAX_CONTEXT = 1_000
-"""Of neighbours that are looked at: all pairs of spots and neighbours are held in memory."""
-MAX_K = 10_000
-"""Of neighbours that are averaged, for the same reason."""
-MAX_SIDE = 16_384
-"""Of a crop in pixels: a network may lay out all places in one."""
-_MAX_SIZE = 2**31 - 1
-"""Of a layer: building one takes no memory until weights of that size are there."""
-_MAX_TEXT = 10_000
-_ENCODER = re.compile(r"(timm:)?[a-z0-9_]{1,100}(\.[a-z0-9_]{1,100})?")
+if TYPE_CHECKING:
+    from bleep_sc.models.nets.arguments import Arguments
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class _Rule:
-    """What a value must be."""
-
-    expected: str
-    fits: Callable[[Any], bool]
-
 
 _Record = Mapping[str, Any]
 """Of each name a rule, or a record."""
 
-
-def _whole(least: int, most: int = _MAX_SIZE) -> _Rule:
-    return _Rule(f"a whole number from {least} to {most}", lambda v: type(v) is int and least <= v <= most)
-
-
-def _choice(*options: str) -> _Rule:
-    return _Rule(f"one of {', '.join(map(repr, options))}", lambda v: isinstance(v, str) and v in options)
-
-
-def _or_null(rule: _Rule) -> _Rule:
-    return _Rule(f"{rule.expected}, or null", lambda v: v is None or rule.fits(v))
-
-
-def _each(rule: _Rule) -> _Rule:
-    return _Rule(f"names with {rule.expected} each", lambda v: isinstance(v, dict) and all(map(rule.fits, v.values())))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-_NUMBER = _Rule("a number", _is_number)
-_POSITIVE = _Rule("a number above 0", lambda v: _is_number(v) and v > 0)
-_SHARE = _Rule("a number from 0 to below 1", lambda v: _is_number(v) and 0 <= v < 1)
-_TEXT = _Rule("text", lambda v: isinstance(v, str) and len(v) <= _MAX_TEXT)
-_BOOL = _Rule("true or false", lambda v: isinstance(v, bool))
-_PLAIN = _Rule("text, a number, true, false or null", lambda v: v is None or isinstance(v, str | int | float))
-_NUMBERS = _Rule("a list of numbers", lambda v: isinstance(v, list) and all(map(_is_number, v)))
-_NETWORK = _Rule(
-    "the name of a network, such as 'resnet50' or 'timm:resnet10t'",
-    lambda v: isinstance(v, str) and _ENCODER.fullmatch(v) is not None,
-)
-
-_IMAGE_ENCODER = {
-    "encoder": _or_null(_NETWORK),
-    "image_size": _or_null(_whole(1, MAX_SIDE)),
-    "n_image_features": _or_null(_whole(0)),
-    "standardize": _BOOL,
-}
-_MODELS: Mapping[str, _Record] = {
-    "bleep": {
-        **_IMAGE_ENCODER,
-        "n_genes": _whole(1),
-        "dim": _whole(1),
-        "dropout": _SHARE,
-        "temperature": _POSITIVE,
-    },
-    "hybrid": {
-        **dict.fromkeys(("n_image_features", "n_features", "n_genes", "n_components", "n_landmarks"), _whole(1)),
-        "members": _whole(1, MAX_REPEATS),
-        "dim": _whole(1),
-        "hidden": _whole(1),
-        "dropout": _SHARE,
-        "temperature": _POSITIVE,
-    },
-    "regressor": {
-        **_IMAGE_ENCODER,
-        "n_genes": _whole(1),
-        "hidden": _or_null(_whole(1)),
-        "rank": _or_null(_whole(0)),
-        "dropout": _SHARE,
-        "loss": _choice("mse", "stnet"),
-        "symmetries": _BOOL,
-    },
-    "histogene": {
-        "image_size": _whole(1, MAX_SIDE),
-        "n_genes": _whole(1),
-        "dim": _Rule("a multiple of 64", lambda v: type(v) is int and 64 <= v <= _MAX_SIZE and v % 64 == 0),
-        "depth": _whole(1, MAX_REPEATS),
-        "dropout": _SHARE,
-    },
-    "features": _IMAGE_ENCODER,
-}
-"""Arguments of `build_model`, by kind."""
-
 _WIDTHS = {"place": 9, "counts": 1, "nothing": 0}
 """Of the inputs that are made by ourselves, whatever the images."""
 _CROPS = ("network", "color", "custom")
-_SCALE: _Record = {"size": _whole(1, MAX_SIDE), **dict.fromkeys(("size_um", "spot_diameters"), _or_null(_POSITIVE))}
+_SCALE: _Record = {"size": whole(1, MAX_SIDE), **dict.fromkeys(("size_um", "spot_diameters"), or_null(POSITIVE))}
 _NEEDED: _Record = {
-    "method": _TEXT,
-    "model": {"kind": _choice(*_MODELS)},
+    "method": TEXT,
+    "model": {},  # in whose place `check_config` puts the kinds that there are
     "image": {
-        "key": _TEXT,
-        "kind": _choice(*_CROPS, "features", *_WIDTHS),
-        "encoder": _TEXT,
-        "n_features": _or_null(_whole(0)),
+        "key": TEXT,
+        "kind": choice(*_CROPS, "features", *_WIDTHS),
+        "encoder": TEXT,
+        "n_features": or_null(whole(0)),
     },
-    "expression": {"layer": _or_null(_TEXT), "use_rep": _or_null(_TEXT)},
-    "units": _TEXT,
+    "expression": {"layer": or_null(TEXT), "use_rep": or_null(TEXT)},
+    "units": TEXT,
 }
 _POSSIBLE: _Record = {
-    "preset": _TEXT,
-    "library_key": _TEXT,
-    "params": _each(_PLAIN),
-    "versions": _each(_TEXT),
-    "spread": _each(_NUMBER),
-    "chosen": _each(_NUMBER),
-    "centers": _each(_NUMBERS),
-    "context": _whole(0, MAX_CONTEXT),
-    "window": _whole(1),
-    "sha256": _Rule("64 hexadecimal digits", lambda v: isinstance(v, str) and _SHA256.fullmatch(v) is not None),
+    "preset": TEXT,
+    "library_key": TEXT,
+    "params": each(PLAIN),
+    "versions": each(TEXT),
+    "spread": each(NUMBER),
+    "chosen": each(NUMBER),
+    "centers": each(NUMBERS),
+    "context": whole(0, MAX_CONTEXT),
+    "window": whole(1),
+    "sha256": Rule("64 hexadecimal digits", lambda v: isinstance(v, str) and _SHA256.fullmatch(v) is not None),
 }
 _CLOSED = ("expression", "image.scale")
 """Records that are handed on name by name."""
@@ -153,18 +74,25 @@ def check_config(config: Mapping[str, Any], *, where: str) -> None:
     ValueError
         Names the part, what was found, and what is expected.
     """
-    _check_record(config, _NEEDED, "", where=where)
+    from bleep_sc.models.nets.build import KINDS  # it imports torch, which costs seconds
+
+    _check_record(config, {**_NEEDED, "model": {"kind": choice(*KINDS)}}, "", where=where)
     _check_record(config, {name: rule for name, rule in _POSSIBLE.items() if name in config}, "", where=where)
     model, image, chosen = config["model"], config["image"], config.get("chosen", {})
-    kind = model["kind"]
-    _check_record(model, {"kind": _TEXT, **_MODELS[kind]}, "model", where=where, closed=True)
+    kind = KINDS[model["kind"]]
+    _check_record(model, {"kind": TEXT, **kind.rules()}, "model", where=where, closed=True)
     if image["kind"] in _CROPS:
         _check_record(image, {"scale": _SCALE}, "image", where=where)
-    if kind == "histogene":
-        _check_record(config, {"window": _whole(1)}, "", where=where)
+    if kind.reads_windows:
+        _check_record(config, {"window": whole(1)}, "", where=where)
     if "k" in chosen:
-        _check_record(chosen, {"k": _whole(1, MAX_K)}, "chosen", where=where)
-    reads_crops = kind == "histogene" or model.get("encoder") is not None
+        _check_record(chosen, {"k": whole(1, MAX_K)}, "chosen", where=where)
+    _check_together(model, image, kind.from_spec(model), where=where)
+
+
+def _check_together(model: Mapping[str, Any], image: Mapping[str, Any], arguments: "Arguments", *, where: str) -> None:
+    """Refuse a model that does not read what the config says of the images."""
+    reads_crops = arguments.reads_crops
     size = image["scale"]["size"] if image["kind"] in _CROPS else None
     together = {
         "`image.kind` and `model`": (image["kind"] == "network") == reads_crops,

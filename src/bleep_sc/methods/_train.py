@@ -13,7 +13,7 @@ from bleep_sc.methods.recipes import BleepRecipe, HisToGeneRecipe, RegressorReci
 from bleep_sc.methods.task import Task
 from bleep_sc.models.device import Compute
 from bleep_sc.models.encoders.networks import ImageNetwork
-from bleep_sc.models.nets.build import build_model
+from bleep_sc.models.nets.arguments import Arguments
 from bleep_sc.models.nets.heads import MeanHead
 from bleep_sc.models.nets.projection import Standardize
 from bleep_sc.models.search.spread import Spread
@@ -28,8 +28,8 @@ _SPOTS_FOR_CHANNELS = 12 * 32
 """ST-Net estimates the statistics of its channels on twelve batches of 32."""
 
 
-def encoder_spec(task: Task[Any], *, standardize: bool | None = None) -> dict[str, Any]:
-    """The part of a model's description that says what reads the spots."""
+def encoder_arguments(task: Task[Any], *, standardize: bool | None = None) -> dict[str, Any]:
+    """The arguments of a model that say what reads the spots."""
     network = task.spots.kind == "network"
     width = int(task.spots.rows.shape[1])
     return {
@@ -65,16 +65,16 @@ def check_divides(compute: Compute, *, method: str, divides: bool, recipe: Any, 
             raise ValueError(msg)
 
 
-def check_batch_norm(compute: Compute, spec: dict[str, Any]) -> None:
+def check_batch_norm(compute: Compute, arguments: Arguments) -> None:
     """Refuse batch normalisation over processes on a CPU, for which PyTorch has none."""
     if len(compute.processes) == 1 or compute.device.type == "cuda":
         return
     with torch.device("meta"):  # the layers alone: no weights are drawn or read
-        model = build_model(spec)
+        model = arguments.build()
     if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):
         msg = (
-            f"`encoder={spec['encoder']!r}` has batch normalisation, whose statistics PyTorch joins over processes on "
-            f"CUDA alone: {len(compute.processes)} processes on {compute.device.type!r} would train another model. "
+            f"`encoder={arguments.network!r}` has batch normalisation, whose statistics PyTorch joins over processes "
+            f"on CUDA alone: {len(compute.processes)} processes on {compute.device.type!r} would train another model. "
             "Pass `devices=1` and `num_nodes=1`, use GPUs, take an encoder without it (`encoder='vit_b_16'`), or "
             "ready-made features by `image_key`."
         )
@@ -82,15 +82,15 @@ def check_batch_norm(compute: Compute, spec: dict[str, Any]) -> None:
 
 
 def train_network(
-    task: Task[TrainedRecipe], spec: dict[str, Any], *, learn_channels: bool = False
+    task: Task[TrainedRecipe], arguments: Arguments, *, learn_channels: bool = False
 ) -> tuple[nn.Module, History]:
     """Build a model and train it on the spots that are not held out."""
-    check_batch_norm(task.compute, spec)
+    check_batch_norm(task.compute, arguments)
     recipe = task.recipe
     rows = np.flatnonzero(~task.held_out)
     training, validation = _batches(task, recipe, rows, np.flatnonzero(task.held_out))
     start = ""
-    if spec.get("encoder") is not None:
+    if arguments.network is not None:
         start = ", random weights" if task.weights is None else f", weights {str(task.weights)!r}"
     logger.info(
         "Training on %d spots in %d batches an epoch, %d spots held out for validation; image encoder %s%s; %d genes; "
@@ -104,7 +104,7 @@ def train_network(
         task.compute,
     )
     with seeded(task.compute, task.seed):
-        model = build_model(spec, weights=task.weights)
+        model = arguments.build(task.weights)
         _learn_statistics(model, task, rows, learn_channels=learn_channels)
         optimization = Optimization(
             lr=recipe.lr,

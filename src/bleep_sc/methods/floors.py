@@ -8,13 +8,14 @@ from torch import nn
 
 from bleep_sc._logging import logger
 from bleep_sc.methods._ridge import Ridge, choose_alpha, component_scores, fit_ridge
-from bleep_sc.methods._train import encoder_spec, seeded
+from bleep_sc.methods._train import encoder_arguments, seeded
 from bleep_sc.methods.recipes import CoordinatesRecipe
 from bleep_sc.methods.task import Fitted, Task
 from bleep_sc.models.inference import embed_in_batches
-from bleep_sc.models.nets.build import FeatureSpace, build_model
-from bleep_sc.models.nets.heads import MeanHead, regression_head
-from bleep_sc.models.nets.regressor import Regressor
+from bleep_sc.models.nets.arguments import BuiltEncoder
+from bleep_sc.models.nets.feature_space import FeatureArguments, FeatureSpace
+from bleep_sc.models.nets.heads import MeanHead
+from bleep_sc.models.nets.regressor import Regressor, RegressorArguments
 
 
 def fit_ridge_method(task: Task[CoordinatesRecipe]) -> Fitted:
@@ -60,17 +61,15 @@ def fit_mean(task: Task[Any]) -> Fitted:
 def fit_knn(task: Task[Any]) -> Fitted:
     """No training: the features themselves, standardised, are the space to retrieve in."""
     encoder, features = _standardized(task)
-    spec = {"kind": "features", **encoder_spec(task, standardize=True)}
-    return Fitted(
-        FeatureSpace(encoder, features.shape[1]).eval(), spec, task.expression.genes, image_embedding=features
-    )
+    spec = FeatureArguments(**encoder_arguments(task, standardize=True)).spec()
+    return Fitted(FeatureSpace(encoder).eval(), spec, task.expression.genes, image_embedding=features)
 
 
-def _standardized(task: Task[Any]) -> tuple[nn.Module, np.ndarray]:
+def _standardized(task: Task[Any]) -> tuple[BuiltEncoder, np.ndarray]:
     """The image encoder, untrained but for the scale of its features, and the features of all spots."""
     with seeded(task.compute, task.seed):
-        model = build_model({"kind": "features", **encoder_spec(task, standardize=True)}, weights=task.weights)
-    encoder: Any = model.image_encoder.eval()  # type: ignore[union-attr]
+        built = FeatureArguments(**encoder_arguments(task, standardize=True)).build_encoder(task.weights)
+    encoder: Any = built.module.eval()
     last: Any = encoder[-1] if isinstance(encoder, nn.Sequential) else encoder
     rows, before = task.spots.rows, nn.Sequential(*encoder[:-1]) if isinstance(encoder, nn.Sequential) else None
     if before is not None:
@@ -78,24 +77,24 @@ def _standardized(task: Task[Any]) -> tuple[nn.Module, np.ndarray]:
         before.to("cpu")
     last.learn(torch.from_numpy(np.asarray(rows)))
     with torch.inference_mode():
-        return encoder, last(torch.from_numpy(np.asarray(rows))).numpy()
+        return built, last(torch.from_numpy(np.asarray(rows))).numpy()
 
 
-def _regression(task: Task[Any], ridge: Ridge, encoder: nn.Module, record: dict[str, Any]) -> Fitted:
+def _regression(task: Task[Any], ridge: Ridge, encoder: BuiltEncoder, record: dict[str, Any]) -> Fitted:
     """The closed form as a model like any other."""
     rank = None if ridge.loadings is None else len(ridge.loadings)
-    spec = {
-        "kind": "regressor",
-        **encoder_spec(task, standardize=True),
-        "n_genes": len(task.everything.genes),
-        "hidden": None,
-        "rank": rank,
-        "dropout": 0.0,
-        "loss": "mse",
-        "symmetries": False,
-    }
+    arguments = RegressorArguments(
+        **encoder_arguments(task, standardize=True),
+        n_genes=len(task.everything.genes),
+        hidden=None,
+        rank=rank,
+        dropout=0.0,
+        loss="mse",
+        symmetries=False,
+    )
     with seeded(task.compute, task.seed):  # building draws first weights, which are all overwritten
-        head: Any = regression_head(ridge.feature_mean.shape[0], len(task.everything.genes), rank=rank)
+        model = Regressor(arguments, encoder)
+    head: Any = model.head
     last: MeanHead = head[-1]
     intercept = -ridge.coefficients @ ridge.feature_mean
     with torch.no_grad():
@@ -107,5 +106,4 @@ def _regression(task: Task[Any], ridge: Ridge, encoder: nn.Module, record: dict[
             head[0].bias.copy_(torch.from_numpy(intercept))
             last.weight.copy_(torch.from_numpy(ridge.loadings.T))
             last.bias.copy_(torch.from_numpy(ridge.mean))
-    model = Regressor(encoder, head, loss="mse", symmetries=False)
-    return Fitted(model.eval(), spec, task.everything.genes, record=record)
+    return Fitted(model.eval(), arguments.spec(), task.everything.genes, record=record)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from bleep_sc._checks import check_choice, check_int, check_number
-from bleep_sc.io._schema import MAX_CONTEXT, MAX_REPEATS
 from bleep_sc.models.encoders.registry import COLOR, names_network
+from bleep_sc.models.nets.rules import MAX_CONTEXT, MAX_REPEATS
 
 Method = Literal["bleep", "stnet", "histogene", "regressor", "ridge", "knn", "coordinates", "counts", "mean"]
 PresetName = Literal["default", "paper"]
@@ -80,11 +80,6 @@ class HybridRecipe:
         _check_limit("context", self.context)
         check_number("temperature", self.temperature, above=0)
         _check_descent(self)
-
-    def space(self) -> dict[str, Any]:
-        """The arguments of the model's joint space."""
-        names = ("members", "dim", "hidden", "dropout", "temperature")
-        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from bleep_sc.models.nets.histogene import HisToGene
+from bleep_sc.models.nets.histogene import HisToGene, HisToGeneArguments
 from bleep_sc.models.train.batches import Batch
 
 
 def small(**arguments: int) -> HisToGene:
     torch.manual_seed(0)
-    return HisToGene(**{"image_size": 8, "n_genes": 5, "dim": 128, "depth": 2, **arguments}).eval()  # type: ignore[arg-type]
+    sizes = {"image_size": 8, "n_genes": 5, "dim": 128, "depth": 2, **arguments}
+    return HisToGene(HisToGeneArguments(**sizes, dropout=0.1)).eval()
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def forked() -> object:
 def test_published_size() -> None:
     """Depth 8, 785 genes: 106 million parameters, layer by layer as in the published code."""
     with torch.device("meta"):
-        model = HisToGene(image_size=112, n_genes=785)
+        model = HisToGene(HisToGeneArguments(image_size=112, n_genes=785, dim=1024, depth=8, dropout=0.1))
     embeddings = 3 * 112 * 112 * 1024 + 1024 + 2 * 64 * 1024
     attention = 2 * 1024 + 3 * 1024 * 1024 + 1024 * 1024 + 1024
     feed_forward = 2 * 1024 + 1024 * 2048 + 2048 + 2048 * 1024 + 1024

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bleep_sc.models.nets.joint import JointSpace
+from bleep_sc.models.nets.joint import JointArguments, JointSpace
 from bleep_sc.models.nets.losses import info_nce
 from bleep_sc.models.train.batches import Batch
 
@@ -11,7 +11,9 @@ def space_of(members: int = 3, *, dropout: float = 0.3) -> JointSpace:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return JointSpace(
-            n_features=5, n_components=4, members=members, dim=6, hidden=7, dropout=dropout, temperature=0.1
+            JointArguments(
+                n_features=5, n_components=4, members=members, dim=6, hidden=7, dropout=dropout, temperature=0.1
+            )
         ).eval()
 
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from bleep_sc.models.nets.arguments import BuiltEncoder
 from bleep_sc.models.nets.build import build_model
 from bleep_sc.models.nets.heads import MeanHead, regression_head
-from bleep_sc.models.nets.regressor import Regressor
+from bleep_sc.models.nets.regressor import Loss, Regressor, RegressorArguments
 from bleep_sc.models.train.augment import N_SYMMETRIES, symmetry
 from bleep_sc.models.train.batches import Batch
 
@@ -57,11 +58,16 @@ class Corner(nn.Module):
         return crops[:, 0, 0].float()
 
 
-def identity_head() -> nn.Sequential:
-    head = regression_head(3, 3)
+def of_the_corner(loss: Loss, *, symmetries: bool) -> Regressor:
+    """A regressor that predicts the first pixel of a crop."""
+    arguments = RegressorArguments(
+        **{"encoder": None, "image_size": None, "n_image_features": 3, "standardize": False, "n_genes": 3},
+        **{"hidden": None, "rank": None, "dropout": 0.0, "loss": loss, "symmetries": symmetries},
+    )
+    model = Regressor(arguments, BuiltEncoder(Corner(), 3))
     with torch.no_grad():
-        head[-1].weight.copy_(torch.eye(3))
-    return head
+        model.head[-1].weight.copy_(torch.eye(3))
+    return model
 
 
 def test_losses_by_hand() -> None:
@@ -69,15 +75,15 @@ def test_losses_by_hand() -> None:
     crops[0, 0, 0], crops[1, 0, 0] = torch.tensor([1, 2, 3]), torch.tensor([4, 5, 6])
     truth = torch.tensor([[1.0, 0.0, 3.0], [4.0, 5.0, 9.0]])
     # errors 0, 2, 0 and 0, 0, -3: squares sum to 13
-    stnet = Regressor(Corner(), identity_head(), loss="stnet", symmetries=False)
+    stnet = of_the_corner("stnet", symmetries=False)
     assert stnet.loss(Batch(crops, truth)).item() == pytest.approx(13 / 3)
-    mse = Regressor(Corner(), identity_head(), loss="mse", symmetries=False)
+    mse = of_the_corner("mse", symmetries=False)
     assert mse.loss(Batch(crops, truth)).item() == pytest.approx(13 / 6)
 
 
 def test_prediction_is_the_mean_over_eight_symmetries() -> None:
     crops = torch.randint(0, 256, (3, 4, 4, 3), dtype=torch.uint8)
-    model = Regressor(Corner(), identity_head(), loss="stnet", symmetries=True)
+    model = of_the_corner("stnet", symmetries=True)
     # a flip or quarter turn brings each of the four corners to the first place, twice
     corners = crops[:, [0, 0, -1, -1], [0, -1, 0, -1]].float().mean(dim=1)
     torch.testing.assert_close(model.predict(crops), corners)

@@ -15,7 +15,7 @@ from bleep_sc.methods.recipes import HybridRecipe
 from bleep_sc.models.device import Compute
 from bleep_sc.models.inference import embed_in_batches
 from bleep_sc.models.nets.hybrid import half_whitened
-from bleep_sc.models.nets.joint import JointSpace
+from bleep_sc.models.nets.joint import JointArguments, JointSpace
 from bleep_sc.models.search.averaging import average_profiles
 from bleep_sc.models.search.nearest import nearest
 from bleep_sc.models.search.weighting import neighbor_weights
@@ -86,8 +86,9 @@ class Ways:
         optimization = Optimization(
             lr=recipe.lr, weight_decay=recipe.weight_decay, max_epochs=recipe.max_epochs, patience=0
         )
+        arguments = JointArguments.filled(recipe, n_features=spots.features.shape[1], n_components=scores.shape[1])
         with seeded(compute, seed):
-            space = JointSpace(n_features=spots.features.shape[1], n_components=scores.shape[1], **recipe.space())
+            space = JointSpace(arguments)
             history = train(
                 space,
                 batches,

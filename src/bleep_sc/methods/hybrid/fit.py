@@ -4,7 +4,6 @@ How the two are blended is chosen by leaving out sections of the reference; then
 """
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +19,7 @@ from bleep_sc.methods.hybrid.in_section import SectionView
 from bleep_sc.methods.hybrid.kernel_ridge import KernelRidge
 from bleep_sc.methods.recipes import HybridRecipe
 from bleep_sc.methods.task import Fitted, Task
-from bleep_sc.models.nets.build import build_model
-from bleep_sc.models.nets.hybrid import Hybrid
+from bleep_sc.models.nets.hybrid import Hybrid, HybridArguments
 from bleep_sc.models.search.spread import measure_spread
 
 _MOST_TO_CHOOSE_ON = 4000
@@ -50,17 +48,16 @@ def fit_hybrid(task: Task[HybridRecipe]) -> Fitted:
     )
     linear, kernel = ways.linear(blend.settings["linear"]), ways.kernel([blend.settings["kernel"]])
     (kernel_ridge,) = kernel.values()
-    spec = {
-        "kind": "hybrid",
-        "n_image_features": raw.shape[1],
-        "n_features": features.shape[1],
-        "n_genes": spots.expression.shape[1],
-        "n_components": ways.scores.shape[1],
-        "n_landmarks": len(kernel_ridge.landmarks),
-        **recipe.space(),
-    }
+    arguments = HybridArguments.filled(
+        recipe,
+        n_image_features=raw.shape[1],
+        n_features=features.shape[1],
+        n_genes=spots.expression.shape[1],
+        n_components=ways.scores.shape[1],
+        n_landmarks=len(kernel_ridge.landmarks),
+    )
     with seeded(task.compute, task.seed):  # building draws first weights, which are all overwritten
-        model: Any = build_model(spec)
+        model = arguments.build()
     image, profile = ways.embedded(features)
     _fill(model, view, ways, linear, kernel_ridge)
     spread = measure_spread(image, profile)
@@ -73,7 +70,7 @@ def fit_hybrid(task: Task[HybridRecipe]) -> Fitted:
     }
     return Fitted(
         model.eval(),
-        spec,
+        arguments.spec(),
         task.expression.genes,
         image_embedding=image,
         expression_embedding=profile,

@@ -1,44 +1,48 @@
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
 from torch import Tensor, nn
 
+from bleep_sc.models.nets.arguments import BuiltEncoder, ImageArguments, Weights
 from bleep_sc.models.nets.losses import bleep_loss
 from bleep_sc.models.nets.projection import ProjectionHead
+from bleep_sc.models.nets.rules import POSITIVE, SHARE, whole
 from bleep_sc.models.train.batches import Batch
+
+
+@dataclass(frozen=True)
+class BleepArguments(ImageArguments):
+    """The arguments of the published BLEEP; the paper's values are named."""
+
+    kind: ClassVar[str] = "bleep"
+    n_genes: Annotated[int, whole(1)]
+    """Width of the expression input."""
+    dim: Annotated[int, whole(1)]
+    """Width of the joint space; 256."""
+    dropout: Annotated[float, SHARE]
+    """Dropout of both projection heads; 0.1."""
+    temperature: Annotated[float, POSITIVE]
+    """Temperature of the loss; 1."""
+
+    def build(self, weights: Weights = None) -> "Bleep":
+        """Build the model."""
+        return Bleep(self, self.build_encoder(weights))
 
 
 class Bleep(nn.Module):
     """The bi-modal model: an image side and an expression side that meet in one space.
 
-    Parameters
-    ----------
-    image_encoder
-        What makes features of the image input: a network for crops, `Standardize` for ready-made features.
-    n_image_features
-        Width of what it returns.
-    n_genes
-        Width of the expression input.
-    dim, dropout
-        Of both projection heads; 256 and 0.1 in the paper.
-    temperature
-        Of the loss; 1 in the paper.
+    Its image encoder makes features of the image input: a network of crops, `Standardize` of ready-made features.
     """
 
-    def __init__(
-        self,
-        image_encoder: nn.Module,
-        *,
-        n_image_features: int,
-        n_genes: int,
-        dim: int = 256,
-        dropout: float = 0.1,
-        temperature: float = 1.0,
-    ) -> None:
+    def __init__(self, arguments: BleepArguments, image_encoder: BuiltEncoder) -> None:
         super().__init__()
-        self.width = dim
-        self.image_encoder = image_encoder
-        self.image_projection = ProjectionHead(n_image_features, dim, dropout)
+        self.width = arguments.dim
+        self.image_encoder = image_encoder.module
+        self.image_projection = ProjectionHead(image_encoder.n_features, arguments.dim, arguments.dropout)
         # in the paper this head is the whole expression encoder
-        self.expression_projection = ProjectionHead(n_genes, dim, dropout)
-        self.temperature = temperature
+        self.expression_projection = ProjectionHead(arguments.n_genes, arguments.dim, arguments.dropout)
+        self.temperature = arguments.temperature
 
     def embed_image(self, images: Tensor) -> Tensor:
         """Crops uint8 (n, y, x, 3), or features (n, n_features), to (n, dim)."""

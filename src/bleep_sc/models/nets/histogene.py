@@ -1,8 +1,13 @@
 """HisToGene (Pang et al., bioRxiv 2021): the spots of a section as the words of one sentence."""
 
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
 import torch
 from torch import Tensor, nn
 
+from bleep_sc.models.nets.arguments import Arguments, Weights
+from bleep_sc.models.nets.rules import MAX_SIDE, REPEATS, SHARE, multiple, whole
 from bleep_sc.models.train.batches import Batch
 
 PATCH = 112
@@ -13,32 +18,49 @@ _DIM_HEAD = 64
 _RGB = 3
 
 
+@dataclass(frozen=True)
+class HisToGeneArguments(Arguments):
+    """The arguments of HisToGene; the published values are named."""
+
+    kind: ClassVar[str] = "histogene"
+    reads_windows: ClassVar[bool] = True
+    image_size: Annotated[int, whole(1, MAX_SIDE)]
+    """Side of the crops; 112."""
+    n_genes: Annotated[int, whole(1)]
+    """Number of genes predicted."""
+    dim: Annotated[int, multiple(_DIM_HEAD)]
+    """Width, with one head for each 64; 1,024."""
+    depth: Annotated[int, REPEATS]
+    """Number of blocks; 8."""
+    dropout: Annotated[float, SHARE]
+    """Dropout of the blocks and of what goes into the first; 0.1."""
+
+    @property
+    def reads_crops(self) -> bool:
+        """True: its patches are crops, though no network goes by name."""
+        return True
+
+    def build(self, weights: Weights = None) -> "HisToGene":
+        """Build the model, whose weights are always random at first."""
+        return HisToGene(self)
+
+
 class HisToGene(nn.Module):
     """Patch and position embeddings, a pre-norm transformer over the spots of a window, and a linear gene head.
 
-    Parameters
-    ----------
-    image_size
-        Side of the crops.
-    n_genes
-        Number of genes predicted.
-    dim, depth, dropout
-        Width (a multiple of 64: one head for each 64), number of blocks, dropout; 1,024, 8 and 0.1 as published.
-
-    Notes
-    -----
     Patches are fed as published: raw pixel values from 0 to 255, not normalised.
     """
 
-    def __init__(self, *, image_size: int, n_genes: int, dim: int = 1024, depth: int = 8, dropout: float = 0.1) -> None:
+    def __init__(self, arguments: HisToGeneArguments) -> None:
         super().__init__()
-        self._patch = min(PATCH, image_size)
+        dim, dropout = arguments.dim, arguments.dropout
+        self._patch = min(PATCH, arguments.image_size)
         self.patch_embedding = nn.Linear(_RGB * self._patch**2, dim)
         self.x_embedding = nn.Embedding(POSITIONS, dim)
         self.y_embedding = nn.Embedding(POSITIONS, dim)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.Sequential(*[_Block(dim, dropout) for _ in range(depth)])
-        self.gene_head = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, n_genes))
+        self.blocks = nn.Sequential(*[_Block(dim, dropout) for _ in range(arguments.depth)])
+        self.gene_head = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, arguments.n_genes))
 
     def predict(self, images: Tensor, positions: Tensor) -> Tensor:
         """Crops uint8 (n, y, x, 3) of one window and their rows and columns (n, 2), to (n, n_genes)."""

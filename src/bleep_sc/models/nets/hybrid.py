@@ -1,29 +1,47 @@
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from bleep_sc.models.nets.joint import JointSpace
+from bleep_sc.models.nets.arguments import Arguments, Weights
+from bleep_sc.models.nets.joint import JointArguments, JointSpace
 from bleep_sc.models.nets.kernel import KernelRegression
+from bleep_sc.models.nets.rules import whole
+
+
+@dataclass(frozen=True)
+class _Widths(Arguments):
+    """The widths of a hybrid, two of them its joint space's, in the order of a stored config."""
+
+    n_image_features: Annotated[int, whole(1)]
+    """Width of what the image encoder makes of a crop."""
+    n_features: Annotated[int, whole(1)]
+    """Width of what the heads read: a spot's own features and, where neighbours are looked at, their mean."""
+    n_genes: Annotated[int, whole(1)]
+    """Width of the expression input."""
+    n_components: Annotated[int, whole(1)]
+    """Number of components of expression."""
+    n_landmarks: Annotated[int, whole(1)]
+    """Number of landmarks of the kernel regression."""
+
+
+@dataclass(frozen=True)
+class HybridArguments(JointArguments, _Widths):
+    """The arguments of a hybrid: its widths, and then its joint space's."""
+
+    # the fields of the last base come first
+    kind: ClassVar[str] = "hybrid"
+
+    def build(self, weights: Weights = None) -> "Hybrid":
+        """Build the model, which has no image network that weights could be for."""
+        return Hybrid(self)
 
 
 class Hybrid(nn.Module):
     """Retrieval in a joint space and regression of expression components, on the same image features.
 
-    It reads features of a spot seen in its section (`tl` prepares them) and scores on components of expression.
-
-    Parameters
-    ----------
-    n_image_features
-        Width of what the image encoder makes of a crop.
-    n_features
-        Width of what the heads read: a spot's own features and, where neighbours are looked at, their mean.
-    n_genes, n_components
-        Width of the expression input, and number of its components.
-    n_landmarks
-        Of the kernel regression.
-    space
-        Arguments of `JointSpace`.
+    It reads features of a spot seen in its section (`methods` prepares them) and scores on components of expression.
     """
 
     loadings: Tensor
@@ -32,14 +50,14 @@ class Hybrid(nn.Module):
     feature_scale: Tensor
     context_scale: Tensor
 
-    def __init__(
-        self, *, n_image_features: int, n_features: int, n_genes: int, n_components: int, n_landmarks: int, **space: Any
-    ) -> None:
+    def __init__(self, arguments: HybridArguments) -> None:
         super().__init__()
-        self.space = JointSpace(n_features=n_features, n_components=n_components, **space)
-        self.kernel = KernelRegression(n_landmarks, n_features, n_components)
+        n_features, n_components = arguments.n_features, arguments.n_components
+        n_image_features = arguments.n_image_features
+        self.space = JointSpace(arguments)
+        self.kernel = KernelRegression(arguments.n_landmarks, n_features, n_components)
         self.linear = nn.Linear(n_features, n_components)
-        self.register_buffer("loadings", torch.zeros(n_components, n_genes))
+        self.register_buffer("loadings", torch.zeros(n_components, arguments.n_genes))
         self.register_buffer("spread", torch.ones(n_components))
         self.register_buffer("feature_mean", torch.zeros(n_image_features))
         self.register_buffer("feature_scale", torch.ones(n_image_features))
@@ -47,7 +65,7 @@ class Hybrid(nn.Module):
 
     @property
     def width(self) -> int:
-        """Of the joint space."""
+        """Width of the joint space."""
         return self.space.width
 
     def embed_image(self, features: Tensor) -> Tensor:

@@ -1,12 +1,42 @@
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from bleep_sc.models.nets.arguments import Arguments, Weights
 from bleep_sc.models.nets.losses import info_nce
+from bleep_sc.models.nets.rules import POSITIVE, REPEATS, SHARE, whole
 from bleep_sc.models.train.batches import Batch
 
 _INPUT_DROPOUT = 0.2
 """Of image features and components alike: no head may lean on a single one of them."""
+
+
+@dataclass(frozen=True)
+class JointArguments(Arguments):
+    """The arguments of a joint space, which is stored as a part of a hybrid alone."""
+
+    kind: ClassVar[str] = "joint"
+    n_features: Annotated[int, whole(1)]
+    """Width of what the image heads read."""
+    n_components: Annotated[int, whole(1)]
+    """Number of components of expression."""
+    members: Annotated[int, REPEATS]
+    """Number of pairs of heads."""
+    dim: Annotated[int, whole(1)]
+    """Width of what each head puts out."""
+    hidden: Annotated[int, whole(1)]
+    """Width of each head's hidden layer."""
+    dropout: Annotated[float, SHARE]
+    """Dropout of the image heads' hidden layers."""
+    temperature: Annotated[float, POSITIVE]
+    """Temperature of the loss."""
+
+    def build(self, weights: Weights = None) -> nn.Module:
+        """Build the model, which has no image network that weights could be for."""
+        return JointSpace(self)
 
 
 class JointSpace(nn.Module):
@@ -15,35 +45,15 @@ class JointSpace(nn.Module):
     Each member is a pair of small heads with first weights and dropout of its own, trained on the same batches. A
     spot's embedding is its members' embeddings side by side, each of length one, so that the cosine between two spots
     is the mean of the members' cosines.
-
-    Parameters
-    ----------
-    n_features, n_components
-        Widths of the two inputs.
-    members
-        Number of pairs.
-    dim, hidden, dropout
-        Of each head: width of what it puts out, and width and dropout of its hidden layer.
-    temperature
-        Of the loss.
     """
 
-    def __init__(
-        self,
-        *,
-        n_features: int,
-        n_components: int,
-        members: int,
-        dim: int,
-        hidden: int,
-        dropout: float,
-        temperature: float,
-    ) -> None:
+    def __init__(self, arguments: JointArguments) -> None:
         super().__init__()
-        self.width = members * dim
-        self.image_heads = nn.ModuleList(_head(n_features, hidden, dim, dropout) for _ in range(members))
-        self.expression_heads = nn.ModuleList(_head(n_components, hidden, dim, 0.0) for _ in range(members))
-        self._temperature = temperature
+        dim, hidden, members = arguments.dim, arguments.hidden, range(arguments.members)
+        self.width = len(members) * dim
+        self.image_heads = nn.ModuleList(_head(arguments.n_features, hidden, dim, arguments.dropout) for _ in members)
+        self.expression_heads = nn.ModuleList(_head(arguments.n_components, hidden, dim, 0.0) for _ in members)
+        self._temperature = arguments.temperature
 
     def embed_image(self, features: Tensor) -> Tensor:
         """(n, n_features) to (n, members * dim), of length one."""

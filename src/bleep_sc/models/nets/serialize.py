@@ -1,6 +1,7 @@
 """A model's weights to safetensors bytes and back; nothing is ever unpickled."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 
 from bleep_sc._untrusted import REMEDY, TensorFacts, tensors_in
 from bleep_sc.models.encoders.networks import ImageNetwork
-from bleep_sc.models.nets.build import build_model
+from bleep_sc.models.nets.arguments import Arguments
+from bleep_sc.models.nets.build import arguments_of
 from bleep_sc.models.nets.hybrid import Hybrid
 from bleep_sc.models.nets.kernel import KernelRegression
 from bleep_sc.models.nets.projection import Standardize
@@ -27,7 +29,6 @@ _LEAST: Sequence[tuple[type[nn.Module], str, float]] = (
 )
 """Least values of what is divided by: 0 would make NaN of any image."""
 _SIGNED = ("width", "running_var")
-_REPEATS = ("members", "depth")
 
 
 def weights_to_bytes(model: nn.Module) -> bytes:
@@ -48,19 +49,11 @@ def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> 
         no trained model has.
     """
     found = tensors_in(weights, where=where)
-    for name in _REPEATS:
-        n_parts = spec.get(name)
-        if isinstance(n_parts, int) and n_parts > len(found):  # to build them would take memory, even without weights
-            msg = (
-                f"{where}: the weights do not belong to the config: {len(found)} tensors for {name}={n_parts}. {REMEDY}"
-            )
-            raise ValueError(msg)
-    try:
-        with torch.device("meta"):  # names and shapes without memory: the config may lie about sizes
-            model = build_model(spec)
-    except (ValueError, *_REFUSALS) as err:
-        msg = f"{where}: the config does not describe a model ({type(err).__name__}: {err}). {REMEDY}"
-        raise ValueError(msg) from err
+    with _refused(where):
+        arguments = arguments_of(spec)
+    _check_repeats(arguments, len(found), where)
+    with _refused(where), torch.device("meta"):  # names and shapes without memory: the config may lie about sizes
+        model = arguments.build()
     own = {name: _facts(value) for name, value in model.state_dict().items()}
     wrong = [name for name in own if found.get(name) != own[name]]
     left = [name for name in found if name not in own]
@@ -80,10 +73,31 @@ def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> 
         model = model.to_empty(device="cpu")
     else:
         with borrowed_random_state():
-            model = build_model(spec)
+            model = arguments.build()
     model.load_state_dict(state)
     _check_values(model, where)
     return model.eval()
+
+
+@contextmanager
+def _refused(where: str) -> Iterator[None]:
+    """Say of what arguments that make no sense lead to that the config is to blame."""
+    try:
+        yield
+    except (ValueError, *_REFUSALS) as err:
+        msg = f"{where}: the config does not describe a model ({type(err).__name__}: {err}). {REMEDY}"
+        raise ValueError(msg) from err
+
+
+def _check_repeats(arguments: Arguments, n_tensors: int, where: str) -> None:
+    """Refuse more repeated parts than there are tensors: to build them would take memory, even without weights."""
+    for name in arguments.repeats():
+        n_parts = getattr(arguments, name)
+        if isinstance(n_parts, int) and n_parts > n_tensors:
+            msg = (
+                f"{where}: the weights do not belong to the config: {n_tensors} tensors for {name}={n_parts}. {REMEDY}"
+            )
+            raise ValueError(msg)
 
 
 def _facts(value: Tensor) -> TensorFacts:

@@ -1,0 +1,31 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from bleep_sc.models.nets.arguments import BuiltEncoder, ImageArguments, Weights
+
+
+@dataclass(frozen=True)
+class FeatureArguments(ImageArguments):
+    """The arguments of a feature space: its image encoder's alone."""
+
+    kind: ClassVar[str] = "features"
+
+    def build(self, weights: Weights = None) -> "FeatureSpace":
+        """Build the model."""
+        return FeatureSpace(self.build_encoder(weights))
+
+
+class FeatureSpace(nn.Module):
+    """Image features as they are: what retrieval without any training compares."""
+
+    def __init__(self, image_encoder: BuiltEncoder) -> None:
+        super().__init__()
+        self.width = image_encoder.n_features
+        self.image_encoder = image_encoder.module
+
+    def embed_image(self, images: Tensor) -> Tensor:
+        """Crops uint8 (n, y, x, 3), or features (n, n_features), to (n, n_features)."""
+        features: Tensor = self.image_encoder(images)
+        return features

@@ -1,0 +1,71 @@
+"""What an argument of a model, or a value of a stored config, may be; no more is imported than the standard library."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+MAX_CONTEXT = 1_000
+"""Most neighbours that are looked at: all pairs of spots and neighbours are held in memory."""
+MAX_K = 10_000
+"""Most neighbours that are averaged, for the same reason."""
+MAX_REPEATS = 64
+"""Most repeated parts of a model, which take time to build however small they are."""
+MAX_SIDE = 16_384
+"""Longest side of a crop in pixels: a network may lay out all places in one."""
+_MAX_SIZE = 2**31 - 1
+"""Largest size of a layer: building one takes no memory until weights of that size are there."""
+_MAX_TEXT = 10_000
+_NETWORK = re.compile(r"(timm:)?[a-z0-9_]{1,100}(\.[a-z0-9_]{1,100})?")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a value must be, in words and as a test of it."""
+
+    expected: str
+    fits: Callable[[Any], bool]
+
+
+def whole(least: int, most: int = _MAX_SIZE) -> Rule:
+    """A whole number within bounds, both of them included."""
+    return Rule(f"a whole number from {least} to {most}", lambda v: type(v) is int and least <= v <= most)
+
+
+def multiple(of: int) -> Rule:
+    """A whole number above 0 that can be divided."""
+    return Rule(f"a multiple of {of}", lambda v: type(v) is int and of <= v <= _MAX_SIZE and v % of == 0)
+
+
+def choice(*options: str) -> Rule:
+    """One of several words."""
+    return Rule(f"one of {', '.join(map(repr, options))}", lambda v: isinstance(v, str) and v in options)
+
+
+def or_null(rule: Rule) -> Rule:
+    """What another rule asks for, or None."""
+    return Rule(f"{rule.expected}, or null", lambda v: v is None or rule.fits(v))
+
+
+def each(rule: Rule) -> Rule:
+    """Names with what another rule asks for."""
+    return Rule(f"names with {rule.expected} each", lambda v: isinstance(v, dict) and all(map(rule.fits, v.values())))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+NUMBER = Rule("a number", _is_number)
+NUMBERS = Rule("a list of numbers", lambda v: isinstance(v, list) and all(map(_is_number, v)))
+POSITIVE = Rule("a number above 0", lambda v: _is_number(v) and v > 0)
+SHARE = Rule("a number from 0 to below 1", lambda v: _is_number(v) and 0 <= v < 1)
+REPEATS = whole(1, MAX_REPEATS)
+"""How often a part of a model is repeated."""
+BOOL = Rule("true or false", lambda v: isinstance(v, bool))
+TEXT = Rule("text", lambda v: isinstance(v, str) and len(v) <= _MAX_TEXT)
+PLAIN = Rule("text, a number, true, false or null", lambda v: v is None or isinstance(v, str | int | float))
+NETWORK_NAME = Rule(
+    "the name of a network, such as 'resnet50' or 'timm:resnet10t'",
+    lambda v: isinstance(v, str) and _NETWORK.fullmatch(v) is not None,
+)
