@@ -18,8 +18,8 @@ from speed_fit import bare_epoch, take_turns_in_training
 import bleep_sc as bl
 from bleep_sc.methods.recipes import DEFAULTS, PAPER, BleepRecipe, HybridRecipe
 from bleep_sc.models.device import resolve_compute
-from bleep_sc.models.nets.bleep import BleepArguments
-from bleep_sc.models.nets.joint import JointArguments
+from bleep_sc.models.nets.build import build_model
+from bleep_sc.models.nets.joint import JointSpace
 from bleep_sc.models.train.batches import Batch, Batches
 from bleep_sc.models.train.loop import Optimization, train
 
@@ -39,9 +39,8 @@ def main() -> None:
 
     batch = arguments.batch or recipe.batch_size
     some = Batch(torch.from_numpy(features[:batch]), torch.from_numpy(expression[:batch]))
-    heads = BleepArguments.filled(
-        recipe, encoder=None, image_size=None, n_image_features=n_features, standardize=True, n_genes=n_genes
-    )
+    spec = {"kind": "bleep", "encoder": None, "image_size": None, "n_image_features": n_features, "standardize": True}
+    sizes = {"n_genes": n_genes, "dim": recipe.dim, "dropout": recipe.dropout, "temperature": recipe.temperature}
     adata = AnnData(expression, obsm={"X_features": features})
     adata.obs_names = [f"spot{i}" for i in range(n)]
     seconds = take_turns_in_training(
@@ -55,7 +54,7 @@ def main() -> None:
             validation_share=0,
             progress_bar=False,
         ),
-        bare_epoch(heads.build(), some, -(-n // batch), compute),
+        bare_epoch(build_model({**spec, **sizes}), some, -(-n // batch), compute),
         compute.device,
     )
     detail = f"{n} spots, {n_features} features, {n_genes} genes: {min(seconds['fit']):.2f} s an epoch at best"
@@ -72,8 +71,9 @@ def main() -> None:
     batch = arguments.batch or small.batch_size
     scores = rng.standard_normal((n, small.n_components), dtype=np.float32)
     some = Batch(torch.from_numpy(features[:batch]), torch.from_numpy(scores[:batch]))
-    joint = JointArguments.filled(small, n_features=n_features)
-    space, bare = joint.build(), joint.build()
+    space, bare = (
+        JointSpace(n_features=n_features, n_components=small.n_components, **small.space()) for _ in range(2)
+    )
     seconds = take_turns_in_training(
         lambda: train(
             space,

@@ -96,7 +96,7 @@ MAX_VALUE = 1e12
 """Of numbers that are learned from, expression and features: their squares are summed in float32."""
 
 
-def check_sections(path: str, names: Iterable[Any]) -> None:
+def check_section_names(path: str, names: Iterable[Any]) -> None:
     """Names of sections, under which records are kept: such as h5ad can write."""
     for name in map(str, names):
         if not name or "/" in name or odd_characters(name):

@@ -1,6 +1,5 @@
 """From AnnData to the matrices that are learned from, and averaged."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,17 +13,7 @@ from bleep_sc._blocks import LazyRows, is_lazy
 from bleep_sc._checks import MAX_VALUE, check_in
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._logging import logger, warn
-from bleep_sc._stats import rows_beyond
-
-
-@dataclass(frozen=True)
-class ExpressionInput:
-    """What the expression side of a model reads."""
-
-    matrix: np.ndarray
-    """float32 (n_obs, n_genes)."""
-    genes: np.ndarray
-    """Names (n_genes,)."""
+from bleep_sc._stats import Expression, looks_like_counts, rows_beyond
 
 
 def path_of(name: str, layer: str | None) -> str:
@@ -113,24 +102,46 @@ def expression_input(
     mask_var: str | None,
     genes: np.ndarray | None = None,
     name: str = "adata",
-) -> ExpressionInput:
+) -> Expression:
     """Gather the expression input: a representation of `obsm`, or selected genes of `X` or a layer.
 
     With `genes`, exactly these are taken, in their order: what a stored model needs.
     """
     if use_rep is not None:
         return _representation(adata, use_rep, genes=genes, name=name)
+    chosen = _positions(adata, genes, mask_var, name=name)
+    return _selected(adata, expression_values(adata, layer, name=name), chosen, path=path_of(name, layer))
+
+
+def training_expression(
+    adata: AnnData, *, layer: str | None, use_rep: str | None, mask_var: str | None
+) -> tuple[Expression, Expression]:
+    """Gather the expression input, and the values of all genes, of one reading of `X` or a layer."""
+    names = adata.var_names.to_numpy().astype(str)
+    if use_rep is not None:
+        chosen = _representation(adata, use_rep, genes=None, name="adata")
+        return chosen, Expression(expression_values(adata, layer, name="adata"), names)
+    positions = _positions(adata, None, mask_var, name="adata")
+    values = expression_values(adata, layer, name="adata")
+    return _selected(adata, values, positions, path=path_of("adata", layer)), Expression(values, names)
+
+
+def _positions(adata: AnnData, genes: np.ndarray | None, mask_var: str | None, *, name: str) -> np.ndarray:
+    """Positions of the named genes, else of those that a column of `var` selects."""
     if genes is None:
-        chosen = chosen_genes(adata, mask_var, name=name)
-    else:
-        chosen = as_text(adata.var_names).get_indexer(genes)
-        if (chosen < 0).any():
-            absent = genes[chosen < 0]
-            msg = f"`{name}` lacks {len(absent)} of the {len(genes)} genes that the model reads, such as {absent[0]!r}."
-            raise ValueError(msg)
-    values = expression_values(adata, layer, name=name)[:, chosen]
+        return chosen_genes(adata, mask_var, name=name)
+    positions = as_text(adata.var_names).get_indexer(genes)
+    if (positions < 0).any():
+        absent = genes[positions < 0]
+        msg = f"`{name}` lacks {len(absent)} of the {len(genes)} genes that the model reads, such as {absent[0]!r}."
+        raise ValueError(msg)
+    return np.asarray(positions)
+
+
+def _selected(adata: AnnData, values: Any, positions: np.ndarray, *, path: str) -> Expression:
+    """Some genes of log-normalised expression, dense."""
+    values = values[:, positions]
     matrix = np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float32)
-    path = path_of(name, layer)
     if (matrix < 0).any():
         msg = (
             f"`{path}` has negative values, found {matrix.min():.3g}: log-normalised expression is expected "
@@ -139,13 +150,7 @@ def expression_input(
         )
         raise ValueError(msg)
     warn_if_counts(matrix, path)
-    return ExpressionInput(matrix, adata.var_names[chosen].to_numpy().astype(str))
-
-
-def looks_like_counts(values: Any) -> bool:
-    """Integers of which some are larger than a logarithm of counts could be."""
-    stored = values.data if sparse.issparse(values) else values
-    return bool(stored.size) and float(stored.max()) > 30 and bool((stored == np.rint(stored)).all())
+    return Expression(matrix, adata.var_names[positions].to_numpy().astype(str))
 
 
 def warn_if_counts(values: Any, path: str) -> None:
@@ -180,7 +185,7 @@ def chosen_genes(adata: AnnData, mask_var: str | None, *, name: str) -> np.ndarr
     return np.flatnonzero(mask)
 
 
-def _representation(adata: AnnData, use_rep: str, *, genes: np.ndarray | None, name: str) -> ExpressionInput:
+def _representation(adata: AnnData, use_rep: str, *, genes: np.ndarray | None, name: str) -> Expression:
     check_in(f"{name}.obsm", use_rep, adata.obsm.keys(), remedy="`bleep_sc.pp.harmonize` makes `obsm['X_harmony']`.")
     path = f"{name}.obsm[{use_rep!r}]"
     matrix = as_numbers(adata.obsm[use_rep], path=path, remedy="A dense array with a column a value is expected.")
@@ -197,34 +202,11 @@ def _representation(adata: AnnData, use_rep: str, *, genes: np.ndarray | None, n
     if genes is not None and not np.array_equal(names, genes):
         msg = f"`{path}` has other columns than the model was trained on: {len(names)}, not the model's {len(genes)}."
         raise ValueError(msg)
-    return ExpressionInput(matrix, names)
+    return Expression(matrix, names)
 
 
-def describe_units(values: Any, *, log1p_recorded: bool) -> str:
-    """Say in words what the values are, from the values and from the note that `sc.pp.log1p` leaves in `uns`."""
-    some = values[: min(512, values.shape[0])]
-    some = some.toarray() if sparse.issparse(some) else np.asarray(some)
-    if looks_like_counts(some):
-        return "raw counts"
-    if (some < 0).any():
-        return "scaled or corrected expression, as given"
-    with np.errstate(over="ignore"):
-        totals = np.expm1(some.astype(np.float64)).sum(axis=1)
-    totals = totals[totals > 0]
-    if len(totals) and np.isfinite(totals).all() and np.ptp(totals) < 0.01 * totals.mean():
-        return f"log1p of counts normalised to {totals.mean():.6g} per spot"
-    return "log1p of normalised counts" if log1p_recorded else "expression as given"
-
-
-def log_depth(counts: Any) -> np.ndarray:
-    """Log total counts (n_obs,); 0 of an empty spot."""
-    total = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
-    return np.log(np.maximum(total, 1))
-
-
-def lacks_expression(adata: AnnData, source: dict[str, Any], genes: Any) -> str:
+def lacks_expression(adata: AnnData, layer: str | None, use_rep: str | None, genes: Any) -> str:
     """Why a model cannot read the expression of these spots; empty where it can."""
-    layer, use_rep = source["layer"], source["use_rep"]
     if use_rep is not None:
         return "" if use_rep in adata.obsm else f"`adata.obsm[{use_rep!r}]` does not exist"
     if layer is not None and layer not in adata.layers:

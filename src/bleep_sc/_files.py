@@ -68,7 +68,7 @@ def write_whole(path: Path, content: bytes) -> None:
         raise
 
 
-def settle(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Let the moves within a folder reach the disk, where the system can do that."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

@@ -1,11 +1,22 @@
 """Per-gene statistics of expression, dense or CSR; arrays in, arrays out."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from bleep_sc._blocks import row_blocks
+
+
+@dataclass(frozen=True)
+class Expression:
+    """What is learned of the expression of spots: some genes, or a representation."""
+
+    matrix: Any
+    """(n_obs, n_genes): float32 where a model reads it; of all genes as they are stored, dense or CSR."""
+    genes: np.ndarray
+    """Names (n_genes,)."""
 
 
 def all_finite(values: Any) -> bool:
@@ -67,3 +78,31 @@ def panels(values: Any, genes: np.ndarray, sections: np.ndarray | None) -> dict[
     variance = np.mean([mean_variance(values[rows])[1] for _, rows in section_rows(sections, values.shape[0])], axis=0)
     by_mean, by_variance = (np.argsort(-statistic, kind="stable") for statistic in (mean, variance))
     return {"HEG-50": genes[by_mean[:50]], "HVG-50": genes[by_variance[:50]], "HVG-200": genes[by_variance[:200]]}
+
+
+def looks_like_counts(values: Any) -> bool:
+    """Integers of which some are larger than a logarithm of counts could be."""
+    stored = values.data if sparse.issparse(values) else values
+    return bool(stored.size) and float(stored.max()) > 30 and bool((stored == np.rint(stored)).all())
+
+
+def describe_units(values: Any, *, log1p_recorded: bool) -> str:
+    """Say in words what the values are, from the values and from the note that `sc.pp.log1p` leaves in `uns`."""
+    some = values[: min(512, values.shape[0])]
+    some = some.toarray() if sparse.issparse(some) else np.asarray(some)
+    if looks_like_counts(some):
+        return "raw counts"
+    if (some < 0).any():
+        return "scaled or corrected expression, as given"
+    with np.errstate(over="ignore"):
+        totals = np.expm1(some.astype(np.float64)).sum(axis=1)
+    totals = totals[totals > 0]
+    if len(totals) and np.isfinite(totals).all() and np.ptp(totals) < 0.01 * totals.mean():
+        return f"log1p of counts normalised to {totals.mean():.6g} per spot"
+    return "log1p of normalised counts" if log1p_recorded else "expression as given"
+
+
+def log_depth(counts: Any) -> np.ndarray:
+    """Log total counts (n_obs,); 0 of an empty spot."""
+    total = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+    return np.log(np.maximum(total, 1))

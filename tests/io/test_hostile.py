@@ -28,8 +28,8 @@ from anndata import AnnData
 
 import bleep_sc as bl
 from bleep_sc._untrusted import MAX_HEADER
+from bleep_sc.io._schema import MAX_CONTEXT, MAX_REPEATS
 from bleep_sc.io._stored import MAX_CONFIG, parse_config
-from bleep_sc.models.nets.rules import MAX_CONTEXT, MAX_REPEATS
 from bleep_sc.models.nets.serialize import model_from_bytes
 
 ROOT = Path(__file__).parents[2]

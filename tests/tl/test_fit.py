@@ -149,17 +149,13 @@ def test_accumulated_gradients_are_the_mean_of_the_batches(ref: AnnData) -> None
 
 def test_the_losses_of_an_epoch_are_the_mean_over_its_spots() -> None:
     from bleep_sc.models.device import resolve_compute
-    from bleep_sc.models.nets.arguments import BuiltEncoder
-    from bleep_sc.models.nets.regressor import Regressor, RegressorArguments
+    from bleep_sc.models.nets.heads import regression_head
+    from bleep_sc.models.nets.regressor import Regressor
     from bleep_sc.models.train.batches import Batches
     from bleep_sc.models.train.loop import Optimization, train
 
     features, expression = np.random.default_rng(0).normal(size=(2, 25, 4)).astype(np.float32)
-    arguments = RegressorArguments(
-        **{"encoder": None, "image_size": None, "n_image_features": 4, "standardize": False, "n_genes": 4},
-        **{"hidden": None, "rank": None, "dropout": 0.0, "loss": "mse", "symmetries": False},
-    )
-    model = Regressor(arguments, BuiltEncoder(torch.nn.Identity(), 4))
+    model = Regressor(torch.nn.Identity(), regression_head(4, 4), loss="mse", symmetries=False)
     optimization = Optimization(lr=1e-12, weight_decay=0, max_epochs=2, patience=0)
     # batches of 6, 6 and 5, and of 4 and 4
     parts = [Batches(features, expression, rows, batch_size=6) for rows in (np.arange(17), np.arange(17, 25))]

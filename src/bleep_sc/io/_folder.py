@@ -12,11 +12,10 @@ from bleep_sc import _keys
 from bleep_sc._adata import check_adata, check_readable
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_key, check_key_added, odd_characters
-from bleep_sc._files import check_plain, read_plain, settle, write_whole
+from bleep_sc._files import check_plain, flush_folder, read_plain, write_whole
 from bleep_sc._logging import logger
 from bleep_sc._untrusted import REMEDY, parse_json
 from bleep_sc.io._stored import (
-    FORMAT_VERSION,
     MAX_CONFIG,
     StoredModel,
     checked,
@@ -73,9 +72,7 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
     folder = _folder(path)
     stored = from_uns(adata.uns, key, name="adata")
     config = {
-        "format_version": FORMAT_VERSION,
-        **stored.config,
-        "sha256": stored.sha256,
+        **stored.config_json(),
         "genes": stored.genes.tolist(),
         "panels": {name: genes.tolist() for name, genes in stored.panels.items()},
         "history": {name: _finite(values) for name, values in stored.history.items()},
@@ -95,13 +92,13 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
         before = _identity(folder / _WEIGHTS)
         try:
             write_whole(folder / _WEIGHTS, stored.weights)
-            settle(folder)
+            flush_folder(folder)
             (folder / _NEXT_CONFIG).replace(folder / _CONFIG)
         except BaseException:
             if _identity(folder / _WEIGHTS) == before:
                 (folder / _NEXT_CONFIG).unlink(missing_ok=True)
             raise
-        settle(folder)
+        flush_folder(folder)
 
 
 def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL) -> None:

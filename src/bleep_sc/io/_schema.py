@@ -7,15 +7,15 @@ name by name may hold nothing else.
 import re
 from collections.abc import Mapping
 from reprlib import repr as short
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bleep_sc._untrusted import REMEDY
+from bleep_sc.methods.inputs import KINDS as INPUTS
+from bleep_sc.methods.registry import all_methods
+from bleep_sc.models.nets.build import KINDS as MODELS
 from bleep_sc.models.nets.rules import (
-    MAX_CONTEXT,
     MAX_K,
     MAX_SIDE,
-    NUMBER,
-    NUMBERS,
     PLAIN,
     POSITIVE,
     TEXT,
@@ -26,27 +26,15 @@ from bleep_sc.models.nets.rules import (
     whole,
 )
 
-if TYPE_CHECKING:
-    from bleep_sc.models.nets.arguments import Arguments
-
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
 _Record = Mapping[str, Any]
-"""Of each name a rule, or a record."""
+"""A rule, or a record, by name."""
 
-_WIDTHS = {"place": 9, "counts": 1, "nothing": 0}
-"""Of the inputs that are made by ourselves, whatever the images."""
-_CROPS = ("network", "color", "custom")
 _SCALE: _Record = {"size": whole(1, MAX_SIDE), **dict.fromkeys(("size_um", "spot_diameters"), or_null(POSITIVE))}
 _NEEDED: _Record = {
     "method": TEXT,
-    "model": {},  # in whose place `check_config` puts the kinds that there are
-    "image": {
-        "key": TEXT,
-        "kind": choice(*_CROPS, "features", *_WIDTHS),
-        "encoder": TEXT,
-        "n_features": or_null(whole(0)),
-    },
+    "model": {"kind": choice(*MODELS)},
+    "image": {"key": TEXT, "kind": choice(*INPUTS), "encoder": TEXT, "n_features": or_null(whole(0))},
     "expression": {"layer": or_null(TEXT), "use_rep": or_null(TEXT)},
     "units": TEXT,
 }
@@ -55,11 +43,7 @@ _POSSIBLE: _Record = {
     "library_key": TEXT,
     "params": each(PLAIN),
     "versions": each(TEXT),
-    "spread": each(NUMBER),
-    "chosen": each(NUMBER),
-    "centers": each(NUMBERS),
-    "context": whole(0, MAX_CONTEXT),
-    "window": whole(1),
+    **{name: rule for method in all_methods() for name, rule in method.own_config.items()},
     "sha256": Rule("64 hexadecimal digits", lambda v: isinstance(v, str) and _SHA256.fullmatch(v) is not None),
 }
 _CLOSED = ("expression", "image.scale")
@@ -74,33 +58,28 @@ def check_config(config: Mapping[str, Any], *, where: str) -> None:
     ValueError
         Names the part, what was found, and what is expected.
     """
-    from bleep_sc.models.nets.build import KINDS  # it imports torch, which costs seconds
-
-    _check_record(config, {**_NEEDED, "model": {"kind": choice(*KINDS)}}, "", where=where)
+    _check_record(config, _NEEDED, "", where=where)
     _check_record(config, {name: rule for name, rule in _POSSIBLE.items() if name in config}, "", where=where)
     model, image, chosen = config["model"], config["image"], config.get("chosen", {})
-    kind = KINDS[model["kind"]]
-    _check_record(model, {"kind": TEXT, **kind.rules()}, "model", where=where, closed=True)
-    if image["kind"] in _CROPS:
+    arguments, reads = MODELS[model["kind"]], INPUTS[image["kind"]]
+    _check_record(model, {"kind": TEXT, **arguments.rules()}, "model", where=where, closed=True)
+    if reads.from_crops:
         _check_record(image, {"scale": _SCALE}, "image", where=where)
-    if kind.reads_windows:
-        _check_record(config, {"window": whole(1)}, "", where=where)
+    for method in all_methods():
+        if method.kind == arguments.kind:
+            _check_record(config, {name: method.own_config[name] for name in method.required}, "", where=where)
     if "k" in chosen:
         _check_record(chosen, {"k": whole(1, MAX_K)}, "chosen", where=where)
-    _check_together(model, image, kind.from_spec(model), where=where)
-
-
-def _check_together(model: Mapping[str, Any], image: Mapping[str, Any], arguments: "Arguments", *, where: str) -> None:
-    """Refuse a model that does not read what the config says of the images."""
-    reads_crops = arguments.reads_crops
-    size = image["scale"]["size"] if image["kind"] in _CROPS else None
+    reads_crops = arguments.from_spec(model).reads_crops
+    size = image["scale"]["size"] if reads.from_crops else None
+    width = image["n_features"]
+    usual = reads.width if reads.width is not None else None if reads_crops else width
     together = {
-        "`image.kind` and `model`": (image["kind"] == "network") == reads_crops,
+        "`image.kind` and `model`": reads.is_image == reads_crops,
         "`model.image_size` and `image.scale`": not reads_crops or model["image_size"] == size,
         "`image.n_features` and `model.n_image_features`": reads_crops
-        or image["n_features"] == model["n_image_features"] is not None,
-        "`image.n_features` and `image.kind`": image["n_features"]
-        == _WIDTHS.get(image["kind"], None if reads_crops else image["n_features"]),
+        or width == model["n_image_features"] is not None,
+        "`image.n_features` and `image.kind`": width == usual,
         "`model.symmetries` and `image.kind`": reads_crops or not model.get("symmetries"),
     }
     if wrong := [parts for parts, fit in together.items() if not fit]:

@@ -11,9 +11,9 @@ import numpy as np
 from bleep_sc._checks import odd_characters
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._untrusted import REMEDY, parse_json, tensors_in
-from bleep_sc.io._schema import check_config
+from bleep_sc.io._config import Config
+from bleep_sc.io.upgrade import FORMAT_VERSION, upgrade
 
-FORMAT_VERSION = 1
 MAX_CONFIG = 2**24
 """Characters of a config: a hundred times what most have."""
 _MAX_NAMES = 2**20
@@ -34,8 +34,7 @@ class StoredModel:
     """A safetensors file."""
     genes: np.ndarray
     """Names of the expression input, in order (n_genes,)."""
-    config: dict[str, Any]
-    """Method, parameters, image scale, units, versions: JSON types only."""
+    config: Config
     history: dict[str, np.ndarray]
     panels: dict[str, np.ndarray]
     """Names of the genes that scores are given for, chosen on the reference."""
@@ -45,12 +44,16 @@ class StoredModel:
         """Checksum of the weights: what a prediction names as its origin."""
         return hashlib.sha256(self.weights).hexdigest()
 
+    def config_json(self) -> dict[str, Any]:
+        """The config as it is written, with the version of its format and the checksum of its weights."""
+        return {"format_version": FORMAT_VERSION, **self.config.to_json(), "sha256": self.sha256}
+
     def to_uns(self) -> dict[str, Any]:
         """Turn into what AnnData can write: arrays, one string, and dicts of arrays."""
         return {
             "model": np.frombuffer(self.weights, dtype=np.uint8).copy(),
             "genes": self.genes.astype(object),
-            "config": json.dumps({"format_version": FORMAT_VERSION, **self.config, "sha256": self.sha256}, indent=1),
+            "config": json.dumps(self.config_json(), indent=1),
             "history": {name: np.asarray(values, dtype=np.float64) for name, values in self.history.items()},
             "panels": {name: genes.astype(object) for name, genes in self.panels.items()},
         }
@@ -122,7 +125,7 @@ def checked(
         )
         raise ValueError(msg)
     checksum = config.pop("sha256", None)
-    stored = StoredModel(weights, genes, config, history, panels)
+    stored = StoredModel(weights, genes, Config.from_json(config), history, panels)
     if checksum not in (None, stored.sha256):
         msg = (
             f"{weights_at}: the weights are damaged, or not those that the config describes: their checksums differ. "
@@ -147,12 +150,15 @@ def parse_config(text: str, *, where: str) -> dict[str, Any]:
         )
         raise ValueError(msg)
     version = config.pop("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         msg = (
             f"{where} has format version {str(version)[:20]}; this version of bleep_sc reads {FORMAT_VERSION}. Update "
             "bleep_sc, or train the model anew."
         )
         raise ValueError(msg)
+    from bleep_sc.io._schema import check_config  # which knows every method and model, so that it imports torch
+
+    config = upgrade(config, version)
     check_config(config, where=where)
     return config
 
@@ -190,7 +196,7 @@ def check_gene_table(names: np.ndarray, *, path: str) -> None:
         raise ValueError(msg)
 
 
-def check_sections(sections: Iterable[str], *, n_components: int, path: str) -> None:
+def check_sections_fit(sections: Iterable[str], *, n_components: int, path: str) -> None:
     """Refuse sections whose names, or centres of so many components, would not be read back from a config."""
     names = list(sections)
     for name in names:

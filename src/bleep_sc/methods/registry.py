@@ -1,86 +1,72 @@
-"""The list of methods: what each reads, how it is trained, and how it predicts."""
+"""Methods by name: which one a user means, and which one a stored model is of."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, get_args
 
-from bleep_sc.methods.floors import fit_counts, fit_knn, fit_mean, fit_ridge_method
-from bleep_sc.methods.hybrid.fit import fit_hybrid
-from bleep_sc.methods.networks import fit_bleep, fit_histogene, fit_regressor, fit_stnet
-from bleep_sc.methods.recipes import BleepRecipe, Recipe
-from bleep_sc.methods.task import Fitted, Task
+from bleep_sc._checks import check_choice
+from bleep_sc.methods.names import MethodName, PresetName
 
-Reads = Literal["images", "crops", "places", "counts", "nothing"]
-Predicts = Literal["hybrid", "retrieval", "regression"]
+if TYPE_CHECKING:
+    from bleep_sc.methods.record import Method
 
-
-@dataclass(frozen=True)
-class MethodFacts:
-    """How `fit` and `impute` treat a method."""
-
-    fit: Callable[[Task[Any]], Fitted]
-    reads: Reads
-    """``"images"``: crops or ready-made features; ``"crops"``: crops alone."""
-    kind: str
-    """Of its model, as `build_model` names them."""
-    predicts: Predicts
-    """``"retrieval"`` averages measured profiles, ``"regression"`` puts out values of its own, ``"hybrid"`` mixes."""
-    match: Literal["expression", "image"] | None = None
-    """Which embedding of the reference a retrieval compares with, unless the user says otherwise."""
-    validates: bool = False
-    """Whether it holds spots out to find its best epoch."""
-    chooses: bool = False
-    """Whether it chooses a penalty, or a blend, on inner folds."""
-    divides: bool = False
-    """Whether several processes can train it, each on a part of every batch."""
-    most_folds: int | None = None
-    """Of these folds, where each costs a training."""
-
-    @property
-    def retrieves(self) -> bool:
-        """Whether it has a space with the reference's spots in it."""
-        return self.predicts != "regression"
-
-    @property
-    def names_all_genes(self) -> bool:
-        """Whether its model holds every gene, whichever were chosen to learn from: those solved in closed form do."""
-        return not self.retrieves and not self.validates
-
-    def mode(self, predict: Predicts | None) -> Predicts:
-        """How to predict, by the user's wish or as the method itself does."""
-        possible = ("hybrid", "retrieval", "regression") if self.predicts == "hybrid" else (self.predicts,)
-        if predict not in (None, *possible):
-            msg = (
-                f"`predict={predict!r}`: this model predicts by {' or '.join(map(repr, possible))}. A model that mixes "
-                "retrieval and regression is the default of `bleep_sc.tl.fit`."
-            )
-            raise ValueError(msg)
-        return predict or self.predicts
+_SHARED: Mapping[str, tuple[str, ...]] = {"bleep": ("hybrid.method", "bleep")}
+"""Files of the methods that share a name; the first that has the preset and reads by the encoder is taken."""
 
 
-METHODS: Mapping[str, MethodFacts] = {
-    "bleep": MethodFacts(fit_hybrid, "images", "hybrid", "hybrid", match="expression", chooses=True, most_folds=5),
-    "stnet": MethodFacts(fit_stnet, "crops", "regressor", "regression", validates=True, divides=True),
-    "histogene": MethodFacts(fit_histogene, "crops", "histogene", "regression", validates=True),
-    "regressor": MethodFacts(fit_regressor, "images", "regressor", "regression", validates=True, divides=True),
-    "ridge": MethodFacts(fit_ridge_method, "images", "regressor", "regression", chooses=True),
-    "knn": MethodFacts(fit_knn, "images", "features", "retrieval", match="image"),
-    "coordinates": MethodFacts(fit_ridge_method, "places", "regressor", "regression", chooses=True),
-    "counts": MethodFacts(fit_counts, "counts", "regressor", "regression"),
-    "mean": MethodFacts(fit_mean, "nothing", "regressor", "regression"),
-}
-
-PUBLISHED_BLEEP = MethodFacts(
-    fit_bleep, "images", "bleep", "retrieval", match="expression", validates=True, divides=True
-)
-"""BLEEP as in the paper, and wherever a network is trained along."""
+def methods_named(name: str) -> "tuple[Method[Any], ...]":
+    """The methods under a name: one, or several of different kinds of model."""
+    return tuple(import_module(f"bleep_sc.methods.{file}").METHOD for file in _SHARED.get(name, (name,)))
 
 
-def facts_of(method: str, recipe: Recipe) -> MethodFacts:
-    """The facts of a method as it is about to be trained."""
-    return PUBLISHED_BLEEP if isinstance(recipe, BleepRecipe) else METHODS[method]
+def all_methods() -> "list[Method[Any]]":
+    """Every method."""
+    return [method for name in get_args(MethodName) for method in methods_named(name)]
 
 
-def facts_of_stored(method: str, kind: str) -> MethodFacts:
-    """The facts of a stored model, by its method and the kind of its model."""
-    return PUBLISHED_BLEEP if (method, kind) == ("bleep", PUBLISHED_BLEEP.kind) else METHODS[method]
+def choose(name: MethodName, preset: PresetName, arguments: Mapping[str, Any]) -> "tuple[Method[Any], Any]":
+    """The method that a user means, and its recipe: the preset's, with the arguments that are not None in their place.
+
+    Raises
+    ------
+    ValueError
+        An argument that the method does not have, or a preset that it does not have.
+    """
+    check_choice("preset", preset, get_args(PresetName))
+    possible = [method for method in methods_named(name) if preset in method.presets]
+    if not possible:
+        having = list(dict.fromkeys(method.name for method in all_methods() if preset in method.presets))
+        msg = f"`preset={preset!r}` is of the published methods {having}, `method={name!r}` has none."
+        raise ValueError(msg)
+    method = next(method for method in possible if method.serves(arguments.get("encoder")))
+    recipe = method.presets[preset]
+    known = [field.name for field in fields(recipe)]
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if unknown := [argument for argument in given if argument not in known]:
+        msg = f"`method={name!r}` has no `{unknown[0]}`; " + (
+            f"what can be set of it: {', '.join(f'`{one}`' for one in sorted(known))}." if known else "leave it out."
+        )
+        others = [other for other in methods_named(name) if other is not method]
+        msg += "".join(f" {other.also_known_by}" for other in others if _can_set(other, unknown[0]))
+        raise ValueError(msg)
+    return method, replace(recipe, **method.complete(given))
+
+
+def settable() -> set[str]:
+    """Every argument that some recipe has."""
+    recipes = [recipe for method in all_methods() for recipe in method.presets.values()]
+    return {field.name for recipe in recipes for field in fields(recipe)}
+
+
+def method_of_stored(name: str, kind: str) -> "Method[Any] | None":
+    """The method of a stored model, by its name and the kind of its model; None where no method fits both."""
+    if name not in get_args(MethodName):
+        return None
+    return next((method for method in methods_named(name) if method.kind == kind), None)
+
+
+def _can_set(method: "Method[Any]", argument: str) -> bool:
+    return bool(method.also_known_by) and any(
+        argument == field.name for recipe in method.presets.values() for field in fields(recipe)
+    )

@@ -1,51 +1,53 @@
 """What passes between `fit` and the methods: all that may be learned from, and all that was learned."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from torch import nn
 
-from bleep_sc._expression import ExpressionInput
-from bleep_sc.methods.recipes import Recipe
+from bleep_sc._stats import Expression
+from bleep_sc.methods.inputs import Spots
 from bleep_sc.models.device import Compute
+from bleep_sc.models.nets.arguments import Arguments
 from bleep_sc.models.train.checkpoints import CheckpointFolder, Checkpoints
 from bleep_sc.models.train.history import History
-from bleep_sc.tl._inputs.held_out import InnerFolds
-from bleep_sc.tl._inputs.images import SpotInput
-from bleep_sc.tl._inputs.places import Windows
 
-R = TypeVar("R", bound=Recipe, covariant=True)
+if TYPE_CHECKING:
+    from bleep_sc.methods.record import Method
+
+R = TypeVar("R", covariant=True)
+
+InnerFolds = list[tuple[np.ndarray, list[np.ndarray]]]
+"""Rows to train on, and held-out rows, part by part: scores are taken within each part, and averaged."""
 
 
 @dataclass(frozen=True)
 class Task(Generic[R]):
     """What a method learns from, as arrays, and the values that were set of it."""
 
-    spots: SpotInput
-    expression: ExpressionInput
+    spots: Spots
+    expression: Expression
     """The chosen genes, or a representation."""
-    everything: ExpressionInput
-    """All genes, dense or CSR; the same as `expression` where that is a representation."""
+    everything: Expression
+    """All genes, dense or CSR, to predict; the same as `expression` where that is a representation."""
+    all_genes: Expression
+    """All genes, dense or CSR, whatever is learned."""
     recipe: R
     compute: Compute
     seed: int
     held_out: np.ndarray
-    """Validation spots (n_obs,); none of methods that do not train by gradient descent."""
+    """Validation spots (n_obs,); none of methods that do not find a best epoch."""
     folds: InnerFolds
-    """Rows on which a penalty is chosen; none of methods that have no penalty."""
+    """Rows on which a penalty or a blend is chosen; none of methods that choose neither."""
     weights: str | Path | None = None
-    sections: np.ndarray | None = None
-    """Name of each spot's section (n_obs,)."""
-    xy: np.ndarray | None = None
-    """Place of each spot (n_obs, 2), for methods that look at neighbours."""
-    windows: tuple[Windows, Windows] | None = None
-    """Training and validation spots as sequences, for methods that read such."""
+    """First weights of a network: a name or a file; None: random ones."""
     checkpoint_folder: CheckpointFolder | None = None
 
     def checkpoints(self, training: str) -> Checkpoints | None:
-        """Of one of the method's trainings; None where the user wants none."""
+        """The checkpoints of one of the method's trainings; None where the user wants none."""
         return None if self.checkpoint_folder is None else self.checkpoint_folder.of(training)
 
 
@@ -54,8 +56,8 @@ class Fitted:
     """A trained model and what is stored with it."""
 
     model: nn.Module
-    spec: dict[str, Any]
-    """What `build_model` needs to build it again."""
+    arguments: Arguments
+    """What the model is built from."""
     genes: np.ndarray
     """Names of the expression input of a joint space, or of the genes that a regression predicts."""
     image_embedding: np.ndarray | None = None
@@ -64,4 +66,19 @@ class Fitted:
     """Scores of the reference on components of expression."""
     history: History = field(default_factory=History)
     record: dict[str, Any] = field(default_factory=dict)
-    """What else the config should tell: what was chosen, how far the space is from collapse."""
+    """The method's own part of the config: what was chosen, how far the space is from collapse."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model as it was stored, ready to predict."""
+
+    method: "Method[Any]"
+    model: Any
+    """The network, a `torch.nn.Module` with what its method asks of it."""
+    genes: np.ndarray
+    """Names of the genes that it reads or predicts (n_genes,)."""
+    own: Mapping[str, Any]
+    """The method's own part of the config."""
+    units: str
+    """The units of what it learned from."""

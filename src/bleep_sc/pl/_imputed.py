@@ -9,8 +9,9 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import check_readable, recorded_library_key
 from bleep_sc._checks import check_in, check_names, check_number
-from bleep_sc._expression import looks_like_counts, path_of
+from bleep_sc._expression import path_of
 from bleep_sc._logging import warn
+from bleep_sc._stats import looks_like_counts
 from bleep_sc.pl._figure import colour_map, finish, reading, values_of
 from bleep_sc.pl._summary import check_gene, number_text
 from bleep_sc.pl._tissue import Section, draw_ground, draw_spots, sections_to_draw

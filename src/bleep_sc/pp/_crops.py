@@ -9,7 +9,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import check_adata, section_of_spots, spatial_coordinates
 from bleep_sc._all_or_nothing import all_or_nothing
-from bleep_sc._checks import check_choice, check_int, check_key, check_key_added, check_number, check_sections
+from bleep_sc._checks import check_choice, check_int, check_key, check_key_added, check_number, check_section_names
 from bleep_sc._library import libraries, library_part, scale_factor
 from bleep_sc._logging import logger, warn
 from bleep_sc._progress import progress
@@ -236,7 +236,7 @@ def _rows_by_library(adata: AnnData, library_key: str | None, library_id: str | 
         check_key("library_key", library_key)
         sections = section_of_spots(adata, library_key)
         names = [str(name) for name in np.unique(np.asarray(sections, dtype=str))]
-        check_sections(f"adata.obs[{library_key!r}]", names)
+        check_section_names(f"adata.obs[{library_key!r}]", names)
         return {name: np.flatnonzero(sections == name) for name in names}
     if library_id is not None:
         check_key("library_id", library_id)
@@ -252,7 +252,7 @@ def _rows_by_library(adata: AnnData, library_key: str | None, library_id: str | 
         msg = f"`library_id={library_id!r}` is not in `adata.uns['spatial']`, which holds {known}."
         raise ValueError(msg)
     chosen = (known or ["library"])[0] if library_id is None else library_id
-    check_sections("library_id" if library_id is not None else "adata.uns['spatial']", [chosen])
+    check_section_names("library_id" if library_id is not None else "adata.uns['spatial']", [chosen])
     return {chosen: np.arange(adata.n_obs)}
 
 

@@ -157,14 +157,12 @@ def cross_validate(
     if k is not None:
         check_int("k", k)
 
-    from bleep_sc.methods.registry import facts_of
     from bleep_sc.metrics.panels import check_metrics, for_uns, summarize, tabulate
     from bleep_sc.tl._cv.folds import check_no_copies, check_sections_in_groups, make_folds, scope_of
-    from bleep_sc.tl._cv.plan import check_inputs, make_plan, method_arguments, recipe_of
+    from bleep_sc.tl._cv.plan import asked_methods, check_inputs, make_plan
 
-    arguments = method_arguments(methods, method_kwargs or {})
+    asked = asked_methods(methods, method_kwargs or {})
     names = check_metrics(metrics)
-    facts = {label: facts_of(each["method"], recipe_of(each)) for label, each in arguments.items()}
     groups = np.asarray(section_of_spots(adata, group_key), dtype=str)
     if len(np.unique(groups)) < 2:
         msg = f"`adata.obs[{group_key!r}]` holds one group only, {str(groups[0])!r}: nothing is left to train on."
@@ -184,7 +182,7 @@ def cross_validate(
     )
     plan = make_plan(
         adata,
-        arguments,
+        asked,
         counts_layer=counts_layer,
         library_key=library_key,
         group_key=group_key,
@@ -194,12 +192,11 @@ def cross_validate(
         k=k,
         refit=refit,
         random_state=seed,
-        needs_counts=[label for label, each in facts.items() if each.reads == "counts"],
     )
     path = f"adata.layers[{counts_layer!r}]" if plan.is_counts else "adata.X"
     check_no_copies(plan.values, groups, list(adata.obs_names), path=path)
     folds = make_folds(groups)
-    check_inputs(adata, arguments, facts)
+    check_inputs(adata, asked)
     warn_of_near_empty(adata, by_section, counts_layer=counts_layer or "")
 
     from bleep_sc.tl._cv.run import predict, prepare
@@ -209,30 +206,30 @@ def cross_validate(
         "scope": scope_of(folds, np.array([patients[section] for section in sections])),
         "normalisation": "inside the folds" if plan.is_counts else "outside the folds",
     }
-    layers = {label: np.full(adata.shape, np.nan, dtype=np.float32) for label in arguments}
+    layers = {label: np.full(adata.shape, np.nan, dtype=np.float32) for label in asked}
     scorer = FoldScores(adata, sections, patients, names, n_bootstrap=n_bootstrap, random_state=seed)
     chosen: list[dict[str, Any]] = []
     steps = iter(
-        progress(range(len(folds) * len(arguments)), desc="Cross-validating", show=progress_bar),
+        progress(range(len(folds) * len(asked)), desc="Cross-validating", show=progress_bar),
     )
     with settings.override(verbosity="warning"):
         for fold in folds:
             prepared = prepare(plan, fold)
-            for label, given in arguments.items():
+            for label, one in asked.items():
                 next(steps)
-                layer, found = predict(plan, fold, prepared, given, facts=facts[label])
+                layer, found = predict(plan, fold, prepared, one)
                 layers[label][fold.test] = layer
                 chosen += [
                     {"method": label, "fold": fold.name, "parameter": name, "value": float(value)}
                     for name, value in found.items()
                 ]
-                extra = {**labels, "uses_query_counts": facts[label].reads == "counts"}
+                extra = {**labels, "uses_query_counts": one.reads_query_counts}
                 scorer.score(plan, fold, prepared, label, layer, extra=extra)
         next(steps, None)  # closes the bar
     summary = summarize(scorer.rows, draws=scorer.draws, n_bootstrap=n_bootstrap, random_state=seed)
     for name, value in labels.items():
         summary[name] = value
-    summary["uses_query_counts"] = [facts[label].reads == "counts" for label in summary["method"]]
+    summary["uses_query_counts"] = [asked[label].reads_query_counts for label in summary["method"]]
     scores = tabulate(scorer.rows)
     config = {
         "group_key": group_key,
@@ -245,7 +242,7 @@ def cross_validate(
         "refit": refit,
         "n_bootstrap": n_bootstrap,
         "random_state": seed,
-        "methods": {label: {n: _readable(v) for n, v in each.items()} for label, each in arguments.items()},
+        "methods": {label: {n: _readable(v) for n, v in one.arguments.items()} for label, one in asked.items()},
     }
     with all_or_nothing(adata):
         adata.layers.update({f"{key_added}_{label}": layer for label, layer in layers.items()})

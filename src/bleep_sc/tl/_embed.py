@@ -76,46 +76,43 @@ def embed(
         check_readable(ref, name="ref")
 
     from bleep_sc._expression import lacks_expression
-    from bleep_sc.methods.hybrid.stored import expression_rows, places_like, seen_in_section
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.models.inference import embed_in_batches
-    from bleep_sc.tl._inputs.images import input_like, sections_like
-    from bleep_sc.tl._inputs.per_spot import embed_images
-    from bleep_sc.tl._load import check_no_other_model, load_model
+    from bleep_sc.models.scheduled import embed_images
+    from bleep_sc.tl._inputs import AsStored, read
+    from bleep_sc.tl._inputs.reference import read_expression_rows
+    from bleep_sc.tl._load import check_no_other_model, load_model, sections_like
 
     name = key if key_added is None else key_added
     check_key_added("key_added", name)
     compute = resolve_compute(device=device, precision=precision, batch_size=batch_size, progress_bar=progress_bar)
-    stored, model, facts = load_model(adata if ref is None else ref, key, name="adata" if ref is None else "ref")
+    stored, trained = load_model(adata if ref is None else ref, key, name="adata" if ref is None else "ref")
+    method, model = trained.method, trained.model
     check_no_other_model(adata, name, stored)
-    if not facts.retrieves:
+    if method.space is None:
         msg = (
-            f"the model {key!r} was trained by `method={stored.config['method']!r}`, which has no space to place spots "
+            f"the model {key!r} was trained by `method={method.name!r}`, which has no space to place spots "
             "in. `bleep_sc.tl.impute` predicts with it directly."
         )
         raise ValueError(msg)
     sections = sections_like(adata, stored, image_key, name="adata")
-    xy = places_like(adata, model, stored=stored, name="adata")
-    images = input_like(
-        adata, image_key, stored.config["image"], encoder, sections=sections, compute=compute, name="adata"
-    )
-    images = seen_in_section(images, model, sections, xy, stored=stored)
+    images = AsStored(stored.config.image, image_key, encoder)
+    spots = read(adata, method.needs(trained.own), images, sections=sections, compute=compute)
+    spots = method.see_in_section(trained, spots)
     model.to(compute.device)
-    found = {_keys.image_embedding(name): embed_images(model, images.rows, compute=compute)}
-    source = stored.config["expression"]
-    lacking = "" if facts.match == "image" else lacks_expression(adata, source, stored.genes)
-    if lacking:
-        logger.info("Only the images were embedded: %s.", lacking)
-    elif facts.match == "expression":
-        expression = expression_rows(adata, model, sections, stored=stored, own=ref is None, name="adata")
-        found[_keys.expression_embedding(name)] = embed_in_batches(
-            model.embed_expression,  # type: ignore[arg-type]
-            expression,
-            compute=compute,
-            desc="Embedding expression",
-        )
-        if facts.predicts == "hybrid":
-            found[_keys.components(name)] = expression
+    found = {_keys.image_embedding(name): embed_images(model, spots.rows, compute=compute)}
+    source = stored.config.expression
+    if method.space.has_expression:
+        lacking = lacks_expression(adata, source.layer, source.use_rep, stored.genes)
+        if lacking:
+            logger.info("Only the images were embedded: %s.", lacking)
+        else:
+            expression = read_expression_rows(adata, trained, sections, stored, of_reference=ref is None, name="adata")
+            found[_keys.expression_embedding(name)] = embed_in_batches(
+                model.embed_expression, expression, compute=compute, desc="Embedding expression"
+            )
+            if method.space.centred:
+                found[_keys.components(name)] = expression
     adata = adata.copy() if copy else adata
     with all_or_nothing(adata):
         adata.obsm.update(found)

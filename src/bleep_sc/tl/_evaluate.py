@@ -18,11 +18,11 @@ from bleep_sc._adata import (
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_in, check_int, check_names
 from bleep_sc._errors import MissingKeyError
-from bleep_sc._expression import expression_values, log_depth, looks_like_counts, path_of, warn_if_counts
+from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._grid import grid_positions
 from bleep_sc._logging import logger, warn
+from bleep_sc._stats import log_depth, looks_like_counts, section_rows
 from bleep_sc._stats import panels as choose_panels
-from bleep_sc._stats import section_rows
 from bleep_sc.metrics.panels import (
     PER_GENE,
     SectionPair,

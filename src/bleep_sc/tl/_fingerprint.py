@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from bleep_sc._blocks import is_lazy
 from bleep_sc._logging import warn
+from bleep_sc.methods.recipe import values_of
 from bleep_sc.methods.task import Task
 from bleep_sc.models.train.checkpoints import CheckpointFolder
 
@@ -49,7 +49,7 @@ def checkpoint_folder(path: str | Path, task: Task[Any], *, method: str, image: 
 
 
 def _fingerprint(task: Task[Any], *, method: str, image: Mapping[str, Any]) -> dict[str, Any]:
-    recipe = {field.name: getattr(task.recipe, field.name) for field in fields(task.recipe)}
+    recipe = values_of(task.recipe)
     del recipe["max_epochs"]  # says when to stop, not what an epoch does
     processes = task.compute.processes
     return {
@@ -68,8 +68,8 @@ def _fingerprint(task: Task[Any], *, method: str, image: Mapping[str, Any]) -> d
             "the genes": _digest([task.expression.genes]),
             "their expression": _digest([task.expression.matrix]),
             "the images": _digest([task.spots.rows], of_lazy=json.dumps(image, sort_keys=True, default=_plain)),
-            "the sections": _digest([task.sections]),
-            "the places of the spots": _digest([task.xy, *_flat(task.windows)]),
+            "the sections": _digest([task.spots.sections]),
+            "the places of the spots": _digest([task.spots.xy, task.spots.grid]),
             "the validation spots": _digest([task.held_out, *_flat(task.folds)]),
             "the file of first weights": _digest_of_file(task.weights),
         },

@@ -1,28 +1,25 @@
 from collections.abc import Callable
-from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_adata, recorded_library_key, section_of_spots
-from bleep_sc._all_or_nothing import all_or_nothing, set_or_delete
+from bleep_sc._adata import check_adata, recorded_library_key
 from bleep_sc._checks import check_choice, check_int, check_key, check_key_added, check_number
 from bleep_sc._settings import Precision
-from bleep_sc.methods.recipes import Method, Optimizer, PresetName, recipe
+from bleep_sc.methods.names import MethodName, Optimizer, PresetName
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-MIN_SPOTS = 16
+FEWEST_TO_TRAIN_ON = 16
 
 
 def fit(
     adata: AnnData,
     *,
-    method: Method = "bleep",
+    method: MethodName = "bleep",
     preset: PresetName = "default",
     encoder: str | Callable[..., Any] | None = None,
     weights: "str | Path | None" = "imagenet",
@@ -258,11 +255,14 @@ def fit(
     >>> bl.tl.fit(ref, method="ridge", key_added="ridge")  # doctest: +SKIP
     """
     check_adata(adata, copy=copy)
-    check_choice("method", method, get_args(Method))
+    check_choice("method", method, get_args(MethodName))
     check_key_added("key_added", key_added)
     check_key("image_key", image_key)
     seed = check_int("random_state", random_state, minimum=0)
-    chosen = recipe(
+
+    from bleep_sc.methods.registry import choose
+
+    chosen, recipe = choose(
         method,
         preset,
         {
@@ -289,31 +289,19 @@ def fit(
     if check_number("validation_share", validation_share, minimum=0) >= 1:
         msg = f"`validation_share` is a share of the spots, from 0 to below 1; found {validation_share!r}."
         raise ValueError(msg)
-    if checkpoint_dir is not None and not hasattr(chosen, "max_epochs"):
+    if checkpoint_dir is not None and not chosen.by_epochs:
         msg = (
             f"`method={method!r}` is solved at once, not epoch by epoch, so that there is nothing to resume: leave "
             "`checkpoint_dir` out."
         )
         raise ValueError(msg)
-    if adata.n_obs < MIN_SPOTS:
-        msg = f"`adata` has {adata.n_obs} spots; at least {MIN_SPOTS} are needed to train on."
+    if adata.n_obs < FEWEST_TO_TRAIN_ON:
+        msg = f"`adata` has {adata.n_obs} spots; at least {FEWEST_TO_TRAIN_ON} are needed to train on."
         raise ValueError(msg)
 
-    from bleep_sc._expression import ExpressionInput, describe_units, expression_input, expression_values
-    from bleep_sc._stats import panels
-    from bleep_sc.io._stored import StoredModel, check_gene_names, check_gene_table, check_sections
-    from bleep_sc.methods._train import check_divides
-    from bleep_sc.methods.hybrid.in_section import neighbor_places
-    from bleep_sc.methods.registry import facts_of
-    from bleep_sc.methods.task import Task
     from bleep_sc.models.device import resolve_compute
-    from bleep_sc.models.nets.serialize import weights_to_bytes
-    from bleep_sc.tl._fingerprint import checkpoint_folder
-    from bleep_sc.tl._inputs.held_out import inner_folds, validation_spots
-    from bleep_sc.tl._inputs.images import spot_input
-    from bleep_sc.tl._inputs.places import training_windows
+    from bleep_sc.tl._training import Data, Model, read_task, store_fitted
 
-    facts = facts_of(method, chosen)
     compute = resolve_compute(
         device=device,
         precision=precision,
@@ -322,104 +310,18 @@ def fit(
         num_nodes=num_nodes,
         strategy=strategy,
     )
-    # features made elsewhere have no record of their own, but their crops may
-    library_key = library_key or recorded_library_key(adata, image_key) or recorded_library_key(adata)
-    sections = section_of_spots(adata, library_key)
-    if sections is not None:
-        centred = getattr(chosen, "n_components", 0) if facts.predicts == "hybrid" else 0
-        check_sections(dict.fromkeys(sections), n_components=centred, path=f"adata.obs[{library_key!r}]")
-    held_out, folds = np.zeros(adata.n_obs, dtype=bool), []
-    if facts.validates:
-        held_out = validation_spots(
-            adata, sections=sections, validation_key=validation_key, random_state=seed, share=validation_share
-        )
-    check_divides(compute, method=method, divides=facts.divides, recipe=chosen, held_out=held_out)
-    if facts.chooses:
-        folds = inner_folds(
-            adata, sections=sections, validation_key=validation_key, random_state=seed, at_most=facts.most_folds
-        )
-    check_gene_names(adata.var_names, path="adata.var_names")
-    expression = expression_input(adata, layer=layer, use_rep=use_rep, mask_var=mask_var)
-    values = expression_values(adata, layer, name="adata")
-    names = adata.var_names.to_numpy().astype(str)
-    if use_rep is not None:
-        check_gene_names(expression.genes, path=f"adata.uns[{use_rep.removeprefix('X_')!r}]['genes']")
-    stored_names = names if facts.names_all_genes and use_rep is None else expression.genes
-    check_gene_table(stored_names, path="adata.var_names")
-    xy = neighbor_places(adata, getattr(chosen, "context", 0), name="adata")
-    spots = spot_input(
-        adata,
-        method=method,
-        reads=facts.reads,
+    model = Model(chosen, recipe, preset, weights=weights, explicit_encoder=encoder is not None)
+    data = Data(
         image_key=image_key,
-        recipe=chosen,
-        sections=sections,
-        explicit=encoder is not None,
-        compute=compute,
+        layer=layer,
+        use_rep=use_rep,
+        mask_var=mask_var,
+        library_key=library_key or recorded_library_key(adata, image_key) or recorded_library_key(adata),
+        validation_key=validation_key,
+        validation_share=validation_share,
     )
-    task = Task(
-        spots=spots,
-        expression=expression,
-        everything=expression if use_rep is not None else ExpressionInput(values, names),
-        recipe=chosen,
-        compute=compute,
-        seed=seed,
-        weights=weights,
-        held_out=held_out,
-        folds=folds,
-        sections=sections,
-        xy=xy,
-        windows=training_windows(adata, sections, held_out, chosen),
-    )
-    if checkpoint_dir is not None:
-        image = {**spots.record(image_key), "crops": adata.uns.get(image_key)}
-        task = replace(task, checkpoint_folder=checkpoint_folder(checkpoint_dir, task, method=method, image=image))
-    fitted = facts.fit(task)
-    history = fitted.history
-    stored = StoredModel(
-        weights=weights_to_bytes(fitted.model),
-        genes=fitted.genes,
-        config={
-            "method": method,
-            "preset": preset,
-            "params": {
-                **{field.name: getattr(chosen, field.name) for field in fields(chosen)},
-                "encoder": spots.encoder,
-                "weights": None if weights is None or fitted.spec.get("encoder") is None else str(weights),
-                "random_state": seed,
-                "validation_key": validation_key,
-                "validation_share": validation_share,
-            },
-            "model": fitted.spec,
-            "image": spots.record(image_key),
-            "expression": {"layer": layer, "use_rep": use_rep},
-            "library_key": library_key or "",
-            "units": describe_units(values, log1p_recorded="log1p" in adata.uns)
-            if use_rep is None or facts.retrieves
-            else f"as `obsm[{use_rep!r}]` of the reference",
-            **fitted.record,
-            "versions": _versions(),
-        },
-        history={
-            "train_loss": np.array(history.train_loss),
-            "validation_loss": np.array(history.validation_loss),
-            "best_epoch": np.array([history.best_epoch]),
-        },
-        panels=panels(values, names, sections),
-    )
+    task = read_task(adata, model, data, compute=compute, seed=seed, checkpoint_dir=checkpoint_dir)
+    fitted = chosen.fit(task)
     adata = adata.copy() if copy else adata
-    with all_or_nothing(adata):
-        learned = {
-            _keys.image_embedding(key_added): fitted.image_embedding,
-            _keys.expression_embedding(key_added): fitted.expression_embedding,
-            _keys.components(key_added): fitted.components,
-        }
-        set_or_delete(adata.obsm, learned)
-        adata.uns[key_added] = stored.to_uns()
+    store_fitted(adata, fitted, task, model, data, key_added=key_added)
     return adata if copy else None
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    return {name: version(name) for name in ("bleep-sc", "torch", "torchvision", "lightning", "numpy")}

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from os import PathLike
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,11 +12,14 @@ from bleep_sc._all_or_nothing import AllOrNothing, set_or_delete
 from bleep_sc._checks import check_choice, check_int, check_key_added, check_number
 from bleep_sc._logging import logger
 from bleep_sc._settings import Precision
+from bleep_sc.methods.names import Match, Mode, Search
 from bleep_sc.models.search.weighting import Weighting
 
-Match = Literal["expression", "image"]
-Search = Literal["exact", "pynndescent", "auto"]
-Predict = Literal["hybrid", "retrieval", "regression"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bleep_sc.methods.prediction import Imputation
+    from bleep_sc.methods.record import Method
 
 
 def impute(
@@ -25,7 +28,7 @@ def impute(
     *,
     key: str = _keys.MODEL,
     key_added: str | None = None,
-    predict: Predict | None = None,
+    predict: Mode | None = None,
     k: int | None = None,
     match: Match | None = None,
     weighting: Weighting = "mean",
@@ -154,21 +157,19 @@ def impute(
     if k is not None:
         check_int("k", k)
     if predict is not None:
-        check_choice("predict", predict, get_args(Predict))
+        check_choice("predict", predict, get_args(Mode))
     if match is not None:
         check_choice("match", match, get_args(Match))
     check_choice("weighting", weighting, get_args(Weighting))
     check_choice("search", search, get_args(Search))
     check_number("temperature", temperature, above=0)
 
-    from bleep_sc.methods.hybrid.stored import places_like, seen_in_section
-    from bleep_sc.methods.predict.neighbors import Retrieval
-    from bleep_sc.methods.predict.outputs import regress
+    from bleep_sc.methods.prediction import Neighbors, Request
     from bleep_sc.models.device import resolve_compute
-    from bleep_sc.tl._inputs.images import input_like, sections_like
-    from bleep_sc.tl._load import check_no_other_model, has_model, load_model
-    from bleep_sc.tl._retrieve import neighbors_to_average, prepare_retrieval, retrieve
-    from bleep_sc.tl._store import check_store, predict_to_store
+    from bleep_sc.tl._inputs import AsStored, read
+    from bleep_sc.tl._inputs.reference import neighbors_to_average, read_reference
+    from bleep_sc.tl._load import check_no_other_model, load_model, sections_like
+    from bleep_sc.tl._store import check_store
 
     path = None if store is None else check_store(store)
     compute = resolve_compute(device=device, precision=precision, batch_size=batch_size, progress_bar=progress_bar)
@@ -177,62 +178,70 @@ def impute(
     seen, ref = with_frames(query), with_frames(ref)
     if ref.isbacked and ref.is_view:  # of which anndata takes no rows again
         ref = ref.to_memory()
-    stored, model, facts = load_model(ref, key)
+    stored, trained = load_model(ref, key)
+    method = trained.method
     check_no_other_model(query, name, stored)
     if path is not None:
-        _check_goes_in_chunks(str(stored.config["method"]), search)
+        _check_goes_in_chunks(method, search)
         search = "exact"
-    mode, keys = facts.mode(predict), None
-    if facts.retrieves:
-        how = Retrieval(
-            mode, neighbors_to_average(k, ref, stored), match or str(facts.match), weighting, temperature, search, layer
-        )
-        keys = prepare_retrieval(ref, key, model, how, stored)
+    mode, how = method.mode(predict), None
+    if method.space is not None:
+        k = neighbors_to_average(k, ref, stored)
+        how = Neighbors(mode, k, match or method.space.match, weighting, temperature, search, layer)
+    reference = read_reference(seen, ref, key, trained=trained, stored=stored, how=how)
     sections = sections_like(seen, stored, image_key, name="query")
-    if keys is not None:
+    if method.retrieves:
         columns = _shared_genes(query, ref.var_names, of="the reference")
     else:
         columns = _shared_genes(query, pd.Index(stored.genes), of="the model")
-    xy = places_like(seen, model, stored=stored, name="query")
-    spots = input_like(
-        seen, image_key, stored.config["image"], encoder, sections=sections, compute=compute, name="query"
-    )
-    spots = seen_in_section(spots, model, sections, xy, stored=stored)
-    if keys is not None:
-        prediction = retrieve(
-            seen, ref, model, spots, key=key, keys=keys, columns=columns, how=how, stored=stored, compute=compute
-        )
-    else:
-        prediction = regress(
-            seen, ref, model, spots, columns=columns, sections=sections, stored=stored, compute=compute
-        )
-    prediction.provenance.update(
+    images = AsStored(stored.config.image, image_key, encoder)
+    spots = read(seen, method.needs(trained.own), images, sections=sections, compute=compute, name="query")
+    spots = method.see_in_section(trained, spots)
+    imputation = method.predict(trained, spots, reference, Request(columns, compute, how))
+    imputation.provenance.update(
         panels={panel: genes.astype(object) for panel, genes in stored.panels.items()}, model_sha256=stored.sha256
     )
+    return _write(query, seen, imputation, name, path=path, progress_bar=compute.progress_bar, copy=copy)
+
+
+def _write(
+    query: AnnData,
+    seen: AnnData,
+    imputation: "Imputation",
+    name: str,
+    *,
+    path: "Path | None",
+    progress_bar: bool,
+    copy: bool,
+) -> AnnData | None:
+    """Impute, in memory or into a store, and set all fields of the result or none."""
+    from bleep_sc.tl._load import has_model
+    from bleep_sc.tl._store import impute_to_store
+
     with AllOrNothing() as undo:
         if path is None:
-            found = prediction.predict(**prediction.inputs)
+            found = imputation.impute(**imputation.inputs)
         else:
-            found = predict_to_store(path, seen, prediction, name=name, progress_bar=compute.progress_bar, undo=undo)
+            found = impute_to_store(path, seen, imputation, name=name, progress_bar=progress_bar, undo=undo)
         query = query.copy() if copy else query
         undo.keep(query)
         query.layers[name] = found.expression
         retrieved = {
-            _keys.image_embedding(name): prediction.embedding,
+            _keys.image_embedding(name): imputation.embedding,
             _keys.neighbors(name): found.rows,
             _keys.distances(name): found.distances,
         }
         set_or_delete(query.obsm, retrieved)
         # a reference that is its own query keeps its model
         kept = dict(query.uns[name]) if has_model(query, name) else {}
-        query.uns[name] = {**kept, **prediction.provenance}
+        query.uns[name] = {**kept, **imputation.provenance}
     return query if copy else None
 
 
-def _check_goes_in_chunks(method: str, search: Search) -> None:
+def _check_goes_in_chunks(method: "Method[Any]", search: Search) -> None:
     """With a store each chunk of spots is predicted by itself, by whichever worker is free."""
-    if method == "histogene":
-        msg = "`store`: `method='histogene'` reads neighbouring spots together, not in chunks. Leave `store` out."
+    if not method.in_chunks:
+        msg = f"`store`: `method={method.name!r}` reads neighbouring spots together, not in chunks. Leave `store` out."
         raise ValueError(msg)
     if search == "pynndescent":
         msg = "`store`: `search='pynndescent'` would build its index anew for each chunk. Take `search='exact'`."

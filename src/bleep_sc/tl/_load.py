@@ -1,41 +1,54 @@
+"""The model of a reference, read and rebuilt."""
+
+from typing import get_args
+
 import numpy as np
 from anndata import AnnData
-from torch import nn
 
+from bleep_sc._adata import recorded_library_key, section_of_spots
 from bleep_sc._untrusted import REMEDY
 from bleep_sc.io._stored import StoredModel, from_uns
-from bleep_sc.methods.hybrid.stored import check_record
-from bleep_sc.methods.registry import METHODS, MethodFacts, facts_of_stored
+from bleep_sc.methods.names import MethodName
+from bleep_sc.methods.registry import method_of_stored
+from bleep_sc.methods.task import Trained
 from bleep_sc.models.nets.serialize import model_from_bytes
 
-_KINDS = {
-    "images": ("network", "color", "custom", "features"),
-    "crops": ("network",),
-    "places": ("place",),
-    "counts": ("counts",),
-    "nothing": ("nothing",),
-}
-"""What a model may read, by what its method reads: a file must not make it read anything else, such as counts."""
 
-
-def load_model(ref: AnnData, key: str, *, name: str = "ref") -> tuple[StoredModel, nn.Module, MethodFacts]:
-    """Read and rebuild the model of a reference."""
+def load_model(ref: AnnData, key: str, *, name: str = "ref") -> tuple[StoredModel, Trained]:
+    """Read the model of a reference, and make it ready to predict."""
     stored = from_uns(ref.uns, key, name=name)
-    where = f"`{name}.uns[{key!r}]`"
-    method, spec = stored.config["method"], stored.config["model"]
-    if method not in METHODS:
-        msg = f"{where} is of the method {method[:100]!r}, which this version of bleep_sc does not know. Update it."
+    config, where = stored.config, f"`{name}.uns[{key!r}]`"
+    if config.method not in get_args(MethodName):
+        unknown = config.method[:100]
+        msg = f"{where} is of the method {unknown!r}, which this version of bleep_sc does not know. Update it."
         raise ValueError(msg)
-    facts = facts_of_stored(method, spec["kind"])
-    if spec["kind"] != facts.kind or stored.config["image"]["kind"] not in _KINDS[facts.reads]:
-        msg = f"{where}: the config describes a model of another kind, or of other inputs, than {method!r}. {REMEDY}"
+    method = method_of_stored(config.method, config.model["kind"])
+    if method is None or config.image.kind not in method.needs(config.own).source.kinds:
+        msg = (
+            f"{where}: the config describes a model of another kind, or of other inputs, than {config.method!r}. "
+            f"{REMEDY}"
+        )
         raise ValueError(msg)
-    model = model_from_bytes(spec, stored.weights, where=where)
-    check_record(stored, model, where=where)
-    return stored, model, facts
+    model = model_from_bytes(config.model, stored.weights, where=where)
+    trained = Trained(method, model, stored.genes, config.own, config.units)
+    method.check_stored(trained, where)
+    return stored, trained
+
+
+def sections_like(adata: AnnData, stored: StoredModel, image_key: str | None, *, name: str) -> np.ndarray | None:
+    """The section of each spot, by the column that the model was trained with where it is there.
+
+    Another column may lump sections together.
+    """
+    library_key: str | None = stored.config.library_key
+    if library_key not in adata.obs:
+        crops_key = image_key or stored.config.image.key
+        library_key = recorded_library_key(adata, crops_key) or recorded_library_key(adata)
+    return section_of_spots(adata, library_key, name=name)
 
 
 def has_model(adata: AnnData, key: str) -> bool:
+    """Whether a model stands at a key of `uns`."""
     entry = adata.uns.get(key)
     return isinstance(entry, dict) and "model" in entry
 

@@ -8,9 +8,9 @@ from bleep_sc import _keys
 from bleep_sc._adata import check_adata, recorded_library_key, section_of_spots
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_int, check_number
-from bleep_sc._expression import expression_values, looks_like_counts, path_of
+from bleep_sc._expression import expression_values, path_of
 from bleep_sc._logging import logger
-from bleep_sc._stats import section_rows
+from bleep_sc._stats import looks_like_counts, section_rows
 from bleep_sc.metrics import ceiling_from_halves, split_half_pearson
 from bleep_sc.tl._sections import Sections, ordered_by_name
 

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._all_or_nothing import AllOrNothing
 from bleep_sc._blocks import LazyRows, budget, is_lazy, over_parts
-from bleep_sc.methods.predict.neighbors import Predicted, Prediction, Predictor
+from bleep_sc.methods.prediction import Imputation, Imputed
 
 _GENES = 1024
 """Of a chunk on disk: who draws one gene need not read all."""
@@ -41,10 +41,10 @@ def check_store(store: str | PathLike[str]) -> Path:
     return path
 
 
-def predict_to_store(
-    path: Path, query: AnnData, prediction: Prediction, *, name: str, progress_bar: bool, undo: AllOrNothing
-) -> Predicted:
-    """Predict chunk by chunk into a new store, an AnnData with all that is known of the query's prediction.
+def impute_to_store(
+    path: Path, query: AnnData, imputation: Imputation, *, name: str, progress_bar: bool, undo: AllOrNothing
+) -> Imputed:
+    """Impute chunk by chunk into a new store, an AnnData with all that is known of the imputation.
 
     `undo` removes it again, should the query not get its result.
 
@@ -56,35 +56,30 @@ def predict_to_store(
     import zarr
 
     slots = {"expression": _Slot(f"layers/{name}", query.n_vars, np.float32)}
-    if prediction.k:
-        slots["rows"] = _Slot(f"obsm/{_keys.neighbors(name)}", prediction.k, np.int32)
-        slots["distances"] = _Slot(f"obsm/{_keys.distances(name)}", prediction.k, np.float32)
-    parts = _parts(query, prediction)
+    if imputation.k:
+        slots["rows"] = _Slot(f"obsm/{_keys.neighbors(name)}", imputation.k, np.int32)
+        slots["distances"] = _Slot(f"obsm/{_keys.distances(name)}", imputation.k, np.float32)
+    parts = _parts(query, imputation)
     n = parts[0].stop
     with _whole_or_not_at_all(path, undo) as folder:
         # which all versions of anndata read and write without a warning
         root = zarr.open_group(folder, mode="w-", zarr_format=2)
-        ad.io.write_elem(root, "/", _frame(query, prediction, name))
-        inputs = {argument: _on_disk(root, argument, rows, n) for argument, rows in prediction.inputs.items()}
+        ad.io.write_elem(root, "/", _frame(query, imputation, name))
+        inputs = {argument: _on_disk(root, argument, rows, n) for argument, rows in imputation.inputs.items()}
         targets = {field: slot.make(root, query.n_obs, n) for field, slot in slots.items()}
-        job = _Chunk(folder, _silent(prediction.predict), inputs, targets)
+        job = _Chunk(folder, imputation.quiet or imputation.impute, inputs, targets)
         over_parts(job, parts, desc="Imputing", show=progress_bar)
         if _INPUTS in root:
             del root[_INPUTS]
         zarr.consolidate_metadata(root.store)
     stored: Any = zarr.open_group(path, mode="r")
     found = {field: stored[slot.place] for field, slot in slots.items()}
-    return Predicted(da.from_zarr(found.pop("expression")), **{field: array[:] for field, array in found.items()})
-
-
-def _silent(predict: Callable[..., Predicted]) -> Callable[..., Predicted]:
-    """There is one bar over all chunks, and none on a worker."""
-    return replace(predict, progress_bar=False) if isinstance(predict, Predictor) else predict
+    return Imputed(da.from_zarr(found.pop("expression")), **{field: array[:] for field, array in found.items()})
 
 
 @dataclass(frozen=True)
 class _Slot:
-    """Where in the store a field of `Predicted` goes."""
+    """Where in the store a field of `Imputed` goes."""
 
     place: str
     width: int
@@ -100,16 +95,16 @@ class _Slot:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Predict some spots and write them down."""
+    """Imputes some spots and writes them down."""
 
     folder: Path
-    predict: Callable[..., Predicted]
+    impute: Callable[..., Imputed]
     inputs: dict[str, Any]
     targets: dict[str, Any]
-    """By field of `Predicted`."""
+    """By field of `Imputed`."""
 
     def __call__(self, part: slice) -> None:
-        found = self.predict(**{argument: rows[part] for argument, rows in self.inputs.items()})
+        found = self.impute(**{argument: rows[part] for argument, rows in self.inputs.items()})
         if not self.folder.exists():  # another chunk failed: do not bring back what was removed
             return
         for field, target in self.targets.items():
@@ -136,19 +131,19 @@ def _remove_if(path: Path, ours: os.stat_result) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _frame(query: AnnData, prediction: Prediction, name: str) -> AnnData:
+def _frame(query: AnnData, imputation: Imputation, name: str) -> AnnData:
     """The store without what is predicted."""
     obsm: dict[str, Any] = {key: np.asarray(query.obsm[key]) for key in (_keys.SPATIAL,) if key in query.obsm}
-    if prediction.embedding is not None:
-        obsm[_keys.image_embedding(name)] = prediction.embedding
+    if imputation.embedding is not None:
+        obsm[_keys.image_embedding(name)] = imputation.embedding
     uns = {key: query.uns[key] for key in (_keys.SPATIAL,) if key in query.uns}
-    return AnnData(obs=query.obs, var=query.var, obsm=obsm, uns=uns | {name: prediction.provenance})
+    return AnnData(obs=query.obs, var=query.var, obsm=obsm, uns=uns | {name: imputation.provenance})
 
 
-def _parts(query: AnnData, prediction: Prediction) -> list[slice]:
-    """Spots of which the prediction, or an input, fills half of the memory budget."""
-    of_a_spot = [4 * max(query.n_vars, prediction.n_genes)]
-    of_a_spot += [int(np.prod(rows.shape[1:])) * rows.dtype.itemsize for rows in prediction.inputs.values()]
+def _parts(query: AnnData, imputation: Imputation) -> list[slice]:
+    """Parts of the spots of which the layer, or an input, fills half of the memory budget."""
+    of_a_spot = [4 * max(query.n_vars, imputation.n_genes)]
+    of_a_spot += [int(np.prod(rows.shape[1:])) * rows.dtype.itemsize for rows in imputation.inputs.values()]
     step = budget(max(of_a_spot), parts=2)
     return [slice(start, min(start + step, query.n_obs)) for start in range(0, query.n_obs, step)]
 

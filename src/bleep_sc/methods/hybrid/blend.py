@@ -9,19 +9,20 @@ from itertools import product
 
 import numpy as np
 
+from bleep_sc.methods.learning.heldout import best_of
 from bleep_sc.metrics.correlation import pearson
 
-WAYS = ("retrieval", "linear", "kernel")
+PREDICTORS = ("retrieval", "linear", "kernel")
 """The mean of retrieved profiles, ridge regression, and kernel ridge regression."""
 _STEPS = 4
 """Weights are quarters: finer ones differ by less than the choice can tell."""
 
 Setting = tuple[float, ...]
-"""What can be chosen of one way: the number of neighbours, or penalty and number of components."""
+"""What can be chosen of one predictor: the number of neighbours, or penalty and number of components."""
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutPart:
     """One held-out part of the reference, and all that is predicted of it."""
 
     truth: np.ndarray
@@ -31,43 +32,48 @@ class HeldOut:
     leading: np.ndarray
     """Genes that vary most in the rest of the reference (n_genes,), bool."""
     scores: Mapping[str, Mapping[Setting, np.ndarray]]
-    """By way and setting (n, n_components)."""
+    """Predicted scores, by predictor and setting (n, n_components)."""
 
 
 @dataclass(frozen=True)
 class Blend:
-    """The chosen setting of each way, and its weight."""
+    """The chosen setting of each predictor, and its weight."""
 
     settings: Mapping[str, Setting]
     weights: Mapping[str, float]
     """They sum to 1."""
 
 
-def choose_blend(parts: Sequence[HeldOut]) -> tuple[Blend, float]:
+def choose_blend(parts: Sequence[HeldOutPart]) -> tuple[Blend, float]:
     """Choose the blend that correlates best with the held-out parts, by gene; and its score.
 
-    First each way's own best setting, then the weights. The score is the mean over all genes and over the genes that
-    vary most, half each: most genes are sparse, and what can be told of them is mostly how deep a spot was sequenced.
+    First each predictor's own best setting is taken, then the weights. The score is the mean over all genes and over
+    the genes that vary most, half each: most genes are sparse, and what can be told of them is mostly how deep a spot
+    was sequenced.
     """
     settings = {}
-    for way in WAYS:
-        possible = set.intersection(*(set(part.scores[way]) for part in parts))
-        score = {setting: _score(parts, {way: (setting, 1.0)}) for setting in sorted(possible)}
-        settings[way] = max(score, key=lambda setting: (round(score[setting], 9), setting))
+    for predictor in PREDICTORS:
+        possible = set.intersection(*(set(part.scores[predictor]) for part in parts))
+        score = {setting: _score(parts, {predictor: (setting, 1.0)}) for setting in sorted(possible)}
+        settings[predictor] = best_of(score)
     score_of = {}
-    for quarters in product(range(_STEPS + 1), repeat=len(WAYS)):
+    for quarters in product(range(_STEPS + 1), repeat=len(PREDICTORS)):
         if sum(quarters) == _STEPS:
             weights = tuple(quarter / _STEPS for quarter in quarters)
-            mixed = {way: (settings[way], weight) for way, weight in zip(WAYS, weights, strict=True)}
+            mixed = {
+                predictor: (settings[predictor], weight) for predictor, weight in zip(PREDICTORS, weights, strict=True)
+            }
             score_of[weights] = _score(parts, mixed)
-    best = max(score_of, key=lambda weights: (round(score_of[weights], 9), weights))
-    return Blend(settings, dict(zip(WAYS, best, strict=True))), score_of[best]
+    best = best_of(score_of)
+    return Blend(settings, dict(zip(PREDICTORS, best, strict=True))), score_of[best]
 
 
-def _score(parts: Sequence[HeldOut], mixed: Mapping[str, tuple[Setting, float]]) -> float:
+def _score(parts: Sequence[HeldOutPart], mixed: Mapping[str, tuple[Setting, float]]) -> float:
     found = []
     for part in parts:
-        scores = sum(weight * part.scores[way][setting] for way, (setting, weight) in mixed.items() if weight)
+        scores = sum(
+            weight * part.scores[predictor][setting] for predictor, (setting, weight) in mixed.items() if weight
+        )
         by_gene = np.nan_to_num(pearson(part.truth, scores @ part.loadings))
         found.append(float(by_gene.mean() + by_gene[part.leading].mean()) / 2)
     return float(np.mean(found))

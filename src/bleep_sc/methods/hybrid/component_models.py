@@ -1,17 +1,17 @@
-"""The ways to predict component scores from image features: retrieval in a joint space, and two regressions."""
+"""Three models that predict component scores from image features: retrieval in a joint space, and two regressions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from bleep_sc.methods._ridge import Ridge, fit_ridge
-from bleep_sc.methods._train import seeded
 from bleep_sc.methods.hybrid.blend import Setting
 from bleep_sc.methods.hybrid.components import Centers, Components
 from bleep_sc.methods.hybrid.kernel_ridge import KernelProblem, KernelRidge, predict
-from bleep_sc.methods.recipes import HybridRecipe
+from bleep_sc.methods.learning.network import seeded
+from bleep_sc.methods.learning.ridge_regression import Ridge, fit_ridge
 from bleep_sc.models.device import Compute
 from bleep_sc.models.inference import embed_in_batches
 from bleep_sc.models.nets.hybrid import half_whitened
@@ -32,28 +32,30 @@ KERNEL: tuple[Setting, ...] = ((0.1, 5), (0.3, 5), (1, 5), (0.1, 8), (0.3, 8), (
 
 
 @dataclass(frozen=True)
-class Spots:
-    """What is learned from, as arrays."""
+class LearnedSpots:
+    """The spots that are learned from, as arrays."""
 
     features: np.ndarray
-    """float32 (n, n_features), as seen in the section."""
+    """float32 (n, n_features), as seen in their section."""
     expression: np.ndarray
     """float32 (n, n_genes)."""
     sections: np.ndarray | None
 
-    def part(self, rows: np.ndarray) -> "Spots":
+    def part(self, rows: np.ndarray) -> "LearnedSpots":
         """Some of the spots."""
-        return Spots(self.features[rows], self.expression[rows], None if self.sections is None else self.sections[rows])
+        return LearnedSpots(
+            self.features[rows], self.expression[rows], None if self.sections is None else self.sections[rows]
+        )
 
 
 @dataclass(frozen=True)
-class Ways:
+class ComponentModels:
     """A joint space and components learned on some spots, and what else predicts from the same spots."""
 
     components: Components
     centers: Centers
     spread: np.ndarray
-    """Of each component's scores (n_components,)."""
+    """The standard deviation of each component's scores (n_components,)."""
     space: JointSpace
     history: History
     features: np.ndarray
@@ -64,14 +66,14 @@ class Ways:
     @classmethod
     def learn(
         cls,
-        spots: Spots,
-        recipe: HybridRecipe,
+        spots: LearnedSpots,
+        recipe: Any,
         *,
         compute: Compute,
         seed: int,
         announce: bool,
         checkpoints: Checkpoints | None,
-    ) -> "Ways":
+    ) -> "ComponentModels":
         """Find the components and train the space; `announce` says how long that will take."""
         components = Components.learn(spots.expression, spots.sections, n_components=recipe.n_components, seed=seed)
         scores, centers = components.scores(spots.expression, spots.sections)
@@ -86,9 +88,10 @@ class Ways:
         optimization = Optimization(
             lr=recipe.lr, weight_decay=recipe.weight_decay, max_epochs=recipe.max_epochs, patience=0
         )
-        arguments = JointArguments.filled(recipe, n_features=spots.features.shape[1], n_components=scores.shape[1])
         with seeded(compute, seed):
-            space = JointSpace(arguments)
+            space = JointSpace(
+                JointArguments.filled(recipe, n_features=spots.features.shape[1], n_components=scores.shape[1])
+            )
             history = train(
                 space,
                 batches,
@@ -113,7 +116,7 @@ class Ways:
         return {setting: solved[setting[0]].first(setting[1]) for setting in settings}
 
     def predict(self, features: np.ndarray) -> dict[str, dict[Setting, np.ndarray]]:
-        """Scores (n, n_components) of new spots, by way and setting."""
+        """Scores (n, n_components) of new spots, by model and setting."""
         return {
             "retrieval": self._retrieve(features),
             "linear": {setting: self.linear(setting).predict(features) for setting in LINEAR},

@@ -3,17 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-from anndata import AnnData
 
-from bleep_sc import _keys
-from bleep_sc._adata import spatial_coordinates
-from bleep_sc._errors import MissingKeyError
 from bleep_sc._grid import within_reach
 from bleep_sc._logging import warn
 from bleep_sc._stats import section_rows
 from bleep_sc.models.nets.hybrid import Hybrid
 
-MIN_SPOTS = 30
+FEWEST_TO_STANDARDIZE = 30
 """Sections with fewer spots are standardised by the reference: their own mean and spread would be mostly chance."""
 
 
@@ -22,17 +18,17 @@ class SectionView:
     """What the reference's sections are like on average, for sections too small to speak for themselves."""
 
     mean: np.ndarray
-    """Of each feature (n_features,)."""
+    """The mean of each feature (n_features,)."""
     scale: np.ndarray
     """Standard deviation of each feature within a section."""
     context_scale: np.ndarray
-    """The same of the neighbours' mean of the standardised feature."""
+    """The standard deviation of the neighbours' mean of the standardised feature."""
     n_neighbors: int
-    """Nearest spots whose mean is looked at; 0: none."""
+    """How many nearest spots are averaged; 0: none."""
 
     @classmethod
     def of(cls, model: Hybrid, n_neighbors: int) -> "SectionView":
-        """As a fitted model stores it."""
+        """The view that a fitted model stores."""
         stored = (model.feature_mean, model.feature_scale, model.context_scale)
         mean, scale, context_scale = (tensor.cpu().numpy().astype(np.float64) for tensor in stored)
         return cls(mean, scale, context_scale, n_neighbors)
@@ -65,7 +61,7 @@ class SectionView:
         out = np.empty((len(features), features.shape[1] * (2 if self.n_neighbors else 1)), dtype=np.float32)
         small = []
         for name, rows in section_rows(sections, len(features)):
-            if len(rows) < MIN_SPOTS:
+            if len(rows) < FEWEST_TO_STANDARDIZE:
                 small.append(f"{name!r} ({len(rows)} spots)" if name else f"all {len(rows)} spots")
             own = self._standardized(features[rows])
             if self.n_neighbors:
@@ -76,8 +72,8 @@ class SectionView:
             warn(
                 f"image features are standardised within each section, but {small[0]} "
                 + (f"and {len(small) - 1} other sections " if len(small) > 1 else "")
-                + f"have fewer than {MIN_SPOTS} spots, too few to tell a section's own mean and spread: the "
-                "reference's are used, so differences in staining remain."
+                + f"have fewer than {FEWEST_TO_STANDARDIZE} spots, too few to tell a section's own mean and spread: "
+                "the reference's are used, so differences in staining remain."
             )
         return out
 
@@ -85,30 +81,17 @@ class SectionView:
         return _standardized(features, self.mean, self.scale)
 
 
-def neighbor_places(adata: AnnData, n_neighbors: int, *, name: str) -> np.ndarray | None:
-    """Places of the spots, where a method looks at neighbours."""
-    if n_neighbors == 0:
-        return None
-    if _keys.SPATIAL not in adata.obsm:
-        msg = (
-            f"`{name}.obsm['spatial']` does not exist, and BLEEP's default recipe looks at the {n_neighbors} spots "
-            "around each. Store the places there (x and y of each spot centre), or train with `context=0`."
-        )
-        raise MissingKeyError(msg)
-    return spatial_coordinates(adata, name=name)
-
-
 def _standardized(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """By the spots' own mean and spread; by the given ones where the spots are few, or a feature does not vary."""
+    """Values standardised by the spots' own mean and spread; by the given ones where spots are few or do not vary."""
     values = values.astype(np.float64)
-    if len(values) < MIN_SPOTS:
+    if len(values) < FEWEST_TO_STANDARDIZE:
         return np.asarray((values - mean) / scale)
     own = values.std(axis=0)
     return np.asarray((values - values.mean(axis=0)) / np.where(own > 1e-3 * scale, own, scale))
 
 
 def _mean_of_neighbors(values: np.ndarray, xy: np.ndarray, n_neighbors: int) -> np.ndarray:
-    """Mean over each spot's nearest other spots; a spot without any stands for its own neighbourhood."""
+    """The mean over each spot's nearest other spots; a spot without any stands for its own neighbourhood."""
     if len(values) == 1 or n_neighbors == 0:
         return values
     near = within_reach(xy, n_neighbors)

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from anndata import AnnData
@@ -13,10 +13,14 @@ from bleep_sc._adata import spatial_coordinates
 from bleep_sc._checks import check_in
 from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
-from bleep_sc.methods.hybrid.in_section import neighbor_places
-from bleep_sc.methods.recipes import DEFAULTS, NETWORK, Method, Recipe, recipe
-from bleep_sc.methods.registry import METHODS, MethodFacts, facts_of
+from bleep_sc.methods.inputs import Needs
+from bleep_sc.methods.names import MethodName
+from bleep_sc.methods.recipe import values_of
+from bleep_sc.methods.record import Method
+from bleep_sc.methods.registry import choose, settable
+from bleep_sc.models.encoders.registry import names_network
 from bleep_sc.tl._fit import fit
+from bleep_sc.tl._inputs.places import neighbor_places
 from bleep_sc.tl._noise_ceiling import count_values
 
 _DECIDED_HERE = {
@@ -28,9 +32,32 @@ fold would take up what another one left."""
 
 OF_IMPUTE = {"predict"}
 """Arguments that a fold hands to `impute`; all others are `fit`'s."""
-_OF_RECIPES = {field.name for values in (NETWORK, *DEFAULTS.values()) for field in fields(values)}
 HARMONY = "X_harmony"
 _OF_EXPRESSION = (HARMONY, "X_pca", "X_umap", "X_tsne", "X_scVI", "X_diffmap")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One of the methods that are compared, as it will be trained."""
+
+    arguments: Mapping[str, Any]
+    """What `fit` gets, and what `impute` gets of it."""
+    method: Method[Any]
+    needs: Needs
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "Asked":
+        """What `fit` will make of a method's arguments."""
+        known = settable()
+        of_recipe = {name: value for name, value in arguments.items() if name in known}
+        method, recipe = choose(arguments["method"], arguments.get("preset", "default"), of_recipe)
+        method.mode(arguments.get("predict"))
+        return cls(arguments, method, method.needs(values_of(recipe)))
+
+    @property
+    def reads_query_counts(self) -> bool:
+        """Whether it reads the counts of the very spots that it predicts."""
+        return self.needs.source.reads_query_counts
 
 
 @dataclass(frozen=True)
@@ -53,10 +80,8 @@ class Plan:
     random_state: int
 
 
-def method_arguments(
-    methods: Sequence[str], method_kwargs: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Any]]:
-    """What `fit` gets for each label; its method is always named."""
+def asked_methods(methods: Sequence[str], method_kwargs: Mapping[str, Mapping[str, Any]]) -> dict[str, Asked]:
+    """The method that each label means, with its arguments; its method is always named among these."""
     if isinstance(methods, str) or not methods or len(set(methods)) < len(methods):
         msg = f"`methods` must be a list of one or more different names, found {methods!r}."
         raise ValueError(msg)
@@ -64,14 +89,15 @@ def method_arguments(
         msg = f"`method_kwargs` has {unused[0]!r}, which is not among `methods` {list(methods)}."
         raise ValueError(msg)
     known = set(inspect.signature(fit).parameters) - {"adata"} | OF_IMPUTE
-    out: dict[str, dict[str, Any]] = {}
+    out: dict[str, Asked] = {}
     for label in methods:
         given = dict(method_kwargs.get(label, {}))
         method = given.setdefault("method", label)
-        if method not in get_args(Method) or "/" in label:
+        if method not in get_args(MethodName) or "/" in label:
             msg = (
-                f"`methods` has {label!r}, which is no method: there are {', '.join(map(repr, get_args(Method)))}. A "
-                "label of your own, without '/', names its method by `method_kwargs={label: {'method': ...}}`."
+                f"`methods` has {label!r}, which is no method: there are "
+                f"{', '.join(map(repr, get_args(MethodName)))}. A label of your own, without '/', names its method by "
+                "`method_kwargs={label: {'method': ...}}`."
             )
             raise ValueError(msg)
         for name in given:
@@ -89,14 +115,8 @@ def method_arguments(
             )
             raise ValueError(msg)
         _check_image_key(label, given.get("image_key"))
-        facts_of(method, recipe_of(given)).mode(given.get("predict"))
-        out[label] = given
+        out[label] = Asked.of(given)
     return out
-
-
-def recipe_of(given: Mapping[str, Any]) -> Recipe:
-    """What `fit` will make of a method's arguments."""
-    return recipe(given["method"], given.get("preset", "default"), {n: v for n, v in given.items() if n in _OF_RECIPES})
 
 
 def _check_image_key(label: str, image_key: str | None) -> None:
@@ -111,16 +131,16 @@ def _check_image_key(label: str, image_key: str | None) -> None:
 
 def make_plan(
     adata: AnnData,
-    arguments: Mapping[str, Mapping[str, Any]],
+    asked: Mapping[str, Asked],
     *,
     counts_layer: str | None,
-    needs_counts: list[str],
     markers: Sequence[str],
     **rest: Any,
 ) -> Plan:
     if counts_layer not in (None, _keys.COUNTS):
         check_in("adata.layers", counts_layer, adata.layers.keys(), remedy="`counts_layer=None` takes `X` as it is.")
     is_counts = counts_layer is not None and counts_layer in adata.layers
+    needs_counts = [label for label, one in asked.items() if one.reads_query_counts]
     if needs_counts and not is_counts:
         msg = (
             f"`methods` has {needs_counts[0]!r}, which reads total counts, but `adata.layers[{counts_layer!r}]` does "
@@ -147,21 +167,22 @@ def make_plan(
         values=values,
         is_counts=is_counts,
         markers=tuple(markers),
-        image_keys=tuple(dict.fromkeys(str(each.get("image_key", _keys.CROPS)) for each in arguments.values())),
-        harmonize=any(each.get("use_rep") is not None for each in arguments.values()),
+        image_keys=tuple(dict.fromkeys(str(one.arguments.get("image_key", _keys.CROPS)) for one in asked.values())),
+        harmonize=any(one.arguments.get("use_rep") is not None for one in asked.values()),
         **rest,
     )
 
 
-def check_inputs(adata: AnnData, arguments: Mapping[str, Mapping[str, Any]], facts: Mapping[str, MethodFacts]) -> None:
+def check_inputs(adata: AnnData, asked: Mapping[str, Asked]) -> None:
     """Check what each method will read, before the first is trained."""
-    for label, given in arguments.items():
-        reads = facts[label].reads
-        if reads == "places" or given["method"] == "histogene":
+    for label, one in asked.items():
+        needs = one.needs
+        if needs.places:
             spatial_coordinates(adata)
-        neighbor_places(adata, getattr(recipe_of(given), "context", 0), name="adata")
-        if reads not in ("images", "crops"):
+        neighbor_places(adata, needs.n_neighbors, name="adata")
+        if not needs.source.is_image:
             continue
+        given = one.arguments
         image_key = given.get("image_key", _keys.CROPS)
         check_in(
             "adata.obsm",
@@ -176,21 +197,21 @@ def check_inputs(adata: AnnData, arguments: Mapping[str, Mapping[str, Any]], fac
                 "on the test spots too. Name crops, or features of images alone."
             )
             raise ValueError(msg)
-        _check_network(adata, label, given, image_key)
+        _check_network(adata, label, one, image_key)
 
 
-def _check_network(adata: AnnData, label: str, given: Mapping[str, Any], image_key: str) -> None:
+def _check_network(adata: AnnData, label: str, one: Asked, image_key: str) -> None:
     """Load first weights once, so that a missing file or network is known before hours of training."""
     from bleep_sc.models.encoders.networks import build_network
 
-    images: Any = adata.obsm[image_key]
-    encoder = getattr(recipe_of(given), "encoder", None)
+    images, encoder = adata.obsm[image_key], one.needs.encoder
+    weights = one.arguments.get("weights", "imagenet")
     crops = getattr(images, "ndim", 2) == 4
-    if not crops and METHODS[given["method"]].reads == "crops":
+    if not crops and not one.needs.source.takes_features:
         msg = f"{label!r} reads crops, but `adata.obsm[{image_key!r}]` holds ready-made features."
         raise ValueError(msg)
-    if crops and isinstance(encoder, str) and encoder != "color" and given.get("weights", "imagenet") is not None:
+    if crops and names_network(encoder) and weights is not None:
         from bleep_sc.models.train.randomness import borrowed_random_state
 
         with borrowed_random_state():
-            build_network(encoder, image_size=int(images.shape[1]), weights=given.get("weights", "imagenet"))
+            build_network(encoder, image_size=int(images.shape[1]), weights=weights)

@@ -1,7 +1,6 @@
 """One fold of a cross-validation: everything is chosen on its training spots, and the rest is predicted blind."""
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +13,11 @@ from bleep_sc import _keys
 from bleep_sc._side_effects import parallel_numba
 from bleep_sc._stats import panels
 from bleep_sc.io._stored import from_uns
-from bleep_sc.methods._heldout import choose_k
-from bleep_sc.methods.registry import MethodFacts
+from bleep_sc.methods.learning.heldout import choose_k
+from bleep_sc.methods.record import Method
 from bleep_sc.pp._near_empty import MESSAGE as NEAR_EMPTY
 from bleep_sc.tl._cv.folds import Fold
-from bleep_sc.tl._cv.plan import OF_IMPUTE, Plan
+from bleep_sc.tl._cv.plan import OF_IMPUTE, Asked, Plan
 from bleep_sc.tl._fit import fit
 from bleep_sc.tl._impute import impute
 from bleep_sc.tl._inputs.held_out import by_section, inner_folds, validation_spots
@@ -64,13 +63,12 @@ def prepare(plan: Plan, fold: Fold) -> Prepared:
     return Prepared(ref, _bare(plan, fold.test), truth, target_sum, found, _validation_key(plan, ref))
 
 
-def predict(
-    plan: Plan, fold: Fold, prepared: Prepared, arguments: Mapping[str, Any], *, facts: MethodFacts
-) -> tuple[np.ndarray, dict[str, Any]]:
+def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[np.ndarray, dict[str, Any]]:
     """Fit one method and predict the test spots; the layer (n_test, n_genes) and what was chosen."""
     # objects of this method's own, so that it finds nothing of another's
     ref, query = prepared.ref.copy(), prepared.query.copy()
-    if facts.reads == "counts":
+    method, arguments = asked.method, asked.arguments
+    if asked.reads_query_counts:
         query.layers[_keys.COUNTS] = plan.values[fold.test]
     common: dict[str, Any] = {
         "library_key": plan.library_key,
@@ -80,12 +78,10 @@ def predict(
     }
     of_fit = {name: value for name, value in arguments.items() if name not in OF_IMPUTE}
     fit(ref, **{**of_fit, **common}, validation_key=prepared.validation_key)
-    chosen: dict[str, Any] = dict(from_uns(ref.uns, _MODEL).config.get("chosen", {}))
-    if facts.predicts == "hybrid":
-        chosen["k"] = plan.k or chosen["k"]
-    elif facts.retrieves:
-        chosen["k"] = plan.k or _choose_k(plan, prepared, ref, facts)
-    if facts.validates:
+    chosen: dict[str, Any] = dict(from_uns(ref.uns, _MODEL).config.own.get("chosen", {}))
+    if method.space is not None:
+        chosen["k"] = plan.k or chosen.get("k") or _choose_k(plan, prepared, ref, method)
+    if method.held_out.spots:
         chosen["best_epoch"] = int(np.atleast_1d(ref.uns[_MODEL]["history"]["best_epoch"])[0])
         if plan.refit:
             again = {**of_fit, **common, "max_epochs": chosen["best_epoch"] + 1}
@@ -153,14 +149,14 @@ def _validation_key(plan: Plan, ref: AnnData) -> str | None:
     return None
 
 
-def _choose_k(plan: Plan, prepared: Prepared, ref: AnnData, facts: MethodFacts) -> int:
+def _choose_k(plan: Plan, prepared: Prepared, ref: AnnData, method: Method[Any]) -> int:
     sections = ref.obs[plan.library_key].astype(str).to_numpy()
     arguments: dict[str, Any] = {
         "sections": sections,
         "validation_key": prepared.validation_key,
         "random_state": plan.random_state,
     }
-    if facts.validates:  # only spots that the training did not see can tell
+    if method.held_out.spots:  # only spots that the training did not see can tell
         held_out = validation_spots(ref, **arguments)
         folds = [(np.flatnonzero(~held_out), by_section(held_out, sections))]
     else:
@@ -168,5 +164,6 @@ def _choose_k(plan: Plan, prepared: Prepared, ref: AnnData, facts: MethodFacts) 
     expression: Any = ref.X
     scored = expression[:, ref.var[_keys.HIGHLY_VARIABLE].to_numpy()]
     images: np.ndarray = np.asarray(ref.obsm[_keys.image_embedding(_MODEL)])
-    keys = images if facts.match == "image" else np.asarray(ref.obsm[_keys.expression_embedding(_MODEL)])
+    has_expression = method.space is not None and method.space.has_expression
+    keys = np.asarray(ref.obsm[_keys.expression_embedding(_MODEL)]) if has_expression else images
     return choose_k(images, keys, scored, folds)[0]

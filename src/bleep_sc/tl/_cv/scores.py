@@ -9,10 +9,9 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._adata import as_text, spatial_coordinates
-from bleep_sc._expression import log_depth
 from bleep_sc._grid import grid_positions
 from bleep_sc._logging import logger
-from bleep_sc._stats import section_rows
+from bleep_sc._stats import log_depth, section_rows
 from bleep_sc.metrics.panels import SectionPair, interval_unit, reads_places, score_genes, score_panels, spot_draws
 from bleep_sc.tl._cv.folds import Fold
 from bleep_sc.tl._cv.plan import Plan

@@ -1,0 +1,5 @@
+"""The one reading of an AnnData into arrays: for `fit`, `embed`, `impute` and `cross_validate`."""
+
+from bleep_sc.tl._inputs.read import AsAsked, AsStored, read
+
+__all__ = ["AsAsked", "AsStored", "read"]

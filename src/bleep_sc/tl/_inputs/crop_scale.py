@@ -1,7 +1,6 @@
 """How much tissue a crop shows: of one object, and compared between reference and query."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -9,21 +8,9 @@ from anndata import AnnData
 
 from bleep_sc._adata import crop_records, recorded_library_key
 from bleep_sc._logging import logger, warn
+from bleep_sc.methods.inputs import CropScale
 
 TOLERANCE = 0.1
-
-
-@dataclass(frozen=True)
-class CropScale:
-    """The width of a crop, in three units; None where unknown."""
-
-    size: int
-    size_um: float | None = None
-    spot_diameters: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain types for a config."""
-        return asdict(self)
 
 
 def crop_scale(adata: AnnData, image_key: str, *, name: str) -> CropScale:

@@ -1,7 +1,10 @@
+"""Spots that training must not see, and folds of the reference on which something is chosen."""
+
 import numpy as np
 from anndata import AnnData
 
 from bleep_sc._checks import check_in
+from bleep_sc.methods.task import InnerFolds
 
 _MIN_PART = 3
 
@@ -47,10 +50,6 @@ def validation_spots(
         )
         raise ValueError(msg)
     return held_out
-
-
-InnerFolds = list[tuple[np.ndarray, list[np.ndarray]]]
-"""Rows to train on, and held-out rows, part by part: scores are taken within each part, and averaged."""
 
 
 def inner_folds(

@@ -1,20 +1,29 @@
-"""What a method reads of the place of a spot in its section: coordinates, and windows of neighbours."""
+"""What a method reads of the place of a spot in its section: coordinates, neighbours, row and column."""
 
 import numpy as np
 from anndata import AnnData
 
+from bleep_sc import _keys
 from bleep_sc._adata import spatial_coordinates
+from bleep_sc._errors import MissingKeyError
 from bleep_sc._grid import grid_positions
 from bleep_sc._side_effects import python_random_state_kept
 from bleep_sc._stats import section_rows
-from bleep_sc.methods.recipes import HisToGeneRecipe, Recipe
-from bleep_sc.models.nets.histogene import POSITIONS
-from bleep_sc.models.nets.windows import split_windows
 
 _DEGREE = 3
 
-Windows = list[tuple[np.ndarray, np.ndarray]]
-"""For each window its spots and their rows and columns in it (n, 2)."""
+
+def neighbor_places(adata: AnnData, n_neighbors: int, *, name: str) -> np.ndarray | None:
+    """Places of the spots (n_obs, 2), where a method looks at neighbours."""
+    if n_neighbors == 0:
+        return None
+    if _keys.SPATIAL not in adata.obsm:
+        msg = (
+            f"`{name}.obsm['spatial']` does not exist, and BLEEP's default recipe looks at the {n_neighbors} spots "
+            "around each. Store the places there (x and y of each spot centre), or train with `context=0`."
+        )
+        raise MissingKeyError(msg)
+    return spatial_coordinates(adata, name=name)
 
 
 def place_features(adata: AnnData, sections: np.ndarray | None, *, name: str) -> np.ndarray:
@@ -36,27 +45,10 @@ def place_features(adata: AnnData, sections: np.ndarray | None, *, name: str) ->
     return np.asarray(polynomial, dtype=np.float32)
 
 
-def training_windows(
-    adata: AnnData, sections: np.ndarray | None, held_out: np.ndarray, recipe: Recipe
-) -> tuple[Windows, Windows] | None:
-    """Windows of the training and of the validation spots, for a method that reads sequences; else None."""
-    if not isinstance(recipe, HisToGeneRecipe):
-        return None
-    rows = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    training, validation = (spot_windows(adata, sections, part, largest=recipe.window, name="adata") for part in rows)
-    return training, validation
-
-
-def spot_windows(adata: AnnData, sections: np.ndarray | None, rows: np.ndarray, *, largest: int, name: str) -> Windows:
-    """Windows of neighbouring spots, of some rows only; none spans two sections, or more than 64 grid positions."""
+def grid_of_sections(adata: AnnData, sections: np.ndarray | None, *, name: str) -> np.ndarray:
+    """Row and column of each spot in its section, int64 (n_obs, 2)."""
     xy = spatial_coordinates(adata, name=name)
-    wanted = np.zeros(adata.n_obs, dtype=bool)
-    wanted[rows] = True
-    windows: Windows = []
-    for _, section in section_rows(sections, adata.n_obs):
-        grid = grid_positions(adata.obs.iloc[section], xy[section])
-        chosen = np.flatnonzero(wanted[section])
-        if len(chosen):
-            found = split_windows(grid[chosen], largest=largest, side=POSITIONS)
-            windows += [(section[chosen[spots]], positions) for spots, positions in found]
-    return windows
+    grid = np.empty((adata.n_obs, 2), dtype=np.int64)
+    for _, rows in section_rows(sections, adata.n_obs):
+        grid[rows] = grid_positions(adata.obs.iloc[rows], xy[rows])
+    return grid

@@ -1,4 +1,4 @@
-"""What is computed of each spot by itself: where the user's scheduler runs it, if the spots are lazy."""
+"""What is computed of each spot by itself runs where the user's scheduler runs it, if the spots are lazy."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,8 +14,8 @@ from bleep_sc.models.inference import embed_in_batches
 from bleep_sc.models.train.batches import Rows
 
 
-def per_spot(function: Callable[..., np.ndarray], rows: Rows, *, compute: Compute) -> np.ndarray:
-    """What a function makes of each row; lazy rows are read where the user's scheduler runs it, part by part.
+def compute_rows(function: Callable[..., np.ndarray], rows: Rows, *, compute: Compute) -> np.ndarray:
+    """Call a function on all rows; lazy rows are read where the user's scheduler runs, part by part.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def _on_part(function: Callable[..., np.ndarray], rows: LazyRows, compute: Compu
 
 def embed_images(model: nn.Module, rows: Rows, *, compute: Compute) -> np.ndarray:
     """The place of each crop, or of its features, in a model's joint space: float32 (n, dim)."""
-    return per_spot(partial(_embedded, model), rows, compute=compute)
+    return compute_rows(partial(_embedded, model), rows, compute=compute)
 
 
-def _embedded(model: nn.Module, rows: Rows, *, compute: Compute) -> np.ndarray:
+def _embedded(model: Any, rows: Rows, *, compute: Compute) -> np.ndarray:
     model.to(compute.device)
-    return embed_in_batches(model.embed_image, rows, compute=compute, desc="Embedding images")  # type: ignore[arg-type]
+    return embed_in_batches(model.embed_image, rows, compute=compute, desc="Embedding images")

@@ -1,6 +1,5 @@
 """Ridge regression from features to expression, or to a few principal components of it; arrays in, arrays out."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +8,7 @@ from scipy import sparse
 
 from bleep_sc._side_effects import python_random_state_kept
 from bleep_sc._stats import mean_variance
-from bleep_sc.metrics.correlation import pearson
-from bleep_sc.tl._inputs.held_out import InnerFolds
 
-ALPHAS = tuple(float(a) for a in 10 ** np.arange(0, 5.5, 0.5))
 _GENES_AT_ONCE = 2048
 
 
@@ -26,7 +22,7 @@ class Ridge:
     """(n_components, n_genes)."""
     feature_mean: np.ndarray
     mean: np.ndarray
-    """Of expression (n_genes,)."""
+    """The mean expression of each gene (n_genes,)."""
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """(n, n_features) to (n, n_genes)."""
@@ -86,30 +82,3 @@ def component_scores(expression: np.ndarray, n_components: int, *, seed: int) ->
         return np.zeros((len(expression), n_components))
     scores: np.ndarray = PCA(n_components, random_state=seed).fit_transform(expression)
     return scores
-
-
-def choose_alpha(
-    features: np.ndarray,
-    chosen: np.ndarray,
-    folds: InnerFolds,
-    *,
-    n_components: int,
-    alphas: Sequence[float] = ALPHAS,
-    seed: int = 0,
-) -> tuple[float, dict[float, float]]:
-    """Choose the penalty of highest mean Pearson, by gene within each held-out section.
-
-    Returns
-    -------
-    The penalty, and the score of each; the stronger penalty where two are equal.
-    """
-    score = dict.fromkeys(alphas, 0.0)
-    for training, parts in folds:
-        y = chosen[training]
-        scores = component_scores(y, n_components, seed=seed)
-        for alpha in alphas:
-            ridge = fit_ridge(features[training], y, alpha=alpha, scores=scores)
-            for held_out in parts:
-                found = pearson(chosen[held_out], ridge.predict(features[held_out]))
-                score[alpha] += float(np.nan_to_num(found).mean()) / len(parts) / len(folds)
-    return max(alphas, key=lambda alpha: (round(score[alpha], 9), alpha)), score

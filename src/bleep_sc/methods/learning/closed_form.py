@@ -1,5 +1,6 @@
-"""The floors: what is solved in closed form or not trained at all, and what any method should beat."""
+"""What is solved in closed form, or not trained at all, as a model like any other."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,22 +8,26 @@ import torch
 from torch import nn
 
 from bleep_sc._logging import logger
-from bleep_sc.methods._ridge import Ridge, choose_alpha, component_scores, fit_ridge
-from bleep_sc.methods._train import encoder_arguments, seeded
-from bleep_sc.methods.recipes import CoordinatesRecipe
+from bleep_sc.methods.learning.heldout import choose_alpha
+from bleep_sc.methods.learning.network import encoder_arguments, seeded
+from bleep_sc.methods.learning.ridge_regression import Ridge, component_scores, fit_ridge
 from bleep_sc.methods.task import Fitted, Task
 from bleep_sc.models.inference import embed_in_batches
 from bleep_sc.models.nets.arguments import BuiltEncoder
-from bleep_sc.models.nets.feature_space import FeatureArguments, FeatureSpace
+from bleep_sc.models.nets.feature_space import FeatureArguments
 from bleep_sc.models.nets.heads import MeanHead
 from bleep_sc.models.nets.regressor import Regressor, RegressorArguments
+from bleep_sc.models.nets.rules import NUMBER, Rule, each
+
+RIDGE_CONFIG: Mapping[str, Rule] = {"chosen": each(NUMBER)}
+"""What a ridge regression's own part of a config may hold."""
 
 
-def fit_ridge_method(task: Task[CoordinatesRecipe]) -> Fitted:
-    """Ridge regression on image features or on places; the penalty is chosen on held-out sections."""
+def fit_ridge_method(task: Task[Any]) -> Fitted:
+    """Ridge regression on whatever the spots' input is; the penalty is chosen on held-out sections."""
     recipe = task.recipe
     n_components = _possible_components(task, recipe.n_components)
-    encoder, features = _standardized(task)
+    encoder, features = standardized(task)
     alpha, record = recipe.alpha, {}
     if alpha is None:
         alpha, score = choose_alpha(
@@ -32,7 +37,7 @@ def fit_ridge_method(task: Task[CoordinatesRecipe]) -> Fitted:
         logger.info("Ridge penalty chosen on held-out parts of the reference: %g (Pearson %.3f).", alpha, score[alpha])
     scores = component_scores(task.expression.matrix, n_components, seed=task.seed)
     ridge = fit_ridge(features, task.everything.matrix, alpha=alpha, scores=scores)
-    return _regression(task, ridge, encoder, record)
+    return regression(task, ridge, encoder, record=record)
 
 
 def _possible_components(task: Task[Any], wanted: int) -> int:
@@ -44,32 +49,11 @@ def _possible_components(task: Task[Any], wanted: int) -> int:
     return possible
 
 
-def fit_counts(task: Task[Any]) -> Fitted:
-    """Least squares on the logarithm of the total counts."""
-    encoder, features = _standardized(task)
-    return _regression(task, fit_ridge(features, task.everything.matrix, alpha=1e-6), encoder, {})
-
-
-def fit_mean(task: Task[Any]) -> Fitted:
-    """The training mean of every gene."""
-    encoder, features = _standardized(task)
-    mean = np.asarray(task.everything.matrix.mean(axis=0), dtype=np.float64).ravel()
-    nothing = np.zeros((len(mean), 0))
-    return _regression(task, Ridge(nothing, None, features.mean(axis=0), mean), encoder, {})
-
-
-def fit_knn(task: Task[Any]) -> Fitted:
-    """No training: the features themselves, standardised, are the space to retrieve in."""
-    encoder, features = _standardized(task)
-    spec = FeatureArguments(**encoder_arguments(task, standardize=True)).spec()
-    return Fitted(FeatureSpace(encoder).eval(), spec, task.expression.genes, image_embedding=features)
-
-
-def _standardized(task: Task[Any]) -> tuple[BuiltEncoder, np.ndarray]:
+def standardized(task: Task[Any]) -> tuple[nn.Module, np.ndarray]:
     """The image encoder, untrained but for the scale of its features, and the features of all spots."""
     with seeded(task.compute, task.seed):
-        built = FeatureArguments(**encoder_arguments(task, standardize=True)).build_encoder(task.weights)
-    encoder: Any = built.module.eval()
+        model: Any = FeatureArguments(**encoder_arguments(task, standardize=True)).build(weights=task.weights)
+    encoder: Any = model.image_encoder.eval()
     last: Any = encoder[-1] if isinstance(encoder, nn.Sequential) else encoder
     rows, before = task.spots.rows, nn.Sequential(*encoder[:-1]) if isinstance(encoder, nn.Sequential) else None
     if before is not None:
@@ -77,23 +61,22 @@ def _standardized(task: Task[Any]) -> tuple[BuiltEncoder, np.ndarray]:
         before.to("cpu")
     last.learn(torch.from_numpy(np.asarray(rows)))
     with torch.inference_mode():
-        return built, last(torch.from_numpy(np.asarray(rows))).numpy()
+        return encoder, last(torch.from_numpy(np.asarray(rows))).numpy()
 
 
-def _regression(task: Task[Any], ridge: Ridge, encoder: BuiltEncoder, record: dict[str, Any]) -> Fitted:
-    """The closed form as a model like any other."""
-    rank = None if ridge.loadings is None else len(ridge.loadings)
+def regression(task: Task[Any], ridge: Ridge, encoder: nn.Module, *, record: dict[str, Any] | None = None) -> Fitted:
+    """Put a solved regression into a model."""
     arguments = RegressorArguments(
         **encoder_arguments(task, standardize=True),
         n_genes=len(task.everything.genes),
         hidden=None,
-        rank=rank,
+        rank=None if ridge.loadings is None else len(ridge.loadings),
         dropout=0.0,
         loss="mse",
         symmetries=False,
     )
     with seeded(task.compute, task.seed):  # building draws first weights, which are all overwritten
-        model = Regressor(arguments, encoder)
+        model = Regressor(arguments, BuiltEncoder(encoder, ridge.feature_mean.shape[0]))
     head: Any = model.head
     last: MeanHead = head[-1]
     intercept = -ridge.coefficients @ ridge.feature_mean
@@ -106,4 +89,4 @@ def _regression(task: Task[Any], ridge: Ridge, encoder: BuiltEncoder, record: di
             head[0].bias.copy_(torch.from_numpy(intercept))
             last.weight.copy_(torch.from_numpy(ridge.loadings.T))
             last.bias.copy_(torch.from_numpy(ridge.mean))
-    return Fitted(model.eval(), arguments.spec(), task.everything.genes, record=record)
+    return Fitted(model.eval(), arguments, task.everything.genes, record=record or {})

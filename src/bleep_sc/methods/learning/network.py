@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bleep_sc._logging import logger, warn
-from bleep_sc.methods.recipes import BleepRecipe, HisToGeneRecipe, RegressorRecipe, StNetRecipe
+from bleep_sc.methods.record import Method
 from bleep_sc.methods.task import Task
 from bleep_sc.models.device import Compute
 from bleep_sc.models.encoders.networks import ImageNetwork
@@ -22,37 +22,36 @@ from bleep_sc.models.train.history import History
 from bleep_sc.models.train.loop import Optimization, train
 from bleep_sc.models.train.randomness import borrowed_random_state
 
-TrainedRecipe = BleepRecipe | StNetRecipe | HisToGeneRecipe | RegressorRecipe
+EpochBatches = tuple[Batches | Sequences, Batches | Sequences | None]
+"""The batches of training, and those of validation where spots are held out."""
 
 _SPOTS_FOR_CHANNELS = 12 * 32
 """ST-Net estimates the statistics of its channels on twelve batches of 32."""
 
 
 def encoder_arguments(task: Task[Any], *, standardize: bool | None = None) -> dict[str, Any]:
-    """The arguments of a model that say what reads the spots."""
-    network = task.spots.kind == "network"
+    """The part of a model's arguments that says what reads the spots."""
+    is_image = task.spots.kind.is_image
     width = int(task.spots.rows.shape[1])
     return {
-        "encoder": task.spots.encoder if network else None,
-        "image_size": width if network else None,
-        "n_image_features": None if network else width,
-        "standardize": not network if standardize is None else standardize,
+        "encoder": task.spots.encoder if is_image else None,
+        "image_size": width if is_image else None,
+        "n_image_features": None if is_image else width,
+        "standardize": not is_image if standardize is None else standardize,
     }
 
 
-def check_divides(compute: Compute, *, method: str, divides: bool, recipe: Any, held_out: np.ndarray) -> None:
+def check_divides(compute: Compute, method: Method[Any], recipe: Any, held_out: np.ndarray) -> None:
     """Refuse several processes where they cannot train together, before any work."""
     n_processes = len(compute.processes)
     if n_processes == 1:
         return
-    if not divides:
+    if not method.divides:
         remedy = (
-            "the default recipe trains small heads in seconds. The published BLEEP can be divided: `preset='paper'`, "
-            "or an `encoder` that is a network; else leave `devices` and `num_nodes` at 1."
-            if method == "bleep"
-            else "'bleep' with a network, 'stnet' and 'regressor' can be. Leave `devices` and `num_nodes` at 1."
+            method.cannot_divide
+            or "'bleep' with a network, 'stnet' and 'regressor' can be. Leave `devices` and `num_nodes` at 1."
         )
-        msg = f"`method={method!r}` cannot be trained by {n_processes} processes together: {remedy}"
+        msg = f"`method={method.name!r}` cannot be trained by {n_processes} processes together: {remedy}"
         raise ValueError(msg)
     for what, n in (("training", int((~held_out).sum())), ("validation", int(held_out.sum()))):
         # batches are equal to within one spot
@@ -73,24 +72,39 @@ def check_batch_norm(compute: Compute, arguments: Arguments) -> None:
         model = arguments.build()
     if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):
         msg = (
-            f"`encoder={arguments.network!r}` has batch normalisation, whose statistics PyTorch joins over processes "
-            f"on CUDA alone: {len(compute.processes)} processes on {compute.device.type!r} would train another model. "
-            "Pass `devices=1` and `num_nodes=1`, use GPUs, take an encoder without it (`encoder='vit_b_16'`), or "
-            "ready-made features by `image_key`."
+            f"`encoder={arguments.spec()['encoder']!r}` has batch normalisation, whose statistics PyTorch joins over "
+            f"processes on CUDA alone: {len(compute.processes)} processes on {compute.device.type!r} would train "
+            "another model. Pass `devices=1` and `num_nodes=1`, use GPUs, take an encoder without it "
+            "(`encoder='vit_b_16'`), or ready-made features by `image_key`."
         )
         raise ValueError(msg)
 
 
 def train_network(
-    task: Task[TrainedRecipe], arguments: Arguments, *, learn_channels: bool = False
+    task: Task[Any],
+    arguments: Arguments,
+    *,
+    batches: EpochBatches | None = None,
+    accumulate: int = 1,
+    learn_channels: bool = False,
 ) -> tuple[nn.Module, History]:
-    """Build a model and train it on the spots that are not held out."""
+    """Build a model and train it on the spots that are not held out.
+
+    Parameters
+    ----------
+    batches
+        What an epoch goes through; None: random batches of spots.
+    accumulate
+        Batches whose gradients are averaged for one step.
+    learn_channels
+        Whether a network's input is normalised by the training spots' own mean and spread.
+    """
     check_batch_norm(task.compute, arguments)
     recipe = task.recipe
     rows = np.flatnonzero(~task.held_out)
-    training, validation = _batches(task, recipe, rows, np.flatnonzero(task.held_out))
+    training, validation = _random_batches(task, rows) if batches is None else batches
     start = ""
-    if arguments.network is not None:
+    if arguments.spec().get("encoder") is not None:
         start = ", random weights" if task.weights is None else f", weights {str(task.weights)!r}"
     logger.info(
         "Training on %d spots in %d batches an epoch, %d spots held out for validation; image encoder %s%s; %d genes; "
@@ -104,14 +118,14 @@ def train_network(
         task.compute,
     )
     with seeded(task.compute, task.seed):
-        model = arguments.build(task.weights)
+        model = arguments.build(weights=task.weights)
         _learn_statistics(model, task, rows, learn_channels=learn_channels)
         optimization = Optimization(
             lr=recipe.lr,
             weight_decay=recipe.weight_decay,
             max_epochs=recipe.max_epochs,
             patience=recipe.patience,
-            accumulate=recipe.accumulate if isinstance(recipe, BleepRecipe) else 1,
+            accumulate=accumulate,
             optimizer=recipe.optimizer,
         )
         history = train(
@@ -154,17 +168,11 @@ def report_spread(spread: Spread) -> None:
         )
 
 
-def _batches(
-    task: Task[Any], recipe: TrainedRecipe, rows: np.ndarray, held_out: np.ndarray
-) -> tuple[Batches | Sequences, Batches | Sequences | None]:
-    images, expression = task.spots.rows, task.expression.matrix
-    if task.windows is not None:
-        training, validation = task.windows
-        own = Sequences(images, expression, training, seed=task.seed)
-        return own, Sequences(images, expression, validation) if validation else None
-    augment, size = task.spots.kind == "network", recipe.batch_size
-    training_batches = Batches(images, expression, rows, batch_size=size, seed=task.seed, augment=augment)
-    return training_batches, Batches(images, expression, held_out, batch_size=size) if len(held_out) else None
+def _random_batches(task: Task[Any], rows: np.ndarray) -> EpochBatches:
+    images, expression, size = task.spots.rows, task.expression.matrix, task.recipe.batch_size
+    held_out = np.flatnonzero(task.held_out)
+    training = Batches(images, expression, rows, batch_size=size, seed=task.seed, augment=task.spots.kind.is_image)
+    return training, Batches(images, expression, held_out, batch_size=size) if len(held_out) else None
 
 
 def _learn_statistics(model: nn.Module, task: Task[Any], rows: np.ndarray, *, learn_channels: bool) -> None:

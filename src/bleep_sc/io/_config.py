@@ -1,0 +1,72 @@
+"""A model's config: what `fit` tells of a model besides its weights, in plain types that have been checked."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bleep_sc.methods.inputs import InputRecord
+
+
+@dataclass(frozen=True)
+class ExpressionSource:
+    """What a model learned expression from."""
+
+    layer: str | None
+    """A layer; None: `X`."""
+    use_rep: str | None
+    """A representation in `obsm`, in place of a layer."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that a stored model tells of itself."""
+
+    method: str
+    preset: str
+    params: Mapping[str, Any]
+    """The values of its recipe."""
+    model: Mapping[str, Any]
+    """The kind of model, and what it is built from."""
+    image: "InputRecord"
+    """What it reads of a spot."""
+    expression: ExpressionSource
+    library_key: str
+    """Column of `obs` with the sections; empty where none was known."""
+    units: str
+    """The units of what it learned from."""
+    own: Mapping[str, Any]
+    """The method's own part: what was chosen, and what its predictions need."""
+    versions: Mapping[str, str]
+    rest: Mapping[str, Any] = field(default_factory=dict)
+    """What a later release has added: it is kept, and nobody reads it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types, in the order in which configs are written."""
+        return {
+            "method": self.method,
+            "preset": self.preset,
+            "params": dict(self.params),
+            "model": dict(self.model),
+            "image": self.image.to_json(),
+            "expression": asdict(self.expression),
+            "library_key": self.library_key,
+            "units": self.units,
+            **self.own,
+            "versions": dict(self.versions),
+            **self.rest,
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "Config":
+        """The config that plain types describe; they have been checked by `check_config`."""
+        from bleep_sc.methods.inputs import InputRecord
+        from bleep_sc.methods.registry import all_methods
+
+        rest = dict(found)
+        of_methods = {name for method in all_methods() for name in method.own_config}
+        own = {name: rest.pop(name) for name in found if name in of_methods}
+        common = ("method", "preset", "params", "model", "library_key", "units", "versions")
+        parts = {name: rest.pop(name) for name in common}
+        image, expression = InputRecord.from_json(rest.pop("image")), ExpressionSource(**rest.pop("expression"))
+        return cls(**parts, image=image, expression=expression, own=own, rest=rest)

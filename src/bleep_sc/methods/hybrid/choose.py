@@ -1,0 +1,51 @@
+"""The blend of the default recipe, chosen on held-out parts of the reference."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bleep_sc._logging import logger
+from bleep_sc._progress import progress
+from bleep_sc._stats import panels
+from bleep_sc.methods.hybrid.blend import Blend, HeldOutPart, choose_blend
+from bleep_sc.methods.hybrid.component_models import ComponentModels, LearnedSpots
+from bleep_sc.methods.task import Task
+
+_MOST_TO_CHOOSE_ON = 4000
+"""Training spots of a fold on which the blend is chosen: no finer choice would come of more."""
+
+
+def choose_on_folds(task: Task[Any], spots: LearnedSpots) -> Blend:
+    """Predict each held-out part of the reference from the rest, by every model, and take the best blend."""
+    blend, score = choose_blend(list(_held_out_parts(task, spots)))
+    logger.info(
+        "Chosen on held-out parts of the reference (Pearson %.3f): %s.",
+        score,
+        ", ".join(f"{weight:.0%} {model}" for model, weight in blend.weights.items() if weight),
+    )
+    return blend
+
+
+def _held_out_parts(task: Task[Any], spots: LearnedSpots) -> Iterator[HeldOutPart]:
+    rng = np.random.default_rng(task.seed)
+    quiet = replace(task.compute, progress_bar=False)
+    genes = task.expression.genes
+    folds = progress(task.folds, desc="Choosing the blend", show=task.compute.progress_bar)
+    for number, (training, parts) in enumerate(folds, start=1):
+        if len(training) > _MOST_TO_CHOOSE_ON:
+            training = np.sort(rng.choice(training, _MOST_TO_CHOOSE_ON, replace=False))
+        some = spots.part(training)
+        models = ComponentModels.learn(
+            some,
+            task.recipe,
+            compute=quiet,
+            seed=task.seed,
+            announce=False,
+            checkpoints=task.checkpoints(f"fold{number}"),
+        )
+        leading = np.isin(genes, panels(some.expression, genes, some.sections)["HVG-50"])
+        for part in parts:
+            predicted = models.predict(spots.features[part])
+            yield HeldOutPart(spots.expression[part], models.components.loadings, leading, predicted)

@@ -1,0 +1,162 @@
+"""What a method reads of each spot: crops, features of crops, its place, its counts, or nothing; arrays only."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from bleep_sc.models.encoders.color import FEATURE_SET
+from bleep_sc.models.train.batches import Rows
+
+
+@dataclass(frozen=True)
+class InputKind:
+    """One kind of input, and all that is true of it."""
+
+    name: str
+    """The name under which a config tells it."""
+    from_crops: bool = False
+    """Whether it is made from crops, so that their scale matters."""
+    is_image: bool = False
+    """Whether the model reads the crops themselves, by a network of its own."""
+    by_user: bool = False
+    """Whether an encoder of the user's made it: the model does not bring that encoder."""
+    feature_set: str | None = None
+    """The version of the features that the package makes by hand."""
+    width: int | None = None
+    """How many values a spot has, where that is the same for all data."""
+
+
+NETWORK = InputKind("network", from_crops=True, is_image=True)
+COLOR = InputKind("color", from_crops=True, feature_set=FEATURE_SET)
+CUSTOM = InputKind("custom", from_crops=True, by_user=True)
+FEATURES = InputKind("features")
+PLACE = InputKind("place", width=9)
+COUNTS = InputKind("counts", width=1)
+NOTHING = InputKind("nothing", width=0)
+
+KINDS: Mapping[str, InputKind] = {
+    kind.name: kind for kind in (NETWORK, COLOR, CUSTOM, FEATURES, PLACE, COUNTS, NOTHING)
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a method's input comes from, and which kinds of input that may give.
+
+    A stored model may name no other kind: a file must not make a model read anything else, such as counts.
+    """
+
+    kinds: tuple[InputKind, ...]
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the input is made from images."""
+        return FEATURES in self.kinds or NETWORK in self.kinds
+
+    @property
+    def takes_features(self) -> bool:
+        """Whether ready-made image features may stand in place of crops."""
+        return FEATURES in self.kinds
+
+    @property
+    def reads_query_counts(self) -> bool:
+        """Whether the method must see the counts of the very spots that it predicts."""
+        return COUNTS in self.kinds
+
+
+IMAGES = Source((NETWORK, COLOR, CUSTOM, FEATURES))
+CROPS = Source((NETWORK,))
+PLACES = Source((PLACE,))
+TOTAL_COUNTS = Source((COUNTS,))
+NO_INPUT = Source((NOTHING,))
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What is to be read of a section for a method."""
+
+    source: Source
+    encoder: Any = None
+    """What reads the crops: a name, or a function of the user's; None where the method has an encoder of its own."""
+    n_neighbors: int = 0
+    """How many spots around each are looked at; 0 needs no places."""
+    grid: bool = False
+    """Whether row and column of each spot are needed."""
+
+    @property
+    def places(self) -> bool:
+        """Whether a section without places of its spots cannot be read."""
+        return self.grid or self.source is PLACES
+
+
+@dataclass(frozen=True)
+class CropScale:
+    """The width of a crop, in three units; None where it is not known."""
+
+    size: int
+    size_um: float | None = None
+    spot_diameters: float | None = None
+
+
+@dataclass(frozen=True)
+class InputRecord:
+    """What a config tells of a model's input."""
+
+    key: str
+    """The key of `obsm` with the crops or features."""
+    kind: InputKind
+    encoder: str
+    """The name of the network, or a description."""
+    n_features: int | None
+    """How many values a spot has; None where a network reads crops."""
+    scale: CropScale | None
+    feature_set: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types."""
+        return {
+            "key": self.key,
+            "kind": self.kind.name,
+            "encoder": self.encoder,
+            "feature_set": self.feature_set,
+            "n_features": self.n_features,
+            "scale": None if self.scale is None else asdict(self.scale),
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "InputRecord":
+        """The record that checked plain types describe."""
+        scale = found["scale"]
+        return cls(
+            found["key"],
+            KINDS[found["kind"]],
+            found["encoder"],
+            found["n_features"],
+            None if scale is None else CropScale(**scale),
+            found["feature_set"],
+        )
+
+
+@dataclass(frozen=True)
+class Spots:
+    """What a method reads of the spots of some sections."""
+
+    rows: Rows
+    """uint8 (n_obs, y, x, 3) for a network, else float32 (n_obs, n_features)."""
+    kind: InputKind
+    encoder: str
+    """The name of the network, or a description."""
+    scale: CropScale | None = None
+    sections: np.ndarray | None = None
+    """The section of each spot (n_obs,); None where all are of one."""
+    xy: np.ndarray | None = None
+    """The place of each spot (n_obs, 2), where neighbours are looked at."""
+    grid: np.ndarray | None = None
+    """Row and column of each spot in its section (n_obs, 2), where they are needed."""
+
+    def record(self, key: str) -> InputRecord:
+        """What a config tells of them; `key` is where in `obsm` the images stand."""
+        width = None if self.kind.is_image else int(self.rows.shape[1])
+        return InputRecord(key, self.kind, self.encoder, width, self.scale, self.kind.feature_set)

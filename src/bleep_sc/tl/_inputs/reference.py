@@ -1,0 +1,189 @@
+"""What of a reference is compared with, averaged and named: read, and checked, before any image is embedded."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._adata import as_numbers, as_text, known_places, section_of_spots
+from bleep_sc._blocks import LazyRows, is_lazy, row_blocks, rows_at, rows_of
+from bleep_sc._errors import MissingKeyError
+from bleep_sc._expression import expression_input, lacks_expression, reference_values
+from bleep_sc._logging import warn
+from bleep_sc._stats import all_finite, describe_units, section_rows
+from bleep_sc.io._stored import StoredModel
+from bleep_sc.methods.predicting.neighbors import cosine
+from bleep_sc.methods.prediction import Neighbors, Reference
+from bleep_sc.methods.record import Space
+from bleep_sc.methods.task import Trained
+from bleep_sc.tl._load import sections_like
+
+_ROWS_TO_CHECK = 16
+_SAME = 0.99
+_PAPER_K = 50
+_PLACE_ALL = "Run `bleep_sc.tl.embed(ref, key={key!r})`, which places all spots of `ref`."
+
+
+def neighbors_to_average(k: int | None, ref: AnnData, stored: StoredModel) -> int:
+    """The user's number, else what `fit` chose, else the paper's; the latter two no more than there are."""
+    if k is not None:
+        return k
+    return min(int(stored.config.own.get("chosen", {}).get("k", _PAPER_K)), max(1, ref.n_obs - 1))
+
+
+def read_reference(
+    query: AnnData, ref: AnnData, key: str, *, trained: Trained, stored: StoredModel, how: Neighbors | None
+) -> Reference:
+    """Read of a reference what its method needs to predict a query: of methods that do not retrieve, no values."""
+    here, there = known_places(query), known_places(ref)
+    same_name = as_text(ref.obs_names).get_indexer(as_text(query.obs_names)).astype(np.int64)
+    same_place = _rows_at_the_same_place(here, there, query.n_obs)
+    shares_spots = False
+    if here is not None and there is not None:
+        shares_spots = bool(((same_name >= 0) & (here == there[same_name]).all(axis=1)).any())
+    bare = Reference(ref.n_obs, same_name, same_place, shares_spots)
+    if how is None or trained.method.space is None:
+        return bare
+    return _with_values(bare, ref, key, trained=trained, space=trained.method.space, stored=stored, how=how)
+
+
+def read_expression_rows(
+    adata: AnnData, trained: Trained, sections: np.ndarray | None, stored: StoredModel, *, of_reference: bool, name: str
+) -> np.ndarray:
+    """What the model's expression heads read of spots; those of the reference are centred as they were in training."""
+    source = stored.config.expression
+    expression = expression_input(
+        adata, layer=source.layer, use_rep=source.use_rep, mask_var=None, genes=stored.genes, name=name
+    )
+    assert trained.method.space is not None  # noqa: S101 - asked of methods with a space alone
+    return trained.method.space.read_expression(trained, expression.matrix, sections, of_reference=of_reference)
+
+
+def _with_values(
+    bare: Reference, ref: AnnData, key: str, *, trained: Trained, space: Space, stored: StoredModel, how: Neighbors
+) -> Reference:
+    if how.k > ref.n_obs:
+        msg = f"`k={how.k}` is more than the {ref.n_obs} spots of `ref`: the largest possible `k` is {ref.n_obs}."
+        raise ValueError(msg)
+    if how.match == "expression" and not space.has_expression:
+        msg = (
+            "`match='expression'` needs an embedding of expression, and "
+            f"`method={trained.method.name!r}` has none: leave `match` out."
+        )
+        raise ValueError(msg)
+    width = int(trained.model.width)
+    keys = _embedding(ref, key, how.match, width=width)
+    images_key = _keys.image_embedding(key)
+    if images_key in ref.obsm:  # by which the reference's own spots are recognised
+        _in_space(ref, key, images_key, width=width)
+    if how.match == "expression":
+        _warn_of_another_models_embedding(ref, key, keys, trained=trained, space=space, stored=stored)
+    mixes = space.centred and how.predict != "retrieval"
+    components = _components(ref, key, trained) if mixes else None
+    values = reference_values(ref, how.layer)
+    return Reference(
+        bare.n_obs,
+        bare.same_name,
+        bare.same_place,
+        bare.shares_spots,
+        images=rows_of(ref.obsm[images_key]) if images_key in ref.obsm else None,
+        keys=keys,
+        values=values,
+        components=components,
+        units=describe_units(values, log1p_recorded="log1p" in ref.uns),
+        names=ref.obs_names.to_numpy().astype(str).astype(object),
+        library=_library(ref, stored),
+    )
+
+
+def _warn_of_another_models_embedding(
+    ref: AnnData, key: str, embedding: Any, *, trained: Trained, space: Space, stored: StoredModel
+) -> None:
+    """Embed a few rows again: after a concat of references the rows may be of two models, and all would seem well."""
+    sections = sections_like(ref, stored, None, name="ref")
+    rows = np.arange(ref.n_obs)
+    if space.centred:  # sections that were added later are centred by all of their spots: not by a few
+        known = trained.own["centers"]
+        rows = np.concatenate([part for name, part in section_rows(sections, ref.n_obs) if name in known] or [rows[:0]])
+    some = np.sort(rows)[np.unique(np.linspace(0, len(rows) - 1, _ROWS_TO_CHECK).astype(int))] if len(rows) else rows
+    part, source = ref[some], stored.config.expression
+    if not len(some) or lacks_expression(part, source.layer, source.use_rep, stored.genes):
+        return
+    own = None if sections is None else sections[some]
+    expression = read_expression_rows(part, trained, own, stored, of_reference=True, name="ref")
+    with torch.inference_mode():
+        again = trained.model.embed_expression(torch.from_numpy(expression)).numpy()
+    found = cosine(again, rows_at(embedding, some))
+    if (found < _SAME).any():
+        warn(
+            f"`ref.obsm[{_keys.expression_embedding(key)!r}]` is not what the model {key!r} makes of `ref`'s "
+            f"expression ({(found < _SAME).sum()} of {len(some)} rows looked at): it is of another model, or the "
+            f"expression was changed since. Place all spots anew with `bleep_sc.tl.embed(ref, key={key!r})`."
+        )
+
+
+def _components(ref: AnnData, key: str, trained: Trained) -> np.ndarray:
+    """Scores of the reference's spots on the model's components (n_obs, n_components)."""
+    obsm_key, width = _keys.components(key), len(trained.model.loadings)
+    remedy = _PLACE_ALL.format(key=key)
+    if obsm_key not in ref.obsm:
+        msg = f"`ref.obsm[{obsm_key!r}]` does not exist. {remedy}"
+        raise MissingKeyError(msg)
+    scores = as_numbers(ref.obsm[obsm_key], path=f"ref.obsm[{obsm_key!r}]", remedy=remedy)
+    if scores.shape != (ref.n_obs, width) or not np.isfinite(scores).all():
+        msg = f"`ref.obsm[{obsm_key!r}]` must be finite, of the shape ({ref.n_obs}, {width}). {remedy}"
+        raise ValueError(msg)
+    return scores
+
+
+def _embedding(ref: AnnData, key: str, match: str, *, width: int) -> Any:
+    """The embedding that queries are compared with, of every spot."""
+    obsm_key = _keys.expression_embedding(key) if match == "expression" else _keys.image_embedding(key)
+    path = f"ref.obsm[{obsm_key!r}]"
+    if obsm_key not in ref.obsm:
+        msg = f"`{path}` does not exist. {_PLACE_ALL.format(key=key)}"
+        raise MissingKeyError(msg)
+    keys = _in_space(ref, key, obsm_key, width=width)
+    if not all_finite(keys):
+        without = sum(int((~np.isfinite(keys[part]).all(axis=1)).sum()) for part in row_blocks(keys))
+        msg = (
+            f"{without} of {ref.n_obs} spots of `ref` have no embedding in `{path}`, as after "
+            f"`anndata.concat`: run `bleep_sc.tl.embed(ref, key={key!r})`, which places all of them."
+        )
+        raise ValueError(msg)
+    return keys
+
+
+def _in_space(ref: AnnData, key: str, obsm_key: str, *, width: int) -> Any:
+    """What an embedding holds, in memory or lazy, if it can be of the model."""
+    found, path, remedy = ref.obsm[obsm_key], f"ref.obsm[{obsm_key!r}]", _PLACE_ALL.format(key=key)
+    rows = LazyRows(found) if is_lazy(found) else as_numbers(found, path=path, remedy=remedy)
+    if rows.shape != (ref.n_obs, width):
+        msg = (
+            f"`{path}` must have the shape ({ref.n_obs}, {width}), as the model's space; found {rows.shape}: it is of "
+            f"another model. {remedy}"
+        )
+        raise ValueError(msg)
+    return rows
+
+
+def _rows_at_the_same_place(here: np.ndarray | None, there: np.ndarray | None, n_query: int) -> np.ndarray:
+    """Row of the reference's spot at the place of each query spot, -1 for none (n_query,)."""
+    if here is None or there is None:
+        return np.full(n_query, -1)
+    # pairs as one number each, which sorts by x, then y
+    mine, theirs = (xy[:, 0] + 1j * xy[:, 1] for xy in (here, there))
+    order = np.argsort(theirs, kind="stable")
+    # of several spots at one place the last one
+    at = np.searchsorted(theirs, mine, side="right", sorter=order) - 1
+    candidates = order[at]
+    return np.where((at >= 0) & (theirs[candidates] == mine), candidates, -1)
+
+
+def _library(ref: AnnData, stored: StoredModel) -> np.ndarray:
+    """The section of each reference spot, empty where it is not known."""
+    library_key = stored.config.library_key or None
+    sections = section_of_spots(ref, library_key, name="ref") if library_key in ref.obs else None
+    return np.full(ref.n_obs, "", dtype=object) if sections is None else sections

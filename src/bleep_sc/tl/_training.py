@@ -1,0 +1,168 @@
+"""From AnnData to a training task, and from what was learned back to AnnData."""
+
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._adata import section_of_spots
+from bleep_sc._all_or_nothing import all_or_nothing, set_or_delete
+from bleep_sc._expression import training_expression
+from bleep_sc._stats import Expression, describe_units, panels
+from bleep_sc.io._config import Config, ExpressionSource
+from bleep_sc.io._stored import StoredModel, check_gene_names, check_gene_table, check_sections_fit
+from bleep_sc.methods.learning.network import check_divides
+from bleep_sc.methods.recipe import values_of
+from bleep_sc.methods.record import Method
+from bleep_sc.methods.task import Fitted, Task
+from bleep_sc.models.device import Compute
+from bleep_sc.models.nets.serialize import weights_to_bytes
+from bleep_sc.tl._fingerprint import checkpoint_folder
+from bleep_sc.tl._inputs import AsAsked, read
+from bleep_sc.tl._inputs.held_out import inner_folds, validation_spots
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a user wants to train."""
+
+    method: Method[Any]
+    recipe: Any
+    preset: str
+    weights: str | Path | None
+    """First weights of a network: a name or a file; None: random ones."""
+    explicit_encoder: bool
+    """Whether the user asked for the encoder."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What of an AnnData a user wants to train on."""
+
+    image_key: str
+    layer: str | None
+    use_rep: str | None
+    mask_var: str | None
+    library_key: str | None
+    validation_key: str | None
+    validation_share: float
+
+
+def read_task(
+    adata: AnnData,
+    model: Model,
+    data: Data,
+    *,
+    compute: Compute,
+    seed: int,
+    checkpoint_dir: str | Path | None,
+) -> Task[Any]:
+    """Read once all that is learned from, and refuse what could not be learned or stored, before any work."""
+    method = model.method
+    sections = section_of_spots(adata, data.library_key)
+    if sections is not None:
+        path = f"adata.obs[{data.library_key!r}]"
+        check_sections_fit(dict.fromkeys(sections), n_components=method.n_centers(model.recipe), path=path)
+    held_out, folds = np.zeros(adata.n_obs, dtype=bool), []
+    if method.held_out.spots:
+        held_out = validation_spots(
+            adata,
+            sections=sections,
+            validation_key=data.validation_key,
+            random_state=seed,
+            share=data.validation_share,
+        )
+    check_divides(compute, method, model.recipe, held_out)
+    if method.held_out.folds:
+        folds = inner_folds(
+            adata,
+            sections=sections,
+            validation_key=data.validation_key,
+            random_state=seed,
+            at_most=method.held_out.most_folds,
+        )
+    expression, everything = _read_expression(adata, method, data)
+    found = AsAsked(data.image_key, method.name, explicit=model.explicit_encoder)
+    spots = read(adata, method.needs(values_of(model.recipe)), found, sections=sections, compute=compute)
+    task = Task(
+        spots=spots,
+        expression=expression,
+        everything=expression if data.use_rep is not None else everything,
+        all_genes=everything,
+        recipe=model.recipe,
+        compute=compute,
+        seed=seed,
+        weights=model.weights,
+        held_out=held_out,
+        folds=folds,
+    )
+    if checkpoint_dir is None:
+        return task
+    image = {**spots.record(data.image_key).to_json(), "crops": adata.uns.get(data.image_key)}
+    folder = checkpoint_folder(checkpoint_dir, task, method=method.name, image=image)
+    return replace(task, checkpoint_folder=folder)
+
+
+def _read_expression(adata: AnnData, method: Method[Any], data: Data) -> tuple[Expression, Expression]:
+    """What is learned, and the values of all genes; their names are such as a model can be read back with."""
+    check_gene_names(adata.var_names, path="adata.var_names")
+    expression, everything = training_expression(adata, layer=data.layer, use_rep=data.use_rep, mask_var=data.mask_var)
+    if data.use_rep is not None:
+        check_gene_names(expression.genes, path=f"adata.uns[{data.use_rep.removeprefix('X_')!r}]['genes']")
+    stored = everything.genes if method.names_all_genes and data.use_rep is None else expression.genes
+    check_gene_table(stored, path="adata.var_names")
+    return expression, everything
+
+
+def store_fitted(adata: AnnData, fitted: Fitted, task: Task[Any], model: Model, data: Data, *, key_added: str) -> None:
+    """Write the model and the spots' places in its space, all or nothing."""
+    stored = StoredModel(
+        weights=weights_to_bytes(fitted.model),
+        genes=fitted.genes,
+        config=_config(fitted, task, model, data, log1p_recorded="log1p" in adata.uns),
+        history={
+            "train_loss": np.array(fitted.history.train_loss),
+            "validation_loss": np.array(fitted.history.validation_loss),
+            "best_epoch": np.array([fitted.history.best_epoch]),
+        },
+        panels=panels(task.all_genes.matrix, task.all_genes.genes, task.spots.sections),
+    )
+    with all_or_nothing(adata):
+        learned = {
+            _keys.image_embedding(key_added): fitted.image_embedding,
+            _keys.expression_embedding(key_added): fitted.expression_embedding,
+            _keys.components(key_added): fitted.components,
+        }
+        set_or_delete(adata.obsm, learned)
+        adata.uns[key_added] = stored.to_uns()
+
+
+def _config(fitted: Fitted, task: Task[Any], model: Model, data: Data, *, log1p_recorded: bool) -> Config:
+    spec = fitted.arguments.spec()
+    network_weights = None if model.weights is None or spec.get("encoder") is None else str(model.weights)
+    units = describe_units(task.all_genes.matrix, log1p_recorded=log1p_recorded)
+    if data.use_rep is not None and not model.method.retrieves:
+        units = f"as `obsm[{data.use_rep!r}]` of the reference"
+    return Config(
+        method=model.method.name,
+        preset=model.preset,
+        params={
+            **values_of(model.recipe),
+            "encoder": task.spots.encoder,
+            "weights": network_weights,
+            "random_state": task.seed,
+            "validation_key": data.validation_key,
+            "validation_share": data.validation_share,
+        },
+        model=spec,
+        image=task.spots.record(data.image_key),
+        expression=ExpressionSource(data.layer, data.use_rep),
+        library_key=data.library_key or "",
+        units=units,
+        own=fitted.record,
+        versions={name: version(name) for name in ("bleep-sc", "torch", "torchvision", "lightning", "numpy")},
+    )
