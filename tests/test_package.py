@@ -84,34 +84,6 @@ def test_docstring(module: ModuleType, name: str) -> None:
         assert "Sets the following fields" in sections["Returns"]
 
 
-def test_arrows_point_down() -> None:
-    """pl and tl may use models, io and metrics; those use the ground floor alone."""
-    allowed = {
-        "models": {"models"},
-        "io": {"io"},
-        "pp": {"pp"},
-        "metrics": {"metrics"},
-        # a cross-validation runs the whole flow anew in each fold, preprocessing included
-        "tl": {"tl", "models", "io", "metrics", "pp"},
-        "pl": {"pl"},
-        "datasets": {"datasets", "pp"},
-        "": set(),
-    }
-    source = ROOT / "src" / "bleep_sc"
-    for path in source.rglob("*.py"):
-        room = path.relative_to(source).parts[0] if path.parent != source else ""
-        if room == "" and path.name in ("__init__.py", "demo.py"):
-            continue
-        for used in re.findall(r"^\s*(?:from|import) bleep_sc\.([a-z]\w*)", path.read_text(), re.M):
-            assert used in allowed[room], f"{path.name} in {room or 'the ground floor'} imports from {used}"
-
-
-def test_models_and_metrics_know_no_anndata_and_pp_no_torch() -> None:
-    for room, banned in (("models", "anndata"), ("metrics", "anndata"), ("pp", "torch"), ("pl", "torch")):
-        for path in (ROOT / "src" / "bleep_sc" / room).glob("*.py"):
-            assert not re.search(rf"^\s*(?:import|from) {banned}\b", path.read_text(), re.M), path
-
-
 def test_nothing_is_unpickled_or_evaluated() -> None:
     for path in (ROOT / "src").rglob("*.py"):
         text = path.read_text()
