@@ -322,6 +322,7 @@ def test_a_store_is_there_only_if_the_query_has_it(tmp_path: Path) -> None:
     assert False in seen
 
 
+@pytest.mark.odd
 @pytest.mark.skipif(sys.platform == "win32", reason="files are limited on other systems")
 @pytest.mark.parametrize("what", ["model", "store", "checkpoints"])
 def test_a_disk_that_is_full(what: str, tmp_path: Path, unchanged: Callable[..., None]) -> None:
@@ -416,6 +417,7 @@ class OfTheUser(Exception):
     """What no part of the package knows."""
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("error", [OfTheUser("mine"), KeyboardInterrupt(), MemoryError()])
 @pytest.mark.parametrize("function", ["fit", "embed", "impute", "impute to a store", "cross_validate"])
 def test_an_error_of_the_users_encoder_comes_out(

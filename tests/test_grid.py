@@ -44,12 +44,14 @@ def test_one_spot_and_spots_at_one_place() -> None:
     assert grid_positions(pd.DataFrame(index=["a", "b"]), np.ones((2, 2))).tolist() == [[0, 0], [0, 0]]
 
 
+@pytest.mark.odd
 def test_several_sections_taken_for_one_are_refused() -> None:
     obs = pd.DataFrame({"array_row": [1, 2, 1], "array_col": [1, 1, 1]}, index=["a", "b", "c"])
     with pytest.raises(ValueError, match=r"2 of 3 spots share.*'a' at array_row 1, array_col 1.*library_key"):
         grid_positions(obs, np.zeros((3, 2)))
 
 
+@pytest.mark.odd
 def test_array_positions_must_be_numbers() -> None:
     obs = pd.DataFrame({"array_row": [1, 2], "array_col": [1, np.nan]}, index=["a", "b"])
     with pytest.raises(ValueError, match=r"obs\['array_col'\].*'nan' for spot 'b'"):

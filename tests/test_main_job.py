@@ -40,6 +40,7 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert abs(shuffled) < 0.1
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -105,6 +105,7 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert commands[1] in ci
 
 
+@pytest.mark.odd
 def test_settings_refuse_what_they_do_not_know() -> None:
     for name, value in (("precision", "8"), ("progress_bar", 1), ("verbosity", "loud"), ("device", "")):
         before = getattr(bl.settings, name)

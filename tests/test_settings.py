@@ -35,6 +35,7 @@ def state() -> dict[str, Any]:
     return {name: getattr(bl.settings, name) for name in NAMES}
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("number", range(len(REFUSED)))
 def test_refused_and_as_before(number: int) -> None:
     name, value, message = REFUSED[number]
@@ -69,6 +70,7 @@ def test_taken_for_a_block_and_back_after_an_error(name: str, value: Any, kept: 
     assert state() == before
 
 
+@pytest.mark.odd
 def test_a_misspelt_name_is_refused() -> None:
     before = state()
     with pytest.raises(AttributeError, match=r"`settings` has no 'progresbar'; there is 'device', .*'progress_bar'"):

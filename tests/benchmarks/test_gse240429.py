@@ -151,6 +151,7 @@ def test_harmony_computed_here_covers_all_four_sections(mini: Mini, sections: di
         assert np.corrcoef(before, after)[0, 1] > 0.9
 
 
+@pytest.mark.odd
 def test_damaged_matrices(mini: Mini, sections: dict[str, AnnData]) -> None:
     mini.release()
     matrices = mini.root / "data" / "filtered_expression_matrices"
@@ -174,6 +175,7 @@ def test_the_folder_is_found(mini: Mini) -> None:
         assert liver.find_root(named) == mini.root.resolve()
 
 
+@pytest.mark.odd
 def test_all_that_is_missing_is_listed(mini: Mini, capsys: pytest.CaptureFixture[str]) -> None:
     image = mini.root / "image"
     (image / "GEX_C73_A1_Merged.tif").rename(image / "GSM7697868_GEX_C73_A1_Merged.tiff")  # as GEO names it

@@ -15,6 +15,8 @@ from squidpy.im import ImageContainer
 
 import bleep_sc as bl
 
+pytestmark = pytest.mark.odd
+
 TINY = {"n_patients": 1, "n_sections": 1, "n_spots": 9, "n_genes": 6}
 NO_INTEGERS = (None, np.nan, np.inf, -1, 1.5, 10**30, True, np.True_, np.float64(9.0), np.array(9), "9", b"9", [9], {})
 

@@ -69,6 +69,7 @@ def test_one_section_can_be_cut(public: Path) -> None:
     assert adata.uns["crops"]["B2"]["size_um"] == pytest.approx(100)
 
 
+@pytest.mark.odd
 def test_missing_parts_are_named(public: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no section \['Z9'\].*'A1', 'B2'"):
         bl.datasets.her2st(public, sections=["Z9"])
@@ -113,6 +114,7 @@ def drop_columns(section: Path) -> None:
     pd.read_csv(spots, sep="\t").drop(columns=["pixel_x", "pixel_y"]).to_csv(spots, sep="\t", index=False)
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("damage", "arguments", "message"),
     [

@@ -92,6 +92,7 @@ def test_draws_in_scanpy(tissue: AnnData) -> None:
     plt.close("all")
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("argument", ["n_patients", "n_sections", "n_spots", "n_genes"])
 def test_arguments_are_checked(argument: str, unchanged: Callable[..., None]) -> None:
     with pytest.raises(ValueError, match=argument):

@@ -12,6 +12,8 @@ from odd_inputs import EVERY
 
 import bleep_sc as bl
 
+pytestmark = pytest.mark.odd
+
 NOT_UNIQUE = {
     "no spots": r"`adata` has no spots",
     "genes twice": r"`adata\.var_names` are not unique.*var_names_make_unique",

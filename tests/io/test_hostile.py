@@ -32,6 +32,8 @@ from bleep_sc.io._schema import MAX_CONTEXT, MAX_REPEATS
 from bleep_sc.io._stored import MAX_CONFIG, parse_config
 from bleep_sc.models.nets.serialize import model_from_bytes
 
+pytestmark = pytest.mark.odd
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -57,6 +57,7 @@ def test_writing_twice_replaces_and_leaves_nothing_else(fitted: AnnData, tmp_pat
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.odd
 def test_no_model(ref: AnnData, tmp_path: Path) -> None:
     with pytest.raises(KeyError, match=r"uns\['bleep'\].*holds no model"):
         bl.io.write_model(ref, tmp_path / "model")
@@ -80,6 +81,7 @@ def test_embeddings_of_another_model_are_removed(
         bl.tl.impute(query, other, k=5)
 
 
+@pytest.mark.odd
 def test_a_changed_byte_is_noticed(fitted: AnnData, query: AnnData, unchanged: Callable[..., None]) -> None:
     fitted.uns["bleep"]["model"][-5000] ^= 64
     unchanged(fitted, query)
@@ -87,6 +89,7 @@ def test_a_changed_byte_is_noticed(fitted: AnnData, query: AnnData, unchanged: C
         bl.tl.impute(query, fitted, k=5)
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("part", "value", "message"),
     [
@@ -107,6 +110,7 @@ def test_foreign_entries_are_refused(
         bl.tl.impute(query, fitted, k=5)
 
 
+@pytest.mark.odd
 def test_names_and_places_are_checked(fitted: AnnData, ref: AnnData, tmp_path: Path) -> None:
     bl.io.write_model(fitted, tmp_path / "model")
     with pytest.raises(ValueError, match=r"`key_added`.*'a/b'"):
@@ -144,6 +148,7 @@ def words_as_losses(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("damage", "error", "message"),
     [

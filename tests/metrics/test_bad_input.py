@@ -10,6 +10,8 @@ from scipy import sparse, stats
 
 from bleep_sc import metrics as m
 
+pytestmark = pytest.mark.odd
+
 GRID = np.argwhere(np.ones((5, 4)))
 DEPTH = np.random.default_rng(2).normal(size=20)
 CHAIN = sparse.csr_matrix(np.eye(20, k=1) + np.eye(20, k=-1))

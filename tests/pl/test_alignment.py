@@ -137,6 +137,7 @@ def test_shows_unless_it_returns_and_draws_into_axes(
     check_ax(partial(bl.pl.alignment, aligned))
 
 
+@pytest.mark.odd
 def test_bad_input(aligned: AnnData) -> None:
     with pytest.raises(KeyError, match=r"uns\['x_alignment'\].*tl\.alignment"):
         bl.pl.alignment(aligned, key="x")

@@ -19,6 +19,8 @@ from scipy import sparse
 
 import bleep_sc as bl
 
+pytestmark = pytest.mark.odd
+
 GENES = ["g1", "g2", "g3", "g4", "g0"]
 
 

@@ -107,6 +107,7 @@ def test_shows_unless_it_returns(blocks: AnnData, check_show: Callable[..., None
     check_show(partial(bl.pl.gene_correlation, blocks))
 
 
+@pytest.mark.odd
 def test_bad_input(blocks: AnnData) -> None:
     with pytest.raises(KeyError, match=r"adata\.layers\['x'\].*tl\.impute"):
         bl.pl.gene_correlation(blocks, layer="x")

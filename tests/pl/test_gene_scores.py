@@ -111,6 +111,7 @@ def test_shows_unless_it_returns_and_draws_into_axes(
     check_ax(partial(bl.pl.gene_scores, scored))
 
 
+@pytest.mark.odd
 def test_bad_input(scored: AnnData) -> None:
     with pytest.raises(ValueError, match=r"`layers` names none"):
         bl.pl.gene_scores(scored, layers=[])

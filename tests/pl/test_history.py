@@ -65,6 +65,7 @@ def test_shows_unless_it_returns_and_draws_into_axes(
     check_ax(partial(bl.pl.history, trained))
 
 
+@pytest.mark.odd
 def test_bad_input(trained: AnnData, ref: AnnData) -> None:
     with pytest.raises(KeyError, match=r"adata\.uns\['x'\]\['history'\]` does not exist.*tl\.fit"):
         bl.pl.history(trained, key="x")

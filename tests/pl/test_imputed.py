@@ -181,6 +181,7 @@ def test_reads_sparse_lazy_and_views(drawn: AnnData, unchanged: Callable[..., No
         np.testing.assert_allclose(spots_of(panels(fig)[1]).get_array(), expected)
 
 
+@pytest.mark.odd
 def test_counts_beside_normalised_values_are_warned_of(drawn: AnnData) -> None:
     drawn.layers["counts"] = drawn.X * 20
     arguments = {"library_key": "section", "return_fig": True}
@@ -209,6 +210,7 @@ def test_shows_unless_it_returns(drawn: AnnData, check_show: Callable[..., None]
     check_show(partial(bl.pl.imputed, drawn, "a", library_key="section"))
 
 
+@pytest.mark.odd
 def test_what_is_needed_to_draw_is_named(drawn: AnnData) -> None:
     arguments = {"library_key": "section", "library_id": "s1"}
     with pytest.raises(ValueError, match=r"`genes` names none"):
@@ -224,6 +226,7 @@ def test_what_is_needed_to_draw_is_named(drawn: AnnData) -> None:
         bl.pl.imputed(drawn, "a", **arguments)
 
 
+@pytest.mark.odd
 def test_bad_input(drawn: AnnData) -> None:
     for chosen in (None, "s1"):  # of one section by name all spots would be drawn, those of the other too
         with pytest.raises(ValueError, match=r"\['s1', 's2'\].*library_key"):

@@ -147,6 +147,7 @@ def test_shows_unless_it_returns(pair: tuple[AnnData, AnnData], check_show: Call
     check_show(partial(bl.pl.neighbors, *pair, spot="q0"))
 
 
+@pytest.mark.odd
 def test_bad_input(pair: tuple[AnnData, AnnData]) -> None:
     query, ref = pair
     with pytest.raises(KeyError, match=r"adata\.obs_names\['x'\]"):

@@ -314,6 +314,7 @@ def test_a_long_footnote_and_title_are_broken_into_lines() -> None:
     assert not cut_off(fig)
 
 
+@pytest.mark.odd
 def test_bad_input(summary: pd.DataFrame) -> None:
     adata = holding(summary)
     with pytest.raises(KeyError, match=r"uns\['x'\].*'cv'.*bleep_sc\.tl\.cross_validate"):

@@ -157,6 +157,7 @@ def test_shows_unless_it_returns(swept: AnnData, check_show: Callable[..., None]
     check_show(partial(bl.pl.sweep, swept, "dim"))
 
 
+@pytest.mark.odd
 def test_bad_input(swept: AnnData) -> None:
     with pytest.raises(KeyError, match=r"adata\.uns\['x'\].*tl\.cross_validate"):
         bl.pl.sweep(swept, "dim", key="x")

@@ -16,6 +16,8 @@ from squidpy.im import ImageContainer
 
 import bleep_sc as bl
 
+pytestmark = pytest.mark.odd
+
 
 @cache
 def picture() -> Any:

@@ -73,6 +73,7 @@ def test_spot_diameter_comes_from_the_reference(ref: AnnData, xy: np.ndarray, lo
     assert "taken from the reference" in log.text
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -99,6 +100,7 @@ def test_bad_input(
         bl.pp.blank(ref, **{"spatial": xy, "library_id": "new", "spot_diameter": 9, **arguments})
 
 
+@pytest.mark.odd
 def test_a_cropped_image_is_refused(ref: AnnData, xy: np.ndarray, image: Any) -> None:
     with pytest.raises(ValueError, match=r"crop of a larger"):
         bl.pp.blank(ref, spatial=xy, library_id="n", image=image.crop_corner(10, 10, size=500), spot_diameter=9)

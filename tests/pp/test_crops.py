@@ -181,6 +181,7 @@ def test_same_tissue_at_two_scales_looks_alike() -> None:
     assert np.abs(one.obsm["crops"].astype(int) - two.obsm["crops"]).mean() < 3
 
 
+@pytest.mark.odd
 def test_unknown_scale_refuses_micrometres(pixels: np.ndarray, unchanged: Callable[..., None]) -> None:
     adata = spots((50, 50))
     unchanged(adata)
@@ -209,6 +210,7 @@ def test_other_images_become_rgb(pixels: np.ndarray, turn: Callable[..., Any], e
     assert np.array_equal(adata.obsm["crops"][0], expected(pixels)[40:60, 40:60])
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("turn", "message"),
     [
@@ -241,6 +243,7 @@ def test_paths(pixels: np.ndarray, tmp_path: Path) -> None:
         bl.pp.crops(by_path, tmp_path / "other.png")
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("name", ["slide.svs", "slide.tif", "slide.png"])
 def test_files_that_are_no_images_are_named(name: str, tmp_path: Path, unchanged: Callable[..., None]) -> None:
     (tmp_path / name).write_text("<html>not found</html>")
@@ -250,6 +253,7 @@ def test_files_that_are_no_images_are_named(name: str, tmp_path: Path, unchanged
         bl.pp.crops(adata, tmp_path / name)
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])
 def test_a_damaged_file_is_named(
     pixels: np.ndarray, suffix: str, tmp_path: Path, unchanged: Callable[..., None]
@@ -503,6 +507,7 @@ BAD: dict[str, tuple[Callable[[AnnData], Any], dict[str, Any], type[Exception], 
 }
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_named(case: str, pixels: np.ndarray, unchanged: Callable[..., None]) -> None:
     damage, arguments, error, message = BAD[case]
@@ -513,6 +518,7 @@ def test_bad_input_is_named(case: str, pixels: np.ndarray, unchanged: Callable[.
         bl.pp.crops(adata, **{"image": ImageContainer(pixels), **arguments})
 
 
+@pytest.mark.odd
 def test_one_image_for_two_sections_is_refused(two: tuple[AnnData, dict[str, Any]]) -> None:
     adata, images = two
     with pytest.raises(ValueError, match=r"one `image` for 2 sections.*mapping"):

@@ -75,6 +75,7 @@ def test_near_empty_spots_are_reported_with_the_remedy(sections: AnnData) -> Non
         bl.pp.select_genes(sections, batch_key="section", n_top_genes=30)
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("damage", "arguments", "error", "message"),
     [
@@ -109,12 +110,14 @@ def test_bad_input(
         bl.pp.select_genes(sections, **arguments)
 
 
+@pytest.mark.odd
 def test_views_are_refused(sections: AnnData, unchanged: Callable[..., None]) -> None:
     unchanged(sections)
     with pytest.raises(ValueError, match=r"view.*\.copy\(\)"):
         bl.pp.select_genes(sections[:60])
 
 
+@pytest.mark.odd
 def test_raw_counts_are_warned_of(sections: AnnData) -> None:
     with pytest.warns(UserWarning, match=r"layers\['counts'\].*raw counts"):
         bl.pp.select_genes(sections, layer="counts")

@@ -62,6 +62,7 @@ def test_fit_takes_it(preset: Any, shifted: AnnData) -> None:
     assert list(shifted.uns["hm"]["genes"]) == list(shifted.var_names)
 
 
+@pytest.mark.odd
 def test_raw_counts_are_warned_of(shifted: AnnData) -> None:
     shifted.X = shifted.layers["counts"]
     with pytest.warns(UserWarning, match=r"adata\.X.*raw counts.*normalize_total.*log1p"):
@@ -74,6 +75,7 @@ def test_sixteen_spots_are_enough(shifted: AnnData) -> None:
     assert np.isfinite(few.obsm["X_harmony"]).all()
 
 
+@pytest.mark.odd
 def test_bad_input(shifted: AnnData, unchanged: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     unchanged(shifted)
     with pytest.raises(KeyError, match=r"obs\['slide'\]"):

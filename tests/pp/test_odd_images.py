@@ -22,6 +22,8 @@ from squidpy.im import ImageContainer
 
 import bleep_sc as bl
 
+pytestmark = pytest.mark.odd
+
 RGB = np.random.default_rng(0).integers(0, 256, size=(40, 50, 3), dtype=np.uint8)
 XY = ((20.0, 10.0), (30.0, 25.0))
 Make = Callable[[], Any]

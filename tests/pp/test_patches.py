@@ -5,7 +5,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from bleep_sc.pp import _patches
+import bleep_sc as bl
 from bleep_sc.pp._patches import patches, side_by_side
 
 
@@ -35,7 +35,7 @@ def test_dask_equals_plain_slices(
     pixels: np.ndarray, seed: int, working_mb: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the chunks, ragged ones and split channels too, and however little memory there is."""
-    monkeypatch.setattr(_patches.settings, "_memory", 2 * working_mb)
+    monkeypatch.setattr(bl.settings, "_memory", 2 * working_mb)
     rng = np.random.default_rng(seed)
     cuts = [np.unique(rng.integers(1, length, size=4)) for length in pixels.shape[:2]]
     down, right = (tuple(np.diff([0, *cut, n]).tolist()) for cut, n in zip(cuts, pixels.shape[:2], strict=True))
@@ -58,7 +58,7 @@ def test_only_touched_blocks_are_read_and_each_once(pixels: np.ndarray) -> None:
 
 def test_what_is_read_whole_anyway_is_read_once(pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """As squidpy reads a TIFF by one task and splits it into chunks afterwards."""
-    monkeypatch.setattr(_patches.settings, "_memory", 2 * 1e-6)
+    monkeypatch.setattr(bl.settings, "_memory", 2 * 1e-6)
     read: list[tuple[int, ...]] = []
     array = watched(pixels, -1, read).rechunk((30, 20, 3))
     low, high = rectangles(np.random.default_rng(0))

@@ -16,7 +16,7 @@ from conftest import threads_left
 from squidpy.im import ImageContainer
 
 import bleep_sc as bl
-from bleep_sc.pp import _patches, _tiff
+from bleep_sc.pp import _tiff
 from bleep_sc.pp._tiff import TiffImage
 
 pytestmark = [
@@ -141,7 +141,7 @@ def test_at_random(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Any size, border and resampling; with memory for one crop at a time, and for all."""
-    monkeypatch.setattr(_patches.settings, "_memory", 2 * working_mb)
+    monkeypatch.setattr(bl.settings, "_memory", 2 * working_mb)
     monkeypatch.setattr(_tiff, "_ROWS", 44)
     path, rng = made(make, pixels, tmp_path), np.random.default_rng(7)
     for seed in range(6):
@@ -232,6 +232,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return files
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("make", ["one bare strip", "deflated strips", "deflated tiles", "JPEG tiles"])
 def test_a_truncated_file_is_named_and_closed(
@@ -262,6 +263,7 @@ def test_files_are_closed(pixels: np.ndarray, tmp_path: Path, opened: list[Any])
     assert threads_left(threads) == []
 
 
+@pytest.mark.odd
 def test_a_range_that_fails_late_changes_nothing(
     pixels: np.ndarray, tmp_path: Path, unchanged: Callable[..., None], opened: list[Any]
 ) -> None:

@@ -112,6 +112,7 @@ def test_of_another_name(joint: AnnData) -> None:
     assert "mine_alignment" in joint.uns
 
 
+@pytest.mark.odd
 def test_bad_input(joint: AnnData, fitted: AnnData, unchanged: Callable[..., None]) -> None:
     unchanged(joint)
     with pytest.raises(ValueError, match=r"`layout` must be one of 'umap', 'tsne', found 'pca'"):

@@ -17,6 +17,7 @@ from scipy import sparse
 import bleep_sc as bl
 
 pytestmark = [
+    pytest.mark.odd,
     pytest.mark.usefixtures("remembered_colours"),
     pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning"),
     pytest.mark.filterwarnings("ignore:image features are standardised within each section:UserWarning"),

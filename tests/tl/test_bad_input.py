@@ -16,7 +16,7 @@ from scipy import sparse
 import bleep_sc as bl
 from bleep_sc.tl._load import load_model
 
-pytestmark = pytest.mark.usefixtures("remembered_colours")
+pytestmark = [pytest.mark.odd, pytest.mark.usefixtures("remembered_colours")]
 
 TINY: Mapping[str, dict[str, Any]] = {
     "default": {"max_epochs": 1, "members": 1},

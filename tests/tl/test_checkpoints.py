@@ -190,6 +190,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("damage", [cut, empty, flip])
 @pytest.mark.parametrize("name", ["bleep", "default"])
 def test_a_damaged_checkpoint_is_passed_over(
@@ -209,6 +210,7 @@ def test_a_damaged_checkpoint_is_passed_over(
     assert_equal(found, whole(name))
 
 
+@pytest.mark.odd
 def test_nothing_whole_is_an_error(
     kill_after: Callable[[int], Any], tmp_path: Path, unchanged: Callable[..., None]
 ) -> None:
@@ -222,6 +224,7 @@ def test_nothing_whole_is_an_error(
         fit(tmp_path, adata, **FITS["bleep"])
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_full_disk_leaves_the_checkpoints_before(
     call: str,
@@ -251,6 +254,7 @@ def test_a_full_disk_leaves_the_checkpoints_before(
     assert_equal(fit(tmp_path, **FITS["bleep"]), whole("bleep"))
 
 
+@pytest.mark.odd
 def test_a_really_limited_disk(tmp_path: Path, unchanged: Callable[..., None]) -> None:
     import resource
 
@@ -335,6 +339,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return begin
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("case", CHANGES)
 def test_another_training_is_refused_by_what_changed(
     case: str, begun: Callable[[str], Path], unchanged: Callable[..., None]
@@ -354,6 +359,7 @@ def test_another_training_is_refused_by_what_changed(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.odd
 @pytest.mark.usefixtures("torch_seeded")
 def test_other_first_weights_are_refused(tmp_path: Path, ref: AnnData) -> None:
     from safetensors.torch import save_file
@@ -372,6 +378,7 @@ def test_other_first_weights_are_refused(tmp_path: Path, ref: AnnData) -> None:
                 fit(tmp_path / "run", ref.copy(), **arguments)
 
 
+@pytest.mark.odd
 def test_other_versions_are_warned_of(
     whole: Callable[[str], AnnData], kill_after: Callable[[int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,6 +390,7 @@ def test_other_versions_are_warned_of(
     assert_equal(found, whole("bleep"))
 
 
+@pytest.mark.odd
 def test_another_format_is_refused(
     kill_after: Callable[[int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -441,6 +449,7 @@ def test_fewer_epochs_give_the_best_one(whole: Callable[[str], AnnData], tmp_pat
         fit(tmp_path, **(shorter | {"max_epochs": best - 1}))
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("method", ["ridge", "knn", "mean", "counts", "coordinates"])
 def test_methods_without_epochs_refuse_it(
     method: Any, ref: AnnData, tmp_path: Path, unchanged: Callable[..., None]
@@ -451,6 +460,7 @@ def test_methods_without_epochs_refuse_it(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.odd
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"is a file: name a folder"):

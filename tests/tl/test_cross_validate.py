@@ -370,6 +370,7 @@ BAD: dict[str, tuple[Callable[[AnnData], Any], dict[str, Any], type[Exception], 
 }
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input(case: str, tissue: AnnData, unchanged: Callable[..., None]) -> None:
     damage, arguments, error, message = BAD[case]
@@ -510,6 +511,7 @@ def test_networks_learn_from_all_training_groups_in_the_end(three_patients: AnnD
     np.testing.assert_allclose(query.layers["bleep"], refitted[test], atol=1e-5)
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize(
     "image_key", ["X_harmony", "X_pca", "X_bleep_expression", "X_bleep_components", "X_bleep_image"]
 )
@@ -523,6 +525,7 @@ def test_features_made_of_expression_are_refused(
         run(tissue, ["ridge"], method_kwargs={"ridge": {"image_key": image_key}})
 
 
+@pytest.mark.odd
 def test_a_mistake_in_a_late_method_is_found_before_the_first_is_trained(
     tissue: AnnData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -545,6 +548,7 @@ def test_a_mistake_in_a_late_method_is_found_before_the_first_is_trained(
             bl.tl.cross_validate(tissue, methods=["mean", label])
 
 
+@pytest.mark.odd
 def test_explicit_zeros_and_read_only_buffers_are_left_alone(tissue: AnnData) -> None:
     counts = tissue.layers["counts"]
     counts.data[::7] = 0
@@ -555,6 +559,7 @@ def test_explicit_zeros_and_read_only_buffers_are_left_alone(tissue: AnnData) ->
     assert len(tissue.layers["counts"].data) == before
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("label", ["crops", "harmony", "a label, of my own"])
 def test_labels_collide_with_nothing(label: str, tissue: AnnData) -> None:
     given = {label: {"method": "ridge", "encoder": "color"}, "ridge": {"image_key": "X_made"}}

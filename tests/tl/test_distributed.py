@@ -201,6 +201,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_be_divided_is_named_before_any_work(case: str, unchanged: Callable[..., None]) -> None:
     arguments, message = BAD[case]
@@ -213,6 +214,7 @@ def test_what_cannot_be_divided_is_named_before_any_work(case: str, unchanged: C
         bl.tl.fit(adata, **(common | arguments))
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("start", "message"),
     [(prompt, r"notebook or prompt.*script"), (other_world, r"2 processes train together, but torchrun started 4")],

@@ -329,6 +329,7 @@ def test_share_of_the_ceiling(tissue: AnnData) -> None:
     assert row(tissue, "all", layer="mine")["ceiling"] == pytest.approx(0.5)
 
 
+@pytest.mark.odd
 def test_counts_that_are_none(tissue: AnnData) -> None:
     tissue.layers["counts"].data[0] = 0.5
     with pytest.warns(UserWarning, match=r"No noise ceiling.*whole numbers.*0\.5"):
@@ -456,6 +457,7 @@ BAD: dict[str, tuple[Callable[[AnnData], Any], dict[str, Any], type[Exception], 
 }
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input(case: str, scored: AnnData, unchanged: Callable[..., None]) -> None:
     damage, arguments, error, message = BAD[case]
@@ -465,6 +467,7 @@ def test_bad_input(case: str, scored: AnnData, unchanged: Callable[..., None]) -
         bl.tl.evaluate(scored, **arguments)
 
 
+@pytest.mark.odd
 def test_counts_as_truth_are_warned_of(scored: AnnData) -> None:
     scored.layers["raw"] = np.random.default_rng(0).poisson(100, size=scored.shape).astype(np.float32)
     with pytest.warns(UserWarning, match=r"raw counts"):

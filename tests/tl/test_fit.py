@@ -310,6 +310,7 @@ def test_ctrl_c_is_a_keyboard_interrupt(
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.odd
 def test_diverging_loss_is_an_error(ref: AnnData, unchanged: Callable[..., None]) -> None:
     unchanged(ref)
     with pytest.raises(FloatingPointError, match=r"diverged"):
@@ -378,6 +379,7 @@ BAD: dict[str, tuple[Callable[[AnnData], object], dict[str, Any], type[Exception
 }
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("preset", ["default", "paper"])
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_named_before_any_work(
@@ -391,6 +393,7 @@ def test_bad_input_is_named_before_any_work(
         bl.tl.fit(ref, **({"preset": preset} | quick | arguments))
 
 
+@pytest.mark.odd
 def test_few_spots_and_views_are_refused(ref: AnnData) -> None:
     with pytest.raises(ValueError, match=r"15 spots; at least 16"):
         bl.tl.fit(ref[:15].copy(), **QUICK)
@@ -400,6 +403,7 @@ def test_few_spots_and_views_are_refused(ref: AnnData) -> None:
         bl.tl.fit(np.ones((20, 3)), **QUICK)  # type: ignore[arg-type]
 
 
+@pytest.mark.odd
 @COLLAPSE
 def test_raw_counts_are_warned_of(ref: AnnData) -> None:
     with pytest.warns(UserWarning, match=r"looks like raw counts.*normalize_total"):

@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 pytestmark = [
+    pytest.mark.odd,
     pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning"),
     pytest.mark.filterwarnings("ignore:image features are standardised within each section:UserWarning"),
 ]

@@ -388,6 +388,7 @@ def test_each_way_predicts_what_the_image_shows(predict: Any, hybrid: AnnData, q
     assert score(query) > 0.5
 
 
+@pytest.mark.odd
 def test_predict_is_refused_where_a_model_cannot(
     fitted: AnnData, query: AnnData, unchanged: Callable[..., None]
 ) -> None:
@@ -513,6 +514,7 @@ def test_a_blank_slide_gets_all_genes(hybrid: AnnData, query: AnnData) -> None:
     assert slide.X is None
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("function", ["fit", "impute", "embed"])
 def test_places_are_asked_for_before_any_work(
     function: str, hybrid: AnnData, query: AnnData, unchanged: Callable[..., None], monkeypatch: pytest.MonkeyPatch
@@ -691,6 +693,7 @@ def test_embeddings_of_another_model_are_warned_of(hybrid: AnnData, query: AnnDa
     bl.tl.impute(query, hybrid)
 
 
+@pytest.mark.odd
 def test_components_that_are_not_there_are_named(
     hybrid: AnnData, query: AnnData, unchanged: Callable[..., None]
 ) -> None:
@@ -734,6 +737,7 @@ DAMAGE: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("case", DAMAGE)
 def test_a_damaged_config_is_one_clear_error(
     case: str, hybrid: AnnData, query: AnnData, unchanged: Callable[..., None]

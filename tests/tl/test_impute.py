@@ -282,6 +282,7 @@ def test_embed_places_new_rows(fitted: AnnData, query: AnnData) -> None:
     assert fresh.uns["bleep"]["reference_names"].shape == (both.n_obs,)
 
 
+@pytest.mark.odd
 def test_rows_without_an_embedding_are_named(fitted: AnnData, query: AnnData) -> None:
     fitted.obsm["X_bleep_expression"][3:5] = np.nan
     with pytest.raises(ValueError, match=r"2 of 96 spots.*bleep_sc\.tl\.embed"):
@@ -371,6 +372,7 @@ BAD: dict[str, tuple[Callable[[AnnData, AnnData], Any], dict[str, Any], type[Exc
 }
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_named_before_any_work(
     case: str, fitted: AnnData, query: AnnData, unchanged: Callable[..., None]
@@ -382,6 +384,7 @@ def test_bad_input_is_named_before_any_work(
         bl.tl.impute(query, fitted, **{"k": 5, **arguments})
 
 
+@pytest.mark.odd
 def test_views_are_refused(fitted: AnnData, query: AnnData) -> None:
     with pytest.raises(ValueError, match=r"`query` is a view"):
         bl.tl.impute(query[:10], fitted, k=5)
@@ -430,6 +433,7 @@ def test_own_spots_are_known_by_their_place_where_names_changed(fitted: AnnData,
     assert "In-sample: 48 of 48" in log.text
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize(
     "damage",
     [

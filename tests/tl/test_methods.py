@@ -308,6 +308,7 @@ def test_in_sample_is_said_of_regression_too(ref: AnnData, log: pytest.LogCaptur
     assert ref.uns["again"]["in_sample"] is True
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("method", "arguments", "message"),
     [
@@ -342,6 +343,7 @@ def test_what_a_method_cannot_take_is_refused(
         bl.tl.fit(ref, method=method, **arguments)
 
 
+@pytest.mark.odd
 def test_counts_without_counts(ref: AnnData, query: AnnData) -> None:
     bl.tl.fit(ref, method="counts")
     del query.layers["counts"]
@@ -360,6 +362,7 @@ def test_no_more_components_than_genes_can_have(ref: AnnData, query: AnnData, lo
     assert np.isfinite(query.layers["bleep"]).all()
 
 
+@pytest.mark.odd
 def test_results_never_replace_counts(ref: AnnData, query: AnnData, unchanged: Callable[..., None]) -> None:
     bl.tl.fit(ref, method="mean", key_added="m")
     unchanged(query)

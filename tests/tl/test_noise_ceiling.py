@@ -140,6 +140,7 @@ BAD: dict[str, tuple[Callable[[AnnData], Any], dict[str, Any], type[Exception], 
 }
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input(case: str, adata: AnnData, unchanged: Callable[..., None]) -> None:
     damage, arguments, error, message = BAD[case]

@@ -13,7 +13,6 @@ from conftest import make_sections
 from scipy import sparse
 
 import bleep_sc as bl
-from bleep_sc.models import training  # noqa: F401 - the import of what it needs draws a random number of Python's
 from bleep_sc.models.nets.bleep import Bleep
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of small sections and collapsed spaces: meant here
@@ -91,6 +90,7 @@ def scaled(factor: float) -> Change:
     return scale
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("factor", [1e10, 1e-30])
 @pytest.mark.parametrize("kind", FITS)
 def test_huge_and_tiny_expression(kind: str, factor: float) -> None:
@@ -104,6 +104,7 @@ def test_huge_and_tiny_expression(kind: str, factor: float) -> None:
         assert np.ptp(found, axis=0).max() > 0.01
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("exponent", [33, -60])
 def test_the_units_of_expression_change_nothing(exponent: int) -> None:
     """Powers of two, so that nothing is rounded in which two blends could come to differ."""
@@ -137,6 +138,7 @@ TIES: Mapping[str, Change] = {
 }
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("ties", TIES)
 @pytest.mark.parametrize("kind", FITS)
 def test_nothing_but_ties(kind: str, ties: str) -> None:
@@ -150,6 +152,7 @@ def test_nothing_but_ties(kind: str, ties: str) -> None:
         assert np.ptp(found, axis=0).max() < 1e-5, "spots that look alike are predicted alike"
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("value", [0.0, 1e10])
 @pytest.mark.parametrize("weighting", ["mean", "distance", "softmax"])
 def test_constant_embeddings(value: float, weighting: str) -> None:
@@ -172,6 +175,7 @@ def test_a_single_section(kind: str) -> None:
     imputed(kind, one)
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("temperature", [1e-30, *(pytest.param(t, marks=pytest.mark.slow) for t in (1e-3, 1e3)), 1e30])
 @pytest.mark.parametrize("precision", ["32", "bf16-mixed"])
 @pytest.mark.parametrize("kind", ["default", "paper"])
@@ -179,6 +183,7 @@ def test_temperatures_of_the_loss(kind: str, precision: str, temperature: float)
     imputed(kind, as_it_is, {"temperature": temperature, "precision": precision}, precision=precision)
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("temperature", [1e-300, 1e-3, 1e300])
 @pytest.mark.parametrize("weighting", ["distance", "softmax"])
 @pytest.mark.parametrize("change", [as_it_is, all_tied])
@@ -202,6 +207,7 @@ HOPELESS = ("no validation",)
 """No weights were better than the first ones."""
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("resumable", [False, True])
 @pytest.mark.parametrize("name", DIVERGING)
 def test_a_learning_rate_that_diverges(
@@ -235,6 +241,7 @@ def test_a_learning_rate_that_diverges(
     assert_finite(again, query)
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("precision", "remedy"), [("32", ""), ("bf16-mixed", ", or pass `precision='32'` in place of")]
 )

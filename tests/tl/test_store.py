@@ -226,6 +226,7 @@ def test_a_failure_half_way_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_bad_values_on_disk_are_named(fitted: AnnData, query: AnnData, bad: float, tmp_path: Path) -> None:
     fitted.X.data[-1] = bad
@@ -235,6 +236,7 @@ def test_bad_values_on_disk_are_named(fitted: AnnData, query: AnnData, bad: floa
     assert [path.name for path in tmp_path.iterdir()] == ["ref.zarr"]
 
 
+@pytest.mark.odd
 def test_rows_on_disk_without_an_embedding_are_named(fitted: AnnData, query: AnnData, tmp_path: Path) -> None:
     fitted.obsm["X_bleep_expression"][3:5] = np.nan
     ref = read_in_chunks(fitted, tmp_path / "ref.zarr")
@@ -251,6 +253,7 @@ def test_embeddings_of_another_model_are_warned_of(fitted: AnnData, query: AnnDa
         bl.tl.impute(query, read_in_chunks(fitted, tmp_path / "ref.zarr"), k=5)
 
 
+@pytest.mark.odd
 def test_what_cannot_be_stored_is_refused_before_any_work(
     ref: AnnData, fitted: AnnData, query: AnnData, unchanged: Callable[..., None], tmp_path: Path
 ) -> None:

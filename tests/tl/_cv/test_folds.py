@@ -16,12 +16,14 @@ def test_each_group_is_held_out_once() -> None:
         assert fold.name not in GROUPS[fold.training]
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize(("training", "test"), [([0, 1, 2], [2, 3]), ([0, 2], [1]), ([0, 1, 2], [3])])
 def test_a_leaking_fold_is_refused(training: list[int], test: list[int]) -> None:
     with pytest.raises(ValueError, match=r"fold 'x' leaks: '[ab]'.*both trained on and tested on"):
         Fold("x", np.array(training), np.array(test), GROUPS)
 
 
+@pytest.mark.odd
 def test_a_section_in_two_groups_is_refused() -> None:
     sections = np.array(["s1", "s1", "s1", "s2", "s3"])
     with pytest.raises(ValueError, match=r"section 's1'.*2 groups.*'a', 'b'"):
@@ -29,6 +31,7 @@ def test_a_section_in_two_groups_is_refused() -> None:
     check_sections_in_groups(GROUPS, GROUPS, library_key="section", group_key="patient")
 
 
+@pytest.mark.odd
 def test_the_same_profile_in_two_groups_is_refused() -> None:
     values = np.random.default_rng(0).poisson(3, size=(5, 40))
     names = list("vwxyz")
