@@ -9,6 +9,7 @@ from typing import Any
 if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # they share the cores; said before torch starts
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
@@ -182,6 +183,15 @@ def remembered_colours(monkeypatch: pytest.MonkeyPatch) -> None:
         return _COLOURS[seen].copy()
 
     monkeypatch.setattr(_inputs, "color_features", remembered)
+
+
+def never_read(crops: np.ndarray) -> da.Array:
+    """The same crops, lazily: the test fails as soon as any of them is read."""
+
+    def fail(_: np.ndarray) -> np.ndarray:
+        pytest.fail("the crops were read")
+
+    return da.from_array(crops, chunks=(16, -1, -1, -1)).map_blocks(fail, meta=crops[:0])
 
 
 PUBLISHED: dict[str, Any] = {"preset": "paper", "encoder": "color", "accumulate": 1, "patience": 10, "batch_size": 32}

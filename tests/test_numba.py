@@ -12,20 +12,21 @@ import pytest
 import scanpy as sc
 import torch
 from anndata import AnnData
-from scipy import sparse
 
 import bleep_sc as bl
-from bleep_sc.models.search.nearest import nearest_approximately
-from bleep_sc.tl._cv.run import log_normalized
 
 CALLS: dict[str, tuple[Any, str, Callable[[AnnData], Any]]] = {
     "approximate search": (
         pynndescent,
         "NNDescent",
-        lambda ref: nearest_approximately(ref.obsm["spatial"], ref.obsm["spatial"], 2),
+        lambda ref: bl.tl.impute(ref, ref, search="pynndescent", key_added="again"),
     ),
     "UMAP": (sc.tl, "umap", lambda ref: bl.tl.alignment(ref, layout="umap")),
-    "normalisation": (sc.pp, "normalize_total", lambda ref: log_normalized(sparse.csr_matrix(ref.X), 1e4)),
+    "normalisation": (
+        sc.pp,
+        "normalize_total",
+        lambda ref: bl.tl.cross_validate(ref, methods=["mean"], group_key="section"),
+    ),
     "genes": (sc.pp, "highly_variable_genes", lambda ref: bl.pp.select_genes(ref, n_top_genes=10)),
 }
 

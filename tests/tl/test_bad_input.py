@@ -11,10 +11,10 @@ import pytest
 from anndata import AnnData
 from conftest import PUBLISHED, make_sections, snapshot
 from odd_inputs import EVERY
+from safetensors.numpy import load
 from scipy import sparse
 
 import bleep_sc as bl
-from bleep_sc.tl._load import load_model
 
 pytestmark = [pytest.mark.odd, pytest.mark.usefixtures("remembered_colours")]
 
@@ -86,9 +86,8 @@ def learned(kind: str) -> Callable[[AnnData], np.ndarray]:
 
     def run(adata: AnnData) -> np.ndarray:
         bl.tl.fit(adata, **TINY[kind])
-        stored, model, _ = load_model(adata, "bleep", name="adata")
-        assert list(stored.genes) == [str(name) for name in adata.var_names]
-        parts = [tensor.numpy() for tensor in model.state_dict().values()]
+        assert list(adata.uns["bleep"]["genes"]) == [str(name) for name in adata.var_names]
+        parts = list(load(adata.uns["bleep"]["model"].tobytes()).values())
         parts += [adata.obsm[key] for key in sorted(adata.obsm) if key.startswith("X_bleep")]
         return np.concatenate([np.asarray(part, dtype=np.float64).ravel() for part in parts])
 

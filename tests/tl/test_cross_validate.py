@@ -12,8 +12,10 @@ import pytest
 from anndata import AnnData
 from conftest import make_sections
 from scipy import sparse
+from sklearn.linear_model import Ridge
 
 import bleep_sc as bl
+from bleep_sc.metrics import pearson
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning"),
@@ -380,16 +382,20 @@ def test_bad_input(case: str, tissue: AnnData, unchanged: Callable[..., None]) -
         bl.tl.cross_validate(tissue, **({"methods": ["mean"]} | arguments))
 
 
-def test_an_error_in_a_fold_leaves_the_object_alone(
-    tissue: AnnData, unchanged: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*args: Any, **kwargs: Any) -> None:
-        raise KeyboardInterrupt
+def test_an_error_in_a_fold_leaves_the_object_alone(tissue: AnnData, unchanged: Callable[..., None]) -> None:
+    """After the first method's fold is done, and while the second predicts its test spots."""
+    calls = []
+
+    def encoder(images: Any) -> Any:
+        calls.append(len(images))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return images.mean(dim=(2, 3))
 
     unchanged(tissue)
-    monkeypatch.setattr("bleep_sc.tl._cv.run.impute", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(tissue, ["mean"])
+        run(tissue, ["mean", "knn"], method_kwargs={"knn": {"encoder": encoder}})
+    assert calls == [60, 60], "the training spots, and the test spots"
     assert bl.settings.verbosity == "info"
 
 
@@ -410,85 +416,153 @@ def three_patients() -> AnnData:
     )
 
 
-def test_panels_are_those_of_the_training_patients(three_patients: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of every fold exactly the panels that its training spots give, which the test spots would not give."""
+def test_panels_are_those_of_the_training_patients(three_patients: AnnData) -> None:
+    """Of every fold exactly the panels that its training spots give: a score is the mean over a panel's own genes."""
     from bleep_sc._stats import panels
-    from bleep_sc.tl._cv import run as _fold_run
 
-    seen: dict[str, dict[str, np.ndarray]] = {}
-    prepare = _fold_run.prepare
-
-    def spying(plan: Any, fold: Any) -> Any:
-        prepared = prepare(plan, fold)
-        seen[fold.name] = prepared.panels
-        return prepared
-
-    monkeypatch.setattr(_fold_run, "prepare", spying)
-    scores = run(three_patients, ["mean"], library_key="section")
-    assert set(scores["fold"]) == {"p1", "p2", "p3"}
+    scores = run(three_patients, ["mean"], library_key="section", metrics=["mae"], n_bootstrap=0)
+    value = scores.set_index(["section", "panel"])["value"]
     counts = three_patients.layers["counts"].toarray()
     names, sections = three_patients.var_names.to_numpy(), three_patients.obs["section"].to_numpy()
-    for fold, found in seen.items():
+    total = counts.sum(axis=1, keepdims=True)
+    for fold in ("p1", "p2", "p3"):
         training = (three_patients.obs["patient"] != fold).to_numpy()
+        expression = np.log1p(counts / total * np.median(total[training]))
+        ours, theirs = (panels(expression[rows], names, sections[rows]) for rows in (training, ~training))
+        for section in np.unique(sections[~training]):
+            rows = sections == section
+            error = pd.Series(np.abs(expression - three_patients.layers["cv_mean"])[rows].mean(axis=0), index=names)
+            error[np.ptp(expression[rows], axis=0) == 0] = np.nan  # what does not vary is not scored
+            for panel in ("HEG-50", "HVG-50"):
+                assert value[section, panel] == pytest.approx(error[ours[panel]].mean(), rel=1e-5)
+                assert value[section, panel] != pytest.approx(error[theirs[panel]].mean(), rel=1e-3)
 
-        def expected(rows: np.ndarray, training: np.ndarray = training) -> dict[str, np.ndarray]:
-            total = counts[rows].sum(axis=1, keepdims=True)
-            target = np.median(counts[training].sum(axis=1))
-            return panels(np.log1p(counts[rows] / total * target), names, sections[rows])
 
-        for panel in ("HEG-50", "HVG-50"):
-            assert set(found[panel]) == set(expected(training)[panel])
-            assert len(set(found[panel]) & set(expected(~training)[panel])) < 45
+# what is chosen on the training groups
+
+
+@pytest.fixture
+def twins() -> AnnData:
+    """Three patients, each of two sections that are nearly the same: a section's twin tells all of it but the rest."""
+    rng = np.random.default_rng(0)
+    made = np.repeat(rng.normal(size=(3, 20, 30)), 2, axis=0).reshape(120, 30)
+    own = np.repeat(rng.normal(size=(3, 20, 60)), 2, axis=0).reshape(120, 60)
+    mean = 20 * np.exp(0.3 * made[:, :3] @ rng.normal(size=(3, 60)) + 0.5 * own)
+    patient = np.repeat(["p1", "p2", "p3"], 40)
+    section = [f"{name}_{i % 40 // 20}" for i, name in enumerate(patient)]
+    return AnnData(
+        obs=pd.DataFrame({"patient": patient, "section": section}, index=[f"s{i}" for i in range(120)]),
+        var=pd.DataFrame(index=[f"g{i}" for i in range(60)]),
+        layers={"counts": sparse.csr_matrix(rng.poisson(mean).astype(np.float32))},
+        obsm={"X_made": (made + 0.02 * rng.normal(size=made.shape)).astype(np.float32)},
+    )
+
+
+def training_spots(adata: AnnData, fold: str) -> AnnData:
+    """As a fold hands them to `fit`."""
+    ref = adata[(adata.obs["patient"] != fold).to_numpy()].copy()
+    total = np.asarray(ref.layers["counts"].sum(axis=1))
+    ref.X = sparse.csr_matrix(np.log1p(ref.layers["counts"].toarray() / total * np.median(total)).astype(np.float32))
+    return ref
+
+
+Folds = list[tuple[np.ndarray, list[np.ndarray]]]
+
+
+def each_held_out(adata: AnnData, key: str) -> Folds:
+    """Rows to learn from, and those to predict, section by section: each patient, or each section, held out once."""
+    groups, sections = (adata.obs[name].to_numpy() for name in (key, "section"))
+    return [
+        (np.flatnonzero(groups != g), [np.flatnonzero(sections == s) for s in np.unique(sections[groups == g])])
+        for g in np.unique(groups)
+    ]
+
+
+def best(
+    candidates: Any, predict: Callable[[Any, np.ndarray, np.ndarray], np.ndarray], y: np.ndarray, on: Folds
+) -> Any:
+    """The candidate of highest mean Pearson, by gene within each section."""
+
+    def score(candidate: Any) -> float:
+        return float(
+            np.mean(
+                [
+                    np.mean([np.nan_to_num(pearson(y[part], predict(candidate, rows, part))).mean() for part in parts])
+                    for rows, parts in on
+                ]
+            )
+        )
+
+    return max(candidates, key=score)
+
+
+def averages(images: np.ndarray, keys: np.ndarray, y: np.ndarray) -> Callable[..., np.ndarray]:
+    """Means of the k profiles of highest cosine."""
+    images, keys = (v.astype(np.float64) / np.linalg.norm(v, axis=1, keepdims=True) for v in (images, keys))
+
+    def predict(k: int, rows: np.ndarray, part: np.ndarray) -> np.ndarray:
+        return y[rows][np.argsort(-images[part] @ keys[rows].T, axis=1)[:, :k]].mean(axis=1)
+
+    return predict
+
+
+def regressed(x: np.ndarray, y: np.ndarray) -> Callable[..., np.ndarray]:
+    return lambda alpha, rows, part: Ridge(alpha=alpha).fit(x[rows], y[rows]).predict(x[part])
+
+
+@pytest.mark.parametrize("method", ["ridge", "knn"])
+def test_penalty_and_k_are_chosen_on_whole_patients(method: str, twins: AnnData) -> None:
+    """Of each fold's two patients one is predicted from the other, section by section; twins would choose otherwise."""
+    given = {"ridge": {"image_key": "X_made", "n_components": 0}, "knn": {"image_key": "X_made"}}
+    run(twins, [method], method_kwargs={method: given[method]}, library_key="section", n_bootstrap=0)
+    chosen = twins.uns["cv"]["chosen"].set_index("fold")["value"]
+    for fold in ("p1", "p2", "p3"):
+        ref = training_spots(twins, fold)
+        y, x = ref.X.toarray(), ref.obsm["X_made"]
+        x = (x - x.mean(axis=0)) / x.std(axis=0)
+        predict = regressed(x, y) if method == "ridge" else averages(x, x, y)
+        candidates = 10 ** np.arange(0, 5.5, 0.5) if method == "ridge" else (5, 10, 25)
+        assert chosen[fold] == pytest.approx(best(candidates, predict, y, each_held_out(ref, "patient")))
+        assert chosen[fold] > best(candidates, predict, y, each_held_out(ref, "section"))
+
+
+def test_epoch_and_k_of_the_published_are_chosen_on_a_whole_patient(twins: AnnData) -> None:
+    """One that the training did not see; the layer is then of a model that saw all (below)."""
+    given = QUICK["published"] | {"max_epochs": 6, "lr": 3e-3}
+    run(twins, ["published"], method_kwargs={"published": given}, library_key="section", n_bootstrap=0)
+    chosen = twins.uns["cv"]["chosen"].set_index(["fold", "parameter"])["value"]
+    held_out = []
+    for fold in ("p1", "p2", "p3"):
+        ref = training_spots(twins, fold)
+        bl.tl.fit(ref, **given, validation_key="patient", key_added="by_patient")
+        history = ref.uns["by_patient"]["history"]
+        for patient in np.unique(ref.obs["patient"]):
+            ref.obs["held"] = ref.obs["patient"] == patient
+            bl.tl.fit(ref, **given, validation_key="held")
+            if np.array_equal(ref.uns["bleep"]["history"]["validation_loss"], history["validation_loss"]):
+                break
+        else:
+            pytest.fail("no patient was held out whole")
+        held_out.append(patient)
+        assert chosen[fold, "best_epoch"] == history["best_epoch"][0]
+        y = ref.X.toarray()
+        predict = averages(ref.obsm["X_bleep_image"], ref.obsm["X_bleep_expression"], y)
+        folds = [(rows, parts) for rows, parts in each_held_out(ref, "patient") if ref.obs["held"].iloc[parts[0]].all()]
+        assert chosen[fold, "k"] == best((5, 10, 25), predict, y, folds)
+    assert chosen[:, "best_epoch"].nunique() > 1, "the test shows nothing"
 
 
 @pytest.mark.filterwarnings("ignore:image features are standardised within each section:UserWarning")
-@pytest.mark.parametrize("method", ["bleep", "published", "ridge", "knn"])
-def test_choices_are_made_on_whole_training_groups(
-    method: str, three_patients: AnnData, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Best epoch, penalty, blend and k: on one training patient held out whole, section by section, never on test."""
-    from bleep_sc.methods import _heldout as _choose_k
-    from bleep_sc.methods import _ridge
-    from bleep_sc.methods import networks as _fit_networks
-    from bleep_sc.methods.hybrid import fit as _fit_hybrid
-    from bleep_sc.tl._cv import run as _fold_run
-
-    patient = three_patients.obs["patient"].to_numpy()
-    held_out: list[set[str]] = []
-    fit, train = _fold_run.fit, _fit_networks.train_network
-
-    def fitting(ref: AnnData, **arguments: Any) -> None:
-        assert ref.obs["patient"].nunique() == 2
-        current["patient"] = ref.obs["patient"].to_numpy()
-        fit(ref, **arguments)
-
-    def training(task: Any, *args: Any, **kwargs: Any) -> Any:
-        held_out.append(set(current["patient"][task.held_out]))
-        return train(task, *args, **kwargs)
-
-    def folds_of(function: Any) -> Any:
-        def spying(*args: Any, **kwargs: Any) -> Any:
-            for rows, parts in next(getattr(a, "folds", a) for a in args if isinstance(getattr(a, "folds", a), list)):
-                groups = {str(p) for part in parts for p in current["patient"][part]}
-                assert not groups & set(current["patient"][rows])
-                assert [len(part) for part in parts] == [20, 20], "one part for each section"
-                held_out.append(groups)
-            return function(*args, **kwargs)
-
-        return spying
-
-    current: dict[str, np.ndarray] = {}
-    monkeypatch.setattr(_fold_run, "fit", fitting)
-    monkeypatch.setattr(_fit_networks, "train_network", training)
-    monkeypatch.setattr(_fold_run, "choose_k", folds_of(_choose_k.choose_k))
-    monkeypatch.setattr("bleep_sc.methods.floors.choose_alpha", folds_of(_ridge.choose_alpha))
-    monkeypatch.setattr(_fit_hybrid, "_choose", folds_of(_fit_hybrid._choose))
-    run(three_patients, [method], library_key="section")
-    assert len(set(patient)) == 3
-    if method == "published":  # to find the epoch, to choose k, and again on all spots
-        assert [len(groups) for groups in held_out] == [1, 1, 0] * 3
-    else:
-        assert [len(groups) for groups in held_out] == [1, 1] * 3
+def test_the_blend_is_chosen_on_whole_patients(twins: AnnData) -> None:
+    """As `fit` does that is told of them; sections, whose twins are trained on, would choose otherwise."""
+    given = {"image_key": "X_made", "max_epochs": 2, "members": 1, "hidden": 16, "context": 0}
+    run(twins, ["bleep"], method_kwargs={"bleep": given}, library_key="section", n_bootstrap=0)
+    chosen = twins.uns["cv"]["chosen"].set_index(["fold", "parameter"])["value"]
+    ref = training_spots(twins, "p2")
+    for key in ("patient", "section"):
+        bl.tl.fit(ref, **given, library_key="section", validation_key=key)
+        expected = json.loads(ref.uns["bleep"]["config"])["chosen"]
+        assert (chosen["p2"].to_dict() == pytest.approx(expected)) == (key == "patient")
 
 
 def test_networks_learn_from_all_training_groups_in_the_end(three_patients: AnnData) -> None:
@@ -527,12 +601,12 @@ def test_features_made_of_expression_are_refused(
 
 @pytest.mark.odd
 def test_a_mistake_in_a_late_method_is_found_before_the_first_is_trained(
-    tissue: AnnData, monkeypatch: pytest.MonkeyPatch
+    tissue: AnnData,
 ) -> None:
-    def never(*args: Any, **kwargs: Any) -> None:
-        raise AssertionError
+    def never(images: Any) -> Any:
+        pytest.fail("it was trained")
 
-    monkeypatch.setattr("bleep_sc.tl._cv.run.fit", never)
+    first = {"method": "knn", "encoder": never}
     tissue.obsm["X_uni"] = tissue.obsm["X_made"]
     for label, given, message in (
         ("ridge", {"temperature": 1.0}, "no `temperature`"),
@@ -541,11 +615,11 @@ def test_a_mistake_in_a_late_method_is_found_before_the_first_is_trained(
         ("bleep", {"encoder": "resnet18", "weights": "nowhere.pth"}, r"nowhere\.pth"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
-            bl.tl.cross_validate(tissue, methods=["mean", label], method_kwargs={label: given})
+            bl.tl.cross_validate(tissue, methods=["first", label], method_kwargs={"first": first, label: given})
     del tissue.obsm["spatial"]
     for label, message in (("coordinates", "spatial"), ("bleep", r"adata\.obsm\['spatial'\].*`context=0`")):
         with pytest.raises(KeyError, match=message):
-            bl.tl.cross_validate(tissue, methods=["mean", label])
+            bl.tl.cross_validate(tissue, methods=["first", label], method_kwargs={"first": first})
 
 
 @pytest.mark.odd

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from anndata import AnnData
-from conftest import make_sections
+from conftest import make_sections, never_read
 from safetensors.numpy import load
 from scipy import sparse
 from scipy.special import erf
@@ -19,8 +19,6 @@ import bleep_sc as bl
 from bleep_sc.methods.hybrid import fit as _fit_hybrid
 from bleep_sc.methods.hybrid import kernel_ridge as _kernel_ridge
 from bleep_sc.methods.hybrid.in_section import SectionView
-from bleep_sc.methods.recipes import BleepRecipe, HybridRecipe, recipe
-from bleep_sc.methods.registry import facts_of
 
 QUICK: dict[str, Any] = {"max_epochs": 3}
 SMALL = pytest.mark.filterwarnings("ignore:image features are standardised within each section:UserWarning")
@@ -111,25 +109,6 @@ def test_one_seed_gives_the_same_weights_bit_for_bit(ref: AnnData, hybrid_once: 
     assert other.uns["bleep"]["model"].tobytes() != ref.uns["bleep"]["model"].tobytes()
 
 
-def test_preset_and_encoder_choose_the_recipe() -> None:
-    for preset, encoder, kind in (
-        ("default", None, HybridRecipe),
-        ("default", "color", HybridRecipe),
-        ("default", len, HybridRecipe),
-        ("default", "resnet18", BleepRecipe),
-        ("paper", None, BleepRecipe),
-        ("paper", "color", BleepRecipe),
-    ):
-        chosen = recipe("bleep", preset, {"encoder": encoder})  # type: ignore[arg-type]
-        assert type(chosen) is kind
-        facts = facts_of("bleep", chosen)
-        assert facts.kind == ("hybrid" if kind is HybridRecipe else "bleep")
-        assert facts.validates == (not facts.chooses) == (kind is BleepRecipe)
-    network = recipe("bleep", "default", {"encoder": "resnet18"})
-    assert isinstance(network, BleepRecipe)
-    assert (network.encoder, network.accumulate, network.patience) == ("resnet18", 1, 10)
-
-
 def test_arguments_reach_the_model(ref: AnnData) -> None:
     given = {"members": 2, "dim": 6, "hidden": 9, "n_components": 4, "context": 2, "temperature": 0.5, "dropout": 0.1}
     bl.tl.fit(ref, **given, **QUICK)
@@ -144,70 +123,10 @@ def test_arguments_reach_the_model(ref: AnnData) -> None:
 # how the blend is chosen
 
 
-class Enough(Exception):
-    """Folds were seen: no training is needed."""
-
-
-@pytest.fixture
-def folds_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[np.ndarray, list[np.ndarray]]]]:
-    """Rows to train on and to predict, part by part, on which `fit` chooses the blend."""
-
-    def spy(adata: AnnData, **arguments: Any) -> list[tuple[np.ndarray, list[np.ndarray]]]:
-        seen = []
-
-        def choose(task: Any, spots: Any) -> None:
-            seen.extend(task.folds)
-            raise Enough
-
-        monkeypatch.setattr(_fit_hybrid, "_choose", choose)
-        with pytest.raises(Enough):
-            bl.tl.fit(adata, **arguments)
-        return seen
-
-    return spy
-
-
-def test_sections_are_held_out_in_turn(ref: AnnData, folds_of: Callable[..., Any]) -> None:
-    found = folds_of(ref)
-    first, second = np.arange(48), np.arange(48, 96)
-    for (training, parts), held_out in zip(found, (first, second), strict=True):
-        assert [part.tolist() for part in parts] == [held_out.tolist()]
-        assert training.tolist() == np.setdiff1d(np.arange(96), held_out).tolist()
-
-
-def test_groups_of_the_validation_key_are_held_out_whole(folds_of: Callable[..., Any]) -> None:
-    adata = make_sections(30, sections=("a1", "a2", "b1", "b2"))
-    adata.obs["patient"] = adata.obs["section"].astype(str).str[0]
-    found = folds_of(adata, validation_key="patient")
-    assert [[len(part) for part in parts] for _, parts in found] == [[30, 30], [30, 30]], "scored by section"
-    for training, parts in found:
-        held_out = set(adata.obs["patient"].iloc[np.concatenate(parts)])
-        assert len(held_out) == 1
-        assert not held_out & set(adata.obs["patient"].iloc[training])
-    adata.obs["held"] = np.arange(adata.n_obs) < 40
-    ((training, parts),) = folds_of(adata, validation_key="held")
-    assert training.tolist() == list(range(40, 120))
-    assert [part.tolist() for part in parts] == [list(range(30)), list(range(30, 40))]
-    with pytest.raises(KeyError, match=r"obs\['slide'\]"):
-        bl.tl.fit(adata, validation_key="slide")
-
-
-def test_many_groups_are_joined_to_five(folds_of: Callable[..., Any]) -> None:
-    adata = make_sections(30, sections=tuple(f"s{i}" for i in range(7)))
-    found = folds_of(adata)
-    assert len(found) == 5
-    assert sorted(len(parts) for _, parts in found) == [1, 1, 1, 2, 2]
-    held_out = [row for _, parts in found for part in parts for row in part]
-    assert sorted(held_out) == list(range(210)), "each spot once"
-    for training, parts in found:
-        assert not set(training) & set(np.concatenate(parts))
-        assert all(adata.obs["section"].iloc[part].nunique() == 1 for part in parts)
-
-
-def test_a_single_section_is_held_out_spot_by_spot(ref: AnnData, folds_of: Callable[..., Any]) -> None:
-    found = folds_of(ref[:48].copy())
-    assert [len(parts) for _, parts in found] == [1] * 5
-    assert sorted(row for _, (part,) in found for row in part) == list(range(48))
+def test_many_sections_are_held_out_in_five_parts(log: pytest.LogCaptureFixture) -> None:
+    adata = with_features(make_sections(30, sections=tuple(f"s{i}" for i in range(7))))
+    bl.tl.fit(adata, image_key="X_uni", max_epochs=1, members=1, hidden=8, context=0)
+    assert "Training on 210 spots, 5 parts of them held out in turn to choose the blend" in log.text
 
 
 def test_regressions_win_where_the_image_tells_little_but_linearly() -> None:
@@ -517,10 +436,9 @@ def test_a_blank_slide_gets_all_genes(hybrid: AnnData, query: AnnData) -> None:
 @pytest.mark.odd
 @pytest.mark.parametrize("function", ["fit", "impute", "embed"])
 def test_places_are_asked_for_before_any_work(
-    function: str, hybrid: AnnData, query: AnnData, unchanged: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    function: str, hybrid: AnnData, query: AnnData, unchanged: Callable[..., None]
 ) -> None:
-    worked = "bleep_sc.tl._inputs.images.color_features"
-    monkeypatch.setattr(worked, lambda *args, **kwargs: pytest.fail("work was done"))
+    query.obsm["crops"] = never_read(query.obsm["crops"])
     del query.obsm["spatial"]
     unchanged(query, hybrid)
     calls = {
