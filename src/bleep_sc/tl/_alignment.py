@@ -30,21 +30,21 @@ def alignment(
 ) -> AnnData | None:
     """Tell how near the image and the expression of the same spot lie in the joint space, and lay both out in a plane.
 
-    The first look at a joint space: do crops and profiles mix, and does a crop find its own profile? Run it on spots
-    that the model never saw, placed by :func:`~bleep_sc.tl.embed`; on the reference itself the answer flatters.
-    :func:`bleep_sc.pl.alignment` draws it.
+    This is a first look at a joint space: do crops and profiles mix, and does a crop find its own profile? Run it on
+    spots that the model never saw, placed by :func:`~bleep_sc.tl.embed`. On the reference itself the answer flatters.
+    :func:`bleep_sc.pl.alignment` draws the result.
 
     Parameters
     ----------
     adata
         Spots with an embedding of both their images and their expression.
     key
-        Name of the model that they are of.
+        Name of the model that made the embeddings.
     layout
-        ``"umap"`` (scanpy) or ``"tsne"`` (scikit-learn), of images and expression together. Neither keeps distances:
-        the numbers are taken in the joint space, not in the plane.
+        Layout of images and expression together: ``"umap"`` (scanpy) or ``"tsne"`` (scikit-learn). Neither keeps
+        distances, so all numbers below are taken in the joint space, not in the plane.
     recall_at
-        Numbers of nearest profiles for the recall.
+        Numbers of nearest profiles among which a spot's own is looked for (the k of "recall at k").
     random_state
         Seed of the layout.
     copy
@@ -55,17 +55,18 @@ def alignment(
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
     `adata.obsm['X_{key}_alignment_image']`, `adata.obsm['X_{key}_alignment_expression']` : :class:`numpy.ndarray`
-        Places in one plane (float32, (n_obs, 2)).
+        Places of images and of expression in one plane (float32, (n_obs, 2)).
     `adata.obs['{key}_pair_distance']` : :class:`pandas.Series` (dtype `float32`)
-        1 - cosine of a spot's image and its own expression.
+        Distance between a spot's image and its own expression, 1 - cosine.
     `adata.obs['{key}_pair_rank']` : :class:`pandas.Series` (dtype `int32`)
-        How many of the other spots' profiles lie nearer to its image than its own: 0 is best. Of profiles that lie
-        equally near, half count as nearer.
+        How many of the other spots' profiles lie nearer to a spot's image than its own profile does: 0 is best. Of
+        profiles that lie equally near, half count as nearer.
     `adata.uns['{key}_alignment']` : `dict`
-        ``pair_distance``, mean over spots; ``other_distance``, mean over all images and the expression of *other*
-        spots; ``recall``, a dict from each k of `recall_at` (as text) to the share of spots whose own profile is among
-        the k nearest to their image, and ``recall_by_chance``; ``median_rank``; ``n_spots``; ``in_sample``, whether
-        `adata` holds the model itself and so was trained on; ``params``.
+        ``pair_distance``: mean over spots. ``other_distance``: mean distance between all images and the expression of
+        *other* spots. ``recall``: a dict from each k of `recall_at` (as text) to the share of spots whose own profile
+        is among the k nearest to their image. ``recall_by_chance``: the same if profiles were drawn at random.
+        ``median_rank``: median over spots. ``n_spots``. ``in_sample``: whether `adata` holds the model itself, so that
+        the model was trained on these spots. ``params``.
 
     Raises
     ------
@@ -76,9 +77,9 @@ def alignment(
 
     Notes
     -----
-    Recall is over all spots of `adata` and from image to expression, the way that imputation takes. A `k` as large as
-    the number of spots says nothing and is left out. Spots side by side have nearly the same profile, so a low recall
-    at 1 is no fault; compare the numbers with those by chance.
+    Recall is over all spots of `adata` and goes from image to expression, the way that imputation takes. A k as large
+    as the number of spots says nothing and is left out. Spots side by side have nearly the same profile, so a low
+    recall at 1 is no fault. Compare the numbers with those by chance.
 
     In a space that has fallen together to a point, the pair distance is near 0, but so is ``other_distance``: only
     their difference says something.
@@ -133,7 +134,7 @@ def alignment(
 
 
 def _embeddings(adata: AnnData, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both embeddings, of length 1."""
+    """The embeddings of images and of expression, each row scaled to length 1."""
     found = []
     for obsm_key in (_keys.image_embedding(key), _keys.expression_embedding(key)):
         path = f"adata.obsm[{obsm_key!r}]"
@@ -167,7 +168,7 @@ def _embeddings(adata: AnnData, key: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pairs(images: np.ndarray, expression: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distance of each image to its own expression, and how many others are nearer (both (n_obs,))."""
+    """Distance of each image to its own expression, and how many other profiles are nearer (both (n_obs,))."""
     own = np.empty(len(images), dtype=np.float32)
     rank = np.empty(len(images), dtype=np.int32)
     for start in range(0, len(images), _BLOCK):
@@ -182,7 +183,7 @@ def _pairs(images: np.ndarray, expression: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _lay_out(points: np.ndarray, layout: Layout, seed: int) -> np.ndarray:
-    """Places in a plane; between vectors of length 1, Euclidean neighbours are those by cosine."""
+    """Lay points of length 1 out in a plane; between such vectors, Euclidean neighbours are those by cosine."""
     if layout == "tsne":
         with python_random_state_kept():
             from sklearn.manifold import TSNE

@@ -43,17 +43,17 @@ def cross_validate(
 ) -> pd.DataFrame:
     """Compare methods on your own tissue, each group of sections predicted by models that never saw it.
 
-    For each group (patient, or section) in turn: all other groups are normalised, their genes, panels, penalties,
-    numbers of neighbours and best epochs chosen, a model of every method trained, and the group's spots predicted from
-    their images alone. The object that a method predicts holds no expression of the held-out group in any form, so none
-    can leak.
+    Each group (patient, or section) is held out in turn. All other groups are normalised. Genes, panels, penalties,
+    numbers of neighbours and best epochs are chosen on them, and a model of every method is trained on them. The
+    held-out group's spots are then predicted from their images alone. The object that a method predicts holds no
+    expression of the held-out group in any form, so none can leak.
 
     Parameters
     ----------
     adata
         Measured sections of several groups, with crops (:func:`~bleep_sc.pp.crops`) or image features.
     group_key
-        Column of `obs` with the groups that are held out, whole, one after the other: patients, so that the result
+        Column of `obs` with the groups that are held out, whole, one after the other. Take patients, so that the result
         holds for new patients. Sections of one patient say less: see ``scope`` below.
     methods
         What to compare: methods of :func:`~bleep_sc.tl.fit`, or labels of your own that `method_kwargs` explains.
@@ -64,32 +64,34 @@ def cross_validate(
         fold.
     counts_layer
         Layer of raw counts, which each fold normalises by itself: to the median total of its training spots, then
-        log1p. ``None``, or a layer that does not exist: `X` is taken as it is, and the result says "outside the folds".
+        log1p. With ``None``, or a layer that does not exist, `X` is taken as it is, and the result says "outside the
+        folds".
     markers
         Genes to learn and to score besides the highly variable ones, as the panel "markers".
     n_top_genes, min_fraction
-        As in :func:`~bleep_sc.pp.select_genes`, which each fold runs on its training sections.
+        Arguments of :func:`~bleep_sc.pp.select_genes`, which each fold runs on its training sections.
     k
         Number of neighbours of the methods that retrieve; ``None`` chooses it in each fold, on held-out training spots.
     refit
-        Train each network twice: once with held-out groups, to find its best epoch and `k`, and again on all training
-        spots for as many epochs, as ST-Net's authors do. Otherwise networks learn from fewer groups than ridge and knn,
-        of two even from one. Doubles their time.
+        Train each network twice, which doubles its time. The first training holds groups out, to find the best epoch
+        and `k`. The second takes all training spots for as many epochs, as ST-Net's authors do. Without it, networks
+        learn from fewer groups than ridge and knn: of two training groups, from one.
     library_key
-        Column of `obs` with each spot's section; ``None``: what :func:`~bleep_sc.pp.crops` was told, else `group_key`.
+        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told, else
+        `group_key`.
     patient_key
-        Column of `obs` with each spot's patient or animal. ``None``: ``"patient"`` if there is one, else the patients
-        are unknown, and the result says so.
+        Column of `obs` with each spot's patient or animal. ``None`` takes ``"patient"`` if there is such a column. Else
+        the patients are unknown, and the result says so.
     metrics
-        Scores to compute, as in :func:`~bleep_sc.tl.evaluate`; ``None``: all of them.
+        Scores to compute, as in :func:`~bleep_sc.tl.evaluate`; ``None`` computes all of them.
     n_bootstrap
-        Draws of the bootstrap intervals; 0: none.
+        Number of bootstrap draws; 0 leaves the intervals out.
     random_state
-        Seed of everything: what :func:`~bleep_sc.tl.fit` gets in each fold, and the bootstrap.
+        Seed of the whole comparison: :func:`~bleep_sc.tl.fit` gets it in each fold, and so does the bootstrap.
     progress_bar
-        In place of :attr:`bleep_sc.settings`'s.
+        Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
     key_added
-        Name of the result.
+        Name of the result: its key in `uns`, and the beginning of the layers' names.
 
     Returns
     -------
@@ -100,12 +102,12 @@ def cross_validate(
     Sets the following fields:
 
     `adata.layers['cv_<method>' | '{key_added}_<method>']` : :class:`numpy.ndarray` (float32, (n_obs, n_vars))
-        Out-of-fold predictions: every spot by the model that never saw its group. NaN where a method does not predict
-        the gene. In the units of the fold's training spots.
+        Out-of-fold predictions: every spot is predicted by the model that never saw its group. Values are in the units
+        of the fold's training spots, and NaN where a method does not predict the gene.
     `adata.uns['cv' | key_added]` : `dict`
-        ``scores`` (what is returned), ``summary`` (means over sections, then patients, with bootstrap intervals and
-        the share of the noise ceiling; :func:`bleep_sc.pl.scores` draws it), ``chosen`` (penalty, number of neighbours
-        and best epoch of each method and fold) and ``config`` (JSON of the arguments).
+        ``scores``: the table that is returned. ``summary``: means over sections, then patients, with bootstrap
+        intervals and the share of the noise ceiling; :func:`bleep_sc.pl.scores` draws it. ``chosen``: penalty, number
+        of neighbours and best epoch of each method and fold. ``config``: JSON of the arguments.
 
     Raises
     ------
@@ -117,8 +119,9 @@ def cross_validate(
 
     Notes
     -----
-    ``scope`` is "across patients" if no patient is on both sides of any fold, "within-patient" if one is: neighbouring
-    sections of a patient are so alike that such scores say nothing of new patients.
+    ``scope`` is "across patients" if no patient is on both sides of any fold, "within-patient" if one is, and "patients
+    unknown" where no patients are known. Neighbouring sections of a patient are so alike that within-patient scores say
+    nothing of new patients.
 
     Panels are chosen among the genes that the fold learns, on its training spots. All methods are scored on the same
     genes; a gene that a method does not predict counts as 0.
@@ -129,12 +132,12 @@ def cross_validate(
     Nothing of the held-out group's expression is handed to a method, but a file of `weights`, or features in
     `image_key`, can carry it from outside: they must come from images alone. Obvious cases are refused.
 
-    Memory: each method's layer is dense, 4 bytes a value (10,000 spots × 18,000 genes: 720 MB).
+    Each method's layer is dense and takes 4 bytes a value: 720 MB for 10,000 spots × 18,000 genes.
 
     Intervals are those of :func:`~bleep_sc.tl.evaluate`: over patients, sections or spots, as ``interval_over`` says,
     and too narrow where these are few.
 
-    ``method="counts"`` reads the total counts of the very spots that it predicts, and is marked so: it shows how far
+    ``method="counts"`` reads the total counts of the very spots that it predicts, and is marked so. It shows how far
     sequencing depth alone would get.
 
     Examples

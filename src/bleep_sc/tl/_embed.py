@@ -25,30 +25,30 @@ def embed(
     progress_bar: bool | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Place spots into the joint space of a fitted model: one that predicts by retrieval.
+    """Place spots into the joint space of a fitted model that predicts by retrieval.
 
-    Embeds what the spots have: their images, and their expression where `adata` has what the model reads. Use it to
-    look at query spots in the joint space, and to make new sections part of a reference: after ``anndata.concat`` or
-    :func:`bleep_sc.io.read_model`, ``bl.tl.embed(ref)`` gives every row its place.
+    The function embeds what the spots have: their images, and their expression where `adata` has what the model reads.
+    Use it to look at query spots in the joint space, or to make new sections part of a reference. After
+    ``anndata.concat`` or :func:`bleep_sc.io.read_model`, ``bl.tl.embed(ref)`` gives every row its place.
 
     Parameters
     ----------
     adata
-        Spots with crops, or the features that the model was trained on.
+        Spots with crops, or with the features that the model was trained on.
     ref
-        AnnData that holds the model; ``None``: `adata` itself does.
+        AnnData that holds the model; ``None`` means that `adata` itself holds it.
     key
         Name of the model in `ref.uns`.
     key_added
-        Name of the fields below; ``None`` is `key`.
+        The name that the fields below take in place of ``bleep``; ``None`` is `key`.
     image_key
-        Crops or features in `adata.obsm`; ``None``: the key that the model was trained on.
+        Key of the crops or features in `adata.obsm`; ``None`` is the key that the model was trained on.
     encoder
         Your own image encoder, where the model was trained with one.
     batch_size
-        Spots embedded at a time; 256 by default.
+        Number of spots that are embedded at a time; 256 by default.
     device, precision, progress_bar
-        In place of :attr:`bleep_sc.settings`'s.
+        Override the values of the same names in :attr:`bleep_sc.settings` for this call.
     copy
         Return a changed copy instead of changing `adata`.
 
@@ -59,17 +59,18 @@ def embed(
     `adata.obsm['X_bleep_image' | 'X_{key_added}_image']` : :class:`numpy.ndarray` (float32, (n_obs, dim))
         Image embeddings.
     `adata.obsm['X_bleep_expression' | 'X_{key_added}_expression']` : :class:`numpy.ndarray` (float32, (n_obs, dim))
-        Expression embeddings, if the expression is there.
+        Expression embeddings, if `adata` has the expression.
     `adata.obsm['X_bleep_components' | 'X_{key_added}_components']` : :class:`numpy.ndarray` (float32, (n_obs, q))
-        Scores on the q components of expression, if it is there and the model has such (BLEEP's default recipe).
+        Scores on the q components of expression, if `adata` has the expression and the model has components (BLEEP's
+        default recipe).
 
     Raises
     ------
     KeyError
         No model, or no crops.
     ValueError
-        Crops of another scale than the model's, features of another width, a damaged or foreign model, or one of a
-        method that has no such space.
+        Crops of another scale than the model's; features of another width; a damaged or foreign model; a model of a
+        method that has no joint space.
     """
     check_adata(adata, copy=copy)
     if ref is not None:

@@ -58,41 +58,41 @@ def evaluate(
 ) -> AnnData | None:
     """Compare a predicted layer with measured expression.
 
-    Every gene is scored over the spots of each section: how well the *pattern within the tissue* is predicted.
-    Correlation over the genes of a spot is not given: gene means alone reach 0.7 there. Scores are then averaged over
-    the genes of each panel, the sections of each patient, and the patients, with a bootstrap interval. Any layer can
-    be scored, also one that another program predicted.
+    Every gene is scored over the spots of each section: the score says how well the *pattern within the tissue* is
+    predicted. Correlation over the genes of a spot is not given, since gene means alone reach 0.7 there. Scores are
+    then averaged over the genes of each panel, the sections of each patient, and the patients, with a bootstrap
+    interval. Any layer can be scored, also one that another program predicted.
 
     Parameters
     ----------
     query
         Spots with a predicted layer and measured expression.
     layer
-        The predicted layer; genes with NaN count as not predicted.
+        Name of the predicted layer. Genes with NaN count as not predicted.
     prediction
-        A prediction made elsewhere, in place of the layer: an AnnData whose `X` holds it, matched by the names of spots
-        and genes. Genes that it lacks count as not predicted. `layer` then only names the scores.
+        A prediction made elsewhere, to score in place of the layer: an AnnData whose `X` holds it, matched by the names
+        of spots and genes. Genes that it lacks count as not predicted. `layer` then only names the scores.
     truth
-        Layer with the measured expression, in the layer's units; ``None`` is `query.X`.
+        Layer with the measured expression, in the units of the predicted layer; ``None`` is `query.X`.
     ref
         Reference whose gene panels are used: those of the model in its `uns`, else HEG-50, HVG-50 and HVG-200 of its
-        `X`. ``None``: the panels that :func:`~bleep_sc.tl.impute` left in ``query.uns[layer]``; a layer without any is
-        scored over all genes and `markers` only. Panels are never chosen on the query: genes that vary most in the
-        very section that is scored flatter any method.
+        `X`. ``None`` takes the panels that :func:`~bleep_sc.tl.impute` left in ``query.uns[layer]``. A layer without
+        panels is scored over all genes and `markers` only. Panels are never chosen on the query: genes that vary most
+        in the very section that is scored flatter any method.
     markers
         Genes of your own, scored as a panel.
     library_key
-        Column of `obs` with each spot's section; ``None``: what :func:`~bleep_sc.pp.crops` was told, else all spots
-        are one section.
+        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told, else
+        all spots are one section.
     patient_key
-        Column of `obs` with each spot's patient; ``None`` is ``"patient"`` where there is one.
+        Column of `obs` with each spot's patient; ``None`` is ``"patient"`` where there is such a column.
     metrics
-        Names out of the list below; ``None`` is all.
+        Names of the scores to compute, out of those in the Notes; ``None`` is all.
     n_bootstrap
         Number of bootstrap draws; 0 leaves the intervals out.
     random_state
         Seed of the bootstrap, and of the noise ceiling where it is estimated here. The order of spots and genes does
-        not matter: both draw in the order of their names.
+        not matter: random numbers are drawn in the order of their names.
     copy
         Return a changed copy instead of changing `query`.
 
@@ -101,17 +101,19 @@ def evaluate(
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
     `query.var['{layer}_{metric}']` : :class:`pandas.Series` (dtype `float`)
-        Per gene and metric, mean over sections. NaN where the gene was not predicted, or is constant as measured in
-        every section: there is nothing to predict. Correlations are 0 where the prediction is constant: it predicts
-        nothing.
+        Score of each gene by each metric, mean over sections. It is NaN where the gene was not predicted, or is
+        constant as measured in every section, so that there is nothing to predict. Correlations are 0 where the
+        prediction is constant: it predicts nothing.
     `query.uns['{layer}_scores']` : `dict`
-        ``summary``, a :class:`pandas.DataFrame` with one row per panel and metric: ``value``, ``low`` and ``high``
-        (bootstrap interval, over what ``interval_over`` says), ``ceiling`` and ``share_of_ceiling`` (of ``pearson``),
-        and the counts ``n_genes``, ``n_missing`` (not in the query, or not predicted), ``n_constant_truth``,
-        ``n_constant_prediction`` (of the section where they are most), ``n_sections``, ``n_patients`` (0 if unknown).
-        ``scores``, the same per section, without intervals. Also ``n_sections``, ``in_sample`` and ``params``.
+        ``summary`` is a :class:`pandas.DataFrame` with one row per panel and metric. Its columns are ``value``, ``low``
+        and ``high`` (bootstrap interval, over what ``interval_over`` says), ``ceiling`` and ``share_of_ceiling`` (for
+        ``pearson``), and counts. The counts are ``n_genes``, ``n_missing`` (not in the query, or not predicted),
+        ``n_constant_truth`` and ``n_constant_prediction`` (in the section where they are most), ``n_sections`` and
+        ``n_patients`` (0 if unknown). ``scores`` holds the same per section, without intervals. The other entries are
+        ``n_sections``, ``in_sample`` and ``params``.
     `query.var['noise_ceiling']`, `query.uns['noise_ceiling']`
-        As of :func:`~bleep_sc.tl.noise_ceiling`, where `query` has ``layers['counts']`` and no ceiling yet.
+        The noise ceiling, as :func:`~bleep_sc.tl.noise_ceiling` sets it. This is done where `query` has
+        ``layers['counts']`` and no ceiling yet.
 
     Raises
     ------
@@ -124,22 +126,32 @@ def evaluate(
 
     Notes
     -----
-    Of each gene: ``pearson``, ``spearman``; ``pearson_depth_free``, after both sides were regressed on log total
-    counts, since depth alone correlates with most genes after log-normalisation (needs ``layers['counts']``; the total
-    is over the genes of `query`, so score before you leave genes out); ``ccc`` (Lin's concordance); ``rmse``, ``mae``,
-    ``r2``; ``variance_ratio`` (predicted / measured); ``ssim`` (structural similarity of the maps on the spot grid) and
-    ``moran_difference`` (Moran's I over 6 neighbours, predicted - measured: above 0 where the prediction is too
-    smooth), which need `obsm['spatial']`. Of a whole panel: ``gene_gene`` (Pearson of measured and predicted gene–gene
-    correlations) and ``moran_agreement`` (Pearson over genes of measured and predicted Moran's I).
+    **Scores of each gene.**
 
-    In the mean of a panel, missing and constant genes count as 0 for correlations and similarities, none is dropped;
-    for ``rmse``, ``mae``, ``r2``, ``variance_ratio`` and ``moran_difference``, of which 0 may be praise, genes without
-    a score are left out, and counted. The panel's ``ceiling`` is a mean over the same genes as that of ``pearson``.
+    - ``pearson`` and ``spearman``: correlations.
+    - ``pearson_depth_free``: Pearson after both sides were regressed on log total counts, since depth alone correlates
+      with most genes after log-normalisation. It needs ``layers['counts']``. The total is over the genes of `query`, so
+      score before you leave genes out.
+    - ``ccc``: Lin's concordance correlation.
+    - ``rmse``, ``mae`` and ``r2``: errors, and the share of variance explained.
+    - ``variance_ratio``: predicted / measured variance.
+    - ``ssim``: structural similarity of the maps on the spot grid. It needs `obsm['spatial']`.
+    - ``moran_difference``: Moran's I over 6 neighbours, predicted - measured. It is above 0 where the prediction is too
+      smooth. It needs `obsm['spatial']`.
 
-    Intervals are percentile bootstraps, 2.5 to 97.5 %: over patients where there are at least 3, else over sections
-    where each patient has at least 3, else over spots (``pearson`` and ``pearson_depth_free`` only), which say nothing
-    of other patients. With few units they are too narrow: drawn from normal scores they hold the true mean in about
-    76 % of cases with 3 units, 83 % with 5 and 89 % with 8.
+    **Scores of a whole panel.**
+
+    - ``gene_gene``: Pearson of measured and predicted gene–gene correlations.
+    - ``moran_agreement``: Pearson over genes of measured and predicted Moran's I. It needs `obsm['spatial']`.
+
+    **Mean of a panel.** For correlations and similarities, missing and constant genes count as 0; none is dropped. For
+    ``rmse``, ``mae``, ``r2``, ``variance_ratio`` and ``moran_difference`` a 0 may be praise, so genes without a score
+    are left out, and counted. The panel's ``ceiling`` is a mean over the same genes as that of ``pearson``.
+
+    **Intervals** are percentile bootstraps, 2.5 to 97.5 %. They are over patients where there are at least 3, else over
+    sections where each patient has at least 3. Otherwise they are over spots (``pearson`` and ``pearson_depth_free``
+    only), and say nothing of other patients. With few units intervals are too narrow. Drawn from normal scores they
+    hold the true mean in about 76 % of cases with 3 units, 83 % with 5 and 89 % with 8.
     """
     check_adata(query, name="query", copy=copy)
     if ref is not None:
@@ -222,7 +234,7 @@ def _measured(query: AnnData, truth: str | None) -> Any:
 
 
 def _aligned(prediction: AnnData, query: AnnData) -> np.ndarray:
-    """A prediction made elsewhere in the query's order of spots and genes; NaN for genes that it lacks."""
+    """Put a prediction made elsewhere into the query's order of spots and genes; NaN for genes that it lacks."""
     check_readable(prediction, name="prediction")
     rows = as_text(prediction.obs_names).get_indexer(as_text(query.obs_names))
     columns = as_text(prediction.var_names).get_indexer(as_text(query.var_names))
@@ -300,7 +312,7 @@ def _ceiling(
     library_key: str | None,
     random_state: int,
 ) -> tuple[np.ndarray | None, dict[str, Any] | None]:
-    """The noise ceiling by gene, and how it was estimated if that was done here."""
+    """The noise ceiling of each gene, and how it was estimated if that was done here."""
     if _keys.NOISE_CEILING in query.var:
         return pd.to_numeric(query.var[_keys.NOISE_CEILING], errors="coerce").to_numpy(dtype=np.float64), None
     if _keys.COUNTS not in query.layers:
@@ -370,7 +382,10 @@ def _panels_of_values(ref: AnnData, library_key: str | None) -> dict[str, np.nda
 
 
 def _check_other_spots(query: AnnData, ref: AnnData, truth: Any, values: Any) -> None:
-    """Panels chosen on the very spots that are scored would flatter; names alone do not tell, they recur."""
+    """Refuse a reference that holds the query's own spots: panels chosen on the spots that are scored would flatter.
+
+    Spots are told apart by their expression, since names recur.
+    """
     row = as_text(ref.obs_names).get_indexer(as_text(query.obs_names))
     column = as_text(ref.var_names).get_indexer(as_text(query.var_names))
     mine, theirs = row >= 0, column >= 0
@@ -408,7 +423,7 @@ def _mean_over_sections(scores: Sequence[pd.Series]) -> np.ndarray:
 
 
 def _report(layer: str, summary: pd.DataFrame, metrics: Sequence[str], *, n_sections: int, in_sample: bool) -> None:
-    """Log the table that a reader wants first; the rest stays in `uns`."""
+    """Log the table that a reader wants first; all other scores stay in `uns`."""
     lead = "pearson" if "pearson" in metrics else metrics[0]
     wide = summary.pivot(index="panel", columns="metric", values="value")
     of_lead = summary[summary["metric"] == lead].set_index("panel")

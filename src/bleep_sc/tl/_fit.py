@@ -60,12 +60,13 @@ def fit(
 ) -> AnnData | None:
     """Train a model on spots that have both an image and measured expression.
 
-    BLEEP by default: learns one space in which the crop of a spot lies beside the expression profile of the same spot
-    (Xie et al., NeurIPS 2023), here in the form that predicts best from few sections on a laptop; ``preset="paper"``
-    is the published one. The published rivals and simple floors are trained by the same call, so that they can be
-    compared (:func:`~bleep_sc.tl.cross_validate`). Afterwards `adata` is a reference: it holds the model and, for
-    methods that retrieve, its spots' places in the model's space, so ``adata.write_h5ad`` saves all that
-    :func:`~bleep_sc.tl.impute` needs.
+    The default method is BLEEP (Xie et al., NeurIPS 2023). It learns one space in which the crop of a spot lies beside
+    the expression profile of the same spot. The default form is the one that predicts best from few sections on a
+    laptop; ``preset="paper"`` is the published one. The same call trains the published rivals and simple floors, so
+    that they can be compared (:func:`~bleep_sc.tl.cross_validate`).
+
+    Afterwards `adata` is a reference: it holds the model. For methods that retrieve, it also holds its spots' places in
+    the model's space. So ``adata.write_h5ad`` saves all that :func:`~bleep_sc.tl.impute` needs.
 
     Parameters
     ----------
@@ -74,106 +75,123 @@ def fit(
     method
         What to train.
 
-        Retrieval, which averages measured profiles and imputes all genes: ``"bleep"``, by default mixed with a
-        regression of components of expression (Notes); ``"knn"``, no training at all, neighbours straight in the space
-        of image features.
+        Retrieval methods average measured profiles and impute all genes. ``"bleep"`` is by default mixed with a
+        regression of components of expression (Notes). ``"knn"`` trains nothing: it finds neighbours directly in the
+        space of image features.
 
-        Regression by a network, which predicts the genes that it was trained on (`mask_var`): ``"stnet"`` (He et al.,
-        Nat Biomed Eng 2020), ``"histogene"`` (Pang et al., bioRxiv 2021), ``"regressor"`` (BLEEP's image encoder with
-        a linear head, or one hidden layer, and mean squared error).
+        Network regressions predict the genes that they were trained on (`mask_var`): ``"stnet"`` (He et al., Nat Biomed
+        Eng 2020), ``"histogene"`` (Pang et al., bioRxiv 2021) and ``"regressor"``. The last is BLEEP's image encoder
+        with a linear head, or one hidden layer, and mean squared error.
 
-        Floors that any method should beat, which predict all genes: ``"ridge"`` (image features to five principal
-        components of expression: the strongest so far), ``"coordinates"`` (the same from the place in the section),
-        ``"mean"`` (the training mean), ``"counts"`` (from the total counts of the very spots that are predicted:
-        it tells how much of a score is sequencing depth, and is of no use for slides without counts).
+        Floors are simple methods that any other should beat. They predict all genes. ``"ridge"``, the strongest so far,
+        regresses five principal components of expression on image features. ``"coordinates"`` does the same from the
+        place in the section. ``"mean"`` predicts the training mean. ``"counts"`` predicts from the total counts of the
+        very spots that are predicted. It tells how much of a score is sequencing depth, and is of no use for slides
+        without counts.
     preset
-        A named set of values for all arguments below that are left at ``None``. ``"default"``: for BLEEP the recipe of
-        the Notes, which needs no download and no GPU. ``"paper"``: for BLEEP ResNet-50 from ImageNet, 256 dimensions,
-        dropout 0.1, temperature 1, batches of at most 128 spots, the gradients of 4 of them averaged for each step (the
-        paper's "batch 512" is four GPUs with 128 spots and a loss each), learning rate and weight decay 1e-3, 150
-        epochs; for ST-Net and HisToGene all their published epochs. Where `encoder` names a network, the default is the
-        published BLEEP too, with single steps, stopped after 10 epochs without a better validation loss. Networks keep
-        their best epoch.
+        A named set of values for all arguments below that are left at ``None``.
+
+        ``"default"`` is for BLEEP the recipe of the Notes, which needs no download and no GPU. Where `encoder` names a
+        network, it is the published BLEEP with single steps, stopped after 10 epochs without a better validation loss.
+
+        ``"paper"`` is for BLEEP the published recipe: ResNet-50 from ImageNet, 256 dimensions, dropout 0.1, temperature
+        1, learning rate and weight decay 1e-3, 150 epochs. Batches hold at most 128 spots, and the gradients of 4
+        batches are averaged for each step. (The paper's "batch 512" is four GPUs with 128 spots and a loss each.) For
+        ST-Net and HisToGene, ``"paper"`` trains all their published epochs.
+
+        Networks keep their best epoch.
     encoder
-        What reads the crops: ``"color"``, colour, texture and nuclei features made by hand: quick, needs no download,
-        strong on small data, and the default of BLEEP, ridge and knn; a torchvision network (``"resnet18"``,
-        ``"resnet50"``, ``"densenet121"``, ...) or a timm one (``"timm:<name>"``), trained along by BLEEP, ST-Net and
-        the regressor, frozen for ridge and knn; or your own module or function, which gets float32 tensors (n, 3,
-        size, size) with RGB in 0..1, returns (n, n_features), and is not trained. Yours is not stored: pass it to
-        :func:`~bleep_sc.tl.impute` again. ST-Net reads crops by a network; HisToGene has patch embeddings of its own.
+        What reads the crops.
+
+        ``"color"`` makes colour, texture and nuclei features by hand. It is quick, needs no download and is strong on
+        small data. It is the default of BLEEP, ridge and knn.
+
+        ``"resnet18"``, ``"resnet50"``, ``"densenet121"``, ... name torchvision networks, and ``"timm:<name>"`` names a
+        timm network. BLEEP, ST-Net and the regressor train the network along; ridge and knn use it frozen.
+
+        Your own module or function gets float32 tensors (n, 3, size, size) with RGB in 0..1. It returns (n,
+        n_features), and is neither trained nor stored: pass it to :func:`~bleep_sc.tl.impute` again.
+
+        ST-Net always reads crops by a network. HisToGene has patch embeddings of its own.
     weights
-        First weights of a network that `encoder` names: ``"imagenet"`` downloads them through torchvision or timm, a
-        path reads a file (only tensors: nothing is unpickled), ``None`` starts from random ones.
+        The weights with which a network that `encoder` names starts. ``"imagenet"`` downloads them through torchvision
+        or timm. A path reads them from a file (only tensors: nothing is unpickled). ``None`` starts from random ones.
     image_key
-        Crops, or image features (n_obs, n_features) made elsewhere, in `adata.obsm`. With features only the heads are
-        trained.
+        Key in `adata.obsm` of the crops, or of image features (n_obs, n_features) made elsewhere. With features only
+        the heads are trained.
     layer
-        Expression to learn from, a layer; ``None`` is `adata.X`.
+        Layer with the expression to learn from; ``None`` is `adata.X`.
     use_rep
-        Learn from a representation in `adata.obsm` instead, such as ``"X_harmony"``. Regressions then predict its
-        columns.
+        Key in `adata.obsm` of a representation to learn from instead, such as ``"X_harmony"``. Regressions then predict
+        its columns.
     mask_var
-        Boolean column of `adata.var` with the genes to learn from. ``None``: ``"highly_variable"`` if that exists,
+        Boolean column of `adata.var` with the genes to learn from. ``None`` takes ``"highly_variable"`` if that exists,
         else all genes. Retrieval and floors fill in all genes whatever is chosen here; a network's regression predicts
         these alone.
     library_key
-        Column of `adata.obs` with each spot's section. ``None``: what :func:`~bleep_sc.pp.crops` was told.
+        Column of `adata.obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told.
     validation_key
-        How to choose validation spots. ``None``: a share of the spots of each section (the paper). A boolean column of
-        `adata.obs`: its True spots. Any other column: whole groups (sections, patients) of it, drawn until they
-        hold that share. BLEEP's default recipe chooses its blend, and ridge and coordinates their penalty, by holding
-        out each group of it, or each section, once (more than five are joined to five for BLEEP).
+        How to choose validation spots. ``None`` takes a share of the spots of each section, as the paper does. A
+        boolean column of `adata.obs` marks them by True. Any other column names groups, such as sections or patients:
+        whole groups are drawn until they hold that share.
+
+        Some methods hold out each of these groups, or each section, once. BLEEP's default recipe chooses its blend so
+        (more than five groups are joined to five), ridge and coordinates their penalty.
     validation_share
-        Share of the spots that are held out for validation, 20 % in the paper. 0: none; all spots are trained on for
+        Share of the spots that are held out for validation, 20 % in the paper. With 0, all spots are trained on for
         all `max_epochs`, and the last epoch is kept. BLEEP's default recipe trains on all spots anyway, once it has
         chosen its blend on folds.
     temperature, dim, dropout
-        Temperature of BLEEP's loss; width of the joint space (of each member), or of HisToGene; dropout of heads and
-        transformer.
+        `temperature` is that of BLEEP's contrastive loss. `dim` is the width of the joint space (of each member of an
+        ensemble), or of HisToGene's transformer. `dropout` is the dropout rate in heads and transformer.
     members, context
-        BLEEP's default recipe: number of pairs of heads, whose embeddings stand side by side, and number of nearest
-        spots whose mean features are looked at beside a spot's own (0: none; needs no ``obsm["spatial"]`` then).
+        Two settings of BLEEP's default recipe. `members` is the number of pairs of heads, whose embeddings stand side
+        by side. `context` is the number of nearest spots whose mean features are put beside a spot's own. With 0, no
+        other spots are read, and ``obsm["spatial"]`` is not needed.
     batch_size
-        Most spots of a batch. The spots are split evenly, so none is left out, and all of them make one batch where
-        there are fewer. HisToGene's batches are windows instead.
+        Largest number of spots in a batch. The spots are split evenly into batches, so none is left out. Where there
+        are fewer spots, all of them make one batch. HisToGene's batches are windows instead.
     accumulate
-        Batches whose gradients are averaged for one step (BLEEP).
+        Number of batches whose gradients are averaged for one training step. Only the published BLEEP has it.
     lr, weight_decay
-        Of the optimiser.
+        Learning rate and weight decay of the optimiser.
     max_epochs
-        Most epochs.
+        Largest number of epochs to train for.
     patience
-        Epochs without a better validation loss after which training stops; 0 never stops early.
+        Number of epochs without a better validation loss after which training stops; 0 never stops early. BLEEP's
+        default recipe does not have this argument.
     optimizer
-        ``"adamw"`` (BLEEP, regressor), ``"adam"`` (HisToGene) or ``"sgd"`` with momentum 0.9 (ST-Net, as published,
-        learning rate 1e-6; with another optimiser 3e-4).
+        The optimiser: ``"adamw"`` (BLEEP, regressor), ``"adam"`` (HisToGene) or ``"sgd"`` with momentum 0.9 (ST-Net).
+        ST-Net's learning rate is 1e-6 with ``"sgd"``, as published, and 3e-4 with another optimiser. BLEEP's default
+        recipe does not have this argument and always takes AdamW.
     hidden
-        Width of the hidden layer of BLEEP's heads (default recipe), or of the regressor, whose head is linear for
-        ``None``.
+        Width of the hidden layer in BLEEP's heads (default recipe) or in the regressor's head. With ``None`` the
+        regressor's head is linear.
     depth, window
-        HisToGene: number of transformer blocks, and most spots of a window; larger sections, and those that span more
-        than 64 grid positions, are cut into windows of neighbours.
+        Two settings of HisToGene. `depth` is the number of transformer blocks, `window` the largest number of spots in
+        a window. Larger sections, and those that span more than 64 grid positions, are cut into windows of neighbours.
     alpha
-        Ridge and coordinates: the penalty; ``None`` chooses it on held-out sections of `adata`.
+        Penalty of ridge and coordinates; ``None`` chooses it on held-out sections of `adata`.
     n_components
         Number of principal components of expression. BLEEP's default recipe reads expression as these; ridge and
         coordinates regress them (0 regresses each gene).
     random_state
         Seed of weights, validation split, batches, augmentation and dropout. On one CPU with one number of threads
-        (``torch.get_num_threads()``; the first loop that numba runs in parallel, for scanpy say, changes it) the same
-        seed gives the same weights bit for bit. The order of the spots matters too.
+        (``torch.get_num_threads()``) the same seed gives the same weights bit for bit. The first loop that numba runs
+        in parallel, for example in scanpy, changes that number. The order of the spots matters too.
     device, precision, progress_bar
-        In place of :attr:`bleep_sc.settings`'s.
+        Override the values of the same names in :attr:`bleep_sc.settings` for this call.
     devices, num_nodes, strategy
-        Train one network by several processes (Notes): GPUs, or processes on the CPU, of each machine; machines; and
-        how PyTorch joins them: ``"auto"``, which is ``"ddp"``, or ``"ddp_find_unused_parameters_true"`` for an encoder
-        of which some weights take no part. For ``"bleep"`` as published, ``"stnet"`` and ``"regressor"``.
+        Train one network by several processes (Notes). `devices` is the number of GPUs, or of processes on the CPU, on
+        each machine; `num_nodes` is the number of machines. `strategy` says how PyTorch joins them: ``"auto"``, which
+        is ``"ddp"``, or ``"ddp_find_unused_parameters_true"`` for an encoder in which some weights take no part. These
+        are for ``"bleep"`` as published, ``"stnet"`` and ``"regressor"``.
     checkpoint_dir
-        A folder, made where it does not exist, in which to write after each epoch where training stands. Should it be
-        ended, by a cluster, a full disk or Ctrl-C, the same call goes on from there (Notes). ``None``: nothing is
-        written. For methods that train epoch by epoch.
+        A folder, made where it does not exist, to which the state of the training is written after each epoch. If a
+        cluster, a full disk or Ctrl-C ends the training, the same call goes on from there (Notes). With ``None``,
+        nothing is written. This is for methods that train epoch by epoch.
     key_added
-        Name of the model: that of all fields below, and of the layer it will impute.
+        Name of the model, of all fields below, and of the layer that it will impute.
     copy
         Return a changed copy instead of changing `adata`.
 
@@ -182,70 +200,73 @@ def fit(
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
     `adata.obsm['X_bleep_image' | 'X_{key_added}_image']` : :class:`numpy.ndarray` (float32, (n_obs, dim))
-        Image embeddings (BLEEP), or standardised image features (knn). Other methods have none, and what an earlier
-        fit left under this name is removed.
+        Image embeddings (BLEEP), or standardised image features (knn). Other methods have none, and remove what an
+        earlier fit left under this name.
     `adata.obsm['X_bleep_expression' | 'X_{key_added}_expression']` : :class:`numpy.ndarray` (float32, (n_obs, dim))
         Expression embeddings (BLEEP).
     `adata.obsm['X_bleep_components' | 'X_{key_added}_components']` : :class:`numpy.ndarray` (float32, (n_obs, q))
         Scores on the q principal components of expression within sections (BLEEP's default recipe).
     `adata.uns['bleep' | key_added]` : `dict`
-        ``model`` (weights, uint8 bytes of a safetensors file), ``genes`` (the expression input, or the genes that a
-        regression predicts), ``history`` (``train_loss``, ``validation_loss`` by epoch, and ``best_epoch``, counted
-        from 0; empty for what is not trained by gradient descent), ``panels`` (genes of highest mean, HEG-50, and
-        highest within-section variance, HVG-50 and HVG-200, of this reference) and ``config`` (JSON: method,
-        parameters, what was chosen, image scale, units, versions).
+        ``model``: the weights, uint8 bytes of a safetensors file. ``genes``: those of the expression input, or those
+        that a regression predicts. ``history``: ``train_loss`` and ``validation_loss`` by epoch, and ``best_epoch``,
+        counted from 0; empty for what is not trained by gradient descent. ``panels``: the genes of highest mean
+        (HEG-50) and of highest within-section variance (HVG-50 and HVG-200) in this reference. ``config``: JSON with
+        method, parameters, what was chosen, image scale, units and versions.
 
     Raises
     ------
     KeyError
         Crops, expression or a named column are not there.
     ValueError
-        Fewer than 16 spots, a view, names that are not unique or with which the model could not be read back, NaN or
-        negative expression or values above 1e12, crops of several scales,
-        an encoder or weights that do not fit, an argument that the method does not have, several processes where they
-        cannot train together, a `checkpoint_dir` with checkpoints of another training or with none that is whole.
+        Fewer than 16 spots; a view; names that are not unique or with which the model could not be read back; NaN or
+        negative expression or values above 1e12; crops of several scales; an encoder or weights that do not fit; an
+        argument that the method does not have; several processes where they cannot train together; a `checkpoint_dir`
+        with checkpoints of another training or with none that is whole.
     FloatingPointError
         Training diverged. The message says how to get the best weights before that.
     OSError
-        A checkpoint could not be written. Those before are whole.
+        A checkpoint could not be written. The earlier ones are whole.
     RuntimeError
-        ImageNet weights could not be downloaded. Nothing else is ever taken in their place.
+        ImageNet weights could not be downloaded. No other weights are ever taken in their place.
 
     Notes
     -----
-    BLEEP's default recipe, each part of which was measured alone and together with the others (docs, "Which parts
-    pay"). Image features are standardised within each section, which takes differences in staining out, and joined by
-    the mean of those of the neighbouring spots. Expression is read as principal components of its variation within
+    **BLEEP's default recipe.** Each part was measured alone and together with the others (docs, "Which parts pay").
+    Image features are standardised within each section, which takes differences in staining out. The mean features of
+    the neighbouring spots are put beside them. Expression is read as principal components of its variation within
     sections. An ensemble of small heads joins the two in one space by a contrastive loss at a low temperature.
-    Retrieval in that space, ridge regression and kernel ridge regression all predict the components, and their mix,
-    number of neighbours and penalties are those that predict held-out sections of `adata` best: where a plain ridge
-    regression is the best predictor for your tissue, that is what you get.
+    Retrieval in that space, ridge regression and kernel ridge regression all predict the components. Their mix, number
+    of neighbours and penalties are those that predict held-out sections of `adata` best. Where a plain ridge regression
+    is the best predictor for your tissue, that is what you get.
 
-    Several processes train the model that one would: every batch, with its shuffling and augmentation, is that of one
-    process; it is divided among them, the embeddings of all parts are gathered, and the contrastive loss is that of the
-    whole batch; so are validation loss, best epoch and early stop. What differs is rounding, and the dropout masks, of
-    which each process draws its own. Every process runs the same script, holds all spots in memory and comes out with
-    the same result; let only the first, where ``torch.distributed.get_rank()`` is 0, write files. Networks with batch
-    normalisation need GPUs for this.
+    **Several processes** train the model that one would. Every batch, with its shuffling and augmentation, is the same
+    as with one process. It is divided among them, the embeddings of all parts are gathered, and the contrastive loss is
+    that of the whole batch. Validation loss, best epoch and early stop are those of all spots too. Only rounding
+    differs, and the dropout masks, since each process draws its own. Every process runs the same script, holds all
+    spots in memory and ends with the same result. Let only the first, where ``torch.distributed.get_rank()`` is 0,
+    write files. Networks with batch normalisation need GPUs for this.
 
-    With `checkpoint_dir` a training that was ended and resumed gives the very result of one that never stopped: on one
-    CPU bit for bit. A call that finds a finished training trains nothing and returns its result at once; delete the
-    folder when you have saved `adata`. The last two checkpoints of each training (BLEEP's default recipe has one for
-    each fold and one for all spots) are kept, each up to four times as large as the model, as safetensors: a newest one
-    that is damaged is passed over for the one before, with a warning. A folder belongs to one call: other genes,
-    expression, images, sections, validation spots, seed, precision, device or parameters are refused by name, and
-    other versions of bleep-sc or PyTorch warned of. `max_epochs` alone may change: more go on from the last one, and
-    fewer give the best epoch where that lies within them. Lazy crops are told apart by their shape and record
-    (`adata.uns["crops"]`) alone, since reading them all could take hours. Several processes must all see the same
-    folder, and only one call may use it at a time.
+    **Checkpoints.** A training that was ended and resumed gives the very result of one that never stopped: on one CPU
+    bit for bit. A call that finds a finished training trains nothing and returns its result at once. Delete the folder
+    when you have saved `adata`. The last two checkpoints of each training are kept as safetensors, each up to four
+    times as large as the model. (BLEEP's default recipe has one training for each fold and one for all spots.) If the
+    newest is damaged, the one before is taken, with a warning.
 
-    In several threads of one process, each with an object of its own, trainings take turns, since PyTorch has one
-    random state for all; the rest of `fit`, embedding and imputing, from one reference too, go on side by side. All
-    give what they give alone. Processes, such as joblib's, train side by side. Never change one object from two
-    threads at once.
+    A checkpoint folder belongs to one call. Other genes, expression, images, sections, validation spots, seed,
+    precision, device or parameters are refused by name. Other versions of bleep-sc or PyTorch give a warning.
+    `max_epochs` alone may change: with more, training goes on from the last epoch; with fewer, you get the best epoch
+    if that lies within them. Lazy crops are told apart by their shape and record (`adata.uns["crops"]`) alone, since
+    reading them all could take hours. Several processes must all see the same folder, and only one call may use it at a
+    time.
 
-    Ctrl-C raises KeyboardInterrupt and leaves `adata` as it was; the log says how to go on. SIGTERM, which clusters
-    send before they kill, ends the process as it would without this package, or does what your own handler does.
+    **Threads.** Several threads of one process may each work on an object of their own. Their trainings take turns,
+    since PyTorch has one random state for all. The rest of `fit`, embedding and imputing, from one reference too, go on
+    side by side. All give what they give alone. Processes, such as joblib's, train side by side. Never change one
+    object from two threads at once.
+
+    **Interrupting.** Ctrl-C raises KeyboardInterrupt and leaves `adata` as it was; the log says how to go on. SIGTERM,
+    which clusters send before they kill, ends the process as it would without this package, or does what your own
+    handler does.
 
     Examples
     --------

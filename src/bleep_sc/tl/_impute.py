@@ -46,13 +46,14 @@ def impute(
 ) -> AnnData | None:
     """Fill in expression for spots of which only the image is known.
 
-    With BLEEP each query spot's crop is placed into the joint space; the `k` reference spots whose *expression* lies
-    nearest by cosine are found, and their measured profiles averaged (Xie et al., NeurIPS 2023, Algorithm 1 as
-    released). A model of BLEEP's default recipe mixes that with a regression, unless `predict` says otherwise. All
-    genes of the reference are imputed, not only those that the model was trained on. The model in `ref` says how it
-    predicts: one of a regression method puts out its own values, and `k`, `match`, `weighting`, `search` and `layer` do
-    not apply. The query's `X` and other layers are neither read nor changed (but for
-    ``method="counts"``, a yardstick that reads the query's own total counts).
+    BLEEP places each query spot's crop into the joint space. It finds the `k` reference spots whose *expression* lies
+    nearest by cosine, and averages their measured profiles (Xie et al., NeurIPS 2023, Algorithm 1 as released). A model
+    of BLEEP's default recipe mixes that with a regression, unless `predict` says otherwise. All genes of the reference
+    are imputed, not only those that the model was trained on.
+
+    The model in `ref` says how it predicts. A regression method puts out its own values, so `k`, `match`, `weighting`,
+    `search` and `layer` do not apply. The query's `X` and other layers are neither read nor changed. The one exception
+    is ``method="counts"``, a yardstick that reads the query's own total counts.
 
     Parameters
     ----------
@@ -60,45 +61,46 @@ def impute(
         Spots with crops cut at the reference's scale. Its `var_names` decide which genes the layer holds;
         :func:`~bleep_sc.pp.blank` makes a query with all of the reference's genes.
     ref
-        Spots that :func:`~bleep_sc.tl.fit` was run on, or a part of them (``ref[mask]``). Needed of it: the values to
+        Spots that :func:`~bleep_sc.tl.fit` was run on, or a part of them (``ref[mask]``). It must hold the values to
         average, `obsm['X_bleep_expression']` and `uns['bleep']`.
     key
         Name of the model in `ref.uns`.
     key_added
         Name of the layer and of the other fields; ``None`` is `key`.
     predict
-        For models of BLEEP's default recipe. ``"hybrid"``, what ``None`` means for them: retrieval and regression of
-        components of expression, mixed as `fit` chose; correlates best with the truth. ``"retrieval"``: plain averages
-        of measured profiles, as in the paper; keeps more of the variance and of how genes go together.
-        ``"regression"``: the regressions alone; smoothest. The docs ("Which parts pay") show what each costs.
+        How a model of BLEEP's default recipe predicts; other models leave no choice. ``"hybrid"``, which ``None`` means
+        for them, mixes retrieval and regression of components of expression as `fit` chose. It correlates best with the
+        truth. ``"retrieval"`` gives plain averages of measured profiles, as in the paper. It keeps more of the variance
+        and of how genes go together. ``"regression"`` takes the regressions alone, and is smoothest. The docs ("Which
+        parts pay") show what each costs.
     k
-        Number of reference spots to average. ``None``: what `fit` chose, else 50 as in the paper. Few give sharp but
-        noisy maps, many smooth ones.
+        Number of reference spots to average. ``None`` takes the number that `fit` chose, else 50 as in the paper. Few
+        spots give sharp but noisy maps, many give smooth ones.
     match
-        Compare the query's image embedding with the reference's ``"expression"`` (the paper's code, and what ``None``
-        means for BLEEP) or ``"image"`` embeddings (what ``None`` means for knn, which has no others).
+        Which embeddings of the reference the query's image embedding is compared with. ``"expression"`` is the paper's
+        code, and what ``None`` means for BLEEP. ``"image"`` is what ``None`` means for knn, which has no others.
     weighting
-        ``"mean"`` (the paper), ``"distance"`` (by the inverse of 1 - cosine) or ``"softmax"`` (exp(cosine /
-        `temperature`)).
+        How the profiles are weighted in the average: ``"mean"`` weighs all alike (the paper), ``"distance"`` by the
+        inverse of 1 - cosine, ``"softmax"`` by exp(cosine / `temperature`).
     temperature
-        Of ``weighting="softmax"``.
+        Temperature of the weights of ``weighting="softmax"``.
     search
-        ``"exact"``; ``"pynndescent"``: approximate, with an index that takes long to build; ``"auto"``: the latter
-        where it should take less than half as long, on a CPU, for hundreds of thousands of spots in both objects (docs,
-        "Speed and memory"), else exact.
+        How the nearest spots are found. ``"exact"`` compares all. ``"pynndescent"`` is approximate, and its index takes
+        long to build. ``"auto"`` takes pynndescent where it should need less than half the time, else exact. It does so
+        on a CPU, for hundreds of thousands of spots in both objects (docs, "Speed and memory").
     layer
         Layer of `ref` to average; ``None`` is `ref.X`. The imputed values have its units.
     image_key
-        Crops or features in `query.obsm`; ``None``: the key that the model was trained on.
+        Key of the crops or features in `query.obsm`; ``None`` is the key that the model was trained on.
     encoder
         Your own image encoder, where the model was trained with one.
     batch_size
-        Crops embedded at a time; 256 by default.
+        Number of crops that are embedded at a time; 256 by default.
     device, precision, progress_bar
-        In place of :attr:`bleep_sc.settings`'s.
+        Override the values of the same names in :attr:`bleep_sc.settings` for this call.
     store
-        Path of a zarr store to make, such as ``"imputed.zarr"``: the layer is computed and written chunk by chunk, for
-        a query, a reference or a result larger than memory (see the notes). ``None``: the layer is made in memory.
+        Path of a zarr store to make, such as ``"imputed.zarr"``. The layer is then computed and written chunk by chunk,
+        for a query, a reference or a result larger than memory (see the notes). ``None`` makes the layer in memory.
     copy
         Return a changed copy instead of changing `query`.
 
@@ -108,16 +110,17 @@ def impute(
 
     `query.layers['bleep' | key_added]` : :class:`numpy.ndarray` (float32, (n_obs, n_vars))
         Imputed expression in the units of `ref`; NaN for genes that the reference lacks. Mixed predictions below 0 are
-        set to 0 where the reference has none. With `store` a :class:`dask.array.Array` that reads it from there.
+        set to 0 where the reference holds no negative values. With `store`, the layer is a :class:`dask.array.Array`
+        that reads it from there.
     `query.obsm['X_bleep_image' | 'X_{key_added}_image']` : :class:`numpy.ndarray` (float32, (n_obs, dim))
-        Image embeddings; this and the next two are of retrieval alone.
+        Image embeddings. Only retrieval sets this field and the next two.
     `query.obsm['bleep_neighbors' | '{key_added}_neighbors']` : :class:`numpy.ndarray` (int32, (n_obs, k))
         Rows of `ref` that were averaged, best first.
     `query.obsm['bleep_distances' | '{key_added}_distances']` : :class:`numpy.ndarray` (float32, (n_obs, k))
-        Their distances 1 - cosine, ascending.
+        Distances of these rows, 1 - cosine, ascending.
     `query.uns['bleep' | key_added]` : `dict`
-        ``params``, ``units``, ``panels``, ``model_sha256`` and ``in_sample``; of retrieval also ``reference_names``
-        and ``reference_library`` (what the rows above point to).
+        ``params``, ``units``, ``panels``, ``model_sha256`` and ``in_sample``. Retrieval also sets ``reference_names``
+        and ``reference_library``, the names and sections of the reference spots that the rows above point to.
 
     Raises
     ------
@@ -128,29 +131,31 @@ def impute(
         damaged or foreign model; a way to `predict` that the model does not have; `query` a view; `store` with
         ``method="histogene"`` or ``search="pynndescent"``; a dask array that was persisted on a cluster.
     FileExistsError, FileNotFoundError
-        Something is at `store` already, or the folder that it goes into does not exist.
+        A file or folder is at `store` already, or the folder that it goes into does not exist.
 
     Notes
     -----
-    Spots of the query that are the reference's own (same name, and same image embedding or place) do not retrieve
-    themselves, and the result is marked as in-sample: the model has seen them, so scores on them say little.
+    A spot of the query can be one of the reference's own (same name, and same image embedding or place). Such spots do
+    not retrieve themselves. The result is then marked as in-sample: the model has seen these spots, so scores on them
+    say little.
 
     **Larger than memory.** Dask arrays in `query` (``bl.pp.crops(..., lazy=True)``) and in both objects
     (:func:`anndata.experimental.read_lazy`) are read part by part, with `store` or without. With `store` the work runs
-    where dask runs: on the cluster whose `distributed.Client` was started, or the scheduler that dask is configured
-    with, else chunk after chunk in this process. Each chunk of spots is predicted by one task, which reads what it
-    needs of the reference, once, and writes its part of the layer; a reference in memory is sent to each worker once.
+    where dask runs: on the cluster whose `distributed.Client` was started, or on the scheduler that dask is configured
+    with. Otherwise it runs chunk after chunk in this process. One task predicts each chunk of spots. It reads what it
+    needs of the reference, once, and writes its part of the layer. A reference in memory is sent to each worker once.
     All workers must see the folder of `store`, and the files behind the dask arrays, under the same path.
 
-    A task takes at most twice :attr:`bleep_sc.settings`' ``memory`` (of 32 MB or more) beyond what of the reference is
-    in memory, and one chunk of what it reads as that is stored; CSC matrices have no chunks of spots and are read
-    whole. Each chunk of the layer fills half of ``memory``, and with plain retrieval each reads the reference anew:
-    more memory, fewer passes. This process holds names, places and `obs`, image features and embeddings of the query,
-    and, as each worker does, the reference's scores on its components: some kilobytes a spot.
+    A task takes at most twice :attr:`bleep_sc.settings`' ``memory`` (of 32 MB or more) beyond the part of the reference
+    that is in memory. It also takes one chunk of what it reads, as that is stored; CSC matrices have no chunks of spots
+    and are read whole. Each chunk of the layer fills half of ``memory``. With plain retrieval each chunk reads the
+    reference anew, so more memory means fewer passes. This process holds names, places and `obs`, image features and
+    embeddings of the query. Like each worker, it also holds the reference's scores on its components. Together these
+    are some kilobytes a spot.
 
-    The store is an AnnData with the query's `obs`, `var` and places, ``uns["spatial"]`` and all fields named above;
+    The store is an AnnData with the query's `obs`, `var` and places, ``uns["spatial"]`` and all fields named above.
     :func:`anndata.read_zarr` and :func:`anndata.experimental.read_lazy` open it. It is written beside its path and
-    renamed when whole: after an error, or Ctrl-C, there is none, and the query is as before.
+    renamed when whole. So after an error, or Ctrl-C, there is no store, and the query is as before.
     """
     check_adata(query, name="query", copy=copy)
     check_readable(ref, name="ref")
@@ -239,7 +244,7 @@ def _write(
 
 
 def _check_goes_in_chunks(method: "Method[Any]", search: Search) -> None:
-    """With a store each chunk of spots is predicted by itself, by whichever worker is free."""
+    """Refuse what cannot be predicted chunk by chunk: with a store, any free worker predicts a chunk by itself."""
     if not method.in_chunks:
         msg = f"`store`: `method={method.name!r}` reads neighbouring spots together, not in chunks. Leave `store` out."
         raise ValueError(msg)

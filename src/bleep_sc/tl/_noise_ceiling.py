@@ -30,9 +30,9 @@ def noise_ceiling(
     """Estimate how high a gene's Pearson correlation can get, given the noise of the counts it is compared with.
 
     Most genes have few counts per spot, so even a perfect prediction of the true expression correlates weakly with
-    what was measured. Each count is given to one of two halves by the toss of a coin; both halves are normalised and
-    log1p'ed, and their correlation over the spots of each section tells how reliable half the counts are. From that
-    follows how reliable all of them are, and what a prediction free of noise can reach.
+    what was measured. Each count is given to one of two halves by the toss of a coin. Both halves are normalised and
+    log1p'ed. Their correlation over the spots of each section tells how reliable half the counts are. From that follows
+    how reliable all counts are, and what a prediction free of noise can reach.
 
     Parameters
     ----------
@@ -41,15 +41,15 @@ def noise_ceiling(
     counts_layer
         Layer of the counts.
     library_key
-        Column of `obs` with each spot's section; ``None``: what :func:`~bleep_sc.pp.crops` was told, else all spots
-        are one section.
+        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told, else
+        all spots are one section.
     n_splits
         Number of random splits to average over.
     target_sum
-        Total per spot that the halves are normalised to; ``None``: that of `X` where `X` holds the log1p of counts
-        with one total for all spots, else the median total of each section, as scanpy's default.
+        Total per spot that the halves are normalised to. ``None`` takes the total of `X`, if `X` holds the log1p of
+        counts with one total for all spots. Else it takes the median total of each section, which is scanpy's default.
     random_state
-        Seed. The order of spots and genes does not matter: coins are tossed in the order of their names.
+        Seed of the splits. The order of spots and genes does not matter: coins are tossed in the order of their names.
     copy
         Return a changed copy instead of changing `adata`.
 
@@ -58,10 +58,10 @@ def noise_ceiling(
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
     `adata.var['noise_ceiling']` : :class:`pandas.Series` (dtype `float`)
-        Highest Pearson correlation to expect of a noise-free prediction with the measured values, from 0 to 1. 0 where
-        the halves do not agree at all, NaN where the gene does not vary in any section.
+        Highest Pearson correlation to expect of a noise-free prediction with the measured values, from 0 to 1. It is 0
+        where the halves do not agree at all, and NaN where the gene does not vary in any section.
     `adata.uns['noise_ceiling']` : `dict`
-        ``params``.
+        ``params``: how the ceiling was estimated.
 
     Raises
     ------
@@ -72,22 +72,21 @@ def noise_ceiling(
 
     Notes
     -----
-    With r the correlation of the halves, mean over splits and sections: reliability of all counts 2r / (1 + r)
-    (Spearman–Brown), ceiling its square root. What that rests on:
+    Let r be the correlation of the halves, mean over splits and sections. The reliability of all counts is then
+    2r / (1 + r) (Spearman–Brown), and the ceiling is its square root. The estimate rests on assumptions:
 
-    - Noise is that of counting: given the true expression, counts are Poisson. What else differs between a spot and
-      the same spot measured again (dissection, diffusion, amplification) is taken for signal, which puts the ceiling
-      too high.
-    - Sequencing depth is taken for signal too: after normalisation and log1p, spots with few counts differ from the
+    - All noise is that of counting: given the true expression, counts are Poisson. A spot that is measured again also
+      differs by dissection, diffusion and amplification. These are taken for signal, which puts the ceiling too high.
+    - Sequencing depth is taken for signal too. After normalisation and log1p, spots with few counts differ from the
       others, and both halves of a spot share its depth. So the ceiling is that of ``pearson``, not of
       ``pearson_depth_free``.
     - Each half is normalised as if it had all counts. The logarithm bends more at half the depth, so the ceiling is
       approximate for genes with very few counts.
-    - It is an estimate with noise of its own: a gene's value from few spots is rough, and a good prediction of one
-      gene can lie above it. The root of a noisy reliability is on average too low, so a panel's mean is on the low
-      side: 0.35 over 3,063 genes of a HER2ST section, where their mean r gives 0.42; shares of it are then somewhat
-      too high. Where genes have no signal at all the error goes the other way: correlations that are positive by
-      chance count, those below 0 are cut off (0.09 to 0.15 on pure noise of 1,000 to 100 spots).
+    - The ceiling is an estimate with noise of its own. A gene's value from few spots is rough, and a good prediction of
+      one gene can lie above it. The root of a noisy reliability is on average too low, so a panel's mean is on the low
+      side, and shares of it are somewhat too high. Over 3,063 genes of a HER2ST section the mean ceiling is 0.35, where
+      their mean r gives 0.42. Where genes have no signal at all, the error goes the other way. Correlations that are
+      positive by chance count, and those below 0 are cut off: 0.09 to 0.15 on pure noise of 1,000 to 100 spots.
     """
     check_adata(adata, copy=copy)
     n_splits = check_int("n_splits", n_splits)
@@ -124,7 +123,7 @@ def noise_ceiling(
 
 
 def count_values(adata: AnnData, layer: str, *, name: str = "adata") -> sparse.csr_matrix:
-    """Counts as CSR; an error where they are no whole numbers, or negative."""
+    """Return counts as CSR; refuse values that are negative or no whole numbers."""
     values = expression_values(adata, layer, name=name)
     stored = values.data if sparse.issparse(values) else values
     path = path_of(name, layer)
@@ -139,7 +138,10 @@ def count_values(adata: AnnData, layer: str, *, name: str = "adata") -> sparse.c
 
 
 def ceiling_by_name(adata: AnnData, counts: sparse.csr_matrix, sections: Sections, **how: Any) -> np.ndarray:
-    """The ceiling by gene (n_genes,), from sections in order of name: genes too are gone through in that order."""
+    """The ceiling of each gene (n_genes,), independent of how the object is ordered.
+
+    Random numbers are drawn in the order of names: `sections` come so, and genes are put so.
+    """
     genes = np.argsort(adata.var_names.to_numpy().astype(str), kind="stable")
     ceiling = np.empty(adata.n_vars)
     ceiling[genes] = ceiling_of(counts[:, genes], [rows for _, rows in sections], **how)
@@ -154,7 +156,7 @@ def ceiling_of(
     target_sum: float | None,
     random_state: int,
 ) -> np.ndarray:
-    """The ceiling by gene (n_genes,), from counts and the rows of each section."""
+    """The ceiling of each gene (n_genes,), from counts and the rows of each section."""
     rng = np.random.default_rng(random_state)
     scores = []
     for rows in sections:
