@@ -1,4 +1,4 @@
-"""How far a mean score would move with other patients, sections or spots: percentile bootstrap."""
+"""Percentile bootstrap: how far a mean score would move with other patients, sections or spots."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ _LEVEL = 0.95
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:
-    """The range that holds the middle 95 % of the draws."""
+    """Range that holds the middle 95 % of the draws: its lower and upper end."""
     draws = np.asarray(draws)
     if draws.ndim != 1 or not draws.size or draws.dtype.kind not in "fiub":
         msg = f"`draws` must be at least one number (n_draws,), found {draws.dtype} {draws.shape}."
@@ -25,9 +25,9 @@ def interval(draws: np.ndarray) -> tuple[float, float]:
 
 
 def bootstrap_mean(groups: Sequence[np.ndarray], *, n_draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw units with replacement within each group, and give the mean over the groups of their mean (n_draws,).
+    """Draw units with replacement within each group; return the mean over groups of each group's mean (n_draws,).
 
-    With patients as units there is one group; with sections as units, the sections of each patient are a group.
+    With patients as units there is one group. With sections as units, the sections of each patient are a group.
     """
     check_draws(n_draws, rng)
     units = [np.asarray(values) for values in groups]
@@ -48,27 +48,28 @@ def bootstrap_pearson(
     rng: np.random.Generator,
     covariate: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Draw spots with replacement, and give each panel's mean Pearson correlation.
+    """Draw spots with replacement, and return each panel's mean Pearson correlation.
 
-    All moments of a draw are products with the matrix of how often each spot was drawn, so there is no loop over draws
+    All moments of a draw are products with the matrix of how often each spot was drawn. So there is no loop over draws
     or genes.
 
     Parameters
     ----------
     truth, prediction
-        (n_obs, n_genes), dense or CSR, without NaN.
+        Measured and predicted expression (n_obs, n_genes), dense or CSR, without NaN.
     panels
         For each panel the weight of each gene in its mean (n_genes,). Constant genes count as 0.
     n_draws
         Number of draws.
     rng
-        What draws.
+        Random number generator that draws the spots.
     covariate
         Quantity (n_obs,) that truth and prediction are also regressed on, in each draw anew.
 
     Returns
     -------
-    float64 (n_draws, n_panels) of Pearson, and the same after the regression; None without a covariate.
+    Two arrays, float64 (n_draws, n_panels): the mean Pearson correlation, and the same after the regression. Without a
+    covariate the second is None.
     """
     check_draws(n_draws, rng)
     truth, prediction = check_pair(truth, prediction)
@@ -114,11 +115,11 @@ def _weights(n_units: int, n_draws: int, rng: np.random.Generator) -> np.ndarray
 
 class _Moments(NamedTuple):
     values: np.ndarray
-    """float32 (n_obs, n_genes), of mean 0 and variance 1 before drawing; 0 where constant."""
+    """Values float32 (n_obs, n_genes), of mean 0 and variance 1 before drawing; 0 where constant."""
     mean: np.ndarray
-    """Of each draw (n_draws, n_genes)."""
+    """Mean of each draw (n_draws, n_genes)."""
     variance: np.ndarray
-    """Of each draw (n_draws, n_genes)."""
+    """Variance of each draw (n_draws, n_genes)."""
 
 
 def _moments(weights: np.ndarray, values: Any) -> _Moments:
@@ -133,7 +134,7 @@ def _moments(weights: np.ndarray, values: Any) -> _Moments:
 
 
 def _correlation(weights: np.ndarray, a: _Moments, b: _Moments) -> np.ndarray:
-    """Correlation by draw and gene (n_draws, n_genes); 0 where a draw leaves one of the two constant."""
+    """Correlation of each draw and gene (n_draws, n_genes); 0 where a draw leaves one of the two constant."""
     fine = (a.variance > 1e-5) & (b.variance > 1e-5)
     norm = np.sqrt(np.where(fine, a.variance * b.variance, 1))
     covariance = weights @ (a.values * b.values) - a.mean * b.mean

@@ -1,4 +1,4 @@
-"""What the counts themselves allow: how far two halves of them agree, gene by gene."""
+"""The highest scores that the counts themselves allow, from how far two halves of them agree, gene by gene."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def split_half_pearson(
 ) -> np.ndarray:
     """Pearson correlation over spots between two random halves of the counts, mean over the splits.
 
-    Every count goes to one half or the other by the toss of a coin; each half is normalised to `target_sum` per spot
+    Every count goes to one half or the other by the toss of a coin. Each half is normalised to `target_sum` per spot
     and log1p'ed.
 
     Parameters
@@ -28,12 +28,12 @@ def split_half_pearson(
     n_splits
         Number of random splits.
     rng
-        What tosses the coins.
+        Random number generator that tosses the coins.
 
     Returns
     -------
-    float64 (n_genes,); NaN where the normalised counts do not vary. A half that is constant by chance agrees with
-    nothing: 0.
+    float64 (n_genes,). The value is NaN where the normalised counts do not vary. A split of which one half is constant
+    by chance counts as 0: that half agrees with nothing.
     """
     check_draws(n_splits, rng, name="n_splits")
     check_number("target_sum", target_sum, above=0)
@@ -67,7 +67,7 @@ def split_half_pearson(
 
 
 def _whole_numbers(counts: Any) -> sparse.csr_matrix:
-    """As CSR, each place once."""
+    """Check raw counts, and return them as CSR with one value for each place."""
     found = sparse.csr_matrix(check_matrix("counts", counts))
     if found.nnz and (found.data.min() < 0 or not (found.data == np.rint(found.data)).all()):
         msg = "`counts` must hold raw counts, whole numbers from 0 up."
@@ -83,8 +83,9 @@ def ceiling_from_halves(r: np.ndarray) -> np.ndarray:
 
     Notes
     -----
-    Spearman–Brown: two halves that correlate by r make a whole of reliability 2 r / (1 + r). A noise-free quantity
-    correlates with its measurement by the square root of the measurement's reliability. 0 where r is not above 0.
+    By Spearman–Brown, two halves that correlate by r make a whole of reliability 2 r / (1 + r). A noise-free quantity
+    correlates with its measurement by the square root of the measurement's reliability. The result is 0 where r is not
+    above 0.
     """
     r = np.asarray(r)
     if r.dtype.kind not in "fiub" or (np.abs(r) > 1 + _ROUNDING).any():

@@ -5,7 +5,7 @@ import numpy as np
 from bleep_sc.metrics._common import brought_near_one, constant, dense_pair, settle
 
 _NOTHING_LEFT = 1e-8
-"""Share of the variance; layers hold float32, whose rounding alone leaves up to about this much."""
+"""Share of the variance that counts as nothing: rounding of float32 layers alone leaves up to about this much."""
 
 
 def pearson(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -14,12 +14,13 @@ def pearson(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     truth, prediction
-        (n_obs, n_genes).
+        Measured and predicted expression (n_obs, n_genes).
 
     Returns
     -------
-    float64 (n_genes,). NaN where the truth is constant, there is nothing to predict, or one of the two holds NaN; 0
-    where the prediction is constant: it predicts nothing. All correlations of this module keep to that.
+    float64 (n_genes,). The value is NaN where the truth is constant, so that there is nothing to predict, or where one
+    of the two holds NaN. It is 0 where the prediction is constant: it predicts nothing. All correlations of this module
+    keep to that.
     """
     truth, prediction = dense_pair(truth, prediction)
     t, p = _centred(truth), _centred(prediction)
@@ -27,7 +28,7 @@ def pearson(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 
 def spearman(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Pearson correlation of the ranks over spots, ties at their average rank."""
+    """Pearson correlation of the ranks over spots (n_genes,); ties get their average rank."""
     from scipy.stats import rankdata
 
     truth, prediction = dense_pair(truth, prediction)
@@ -40,7 +41,7 @@ def ccc(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
     Notes
     -----
-    2 cov / (var + var + (difference of means)²), with moments over n as in Lin, Biometrics 45, 255 (1989).
+    The score is 2 cov / (var + var + (difference of means)²), with moments over n as in Lin, Biometrics 45, 255 (1989).
     """
     truth, prediction = dense_pair(truth, prediction)
     scale = np.minimum(brought_near_one(truth), brought_near_one(prediction))
@@ -56,20 +57,20 @@ def ccc(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 def partial_pearson(truth: np.ndarray, prediction: np.ndarray, covariate: np.ndarray) -> np.ndarray:
     """Pearson correlation of what a covariate leaves of truth and of prediction, both regressed on it.
 
-    With log total counts as covariate it tells how much of a score is sequencing depth: after normalisation and log1p,
+    With log total counts as covariate it tells how much of a score is sequencing depth. After normalisation and log1p,
     spots with few counts still differ from the others in all genes.
 
     Parameters
     ----------
     truth, prediction
-        (n_obs, n_genes).
+        Measured and predicted expression (n_obs, n_genes).
     covariate
-        (n_obs,) or (n_obs, n_covariates).
+        Values of one covariate (n_obs,), or of several (n_obs, n_covariates).
 
     Returns
     -------
-    float64 (n_genes,), also NaN where the covariate explains all of the truth, 0 where it explains all of the
-    prediction.
+    float64 (n_genes,). The value is also NaN where the covariate explains all of the truth, and 0 where it explains all
+    of the prediction.
     """
     from scipy.linalg import orth
 
@@ -85,7 +86,7 @@ def partial_pearson(truth: np.ndarray, prediction: np.ndarray, covariate: np.nda
 
 
 def _covariates(covariate: np.ndarray, n_obs: int) -> np.ndarray:
-    """(n_obs, n_covariates), none of them so large or small that its square would not fit."""
+    """Check covariates, and scale them (n_obs, n_covariates) so that no square over- or underflows."""
     found = np.asarray(covariate)
     if found.dtype.kind not in "fiub" or found.ndim not in (1, 2) or len(found) != n_obs or not found.size:
         msg = f"`covariate` must be numbers of the {n_obs} spots, found {found.dtype} {found.shape}."
@@ -98,7 +99,7 @@ def _covariates(covariate: np.ndarray, n_obs: int) -> np.ndarray:
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
-    """About the mean, and such that squares fit."""
+    """Subtract the mean of each gene, and scale the values so that no square over- or underflows."""
     centred: np.ndarray = values - values.mean(axis=0)
     centred *= brought_near_one(centred)
     return centred
@@ -111,6 +112,6 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _explained(left: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Genes of which the covariate leaves nothing but rounding."""
+    """Whether the covariate leaves nothing but rounding of a gene (n_genes,)."""
     explained: np.ndarray = (left**2).sum(axis=0) <= _NOTHING_LEFT * (whole**2).sum(axis=0)
     return explained

@@ -23,7 +23,7 @@ def mae(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 def r2(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Share of the truth's variance that the prediction explains (n_genes,); NaN where the truth is constant.
 
-    Below 0 where the truth's own mean would be nearer, which no prediction from an image knows.
+    The score is below 0 where the truth's own mean would be nearer, which no prediction from an image knows.
     """
     truth, prediction = dense_pair(truth, prediction)
     scale = brought_near_one(truth)

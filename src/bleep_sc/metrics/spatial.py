@@ -12,26 +12,26 @@ _K1, _K2 = 0.01, 0.03
 
 
 def ssim(truth: np.ndarray, prediction: np.ndarray, grid: np.ndarray) -> np.ndarray:
-    """Structural similarity of the two maps on the spot grid, mean over the spots.
+    """Structural similarity of the measured and the predicted map on the spot grid, mean over the spots.
 
     Parameters
     ----------
     truth, prediction
-        (n_obs, n_genes).
+        Measured and predicted expression (n_obs, n_genes).
     grid
-        Row and column of each spot (n_obs, 2), from 0; of spots at one place the last is drawn.
+        Row and column of each spot (n_obs, 2), counted from 0. Where several spots share a place, the last is drawn.
 
     Returns
     -------
-    float64 (n_genes,). NaN where the truth is constant, the prediction holds NaN, or the grid is less than 3 wide or
-    high. A constant prediction has a similarity like any other, since it does agree with flat windows.
+    float64 (n_genes,). The value is NaN where the truth is constant, the prediction holds NaN, or the grid is less than
+    3 wide or high. A constant prediction has a similarity like any other, since it does agree with flat windows.
 
     Notes
     -----
-    Wang et al., IEEE Trans. Image Process. 13, 600 (2004), with the constants, the uniform window of 7 (or the largest
-    odd one that fits), the sample covariance and the mirrored border of ``skimage.metrics.structural_similarity``. The
-    data range is that of the truth. Places without a spot hold the mean of their map, and only windows around a spot
-    are averaged.
+    The score is that of Wang et al., IEEE Trans. Image Process. 13, 600 (2004). Constants, sample covariance and
+    mirrored border are those of ``skimage.metrics.structural_similarity``. So is the uniform window of 7, or the
+    largest odd one that fits. The data range is that of the truth. Places without a spot hold the mean of their map,
+    and only windows around a spot are averaged.
     """
     truth, prediction = dense_pair(truth, prediction)
     grid = np.asarray(grid)
@@ -82,9 +82,9 @@ def _window(grid: np.ndarray, width: int) -> sparse.csr_matrix:
 
 
 def spot_graph(xy: np.ndarray, *, n_neighbors: int = 6) -> sparse.csr_matrix:
-    """Which spots are neighbours: each with its nearest, both ways, all weights 1 (n_obs, n_obs).
+    """Tell which spots are neighbours: each spot and its nearest ones, both ways, all weights 1 (n_obs, n_obs).
 
-    Of several that are equally far, as on a lattice, all or none are taken.
+    Of several spots that are equally far, as on a lattice, all or none are taken.
     """
     check_int("n_neighbors", n_neighbors)
     xy = np.asarray(xy)
@@ -98,18 +98,18 @@ def spot_graph(xy: np.ndarray, *, n_neighbors: int = 6) -> sparse.csr_matrix:
 
 
 def morans_i(values: np.ndarray, graph: sparse.csr_matrix) -> np.ndarray:
-    """Moran's I: how alike neighbours are, 0 about for noise, towards 1 for smooth patterns.
+    """Moran's I tells how alike neighbours are: about 0 for noise, towards 1 for smooth patterns.
 
     Parameters
     ----------
     values
-        (n_obs, n_genes).
+        Expression, measured or predicted (n_obs, n_genes).
     graph
-        Weights between spots (n_obs, n_obs), as of :func:`spot_graph`.
+        Weights between spots (n_obs, n_obs), such as :func:`spot_graph` gives.
 
     Returns
     -------
-    float64 (n_genes,), as ``scanpy.metrics.morans_i``; NaN where the values are constant.
+    float64 (n_genes,), the values of ``scanpy.metrics.morans_i``; NaN where the expression is constant.
     """
     values = dense(check_matrix("values", values))
     if graph.shape != (len(values), len(values)):

@@ -17,20 +17,22 @@ def gene_gene(truth: Any, prediction: Any) -> float:
     Parameters
     ----------
     truth, prediction
-        (n_obs, n_genes), dense or CSR; genes that are constant in one of them, or NaN in the prediction, are left out.
+        Measured and predicted expression (n_obs, n_genes), dense or CSR. Genes that are constant in one of them, or NaN
+        in the prediction, are left out.
 
     Returns
     -------
-    NaN where fewer than 3 genes vary in the truth, or all go together alike; else 0 where fewer than 3 vary in both, or
-    their predicted correlations are all the same: no structure is predicted.
+    One correlation. It is NaN where fewer than 3 genes vary in the truth, or where all measured correlations are the
+    same. Else it is 0 where fewer than 3 genes vary in both, or where all predicted correlations are the same: no
+    structure is predicted.
 
     Notes
     -----
-    Equal to correlating the upper triangles of the two correlation matrices, which is how it is done for fewer genes
-    than spots. For more genes than spots the matrices would be larger than the data. With genes centred and of length
-    1 as columns of T and P, the sum over all pairs of the products of their entries is the squared Frobenius norm of
-    T Pᵀ, and the sum over the entries of the one is the squared length of the sum of its columns, so that matrices of
-    spots × spots suffice.
+    The score equals the correlation of the upper triangles of the two correlation matrices. For at most as many genes
+    as spots it is computed so. For more genes than spots these matrices would be larger than the data, and matrices of
+    spots × spots suffice. Let the columns of T and P be the genes, centred and of length 1. The products of the two
+    matrices' entries, summed over all pairs of genes, are the squared Frobenius norm of T Pᵀ. The entries of one
+    matrix, summed, are the squared length of the sum of the columns of T (or of P).
     """
     truth, prediction = check_pair(truth, prediction)
     n_obs, n_genes = truth.shape
@@ -82,7 +84,7 @@ def _unit_length(values: Any, genes: np.ndarray) -> np.ndarray:
 
 
 def _correlation(tt: float, pp: float, tp: float, n_pairs: int) -> float:
-    """From sums of squares and of products about the means."""
+    """Correlation from the sums of squares and of products about the means."""
     if tt <= _SAME * n_pairs:
         return float("nan")
     if pp <= _SAME * n_pairs:

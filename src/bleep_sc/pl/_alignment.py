@@ -36,8 +36,8 @@ def alignment(
 ) -> "Figure | None":
     """Draw images and expression of the same spots in one plane, to see whether they lie together.
 
-    Above stands what was measured in the joint space itself, which a plane cannot keep: how near the image and the
-    expression of a spot lie, and how often an image finds its own profile.
+    The title gives numbers from the joint space itself, since a plane cannot keep distances. They tell how near the
+    image and the expression of a spot lie, and how often an image finds its own profile.
 
     Parameters
     ----------
@@ -46,21 +46,21 @@ def alignment(
     key
         Name of the model.
     color
-        Column of `obs`, such as the section or ``"bleep_pair_distance"``; images are then discs, expression triangles.
-        ``None``: one colour for images, another for expression.
+        Column of `obs` to colour the points by, such as the section or ``"bleep_pair_distance"``. Images are discs,
+        expression triangles. ``None`` takes one colour for images and another for expression.
     lines
-        Join the two points of each spot; for some hundred spots, not for thousands.
+        Join the two points of each spot by a line. This serves some hundred spots, not thousands.
     cmap
-        Colour map of a column of numbers.
+        Colour map for a column of numbers.
     palette
-        Colours of a column of categories: the name of a colour map, or a colour for each. ``None``: those that scanpy
-        has left in ``uns['<color>_colors']``, else matplotlib's own.
+        Colours for a column of categories: the name of a colour map, or a colour for each category. ``None`` takes
+        those that scanpy has left in ``uns['<color>_colors']``, else matplotlib's own.
     size
-        Area of a point, in square points.
+        Area of a point, in square typographic points.
     ax
         Axes to draw into.
     show
-        Whether to show the figure; ``None``: unless it is returned, or drawn into `ax`.
+        Whether to show the figure. ``None`` shows it unless it is returned, or drawn into `ax`.
     return_fig
         Return the figure.
 
@@ -108,7 +108,7 @@ def alignment(
 
 
 def _stored(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], str, str]:
-    """Places of both kinds, the name of the layout, and what was measured, in words."""
+    """Places of images and of expression, the name of the layout, and the numbers of the joint space in words."""
     remedy = "`bleep_sc.tl.alignment` writes it."
     check_in("adata.uns", _keys.alignment(key), adata.uns.keys(), remedy=remedy)
     places = {}
@@ -129,7 +129,7 @@ def _stored(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], str, str]:
 def _paint(
     adata: AnnData, color: str, *, cmap: str, palette: str | Sequence[str] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `scatter` needs to colour the spots by a column; and of categories, the colour of each."""
+    """Arguments of `scatter` that colour the spots by a column; for categories, also the colour of each."""
     from matplotlib import colors
 
     column: pd.Series = adata.obs[color]
@@ -187,7 +187,7 @@ def _add_legend(ax: "Axes", categories: Mapping[str, Any], *, title: str | None,
 
 
 def _in_words(numbers: Mapping[str, Any]) -> str:
-    """The numbers of the joint space."""
+    """Put the numbers of the joint space into words."""
     own, others = (number_text(float(numbers[name])) for name in ("pair_distance", "other_distance"))
     lines = [f"distance of image and own expression {own}, and that of others {others}"]
     if len(numbers["recall"]):

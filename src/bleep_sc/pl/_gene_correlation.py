@@ -32,9 +32,9 @@ def gene_correlation(
 ) -> "Figure | None":
     """Draw which genes go together, as measured and as imputed.
 
-    Two matrices of Pearson correlations between genes, in the same order: that of a hierarchical clustering of the
-    measured one. Where the imputed matrix shows the same blocks, the structure is kept; where all of it is red and
-    blue, the prediction follows a few patterns only.
+    The figure shows two matrices of Pearson correlations between genes. Both have the order of a hierarchical
+    clustering of the measured matrix. Where the imputed matrix shows the same blocks, the structure is kept. Where all
+    of it is red and blue, the prediction follows a few patterns only.
 
     Parameters
     ----------
@@ -47,12 +47,12 @@ def gene_correlation(
     truth
         Layer with the measured expression; ``None`` is `adata.X`.
     library_key
-        Column of `obs` with each spot's section; ``None``: what :func:`~bleep_sc.pp.crops` was told, else all spots
-        are one section.
+        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told, else
+        all spots are one section.
     cmap
         Colour map, from -1 to 1.
     show
-        Whether to show the figure; ``None``: unless it is returned.
+        Whether to show the figure. ``None`` shows it unless it is returned.
     return_fig
         Return the figure.
 
@@ -69,13 +69,13 @@ def gene_correlation(
 
     Notes
     -----
-    Correlations are over the spots of all sections, each gene centred in each section first: differences between
-    sections are no structure within the tissue. Clustering: average linkage on 1 - correlation. Genes that are constant
-    as measured stand last; grey is what has no correlation. The agreement in the title of the imputed matrix is what
-    :func:`~bleep_sc.tl.evaluate` has written for the panel (``gene_gene``).
+    Correlations are over the spots of all sections. Each gene is first centred in each section, since differences
+    between sections are no structure within the tissue. Genes are clustered by average linkage on 1 - correlation.
+    Genes that are constant as measured stand last. Pairs without a correlation are grey. The agreement in the title of
+    the imputed matrix is what :func:`~bleep_sc.tl.evaluate` has written for the panel (``gene_gene``).
 
-    The two matrices are the one thing that is worked out when it is drawn: they depend on the genes chosen, and take
-    no time for as many as fit on a page.
+    Only the two matrices are computed when the figure is drawn. They depend on the genes chosen, and take no time for
+    as many genes as fit on a page.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def _correlations(values: np.ndarray, sections: Sequence[np.ndarray]) -> np.ndar
 
 
 def _order(correlations: np.ndarray) -> np.ndarray:
-    """Genes that go together side by side; those without correlations last."""
+    """Order of genes that puts those that go together side by side, and those without correlations last."""
     from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
     from scipy.spatial.distance import squareform
 
@@ -154,7 +154,7 @@ def _order(correlations: np.ndarray) -> np.ndarray:
 
 
 def _agreement(adata: AnnData, layer: str, genes: str | Sequence[str]) -> str:
-    """What `tl.evaluate` has found for a panel; nothing for a list of one's own."""
+    """The agreement that `tl.evaluate` has found for a panel, in words; empty for a list of the user's own genes."""
     scores = adata.uns.get(_keys.scores(layer))
     if not isinstance(genes, str) or not isinstance(scores, Mapping) or "summary" not in scores:
         return ""

@@ -33,10 +33,11 @@ def gene_scores(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> "Figure | None":
-    """Draw the score of each gene, best gene first, of one layer or several.
+    """Draw the score of each gene, best gene first, for one layer or several.
 
-    Each curve runs down its own genes from best to worst, so that a curve above another is better all along: not the
-    same gene stands at the same place of two curves. All are of the same genes. Floors are layers like any other.
+    Each curve runs through its own ranking, from its best gene to its worst, so a curve above another is better all
+    along. All curves are of the same genes, but at one place of two curves there may be two different genes. Floors are
+    layers like any other.
 
     Parameters
     ----------
@@ -45,21 +46,21 @@ def gene_scores(
     layers
         One layer or several. The first is drawn strongest; its genes are named, and its panels marked.
     metric
-        A score of genes, such as ``"pearson"`` or ``"rmse"``.
+        Score to draw, one that each gene has, such as ``"pearson"`` or ``"rmse"``.
     genes
-        Draw these alone: the name of a panel in ``uns[<first layer>]['panels']``, or a list; ``None``: all.
+        Genes to draw: the name of a panel in ``uns[<first layer>]['panels']``, or a list of genes. ``None`` draws all.
     panels
         Gene panels to mark by ticks at the ranks of their genes in the first layer: names as above, or a dict from
-        name to genes; ``None``: all that are there.
+        name to genes. ``None`` marks all panels of the first layer.
     ceiling
         Draw the noise ceiling (``var['noise_ceiling']``) of the same genes as a curve of its own, where it is known and
         `metric` is ``"pearson"``.
     n_named
-        How many of the first layer's best genes are named.
+        Number of the first layer's best genes to name.
     ax
         Axes to draw into.
     show
-        Whether to show the figure; ``None``: unless it is returned, or drawn into `ax`.
+        Whether to show the figure. ``None`` shows it unless it is returned, or drawn into `ax`.
     return_fig
         Return the figure.
 
@@ -76,8 +77,9 @@ def gene_scores(
 
     Notes
     -----
-    Genes without a score (constant as measured, or not predicted) in one of the layers are left out of all of them, and
-    counted below the axis. A layer that predicts few genes so shortens every curve: draw it by itself too.
+    A gene without a score in one of the layers (constant as measured, or not predicted) is left out of all of them.
+    Such genes are counted below the axis. So a layer that predicts few genes shortens every curve: draw it by itself
+    too.
 
     Examples
     --------
@@ -140,7 +142,7 @@ def gene_scores(
 def _scored_genes(
     adata: AnnData, layers: Sequence[str], metric: str, genes: str | Sequence[str] | None
 ) -> tuple[pd.DataFrame, int]:
-    """The scores of all genes that have one in every layer, and the number of those that have not."""
+    """The scores of all genes that have one in every layer, and the number of genes that have not."""
     for layer in layers:
         check_in(
             "adata.var",

@@ -33,7 +33,7 @@ def history(
     ax
         Axes to draw into.
     show
-        Whether to show the figure; ``None``: unless it is returned, or drawn into `ax`.
+        Whether to show the figure. ``None`` shows it unless it is returned, or drawn into `ax`.
     return_fig
         Return the figure.
 
@@ -50,8 +50,8 @@ def history(
 
     Notes
     -----
-    Epochs are counted from 1. BLEEP's loss depends on the number of spots in a batch, the more the higher: compare
-    losses only between models with batches of one size.
+    Epochs are counted from 1. BLEEP's loss depends on the number of spots in a batch: the more spots, the higher the
+    loss. So compare losses only between models with batches of one size.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def history(
 
 
 def _losses(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], int]:
-    """Loss by epoch, of training and where there was any of validation; and the best epoch, counted from 0."""
+    """Training loss by epoch, validation loss by epoch where there was any, and the best epoch, counted from 0."""
     entry = adata.uns.get(key)
     stored = entry.get("history") if isinstance(entry, Mapping) else None
     if not isinstance(stored, Mapping):

@@ -43,10 +43,10 @@ def imputed(
 ) -> "Figure | None":
     """Draw H&E, measured and imputed expression and their difference side by side, a row for each gene and section.
 
-    Measured and imputed share one colour scale for each gene, over all its sections, so that equal colours are equal
-    expression. An average over neighbours varies less than a single measurement, so the imputed map looks paler: that
-    is so, and the difference shows where. To compare the patterns alone, give each panel a scale of its own by
-    ``shared_scale=False``.
+    Measured and imputed expression share one colour scale for each gene, over all its sections, so that equal colours
+    are equal expression. The imputed map looks paler, because an average over neighbours varies less than a single
+    measurement. That is no artefact, and the difference shows where. To compare the patterns alone, give each panel a
+    scale of its own by ``shared_scale=False``.
 
     Parameters
     ----------
@@ -57,30 +57,30 @@ def imputed(
     layer
         The imputed layer.
     truth
-        Layer with the measured expression, in the imputed layer's units; ``None`` is `adata.X`. Where there is none,
+        Layer with the measured expression, in the imputed layer's units; ``None`` is `adata.X`. If `adata.X` is empty,
         imputed expression is drawn alone.
     library_key
-        Column of `obs` with each spot's section, where `adata` holds several; ``None``: what
+        Column of `obs` with each spot's section, where `adata` holds several. ``None`` takes the one that
         :func:`~bleep_sc.pp.crops` was told.
     library_id
-        The section to draw, or several; ``None``: all, a row each.
+        The section to draw, or several; ``None`` draws all, one row each.
     img_key
-        Which image of ``uns['spatial'][library_id]['images']``; ``None``: no image. Sections that have no images are
-        drawn as spots alone.
+        Key of the image in ``uns['spatial'][library_id]['images']``; ``None`` draws no image. Sections that have no
+        images are drawn as spots alone.
     alpha_img
-        Opacity of the image below the spots, so that its colours do not mingle with theirs; 1: as it is.
+        Opacity of the image below the spots. A paler image keeps its colours apart from theirs; 1 draws it as it is.
     shared_scale
-        One colour scale, from the 1st percentile to the 99th of measured and imputed values, whichever reaches
-        further; otherwise each panel has a scale of its own, by its own percentiles.
+        Give measured and imputed values one colour scale. It runs from the lower of their 1st percentiles to the higher
+        of their 99th. Otherwise each panel has a scale of its own, by its own percentiles.
     cmap
         Colour map of the expression.
     difference_cmap
         Colour map of imputed - measured; its middle is 0. Colours run to the 99th percentile of the absolute
         difference.
     size
-        Spots are drawn this many times their true size.
+        Size of the spots in the figure, relative to their true size.
     show
-        Whether to show the figure; ``None``: unless it is returned.
+        Whether to show the figure. ``None`` shows it unless it is returned.
     return_fig
         Return the figure.
 
@@ -97,8 +97,8 @@ def imputed(
 
     Notes
     -----
-    Grey spots have no value. The r in a title is what :func:`~bleep_sc.tl.evaluate` has written for the gene, over all
-    sections that were scored.
+    Grey spots have no value. The r in a title is the gene's Pearson correlation that :func:`~bleep_sc.tl.evaluate` has
+    written, over all sections that were scored.
 
     Examples
     --------
@@ -171,7 +171,10 @@ def imputed(
 
 
 def _limits(values: Sequence[np.ndarray], *, centred: bool = False) -> tuple[float, float] | None:
-    """From the lowest 1st percentile to the highest 99th, or as far to both sides of 0; None without any value."""
+    """Ends of a colour scale: the lowest 1st percentile and the highest 99th; None without any value.
+
+    A centred scale reaches as far to both sides of 0.
+    """
     known = [each[np.isfinite(each)] for each in values]
     known = [np.abs(each) if centred else each for each in known if len(each)]
     if not known:
@@ -194,7 +197,10 @@ def _draw_picture(ax: "Axes", section: Section, *, title: str) -> None:
 def _draw_colour_bars(
     fig: "Figure", panels: "Sequence[Axes]", spots: "Sequence[EllipseCollection]", *, shared: bool
 ) -> None:
-    """One for measured and imputed together where they share a scale; none where there is nothing to read off."""
+    """Draw a colour bar for each scale: one for measured and imputed together where they share it.
+
+    Panels without any value get none.
+    """
     groups = [[panel] for panel in range(len(panels))]
     if shared and len(panels) > 1:
         groups = [[0, 1], [2]]
@@ -205,7 +211,7 @@ def _draw_colour_bars(
 
 
 def _correlations(adata: AnnData, genes: Sequence[str], layer: str) -> dict[str, str]:
-    """What `tl.evaluate` has written of each gene, in words; nothing where it has not."""
+    """The correlation of each gene that `tl.evaluate` has written, in words; empty where it has not."""
     column, entry = _keys.pearson(layer), _keys.scores(layer)
     if column not in adata.var:
         return {}
@@ -218,7 +224,7 @@ def _correlations(adata: AnnData, genes: Sequence[str], layer: str) -> dict[str,
 
 
 def _title(gene: str, name: str, values: np.ndarray, correlation: str) -> str:
-    """Gene and what is drawn of it; with the gene's correlation, where that is known."""
+    """Title of a panel: the gene, what is drawn of it, and its correlation where that is known."""
     text = f"{gene}, {name}"
     if not np.isfinite(values).any():
         text += ": no values"

@@ -36,10 +36,10 @@ def neighbors(
 ) -> "Figure | None":
     """Draw why a spot got its values: its crop beside those of the reference spots that were averaged.
 
-    A row for each query spot: its own crop, then the crops of its nearest reference spots with their distance (1 -
-    cosine) and section. Below each stands the measured expression of some genes, below the query what was imputed, and
-    in brackets what was measured there, if anything was. Where the model mixes the average with a regression, the title
-    of the query says how much of it the neighbours explain.
+    Each query spot has a row. It shows the spot's own crop, then the crops of its nearest reference spots with their
+    distance (1 - cosine) and section. Below each reference crop stands its measured expression of some genes. Below the
+    query's crop stands the imputed expression, and in brackets what was measured there, if anything was. Where the
+    model mixes the average with a regression, the title of the query gives the share of each.
 
     Parameters
     ----------
@@ -50,18 +50,19 @@ def neighbors(
     spot
         Name of a query spot, or of several.
     genes
-        A gene or a few.
+        One gene or a few, whose expression is given below the crops.
     key
         Name of the imputed layer.
     n_neighbors
-        Number of reference spots to draw, nearest first; the values are the average of all that were retrieved.
+        Number of reference spots to draw, nearest first. The imputed values are the average of all spots that were
+        retrieved, drawn or not.
     image_key
-        Crops in `obsm` of both.
+        Key of the crops in `obsm` of both `adata` and `ref`.
     cmap
-        Colour map of the expression; each gene's colours run from the lowest to the highest value that is drawn in its
+        Colour map of the expression. Each gene's colours run from the lowest to the highest value that is drawn in its
         row.
     show
-        Whether to show the figure; ``None``: unless it is returned.
+        Whether to show the figure. ``None`` shows it unless it is returned.
     return_fig
         Return the figure.
 
@@ -145,7 +146,7 @@ def neighbors(
 
 
 def _provenance(adata: AnnData, ref: AnnData, key: str) -> tuple[np.ndarray, Mapping[str, Any]]:
-    """Sections of the reference's spots and how they were averaged, if the neighbours are rows of this very one."""
+    """Sections of the reference's spots, and how these were averaged; refuse another reference than the query's."""
     for name in (_keys.neighbors(key), _keys.distances(key)):
         check_in(
             "adata.obsm",
@@ -181,7 +182,7 @@ def _provenance(adata: AnnData, ref: AnnData, key: str) -> tuple[np.ndarray, Map
 
 
 def _retrieved(adata: AnnData, key: str, *, n_reference: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the reference and their distances (n_obs, k)."""
+    """Rows of the reference that each spot retrieved, and their distances (n_obs, k)."""
     remedy = "`bleep_sc.tl.impute` writes it anew."
     path, beside = (f"adata.obsm[{name(key)!r}]" for name in (_keys.neighbors, _keys.distances))
     rows: np.ndarray = np.asarray(adata.obsm[_keys.neighbors(key)])
@@ -196,7 +197,7 @@ def _retrieved(adata: AnnData, key: str, *, n_reference: int) -> tuple[np.ndarra
 
 
 def _made_of(params: Mapping[str, Any], k: int) -> list[str]:
-    """How the retrieved spots became the imputed values, as far as they did."""
+    """Say how the retrieved spots became the imputed values, and which share a regression has."""
     average = f"{'' if params.get('weighting', 'mean') == 'mean' else 'weighted '}mean of {k}"
     weights = params.get("weights")
     if weights is None:
@@ -206,7 +207,7 @@ def _made_of(params: Mapping[str, Any], k: int) -> list[str]:
 
 
 def _crops(adata: AnnData, image_key: str, rows: np.ndarray, *, name: str) -> np.ndarray:
-    """Some crops, in memory; reads no others of a lazy array."""
+    """Take some crops into memory; no others of a lazy array are read."""
     path = f"{name}.obsm[{image_key!r}]"
     if image_key not in adata.obsm:
         msg = (
@@ -235,7 +236,7 @@ def _set_title(ax: "Axes", lines: Sequence[str]) -> None:
 def _draw_values(
     axes: "Sequence[Axes]", genes: Sequence[str], values: np.ndarray, measured: np.ndarray, *, colours: "Colormap"
 ) -> None:
-    """A column of cells below each crop: the query's imputed values, then the profiles that were averaged."""
+    """Draw a column of cells below each crop: the query's imputed values, then the profiles that were averaged."""
     low, high = (edge(np.nan_to_num(values, nan=fill), axis=0) for edge, fill in ((np.min, np.inf), (np.max, -np.inf)))
     shades = colours((values - low) / np.where(high > low, high - low, 1))
     for column, ax in enumerate(axes):

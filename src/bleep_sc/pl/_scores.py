@@ -37,9 +37,9 @@ def scores(
 ) -> "Figure | None":
     """Draw the comparison of methods: a row for each method, a column for each gene panel.
 
-    A dot is the score, the line through it its interval. Hollow dots are floors, which any other method should beat;
-    the best of them runs down the panel as a dashed line, the noise ceiling as a dotted one. What the numbers hold for
-    (across patients or within one, normalised inside or outside the folds) is said in the title and below the panels.
+    A dot is the score, the line through it its interval. Hollow dots are floors, which any other method should beat. A
+    dashed line down the panel is the best floor, a dotted line the noise ceiling. The title and the notes below the
+    panels say what the numbers hold for: across patients or within one, normalised inside or outside the folds.
 
     Parameters
     ----------
@@ -47,22 +47,22 @@ def scores(
         Spots with a comparison by :func:`~bleep_sc.tl.cross_validate`, or with layers that
         :func:`~bleep_sc.tl.evaluate` has scored.
     key
-        Where the comparison is: ``adata.uns[key]``.
+        Key of the comparison in `adata.uns`.
     layers
-        Draw the scores of these layers, each scored by :func:`~bleep_sc.tl.evaluate`, instead of the comparison.
+        Layers whose scores are drawn instead of the comparison, each scored by :func:`~bleep_sc.tl.evaluate`.
     metric
-        Which score, such as ``"pearson"`` or ``"rmse"``.
+        Score to draw, such as ``"pearson"`` or ``"rmse"``.
     panels
-        One gene panel or several; the first orders the methods, best on top. ``None``: all.
+        One gene panel or several; ``None`` draws all. The first panel orders the methods, best on top.
     methods
-        One method or several; ``None``: all.
+        One method or several; ``None`` draws all.
     floors
         Methods that are floors, by name or by what the name begins with: ``"ridge"`` is also ``"ridge (colour)"``. The
-        dashed line is the best of all floors in the table, drawn or not; an empty sequence leaves it out.
+        dashed line is the best of all floors in the table, drawn or not. An empty sequence leaves the line out.
     ceiling
         Draw the noise ceiling, where it is known.
     show
-        Whether to show the figure; ``None``: unless it is returned.
+        Whether to show the figure. ``None`` shows it unless it is returned.
     return_fig
         Return the figure.
 
@@ -129,7 +129,7 @@ def scores(
 
 
 def _is_floor(method: str, floors: Iterable[str]) -> bool:
-    """A floor's name, alone or before a label: `ridge (colour)` and `knn_20`, but not `meaning`."""
+    """Whether a method has a floor's name, alone or before a label: `ridge (colour)` and `knn_20`, not `meaning`."""
     return any(method.startswith(floor) and not method[len(floor) :][:1].isalnum() for floor in floors)
 
 
@@ -153,7 +153,7 @@ def _notes(
     floors: Sequence[str],
     ceiling: bool,
 ) -> list[str]:
-    """What a reader must know to read the numbers, and nothing about what is not drawn."""
+    """Notes below the panels: what a reader must know to read the numbers, and nothing about what is not drawn."""
     scope, normalised = words_of(rows, "scope"), words_of(rows, "normalisation")
     patients = f" of {count_of(rows['n_patients'], 'patient')}" if rows["n_patients"].max() > 0 else ""
     over = words_of(rows[rows["low"].notna() & rows["high"].notna()], "interval_over", join=" or ")
@@ -180,7 +180,7 @@ def _notes(
 def _make_figure(
     names: Sequence[str], panels: Sequence[str], *, title: str, notes: Sequence[str], above: bool, below: bool
 ) -> "tuple[Figure, np.ndarray]":
-    """A row of axes with one list of names; sized by the font, so that it fits whatever the user has set.
+    """Make a row of axes with one list of names; the size follows the font, so that it fits whatever the user has set.
 
     A line above and a line below the methods are kept for the names of the reference lines, where there are any.
     """
@@ -255,7 +255,7 @@ def _draw_panel(
 
 
 def _name_line(ax: Any, x: float, y: float, text: str, *, va: str, color: Any) -> None:
-    """Write at the end of a vertical line, towards the middle where the line is near a side."""
+    """Write a name at the end of a vertical line, towards the middle where the line is near a side."""
     low, high = ax.get_xlim()
     place = (x - low) / (high - low)
     ha = "left" if place < 1 / 3 else "right" if place > 2 / 3 else "center"

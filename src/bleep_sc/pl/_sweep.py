@@ -35,27 +35,27 @@ def sweep(
 ) -> "Figure | None":
     """Draw scores against a parameter that was varied in a comparison, or between several comparisons.
 
-    Labels that differ in nothing but the parameter are joined by a line; vertical lines are their intervals. Labels
-    that do not set the parameter are dashed lines across.
+    Labels that differ only in the parameter are joined by a line. Vertical lines are their intervals. A label that does
+    not set the parameter is a dashed line across the panel.
 
     Parameters
     ----------
     adata
         Spots with a comparison by :func:`~bleep_sc.tl.cross_validate`.
     parameter
-        What was varied: an argument in `method_kwargs`, such as ``"dim"`` or ``"temperature"``, or one of
-        :func:`~bleep_sc.tl.cross_validate` itself, such as ``"k"`` or ``"n_top_genes"``, of which each value is a
-        comparison of its own (`key_added`).
+        Name of the parameter that was varied. It can be an argument in `method_kwargs`, such as ``"dim"`` or
+        ``"temperature"``. It can also be an argument of :func:`~bleep_sc.tl.cross_validate` itself, such as ``"k"`` or
+        ``"n_top_genes"``. Each value is then a comparison of its own (`key_added`).
     key
-        Where the comparison is, ``adata.uns[key]``, or several.
+        Key of the comparison in `adata.uns`, or of several.
     metric
-        Which score, such as ``"pearson"`` or ``"rmse"``.
+        Score to draw, such as ``"pearson"`` or ``"rmse"``.
     panels
-        One gene panel or several; ``None``: all.
+        One gene panel or several; ``None`` draws all.
     methods
-        One label of the comparison or several; ``None``: all.
+        One label of the comparison or several; ``None`` draws all.
     show
-        Whether to show the figure; ``None``: unless it is returned.
+        Whether to show the figure. ``None`` shows it unless it is returned.
     return_fig
         Return the figure.
 
@@ -72,8 +72,8 @@ def sweep(
 
     Notes
     -----
-    The scores are those of the held-out groups. Whoever picks the best value here picks it on the test data: report it
-    as the best of so many, or let the folds choose.
+    The scores are those of the held-out groups. If you pick the best value here, you pick it on the test data. So
+    report it as the best of so many, or let the folds choose.
 
     Examples
     --------
@@ -144,12 +144,12 @@ class _Run:
     key: str
     label: str
     value: Any
-    """Of the parameter; None where it was not set."""
+    """Value of the parameter; None where it was not set."""
     rest: Mapping[str, Any]
 
 
 def _runs(adata: AnnData, table: pd.DataFrame, parameter: str) -> list[_Run]:
-    """What each label that is drawn was told, by itself or by its comparison."""
+    """The settings of each label that is drawn, its own and those of its comparison."""
     runs = []
     for key, label in table[["key", "method"]].drop_duplicates().itertuples(index=False):
         path = f"adata.uns[{key!r}]"
@@ -165,9 +165,10 @@ def _runs(adata: AnnData, table: pd.DataFrame, parameter: str) -> list[_Run]:
 
 
 def _families(runs: Sequence[_Run], parameter: str) -> dict[str, list[_Run]]:
-    """Runs that differ in the parameter alone, named by their method and by what tells them from its others.
+    """Group runs that differ in the parameter alone.
 
-    Runs without the parameter are each a family of their own, named by their label.
+    A group is named by its method, and by the settings that tell it from that method's other groups. A run without the
+    parameter is a group of its own, named by its label.
     """
     rests = list({json.dumps(run.rest, sort_keys=True): run.rest for run in runs if run.value is not None}.values())
     families: dict[str, list[_Run]] = {}
@@ -185,7 +186,7 @@ def _families(runs: Sequence[_Run], parameter: str) -> dict[str, list[_Run]]:
 
 
 def _not_varied(parameter: str, keys: Sequence[str], runs: Sequence[_Run]) -> str:
-    """What else was varied, so that a misspelt name is seen at once."""
+    """Message that the parameter was not varied. It says what was, so that a misspelt name is seen at once."""
     differing = sorted(
         name
         for name in {name for run in runs for name in run.rest} - {"method"}
@@ -202,7 +203,7 @@ def _not_varied(parameter: str, keys: Sequence[str], runs: Sequence[_Run]) -> st
 
 
 def _draw_family(ax: "Axes", name: str, points: Sequence[Sequence[Any]], *, colour: str) -> None:
-    """A line through the scores, or one right across where the parameter was not set."""
+    """Draw a line through the scores of a group, or one right across where the parameter was not set."""
     varied = sorted((point for point in points if point[0] is not None), key=lambda point: point[0])
     for _, value, _, _ in (point for point in points if point[0] is None):
         ax.axhline(value, ls="--", lw=1.2, color=colour, label=name)
@@ -214,7 +215,7 @@ def _draw_family(ax: "Axes", name: str, points: Sequence[Sequence[Any]], *, colo
 
 
 def _set_ticks(ax: "Axes", places: Mapping[Any, float], *, numeric: bool) -> None:
-    """A tick at each value that was tried; by factors where they span ten times or more."""
+    """Set a tick at each value that was tried, on a log scale where the values span ten times or more."""
     from matplotlib.ticker import NullLocator
 
     at = list(places.values())
