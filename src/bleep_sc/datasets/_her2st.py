@@ -31,34 +31,36 @@ def her2st(
 ) -> tuple[AnnData, dict[str, Path]]:
     """Read HER2ST: HER2-positive breast tumours, first-generation spatial transcriptomics with H&E images.
 
-    From a copy of the public repository github.com/almaan/her2st (Andersson et al., Nature Communications 12, 6012,
-    2021), or from a folder that holds ``SECTION.h5ad`` beside ``SECTION.jpg``.
+    The function reads a copy of the public repository github.com/almaan/her2st (Andersson et al., Nature Communications
+    12, 6012, 2021). It also reads a folder that holds ``SECTION.h5ad`` beside ``SECTION.jpg``.
 
     Parameters
     ----------
     path
         The repository, its folder ``data``, or the folder of prepared sections.
     sections
-        Which to read, such as ``["C2", "C3"]`` or ``"C2"``; ``None``: all that are there. The letter names the patient.
+        Sections to read, such as ``["C2", "C3"]`` or ``"C2"``; ``None`` reads all that are there. The letter names the
+        patient.
     join
-        Genes that all sections have (``"inner"``), or those of any, 0 where a section lacks them (``"outer"``).
+        Which genes to keep: ``"inner"`` keeps those that all sections have. ``"outer"`` keeps those of any section,
+        with 0 where a section lacks them.
     progress_bar
-        In place of :attr:`bleep_sc.settings`'s.
+        Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
 
     Returns
     -------
-    An AnnData of all sections and a dict from section to the path of its image. The AnnData holds counts in `X` and in
-    ``layers['counts']``, `obs` with ``section``, ``patient``, ``array_row`` and ``array_col``, `obsm['spatial']` in
-    pixels of the image, and ``uns['spatial'][section]`` with small images and scale factors. Spots are those with both
-    counts and a place under the tissue.
+    An AnnData of all sections, and a dict from section to the path of its image. The AnnData holds counts in `X` and in
+    ``layers['counts']``. Its `obs` has ``section``, ``patient``, ``array_row`` and ``array_col``. Its
+    `obsm['spatial']` is in pixels of the image, and ``uns['spatial'][section]`` holds small images and scale factors.
+    Spots are those with both counts and a place under the tissue.
 
     Raises
     ------
     FileNotFoundError
-        Nothing of either layout, or a section without its counts, spots or image.
+        The folder has neither layout; a section lacks its counts, spots or image.
     ValueError
-        A section that is not there, a spot file without coordinates, sections that share no spot with their counts or
-        no gene with each other, a damaged file.
+        A section that is not there; a spot file without coordinates; sections that share no spot with their counts or
+        no gene with each other; a damaged file.
     """
     check_choice("join", join, ("inner", "outer"))
     if not isinstance(path, str | Path):
@@ -117,7 +119,7 @@ def _one_file(folder: Path, pattern: str, section: str, what: str) -> Path:
 
 @contextmanager
 def _undamaged(path: Path) -> Iterator[None]:
-    """Turn each reader's errors into one that names the file."""
+    """Turn the errors of any reader into one that names the file."""
     try:
         yield
     except Exception as err:  # each reader has errors of its own
@@ -127,7 +129,7 @@ def _undamaged(path: Path) -> Iterator[None]:
 
 
 def _counts(path: Path) -> pd.DataFrame:
-    """Spots × genes; float32."""
+    """Read the counts of a section, spots × genes; float32."""
     with _undamaged(path):
         counts = pd.read_csv(path, sep="\t", index_col=0).astype(np.float32)
         if not (np.isfinite(counts) & (counts >= 0)).to_numpy().all():
@@ -140,7 +142,7 @@ def _counts(path: Path) -> pd.DataFrame:
 
 
 def _spots(path: Path, section: str) -> pd.DataFrame:
-    """Places of the spots under the tissue, by name."""
+    """Read the places of the spots under the tissue, by name of the spot."""
     with _undamaged(path):
         spots = pd.read_csv(path, sep="\t")
     if absent := [name for name in _COLUMNS if name not in spots]:

@@ -14,7 +14,7 @@ class Region:
     nucleus_spacing: float
     elongation: float = 1.0
     clustering: float = 0.0
-    """Share of the way that nuclei are drawn towards the centre of their cluster."""
+    """Share of the way by which nuclei are moved towards the centre of their cluster."""
     fibres: bool = False
     grain: float = 0.06
     haematoxylin: float = 0.15
@@ -41,15 +41,15 @@ class Stain:
     """How strongly one patient's slides took the stains, and the shade they came out in."""
 
     strength: np.ndarray
-    """Of haematoxylin and eosin (2,)."""
+    """Strength of haematoxylin and of eosin (2,)."""
     vectors: np.ndarray
-    """Absorption of each in red, green and blue (2, 3)."""
+    """Absorption of each stain in red, green and blue (2, 3)."""
     background: np.ndarray
     """Colour of the empty slide (3,), 0..1."""
 
 
 def draw_stain(rng: np.random.Generator) -> Stain:
-    """A stain near the common one."""
+    """Draw a stain that is near the common one."""
     return Stain(
         strength=rng.uniform(0.85, 1.15, size=2),
         vectors=_STAINS * rng.uniform(0.92, 1.08, size=_STAINS.shape),
@@ -62,11 +62,11 @@ class Tissue:
     """A painted section."""
 
     image: np.ndarray
-    """uint8 (side, side, 3)."""
+    """The H&E image, uint8 (side, side, 3)."""
     region: np.ndarray
     """Number of the region of each pixel (side, side)."""
     inside: np.ndarray
-    """Where there is tissue, bool (side, side)."""
+    """Whether there is tissue at each pixel, bool (side, side)."""
 
 
 def smooth_field(rng: np.random.Generator, side: int, scale: float) -> np.ndarray:
@@ -111,7 +111,7 @@ def _outline(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def _grain(rng: np.random.Generator, side: int, *, angle: float | None) -> np.ndarray:
-    """Noise of variance 1: drawn out along one direction, or the same in all."""
+    """Noise of variance 1: drawn out along `angle`, or the same in all directions where that is None."""
     from scipy.ndimage import gaussian_filter, rotate
 
     noise = rng.normal(size=(int(1.5 * side), int(1.5 * side))).astype(np.float32)

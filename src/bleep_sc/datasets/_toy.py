@@ -38,41 +38,41 @@ def toy(
     return_images: bool = False,
     progress_bar: bool | None = None,
 ) -> "AnnData | tuple[AnnData, dict[str, ImageContainer]]":
-    """Painted tissue with known truth: look and expression are linked for some genes, and not for the others.
+    """Paint tissue with known truth: look and expression are linked for some genes, and not for the others.
 
-    Each section is a map of six regions, in three pairs that share their mean colour and differ in the size, order or
-    direction of nuclei and fibres. Two thirds of the genes follow programmes over these regions. The others follow
-    smooth fields of their own that the picture does not show: nothing can predict them from the image, so a score on
-    them that differs from 0 betrays a leak. Patients differ in stain and in gene-wise batch factors.
+    Each section is a map of six regions, in three pairs. The regions of a pair share their mean colour and differ in
+    the size, order or direction of nuclei and fibres. Two thirds of the genes follow programmes over these regions. The
+    others follow smooth fields of their own that the picture does not show. Nothing can predict these from the image,
+    so a score on them that differs from 0 betrays a leak. Patients differ in stain and in gene-wise batch factors.
 
     Parameters
     ----------
     n_patients, n_sections
-        Number of patients, and of sections of each, at most 26.
+        Number of patients, and number of sections of each patient (at most 26).
     n_spots
-        Spots of a section, about: those of a square grid that lie on tissue.
+        Approximate number of spots in a section. Spots are the points of a square grid that lie on tissue.
     n_genes
-        Number of genes; the image knows the first two thirds.
+        Number of genes. The image shows the first two thirds of them.
     random_state
-        Seed.
+        Seed of image and counts.
     return_images
         Also return the painted images.
     progress_bar
-        In place of :attr:`bleep_sc.settings`'s.
+        Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
 
     Returns
     -------
-    An AnnData ready for :func:`~bleep_sc.tl.fit`, and if `return_images` a dict from section to
+    An AnnData ready for :func:`~bleep_sc.tl.fit`. With `return_images`, also a dict from section to
     :class:`squidpy.im.ImageContainer`. The AnnData holds:
 
     `X` : :class:`scipy.sparse.csr_matrix` (float32)
         log1p of counts normalised to 10,000 per spot.
     `layers['counts']` : :class:`scipy.sparse.csr_matrix` (float32)
-        Counts: negative binomial, totals independent of the region.
+        Counts: negative binomial, with totals that do not depend on the region.
     `obs` : ``section``, ``patient``, ``region`` (that with the largest share of the spot), ``in_tissue``,
         ``array_row``, ``array_col``
     `var['image_linked']` : bool
-        Whether the image knows the gene.
+        Whether the gene follows what the image shows.
     `obsm['spatial']`, `obsm['crops']` (64 px), `uns['crops']`, `uns['spatial']`
         As :func:`~bleep_sc.pp.crops` and ``squidpy.read.visium`` write them.
 
@@ -113,7 +113,7 @@ def toy(
 
 
 class _Genes:
-    """What each gene follows: programmes over regions, or fields that the picture does not show."""
+    """The pattern that each gene follows: programmes over regions, or fields that the picture does not show."""
 
     def __init__(self, rng: np.random.Generator, n_genes: int) -> None:
         self.n_linked = round(_LINKED_SHARE * n_genes)
@@ -125,8 +125,8 @@ class _Genes:
     def proportions(self, regions: np.ndarray, fields: np.ndarray, batch: np.ndarray) -> np.ndarray:
         """Expected share of each gene in the counts of each spot (n_spots, n_genes).
 
-        Linked and hidden genes each keep their part of the total, so that neither total counts nor hidden genes learn
-        of the region through normalisation.
+        Linked and hidden genes each keep their part of the total. So the region shows neither in total counts nor,
+        through normalisation, in hidden genes.
         """
         log_mean = np.concatenate([regions @ self.by_region.T, fields @ self.by_field.T], axis=1) + self.base + batch
         out = np.exp(log_mean)
@@ -136,7 +136,7 @@ class _Genes:
 
 
 def _programmes(rng: np.random.Generator) -> np.ndarray:
-    """Log-fold changes of each programme over the regions (n_programmes, n_regions): mostly within pairs."""
+    """Log-fold changes of each programme over the regions (n_programmes, n_regions); most are within pairs."""
     pairs = len(REGIONS) // 2
     contrast = rng.normal(0, 0.9, size=(_PROGRAMMES, pairs, 1)) * np.array([1.0, -1.0])
     common = rng.normal(0, 0.3, size=(_PROGRAMMES, pairs, 1)) + np.zeros(2)
@@ -144,7 +144,7 @@ def _programmes(rng: np.random.Generator) -> np.ndarray:
 
 
 def _loadings(rng: np.random.Generator, n_genes: int, n_programmes: int) -> np.ndarray:
-    """Each gene follows one to three programmes."""
+    """Draw how strongly each gene follows each programme (n_genes, n_programmes): one to three of them."""
     loadings = np.zeros((n_genes, n_programmes))
     for gene in loadings:
         members = rng.choice(n_programmes, size=rng.integers(1, 4), replace=False)
@@ -206,7 +206,7 @@ def _under_spots(tissue: Tissue, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _counts(rng: np.random.Generator, proportions: np.ndarray) -> np.ndarray:
-    """Negative binomial counts; the depth of a spot has nothing to do with its tissue."""
+    """Draw negative binomial counts; the depth of a spot has nothing to do with its tissue."""
     depth = _DEPTH * np.exp(rng.normal(0, 0.35, size=(len(proportions), 1)))
     return rng.poisson(depth * proportions * rng.gamma(_DISPERSION, 1 / _DISPERSION, size=proportions.shape))
 
@@ -223,7 +223,7 @@ def _library(image: np.ndarray) -> dict[str, Any]:
 
 
 def _record(xy: np.ndarray, side: int) -> Mapping[str, Any]:
-    """What `pp.crops` would have recorded."""
+    """The record that `pp.crops` would have made of these crops."""
     return {
         "size": _CROP,
         "size_um": _CROP * _UM_PER_PX,

@@ -29,26 +29,29 @@ from bleep_sc.io._stored import (
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
 _NEXT_CONFIG = ".config.json.next"
-"""Of the weights that are about to be put in place: a model is one file's move away from being another."""
+"""Name of the config of weights that are about to be put in place.
+
+So the move of one file turns the earlier model into the new one.
+"""
 _MAX_WEIGHTS = 2**32
-""":func:`write_model` puts no larger files there."""
+"""Largest file of weights in bytes; :func:`write_model` writes none that is larger."""
 
 
 def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> None:
     """Write the model of a reference to a folder, without the reference's data.
 
     The folder gets ``model.safetensors`` (the weights) and ``config.json`` (how they were trained, the genes, the
-    panels and the training history). A model that is there already is replaced; it is whole until the new one is, even
-    if the process is killed.
+    panels and the training history). A model that is there already is replaced. The earlier model stays whole until the
+    new one is, even if the process is killed.
 
     Parameters
     ----------
     adata
         The reference: :func:`~bleep_sc.tl.fit` has been run on it.
     path
-        Folder to write to; made if it is not there. An earlier model's two files are replaced, other files are not.
+        Folder to write to; it is made if it is not there. An earlier model's two files are replaced. Other files stay.
     key
-        The model's name: its `key_added` in :func:`~bleep_sc.tl.fit`.
+        Name of the model: its `key_added` in :func:`~bleep_sc.tl.fit`.
 
     Raises
     ------
@@ -57,15 +60,15 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
     NotADirectoryError
         `path` is a file.
     FileExistsError
-        Files of these two names are there and are no model of bleep_sc.
+        The folder holds files of these two names that are no model of bleep_sc.
     PermissionError
-        The folder may not be written to.
+        You may not write to the folder.
     ValueError
         The model is damaged, or its weights are more than 4 GiB.
 
     See Also
     --------
-    read_model : The way back.
+    read_model : Reads the model back.
     """
     check_readable(adata)
     check_key("key", key)
@@ -113,7 +116,7 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
     Parameters
     ----------
     adata
-        Receives the model.
+        Spots that the model is stored with: the AnnData that becomes the reference.
     path
         Folder that :func:`write_model` wrote.
     key_added
@@ -126,17 +129,18 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
     `adata.uns[key_added]` : `dict`
         The model, as :func:`~bleep_sc.tl.fit` stores it.
 
-    Embeddings in `adata.obsm` that another model of this name left are removed: they lie in another space.
+    Another model of this name may have left embeddings in `adata.obsm`. They are removed, since they lie in another
+    space.
 
     Raises
     ------
     FileNotFoundError
         The folder, or one of its two files, is not there.
     ValueError
-        The files are not a model of bleep_sc, do not belong together, are larger than any model, or are links, which
-        could lead to any file.
+        The files are not a model of bleep_sc; they do not belong together; they are larger than any model; they are
+        links, which could lead to any file.
     PermissionError
-        A file may not be read.
+        You may not read a file.
     """
     check_adata(adata)
     check_key_added("key_added", key_added)
@@ -169,7 +173,7 @@ def _holds(adata: AnnData, key: str, stored: StoredModel) -> bool:
 
 
 def _read_folder(folder: Path) -> StoredModel:
-    """Read the two files; where a killed write has left two configs, the one that the weights belong to."""
+    """Read the two files. Where a killed write has left two configs, read the one that belongs to the weights."""
     there = [name for name in (_CONFIG, _NEXT_CONFIG) if _is_there(folder / name)]
     for name, found in ((_WEIGHTS, _is_there(folder / _WEIGHTS)), (_CONFIG, bool(there))):
         if not found:
@@ -211,7 +215,7 @@ def _from_files(text: bytes, weights: bytes, *, where: str, weights_at: str) -> 
 
 
 def _check_target(folder: Path) -> None:
-    """A folder in which no file would be lost but those of an earlier model."""
+    """Refuse a folder in which other files than those of an earlier model would be lost."""
     if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
         msg = f"{str(folder)!r} is a file; the model is written to a folder of two files."
         raise NotADirectoryError(msg)
@@ -227,7 +231,7 @@ def _check_target(folder: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a file is a config of bleep_sc, of whatever version, and however damaged the weights beside it."""
+    """Whether a file is a config of bleep_sc, of any version, even if the weights beside it are damaged."""
     try:
         config = parse_json(read_plain(path, most=MAX_CONFIG).decode(), most=MAX_CONFIG)
     except (FileNotFoundError, ValueError):
@@ -236,7 +240,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _is_there(path: Path) -> bool:
-    """Even as a link that leads nowhere."""
+    """Whether there is a file at a path, be it a link that leads nowhere."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -245,18 +249,18 @@ def _is_there(path: Path) -> bool:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Of a file, so that it can be told from one in its place."""
+    """Number and time of a file, which tell it from another file that takes its place; None without a file."""
     return ((facts := path.stat()).st_ino, facts.st_mtime_ns) if path.exists() else None
 
 
 def _finite(values: np.ndarray) -> list[float | None]:
-    """As JSON has them."""
+    """Numbers as JSON can hold them: None in place of NaN and infinity."""
     return [float(value) if np.isfinite(value) else None for value in np.atleast_1d(values)]
 
 
 @contextmanager
 def _said_clearly(folder: Path, what: str) -> Iterator[None]:
-    """What the system refuses, with a way out."""
+    """Turn a permission that the system refuses into an error that says what to do."""
     try:
         yield
     except PermissionError as err:

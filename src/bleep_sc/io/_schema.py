@@ -1,7 +1,7 @@
-"""What a model's config must hold, whoever wrote it: checked before anything is built from it.
+"""What a model's config must hold, whoever wrote it. It is checked before anything is built from it.
 
-Names that are not listed are kept and nobody reads them, so that a later release may add some; only what is handed on
-name by name may hold nothing else.
+Names that are not listed are kept and nobody reads them, so that a later release may add some. The exception is records
+that are handed on name by name: they may hold no other names.
 """
 
 import re
@@ -47,16 +47,16 @@ _POSSIBLE: _Record = {
     "sha256": Rule("64 hexadecimal digits", lambda v: isinstance(v, str) and _SHA256.fullmatch(v) is not None),
 }
 _CLOSED = ("expression", "image.scale")
-"""Records that are handed on name by name."""
+"""Records that are handed on name by name, so that they may hold no other names."""
 
 
 def check_config(config: Mapping[str, Any], *, where: str) -> None:
-    """Refuse a config that lacks something, or whose parts are not what they must be or do not go together.
+    """Refuse a config that lacks a part, or whose parts are not what they must be or do not go together.
 
     Raises
     ------
     ValueError
-        Names the part, what was found, and what is expected.
+        A part is missing or wrong. The message names it, what was found, and what is expected.
     """
     _check_record(config, _NEEDED, "", where=where)
     _check_record(config, {name: rule for name, rule in _POSSIBLE.items() if name in config}, "", where=where)

@@ -1,4 +1,4 @@
-"""A fitted model as plain data: what stands in `uns` and in a model folder."""
+"""A fitted model as plain data, as it is stored in `uns` and in a model folder."""
 
 import hashlib
 import json
@@ -15,13 +15,13 @@ from bleep_sc.io._config import Config
 from bleep_sc.io.upgrade import FORMAT_VERSION, upgrade
 
 MAX_CONFIG = 2**24
-"""Characters of a config: a hundred times what most have."""
+"""Largest number of characters in a config: a hundred times what most have."""
 _MAX_NAMES = 2**20
 _MAX_NAME = 1_000
 _MAX_TABLE = 2**26
-"""Characters of a table of names, each as wide as the longest: one long name would widen all."""
+"""Largest number of characters in a table of names. Each name takes as many as the longest: one would widen all."""
 _LINE = 40
-"""Characters that a number takes in a config, with its indent."""
+"""Number of characters that a number takes in a config, with its indent."""
 _MAX_HISTORY = 2**20
 _MAX_LISTS = 1_000
 
@@ -31,17 +31,17 @@ class StoredModel:
     """A model's weights with all that is needed to use them."""
 
     weights: bytes
-    """A safetensors file."""
+    """The weights as the bytes of a safetensors file."""
     genes: np.ndarray
     """Names of the expression input, in order (n_genes,)."""
     config: Config
     history: dict[str, np.ndarray]
     panels: dict[str, np.ndarray]
-    """Names of the genes that scores are given for, chosen on the reference."""
+    """Genes of each panel that scores are given for, chosen on the reference."""
 
     @property
     def sha256(self) -> str:
-        """Checksum of the weights: what a prediction names as its origin."""
+        """Checksum of the weights, which a prediction names as its origin."""
         return hashlib.sha256(self.weights).hexdigest()
 
     def config_json(self) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class StoredModel:
         return {"format_version": FORMAT_VERSION, **self.config.to_json(), "sha256": self.sha256}
 
     def to_uns(self) -> dict[str, Any]:
-        """Turn into what AnnData can write: arrays, one string, and dicts of arrays."""
+        """Turn the model into what AnnData can write: arrays, one string, and dicts of arrays."""
         return {
             "model": np.frombuffer(self.weights, dtype=np.uint8).copy(),
             "genes": self.genes.astype(object),
@@ -67,7 +67,7 @@ def from_uns(uns: Mapping[str, Any], key: str, *, name: str = "ref") -> StoredMo
     MissingKeyError
         There is no model at `uns[key]`.
     ValueError
-        What is there is no model, or one of another format, or damaged.
+        The entry at `uns[key]` is no model, or a model of another format, or damaged.
     """
     entry = uns.get(key)
     if not isinstance(entry, Mapping) or "model" not in entry:
@@ -113,7 +113,7 @@ def checked(
     where: str,
     weights_at: str,
 ) -> StoredModel:
-    """Put the parts together, if they belong together; the config's checksum has then done its work."""
+    """Put the parts of a model together, if they belong together; the config's checksum is then dropped."""
     if not len(genes) or len(np.unique(genes)) < len(genes):
         msg = f"{where}: the names of the genes must be there and must not occur twice. {REMEDY}"
         raise ValueError(msg)
@@ -137,7 +137,7 @@ def checked(
 
 
 def parse_config(text: str, *, where: str) -> dict[str, Any]:
-    """Read a config's JSON and refuse what another program, or a later version, wrote, and what is damaged."""
+    """Read a config's JSON; refuse one that is damaged, or that another program or a later version wrote."""
     try:
         config = parse_json(text, most=MAX_CONFIG)
     except ValueError as err:
@@ -164,12 +164,12 @@ def parse_config(text: str, *, where: str) -> dict[str, Any]:
 
 
 def check_gene_names(names: Iterable[Any], *, path: str) -> None:
-    """Refuse names with which a model could be stored, but not read back: before it is trained.
+    """Refuse names, before a model is trained, with which it could be stored but not read back.
 
     Raises
     ------
     ValueError
-        Names the first of them and how to mend it.
+        A name is refused. The message gives the first of them and how to mend it.
     """
     texts = [str(name) for name in names]
     for position, text in enumerate(texts):
@@ -185,7 +185,7 @@ def check_gene_names(names: Iterable[Any], *, path: str) -> None:
 
 
 def check_gene_table(names: np.ndarray, *, path: str) -> None:
-    """Refuse more genes, or longer names, than would be read back: before a model of them is trained."""
+    """Refuse more genes, or longer names, than could be read back, before a model of them is trained."""
     widest = max(names, key=len)
     if len(names) > _MAX_NAMES or len(names) * len(widest) > _MAX_TABLE:
         msg = (
@@ -216,7 +216,7 @@ def check_sections_fit(sections: Iterable[str], *, n_components: int, path: str)
 
 
 def _fault_of(name: str) -> str:
-    """What is wrong with a name; empty if nothing is."""
+    """Say what is wrong with a name; empty if nothing is."""
     if not name:
         return "an empty name"
     if len(name) > _MAX_NAME:
@@ -225,7 +225,7 @@ def _fault_of(name: str) -> str:
 
 
 def names_from(values: Any, *, where: str) -> np.ndarray:
-    """Names as fixed-width strings, from a list or from any array type that a reader makes of one."""
+    """Turn names into fixed-width strings, from a list or from any array type that a reader makes of one."""
     # what zarr reads, NumPy's variable-width strings, cannot be cast to fixed width directly
     found = _list(values, where, "gene names").astype(object)
     widest = 0
@@ -241,7 +241,7 @@ def names_from(values: Any, *, where: str) -> np.ndarray:
 
 
 def numbers_from(values: Any, *, where: str) -> np.ndarray:
-    """A training curve; JSON's null stands for NaN, which it does not have."""
+    """Turn a training curve into numbers; null stands for NaN, which JSON does not have."""
     found = np.atleast_1d(_list(values, where, "numbers", scalar=True))
     plain = found.dtype.kind in "fiu" or all(v is None or type(v) in (int, float) for v in found)
     if not plain or len(found) > _MAX_HISTORY:
@@ -260,7 +260,7 @@ def _list(values: Any, where: str, of: str, *, scalar: bool = False) -> np.ndarr
 
 
 def mapping_from(found: Any, *, where: str) -> Mapping[str, Any]:
-    """Arrays by name."""
+    """Return a mapping of arrays by name, and refuse anything else."""
     if not isinstance(found, Mapping) or len(found) > _MAX_LISTS:
         msg = f"{where} must be a mapping from names to arrays, found {type(found).__name__}. {REMEDY}"
         raise ValueError(msg)

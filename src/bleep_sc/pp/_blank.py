@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from squidpy.im import ImageContainer
 
 _SIDES = {"hires": 2000, "lowres": 600}
-"""Largest sides in pixels, as Space Ranger's."""
+"""Largest side of each small image in pixels, as Space Ranger writes them."""
 
 
 def blank(
@@ -33,7 +33,7 @@ def blank(
 ) -> AnnData:
     """Make an AnnData for a slide that was never sequenced: places and genes, no expression.
 
-    Cut its crops with :func:`~bleep_sc.pp.crops` and fill it with :func:`~bleep_sc.tl.impute`; it holds what
+    Cut its crops with :func:`~bleep_sc.pp.crops` and fill it with :func:`~bleep_sc.tl.impute`. It holds what
     ``sc.pl.spatial`` and ``sq.pl.spatial_scatter`` need to draw it.
 
     Parameters
@@ -45,15 +45,15 @@ def blank(
     library_id
         Name of the slide.
     image
-        Its H&E image, an :class:`squidpy.im.ImageContainer` or a path, shrunk to draw spots on; ``None``: no image. A
-        TIFF is read part by part, however large.
+        H&E image of the slide, an :class:`squidpy.im.ImageContainer` or a path. Small copies of it are stored, to draw
+        spots on. A TIFF is read part by part, however large. ``None`` stores no image.
     image_layer
         Layer of the ImageContainer; needed only where it has several.
     obs_names
-        Names of the spots; ``None``: ``"{library_id}_0"`` and so on.
+        Names of the spots. ``None`` names them ``"{library_id}_0"`` and so on.
     spot_diameter
-        Diameter of the spots in full-resolution pixels. ``None``: the reference's, which is right only if both slides
-        were scanned alike.
+        Diameter of the spots in full-resolution pixels. ``None`` takes that of the reference, which is right only if
+        both slides were scanned alike.
 
     Returns
     -------

@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 _LAZY_BLOCK = 128
 _MOST_PIXELS = 2**14
-"""Side of a window, before and after resampling."""
+"""Largest side of a window in pixels, before and after resampling."""
 
 
 @dataclass(frozen=True)
 class _Section:
-    """What is cut from one section."""
+    """The spots of one section and how their crops are cut from its image."""
 
     library_id: str
     rows: np.ndarray
     image: SectionImage
     centres: np.ndarray
-    """In pixels of the image (n, 2)."""
+    """Spot centres in pixels of the image (n, 2)."""
     size: int
     width: float | None
-    """Of the windows in pixels of the image, where they are resampled to `size`."""
+    """Width of the windows in pixels of the image, where they are resampled to `size`; else ``None``."""
     border: Border
 
     def write(self, out: np.ndarray, rows: np.ndarray, which: Any = slice(None)) -> Iterator[int]:
-        """Write the crops of some of its spots into these rows; yields at each."""
+        """Write the crops of some spots of the section into these rows of `out`; yield after each crop."""
         return write_windows(
             out,
             self.image.array,
@@ -89,38 +89,39 @@ def crops(
         Spots with their centres in `obsm['spatial']`: x and y in full-resolution pixels.
     image
         The section's H&E image: an :class:`squidpy.im.ImageContainer` or a path; for several sections a mapping from
-        library to either. Of a TIFF given by its path (OME, SVS and other pyramids too, their largest image) only the
-        tiles under spots are read, each about once: the way to cut from slides larger than memory. The container's
-        scale, its offset in a larger image, its layer and its z plane are respected. ``None`` takes the file named by
-        ``uns['spatial'][library]['metadata']['source_image_path']``, else the small hires image of `uns`, with a
-        warning.
+        library to either. From a TIFF given by its path only the tiles under spots are read, each about once. This is
+        the way to cut from slides larger than memory. It also works for OME, SVS and other pyramids, whose largest
+        image is taken. The container's scale, its offset in a larger image, its layer and its z plane are respected.
+        ``None`` takes the file named by ``uns['spatial'][library]['metadata']['source_image_path']``, else the small
+        hires image of `uns`, with a warning.
     size
         Side of the stored crops in pixels; 224 in the paper. Without `um` these are the image's own pixels, and crops
         begin ``size // 2`` pixels before the rounded centre.
     um
-        Cut this width of tissue in µm instead, and resample it, antialiased, to `size` pixels. So crops of
+        Width of tissue in µm to cut instead, which is then resampled, antialiased, to `size` pixels. So crops of
         differently scanned slides come out alike.
     mpp
-        µm per full-resolution pixel, one number or a mapping from library. ``None``:
-        ``scalefactors['microns_per_pixel']``, else what a Visium lattice tells (its spots are 100 µm apart), else
-        unknown: it is never guessed.
+        µm per full-resolution pixel, one number or a mapping from library. ``None`` takes
+        ``scalefactors['microns_per_pixel']``, else what a Visium lattice tells (its spots are 100 µm apart). Otherwise
+        the scale is unknown: it is never guessed.
     library_key
         Column of `obs` with each spot's section, where `adata` holds several.
     library_id
-        Which library of ``uns['spatial']`` the object is, where that holds several and `adata` is one section.
+        Library of ``uns['spatial']`` that all spots belong to. Needed where ``uns['spatial']`` holds several libraries
+        and `adata` is one section.
     image_layer
         Layer of the ImageContainers; needed only where they have several.
     border
-        What stands in a crop beyond the image: ``"white"``, or ``"reflect"``.
+        What fills a crop beyond the edge of the image: ``"white"``, or ``"reflect"`` for the mirrored image.
     lazy
         Store a dask array that cuts on demand: no pixel is read now. Each block of 128 spots then reads the tiles that
-        it touches, so spots sorted by place and a tiled TIFF or a chunked image (zarr) serve it best.
+        it touches. This works best with spots sorted by place, and with a tiled TIFF or a chunked image (zarr).
     spatial_key
         Key of the centres in `obsm`.
     key_added
         Key of the crops in `obsm`, and of their records in `uns`.
     progress_bar
-        In place of :attr:`bleep_sc.settings`'s.
+        Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
     copy
         Return a changed copy instead of changing `adata`.
 
@@ -131,26 +132,25 @@ def crops(
     `adata.obsm['crops' | key_added]` : :class:`numpy.ndarray` (uint8, (n_obs, size, size, 3))
         RGB crops; a :class:`dask.array.Array` if `lazy`.
     `adata.uns['crops' | key_added][library_id]` : `dict`
-        ``size`` in pixels, ``size_um`` and ``um_per_px`` (NaN if unknown), ``spot_diameters`` (width of the crop in
-        spot diameters, NaN if unknown), ``source``, ``border``, ``padded`` (number of crops that reach over the
-        border) and ``library_key``.
+        Record of the section's crops. ``size`` is in pixels. ``size_um``, ``um_per_px`` and ``spot_diameters`` (width
+        of the crop in spot diameters) are NaN if unknown. ``padded`` is the number of crops that reach over the image's
+        edge. The other entries are ``source``, ``border`` and ``library_key``.
 
     Raises
     ------
     KeyError
         No coordinates, no such column.
     ValueError
-        Coordinates that are NaN or outside the image (says which scale would fit), several libraries and no
-        `library_key`, a library without image, an image that is no RGB, `um` without a known scale, a view,
-        a damaged file, or an image (other than tiles) of which more than 4 GiB must be read at one go: pass a tiled
-        TIFF, or the image in memory.
+        Coordinates that are NaN or outside the image (the message says which scale would fit); several libraries and no
+        `library_key`; a library without image; an image that is no RGB; `um` without a known scale; a view; a damaged
+        file; an image of which more than 4 GiB must be read at one go (pass a tiled TIFF, or the image in memory).
     FileNotFoundError
         A path that does not exist.
 
     Notes
     -----
-    A crop of 224 pixels takes 150 KB. Drop them with ``del adata.obsm['crops']`` before sharing an object: a fitted
-    model does not need them.
+    A crop of 224 pixels takes 150 KB. Drop the crops with ``del adata.obsm['crops']`` before you share an object: a
+    fitted model does not need them.
 
     Examples
     --------
@@ -384,12 +384,12 @@ def _check_inside(adata: AnnData, sections: list[_Section], spatial_key: str) ->
 
 
 def _places(low: float, high: float) -> str:
-    """A range of pixels; as powers of ten where it is absurd."""
+    """A range of pixels in words; in powers of ten where the numbers are absurdly large."""
     return f"{low:.0f} to {high:.0f}" if max(-low, high) < 1e9 else f"{low:.3g} to {high:.3g}"
 
 
 def _fitting_scale(adata: AnnData, section: _Section) -> str:
-    """Which scale would bring all spots into the image: the commonest mistake is an image that was shrunk."""
+    """Say which scale would bring all spots into the image: the commonest mistake is an image that was shrunk."""
     image = section.image
     xy = (section.centres + image.offset) / image.scale
     factors = library_part(adata.uns, section.library_id, "scalefactors")

@@ -1,4 +1,4 @@
-"""Cutting many square windows from one image; arrays in, arrays out."""
+"""Cut many square windows from one image; arrays in, arrays out."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -12,7 +12,7 @@ Border = Literal["white", "reflect"]
 
 
 def cut_windows(array: np.ndarray, centres: np.ndarray, size: int, *, border: Border) -> np.ndarray:
-    """Cut native pixels, uint8 (n, size, size, 3), of an array (y, x, channels)."""
+    """Cut windows of native pixels, uint8 (n, size, size, 3), from an array (y, x, channels)."""
     out = np.empty((len(centres), size, size, 3), dtype=np.uint8)
     for _ in write_windows(out, array, centres=centres, border=border):
         pass
@@ -38,17 +38,19 @@ def write_windows(
     Parameters
     ----------
     out
-        Where they are written, uint8 (n, size, size, 3).
+        Array that the windows are written to, uint8 (n, size, size, 3).
     array
-        (y, x, channels), NumPy, dask or a TIFF on disk.
+        The image (y, x, channels): NumPy, dask or a TIFF on disk.
     centres
-        x and y in pixels (n, 2).
+        Centres of the windows, x and y in pixels (n, 2).
     rows
-        Their rows of `out`; all in turn by default.
+        The row of `out` that each window is written to; all rows in turn by default.
     width
-        Of the windows in pixels, a fraction too, where they are to be resampled.
+        Width of the windows in pixels, which may be a fraction, where they are to be resampled.
     border
-        What stands where a window leaves the image.
+        What fills a window where it leaves the image.
+    name
+        Name of the image in messages.
 
     Yields
     ------
@@ -76,7 +78,7 @@ def write_windows(
 
 
 def native_corners(centres: np.ndarray, size: int) -> np.ndarray:
-    """First pixel (x, y) of windows of native pixels (n, 2)."""
+    """First pixel (x, y) of each window of native pixels (n, 2)."""
     return np.rint(centres).astype(np.int64) - size // 2
 
 
@@ -93,7 +95,7 @@ def leave_image(corners: np.ndarray, width: float, width_height: np.ndarray) -> 
 def _windows(
     array: Any, corners: np.ndarray, size: int, *, border: Border, name: str
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Each window with its number, as RGB (size, size, 3)."""
+    """Yield each window with its number, as RGB (size, size, 3)."""
     low, high = _needed(corners, size, np.array([array.shape[1], array.shape[0]]), border)
     places = (corners - low).tolist()
     found = patches(array, low, high)
@@ -109,7 +111,7 @@ def _windows(
 
 
 def _needed(corners: np.ndarray, size: int, limit: np.ndarray, border: Border) -> tuple[np.ndarray, np.ndarray]:
-    """First pixel, x and y, of the image that each window needs, and the one after the last (n, 2)."""
+    """The part of the image that each window needs: its first pixel, x and y, and the one after its last (n, 2)."""
     reach: int | np.ndarray = 0
     if border == "reflect":  # it reads as far inwards as it looks outwards
         reach = np.where((corners < 0) | (corners + size > limit), size, 0)
@@ -128,7 +130,7 @@ def _padded(image: np.ndarray, x: int, y: int, size: int, *, border: Border) -> 
 
 
 def _reflect(index: np.ndarray, length: int) -> np.ndarray:
-    """Mirror at the first and last pixel without repeating them, as NumPy's ``pad(mode="reflect")``."""
+    """Mirror positions at the first and last pixel without repeating these, as NumPy's ``pad(mode="reflect")``."""
     if length == 1:
         return np.zeros_like(index)
     period = 2 * (length - 1)

@@ -29,21 +29,23 @@ def select_genes(
     """Choose the genes to learn from: the union of each section's highly variable genes.
 
     BLEEP's own preprocessing takes the 1,000 most variable genes of each section by scanpy and joins them. At the depth
-    of first-generation arrays these are mostly sparse noise, so genes that are detected in too few spots are left out
-    first; ``min_fraction=0`` is the paper's recipe. Scanpy ranks genes among those of similar mean, so well-known
-    markers can still be missing (on HER2ST 3 of 20 breast markers are chosen at 0, 4 at 0.1, 11 at 0.3). Add them by
-    ``adata.var.loc[markers, "highly_variable"] = True``; imputation covers all genes whatever is chosen.
+    of first-generation arrays these are mostly sparse noise. So genes that are detected in too few spots are left out
+    first; ``min_fraction=0`` is the paper's recipe.
+
+    Scanpy ranks genes among those of similar mean, so well-known markers can still be missing. On HER2ST 3 of 20 breast
+    markers are chosen with a `min_fraction` of 0, 4 with 0.1, 11 with 0.3. Add markers by
+    ``adata.var.loc[markers, "highly_variable"] = True``. Imputation covers all genes whatever is chosen.
 
     Parameters
     ----------
     adata
-        Log-normalised expression.
+        Spots with log-normalised expression.
     batch_key
-        Column of `obs` with each spot's section; ``None``: all spots are one.
+        Column of `obs` with each spot's section; ``None`` takes all spots as one section.
     n_top_genes
-        Genes of each section.
+        Number of genes to choose in each section.
     min_fraction
-        Least share of all spots in which a gene must be detected.
+        Smallest share of all spots in which a gene must be detected.
     layer
         Layer with the expression; ``None`` is `adata.X`.
     key_added
@@ -58,7 +60,7 @@ def select_genes(
     `adata.var['highly_variable' | key_added]` : :class:`pandas.Series` (dtype `bool`)
         The chosen genes.
     `adata.var['highly_variable_nbatches' | '{key_added}_nbatches']` : :class:`pandas.Series` (dtype `int`)
-        In how many sections each was among the most variable.
+        Number of sections in which each gene was among the most variable.
 
     Raises
     ------
@@ -70,8 +72,9 @@ def select_genes(
     Warns
     -----
     UserWarning
-        Near-empty spots: below a tenth of their section's median of counts (of detected genes where
-        ``layers['counts']`` is not there). A handful of them dominates every per-gene correlation.
+        There are near-empty spots: they have less than a tenth of their section's median of counts. Without
+        ``layers['counts']``, detected genes are taken instead. A handful of such spots dominates every per-gene
+        correlation.
     """
     check_adata(adata, copy=copy)
     check_name("key_added", key_added)

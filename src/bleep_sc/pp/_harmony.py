@@ -11,9 +11,9 @@ from bleep_sc._expression import expression_input
 from bleep_sc._logging import logger
 
 _MIN_SPOTS = 16
-"""With fewer, harmonypy would make no cluster: it takes one for every 30."""
+"""Fewest spots. With fewer, harmonypy would make no cluster: it makes one for every 30 spots."""
 _MOST_ITER = 10_000
-"""Rounds: it stops once they change little."""
+"""Largest `max_iter` that is accepted. Harmony stops earlier, once its rounds change little."""
 
 
 def harmonize(
@@ -36,19 +36,20 @@ def harmonize(
     Parameters
     ----------
     adata
-        Log-normalised expression of several sections.
+        Spots of several sections with log-normalised expression.
     batch_key
         Column of `obs` with each spot's section or batch.
     mask_var
-        Boolean column of `var` with the genes to correct; ``None``: ``"highly_variable"`` if that exists, else all.
+        Boolean column of `var` with the genes to correct. ``None`` takes ``"highly_variable"`` if that exists, else all
+        genes.
     layer
         Layer with the expression; ``None`` is `adata.X`.
     max_iter
-        Most rounds of Harmony; 10 is its default.
+        Largest number of Harmony's rounds; 10 is its default.
     random_state
         Seed of Harmony's clustering.
     key_added
-        Name of the result.
+        Name of the result in `uns`; in `obsm` it follows ``X_``.
     copy
         Return a changed copy instead of changing `adata`.
 

@@ -1,4 +1,4 @@
-"""From what a user has, an ImageContainer or a file, to one RGB image with its place in the section."""
+"""Turn what a user has, an ImageContainer or a file, into one RGB image with its place in the section."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -23,11 +23,11 @@ class SectionImage:
     """
 
     array: Any
-    """(y, x, channels), NumPy, dask or a :class:`TiffImage`."""
+    """The image (y, x, channels): NumPy, dask or a :class:`TiffImage`."""
     scale: float
     """Pixels of this image per full-resolution pixel."""
     offset: np.ndarray
-    """x and y, in pixels of this image, of its first pixel: not zero in a crop of a larger image."""
+    """Place of the first pixel, x and y in pixels of this image: not zero in a crop of a larger image."""
     source: str
 
     @property
@@ -46,7 +46,7 @@ def open_image(image: Any, *, library_id: str, image_layer: str | None = None, n
     Raises
     ------
     TypeError
-        It is neither.
+        `image` is neither an ImageContainer nor a path.
     ValueError
         The file is no image, or no single layer or plane can be chosen.
     """
@@ -91,7 +91,7 @@ def open_image(image: Any, *, library_id: str, image_layer: str | None = None, n
 
 
 def existing_path(path: Any) -> Path | None:
-    """The path of a file or folder, unless there is none."""
+    """The path of a file or folder; None if there is none at that path."""
     try:
         found = Path(path).expanduser()
         return found if str(path) and found.exists() else None
@@ -118,7 +118,7 @@ def hires_image(adata_uns: Mapping[str, Any], library_id: str) -> SectionImage |
 
 @contextmanager
 def reading(name: str) -> Iterator[None]:
-    """Turn each reader's errors into one that a user understands."""
+    """Turn the errors of any image reader into one that a user understands."""
     try:
         yield
     except Exception as err:  # each reader and codec has errors of its own
@@ -129,7 +129,7 @@ def reading(name: str) -> Iterator[None]:
 
 @contextmanager
 def quiet_readers() -> Iterator[None]:
-    """Hide what a reader says that is not for our users."""
+    """Hide messages of image readers that are not for our users."""
     with warnings.catch_warnings():
         # Pillow's size limit guards against images from strangers; this one is the user's own slide
         warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
@@ -156,12 +156,12 @@ def check_rgb(array: Any, *, name: str) -> None:
 
 
 def to_rgb(array: np.ndarray, *, name: str) -> np.ndarray:
-    """RGB uint8 of an image (y, x, 1 | 3 | 4): floats are taken as 0..1, transparency is laid on white.
+    """Turn an image (y, x, 1 | 3 | 4) into RGB uint8: floats are taken as 0..1, transparency is laid on white.
 
     Raises
     ------
     ValueError
-        Integers above 255 or floats outside 0..1: their scale is not known.
+        The image holds integers above 255 or floats outside 0..1, whose scale is not known.
     """
     if array.dtype != np.uint8:
         low, high = (array.min(), array.max()) if array.size else (0, 0)

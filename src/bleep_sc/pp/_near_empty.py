@@ -1,4 +1,4 @@
-"""Spots with next to no counts: a handful of them dominates every per-gene correlation."""
+"""Warn of spots with next to no counts: a handful of them dominates every per-gene correlation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,13 +12,13 @@ from bleep_sc._logging import warn
 
 SHARE_OF_MEDIAN = 0.1
 MESSAGE = "near-empty spots"
-"""How the warning begins."""
+"""Words with which the warning begins."""
 
 
 def warn_of_near_empty(
     adata: AnnData, sections: Sequence[tuple[str, np.ndarray]], *, counts_layer: str = _keys.COUNTS
 ) -> None:
-    """Warn of spots below a tenth of their section's median of counts, or of detected genes where there are none."""
+    """Warn of spots below a tenth of their section's median of counts; without counts, of detected genes."""
     if counts_layer in adata.layers:
         counts: Any = adata.layers[counts_layer]
         depth = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()

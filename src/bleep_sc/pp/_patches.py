@@ -1,4 +1,4 @@
-"""Rectangles of an image of any size, each tile of it read about once: from memory, from dask, from a file."""
+"""Read rectangles of an image of any size, each tile about once: from memory, from dask or from a file."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,10 @@ from bleep_sc.pp._images import quiet_readers
 from bleep_sc.pp._tiff import Place, TiffImage
 
 _MOST_BYTES = 4 * 2**30
-"""Of what is read at one go: larger than any slide that was stored so, and less than a laptop has."""
+"""Largest number of bytes that are read at one go.
+
+No slide that was stored in one piece is larger, and a laptop has more memory.
+"""
 
 _MOST_TOUCHED = 2**19
 
@@ -39,14 +42,14 @@ def check_parts(array: Any, *, name: str) -> None:
 
 
 def patches(array: Any, low: np.ndarray, high: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Rectangles with their numbers, in an order that suits the image.
+    """Yield rectangles with their numbers, in an order that suits the image.
 
     Parameters
     ----------
     array
-        (y, x, channels), NumPy, dask or a TIFF on disk.
+        The image (y, x, channels): NumPy, dask or a TIFF on disk.
     low, high
-        First pixel, x and y, of each rectangle and the one after the last (n, 2); all inside the image.
+        First pixel of each rectangle and the one after its last, x and y (n, 2); all inside the image.
     """
     if isinstance(array, TiffImage) and array.tile is None:
         with array.bare_parts() as read:
@@ -71,11 +74,11 @@ def side_by_side(x: np.ndarray, first: np.ndarray, last: np.ndarray, *, most: in
     Parameters
     ----------
     x
-        Where they lie across; a group is halved across while it has too many.
+        Horizontal place of each patch. A group with too many begun patches is halved from left to right.
     first, last
-        Rows of tiles that they touch.
+        First and last row of tiles that each patch touches.
     most
-        How many may be begun at once.
+        Number of patches that may be begun at once.
     """
     todo = [np.arange(len(x))]
     while todo:
@@ -91,7 +94,10 @@ def side_by_side(x: np.ndarray, first: np.ndarray, last: np.ndarray, *, most: in
 
 
 def _parts(group: np.ndarray, first: np.ndarray, touched: np.ndarray) -> list[np.ndarray]:
-    """A group in parts, from above, that touch no more tiles than fit a list: a file can have very many tiny ones."""
+    """Split a group from top to bottom into parts that touch no more tiles than fit into a list.
+
+    A file can have very many tiny tiles.
+    """
     if touched[group].sum() <= _MOST_TOUCHED:
         return [group]
     group = group[np.argsort(first[group], kind="stable")]
@@ -103,14 +109,14 @@ class _Tiles:
     """An image that is read tile by tile."""
 
     starts: tuple[np.ndarray, np.ndarray]
-    """First row of each row of tiles, first column of each column."""
+    """First pixel row of each row of tiles, and first pixel column of each column of tiles."""
     shape: tuple[int, int, int]
-    """Of the image (y, x, channels)."""
+    """Shape of the image (y, x, channels)."""
     read: Callable[[Iterable[Place]], Iterator[tuple[Place, np.ndarray]]]
 
     @classmethod
     def of(cls, array: Any) -> "_Tiles | None":
-        """``None`` for an image that is in memory, or comes into memory whole whatever is read of it."""
+        """The tiles of an image; None if it is in memory, or comes into memory whole whatever part is read."""
         if isinstance(array, TiffImage):
             assert array.tile is not None  # noqa: S101
             down, right = (np.arange(0, n, step) for n, step in zip(array.shape, array.tile, strict=False))
@@ -121,7 +127,7 @@ class _Tiles:
         return cls((down, right), array.shape, lambda tiles: _compute(array, tiles))
 
     def patches(self, low: np.ndarray, high: np.ndarray, *, most: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Put rectangles together from tiles, at most so many at a time, and hand over each as soon as it is whole."""
+        """Put rectangles together from tiles, at most `most` at a time, and yield each as soon as it is whole."""
         first, last = self._tile_of(low), self._tile_of(high - 1)
         missing = (last - first + 1).prod(axis=1)
         groups = side_by_side(low[:, 0], first[:, 0], last[:, 0], most=most)
@@ -146,7 +152,7 @@ class _Tiles:
                         yield i, begun.pop(i)
 
     def _shape_of(self, tile: Place) -> tuple[int, ...]:
-        """Of a tile, as far as it lies in the image."""
+        """Shape of the part of a tile that lies in the image."""
         ends = (min([*starts[i + 1 : i + 2], n]) for starts, i, n in zip(self.starts, tile, self.shape, strict=False))
         begins = (starts[i] for starts, i in zip(self.starts, tile, strict=True))
         return (*(int(end - begin) for begin, end in zip(begins, ends, strict=True)), self.shape[2])
@@ -159,7 +165,7 @@ class _Tiles:
 
 
 def _check_shape(pixels: np.ndarray, shape: tuple[int, ...]) -> None:
-    """What was read covers its place: a tile may be larger than what of it lies in the image, never smaller."""
+    """Refuse a tile that does not cover its place: it may reach beyond the image, but never be too small."""
     if pixels.ndim != 3 or pixels.shape[2] != shape[2] or (np.array(pixels.shape[:2]) < shape[:2]).any():
         msg = f"a part should have the shape {tuple(shape)} and has {pixels.shape}"
         raise ValueError(msg)
@@ -170,7 +176,7 @@ def _box(low: np.ndarray, high: np.ndarray) -> tuple[slice, slice]:
 
 
 def _compute(array: Any, tiles: Iterable[Place]) -> Iterator[tuple[Place, np.ndarray]]:
-    """Some blocks of a dask array, as many at a time as memory allows."""
+    """Compute some blocks of a dask array, as many at a time as memory allows."""
     import dask
 
     tiles = list(tiles)
@@ -184,7 +190,10 @@ def _compute(array: Any, tiles: Iterable[Place]) -> Iterator[tuple[Place, np.nda
 
 
 def _is_read_whole(array: Any) -> bool:
-    """Whether one task computes what opposite corners hold: squidpy reads a file by one, and may rechunk it then."""
+    """Whether one task computes opposite corners of an array, so that any part comes with the whole.
+
+    squidpy reads a file by one task, and may rechunk it afterwards.
+    """
     if array.npartitions == 1:
         return True
     first, last = (_tasks(corner) for corner in (array[:1, :1], array[-1:, -1:]))

@@ -1,4 +1,4 @@
-"""µm per pixel: given, recorded, or read off a Visium lattice; never guessed."""
+"""Find the scale of an image in µm per pixel: given, recorded, or read off a Visium lattice; never guessed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,9 +25,9 @@ def microns_per_pixel(
 ) -> float:
     """µm per full-resolution pixel of one section, NaN where unknown.
 
-    In this order: `mpp`; ``scalefactors["microns_per_pixel"]``; a Visium lattice, whose neighbouring spots are 100 µm
-    apart. Other distances between spots are not used: first-generation arrays have other pitches, and a wrong scale
-    is worse than none.
+    The first of these that is known is taken: `mpp`; ``scalefactors["microns_per_pixel"]``; a Visium lattice, whose
+    neighbouring spots are 100 µm apart. Other distances between spots are not used: first-generation arrays have other
+    pitches, and a wrong scale is worse than none.
     """
     given = mpp.get(library_id) if isinstance(mpp, Mapping) else mpp
     if given is not None:
@@ -43,8 +43,8 @@ def microns_per_pixel(
 def visium_pitch(obs: pd.DataFrame, xy: np.ndarray) -> float | None:
     """Distance in pixels between neighbouring spots, if the array is surely Visium's.
 
-    Surely: array positions within 78 x 128, and every spot that has all six neighbours of a hexagonal lattice has them
-    equally far, within 3 %, and nothing nearer.
+    An array is surely Visium's if its array positions lie within 78 x 128 and its spots form a hexagonal lattice. Every
+    spot with all six neighbours must have them equally far, within 3 %, and no other spot nearer.
     """
     from scipy.spatial import KDTree
 

@@ -1,4 +1,4 @@
-"""Small pictures of an image of any size, within bounded memory."""
+"""Make small pictures of an image of any size, within bounded memory."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,20 +10,20 @@ from bleep_sc.pp._images import check_rgb, quiet_readers, reading, to_rgb
 from bleep_sc.pp._patches import check_parts, patches
 
 _GAP = 2.0
-"""Averaging blocks of pixels brings an image down to this many times its new size, a filter the rest of the way."""
+"""Averaging blocks of pixels brings an image down to this many times its new size; a filter does the rest."""
 
 
 def thumbnails(array: Any, sides: Mapping[str, int], *, name: str) -> dict[str, tuple[np.ndarray, float]]:
-    """RGB pictures at most `sides` pixels large, by name, each with its share of the full width.
+    """Make RGB pictures of at most `sides` pixels, by name, each with its share of the full width.
 
     Parameters
     ----------
     array
-        (y, x, channels), NumPy, dask or a TIFF on disk.
+        The image (y, x, channels): NumPy, dask or a TIFF on disk.
     sides
-        From large to small: each is made from the one before.
+        Largest side of each picture in pixels, by name, from large to small: each is made from the one before.
     name
-        Of the image, in messages.
+        Name of the image in messages.
     """
     from PIL import Image
 
@@ -44,12 +44,12 @@ def thumbnails(array: Any, sides: Mapping[str, int], *, name: str) -> dict[str, 
 
 
 def _smaller(length: np.ndarray, side: int) -> np.ndarray:
-    """Width and height of at most `side` pixels."""
+    """Width and height of a picture of at most `side` pixels."""
     return np.maximum(1, np.rint(length * min(1.0, side / length.max()))).astype(np.int64)
 
 
 def _averaged(array: Any, step: np.ndarray, *, name: str) -> np.ndarray:
-    """RGB means over blocks of `step` (x, y) pixels, read in bands of rows."""
+    """Average an image over blocks of `step` (x, y) pixels, read in bands of rows; RGB."""
     from PIL import Image
 
     height, width = array.shape[:2]

@@ -1,4 +1,4 @@
-"""A TIFF of any size, of which only the tiles or strips that are asked for are read."""
+"""Read only those tiles or strips of a TIFF that are asked for, so that it may have any size."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,37 +16,40 @@ from bleep_sc._blocks import budget
 _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ONE_PLANE = ("YX", "YXS", "SYX", "CYX")
 _AHEAD = 2
-"""Tiles that wait, for each thread that decodes them."""
+"""Number of tiles that are read ahead for each thread that decodes them."""
 _LARGER, _SMALL = 4, 2**16
-"""Times that a tile may say to be larger than its place, which some writers fill up; pixels that never matter."""
+"""Bounds on the pixels that a tile claims: at most so many times those of its place, as some writers fill tiles up.
+
+A place of fewer pixels than the second number counts as that many.
+"""
 _ROWS = 256
-"""Strips, of often a single row, are read together up to this height."""
+"""Height up to which strips are read together; a strip is often a single row."""
 
 Segment = Callable[[], np.ndarray]
-"""Decodes what was read of a file, in any thread."""
+"""A function that decodes bytes that were read from a file; it may run in any thread."""
 Place = tuple[int, int]
-"""Row and column, of a pixel or of a tile."""
+"""Row and column of a pixel or of a tile."""
 
 
 @dataclass(frozen=True)
 class TiffImage:
-    """The largest image of a TIFF at full resolution, on disk.
+    """The largest image of a TIFF at full resolution, which stays on disk.
 
-    It holds no open file, so it can be pickled and read by another process.
+    The object holds no open file, so it can be pickled and read by another process.
     """
 
     path: Path
     shape: tuple[int, int, int]
-    """(y, x, channels)."""
+    """Shape of the image (y, x, channels)."""
     dtype: np.dtype[Any]
     tile: tuple[int, int] | None
     """Height and width of what is read at one go; ``None`` where pixels lie bare in the file."""
     strips: int = 1
-    """Of which a tile consists."""
+    """Number of strips that make up a tile."""
 
     @classmethod
     def find(cls, path: Path) -> "TiffImage | None":
-        """The image, unless the file is no TIFF or a stack of planes."""
+        """Find the image of a file; None where the file is no TIFF, or a stack of planes."""
         if not path.is_file():
             return None
         with path.open("rb") as file:
@@ -74,7 +77,7 @@ class TiffImage:
 
     @contextmanager
     def bare_parts(self) -> Iterator[Callable[[slice, slice], np.ndarray]]:
-        """What reads some rows and columns (y, x, channels) of a file without tiles."""
+        """Open a file without tiles, and give a function that reads some of its rows and columns (y, x, channels)."""
         with _largest(self.path) as image:
             page = image.pages[0]
 
@@ -87,7 +90,7 @@ class TiffImage:
             yield read
 
     def read_tiles(self, tiles: Iterable[Place]) -> Iterator[tuple[Place, np.ndarray]]:
-        """Decode some tiles (y, x, channels) in turn; those at the border may be larger than the image."""
+        """Decode some tiles (y, x, channels) in turn; tiles at the border may reach beyond the image."""
         with _largest(self.path) as image:
             threads = image.keyframe.maxworkers
             assert self.tile is not None  # noqa: S101 - bare pixels have none
@@ -108,7 +111,7 @@ class TiffImage:
                     yield place, decoded.result()
 
     def _segments(self, image: Any, tile: Place) -> list[list[Segment]]:
-        """Read a tile, strip by strip, of each plane of channels; each is still to be decoded."""
+        """Read a tile, strip by strip, from each plane of channels; the segments are still to be decoded."""
         assert self.tile is not None  # noqa: S101 - bare pixels have none
         key = image.keyframe
         high, wide = -(-self.shape[0] * self.strips // self.tile[0]), -(-self.shape[1] // self.tile[1])
@@ -143,7 +146,10 @@ def _read_segment(page: Any, index: int, dtype: np.dtype[Any]) -> Segment:
 
 
 def _check_claim(encoded: bytes, key: Any) -> None:
-    """A tile that is an image file of its own says how large it is, and its decoder takes memory for that."""
+    """Refuse a tile that claims too large a size.
+
+    A tile can be an image file of its own, which says how large it is, and its decoder takes memory for that.
+    """
     from PIL import Image
     from tifffile import TIFF
 
@@ -171,7 +177,7 @@ def _assembled(planes: list[list[Segment]]) -> np.ndarray:
 
 @contextmanager
 def _largest(path: Path) -> Iterator[Any]:
-    """The largest image of an open file, the highest level of its pyramid."""
+    """Open a file, and give its largest image: the highest level of its pyramid."""
     from tifffile import TiffFile
 
     with TiffFile(path) as tiff:
