@@ -10,7 +10,7 @@ from bleep_sc._settings import Precision, settings
 
 BATCH_SIZE = 256
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
-"""Lightning's names of what keeps a whole model on each of several processes, each a run of the same script."""
+"""Strategies, by Lightning's names, that keep a whole model on each process; each process runs the same script."""
 
 
 @dataclass(frozen=True)
@@ -18,30 +18,30 @@ class Processes:
     """How many processes train one model together, and how they are started and joined."""
 
     devices: int = 1
-    """On each machine."""
+    """Number of processes on each machine."""
     num_nodes: int = 1
     strategy: str = "auto"
 
     def __len__(self) -> int:
-        """Of all machines."""
+        """Number of processes on all machines together."""
         return self.devices * self.num_nodes
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Where a model runs, in which number format, in what portions, and whether a bar shows it."""
+    """Where a model runs, in which number format, in what portions, and whether a progress bar shows it."""
 
     device: torch.device
     precision: str
-    """A name that Lightning knows: ``"32-true"``, ``"bf16-mixed"`` or ``"16-mixed"``."""
+    """Number format, by Lightning's name: ``"32-true"``, ``"bf16-mixed"`` or ``"16-mixed"``."""
     batch_size: int
-    """Spots embedded at a time."""
+    """Number of spots that are embedded at a time."""
     progress_bar: bool
     processes: Processes = Processes()
-    """That train together; whatever else is computed, each computes all of it."""
+    """Processes that train one network together. They share only the training; each computes all the rest itself."""
 
     def autocast(self) -> torch.autocast:
-        """Mixed precision for the length of a ``with`` block, or nothing in float32."""
+        """A ``with`` block of mixed precision; in float32 it changes nothing."""
         half = torch.float16 if self.precision == "16-mixed" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=half, enabled=self.precision != "32-true")
 
@@ -60,7 +60,7 @@ def resolve_compute(
     num_nodes: int = 1,
     strategy: str = "auto",
 ) -> Compute:
-    """Turn the arguments, or the settings where they are None, into a device that is really there."""
+    """Turn the arguments, or the settings where they are None, into a device that really exists here."""
     check_choice("strategy", strategy, STRATEGIES)
     processes = Processes(check_int("devices", devices), check_int("num_nodes", num_nodes), strategy)
     portion = BATCH_SIZE if batch_size is None else check_int("batch_size", batch_size)
@@ -85,7 +85,7 @@ def resolve_compute(
 
 
 def _check_processes(processes: Processes, device: torch.device) -> None:
-    """Refuse what could not be started, or what would wait for processes that never come."""
+    """Refuse processes that could not be started, or that would wait for others that never come."""
     asked = f"`devices={processes.devices}`, `num_nodes={processes.num_nodes}`"
     elastic = torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
     started = int(os.environ.get("WORLD_SIZE", 1)) if elastic else None

@@ -1,4 +1,4 @@
-"""Embedding many spots with a trained model, batch by batch."""
+"""Embed many spots with a trained model, batch by batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ def embed_in_batches(function: Callable[[Tensor], Tensor], inputs: Rows, *, comp
 
 
 def finite(values: np.ndarray, *, what: str) -> np.ndarray:
-    """What a model computed, refused where it overflowed."""
+    """Return what a model computed; refuse it where it overflowed."""
     if not all_finite(values):
         msg = (
             f"{what}: the model's results hold NaN or infinite values. Its weights, or what it reads, are too large "
@@ -39,7 +39,7 @@ def finite(values: np.ndarray, *, what: str) -> np.ndarray:
 
 
 def custom_features(encoder: Callable[[Tensor], Any], crops: Rows, *, compute: Compute) -> np.ndarray:
-    """Features of crops by a user's own encoder: called with float32 images (n, 3, y, x), RGB in 0..1.
+    """Compute features of crops by a user's own encoder, which gets float32 images (n, 3, y, x) with RGB in 0..1.
 
     A module is run in evaluation mode and left in the mode that it came in.
     """

@@ -2,7 +2,7 @@ import torch
 from torch import Tensor
 
 N_SYMMETRIES = 8
-"""Flips and quarter turns of a square: tissue has no up."""
+"""Number of flips and quarter turns of a square, all equally valid because tissue has no up."""
 
 
 def symmetry(images: Tensor, which: int) -> Tensor:
@@ -13,7 +13,10 @@ def symmetry(images: Tensor, which: int) -> Tensor:
 
 
 def turn_each(images: Tensor, which: Tensor) -> Tensor:
-    """Give every image its own symmetry: `which` holds n numbers in 0..7, on the CPU so that nothing waits for them."""
+    """Give every image its own symmetry.
+
+    `which` holds n numbers in 0..7. They are on the CPU, so that nothing waits for a GPU to hand them over.
+    """
     # images of one symmetry side by side: one transfer and three copies, whatever the number of symmetries
     sizes = which.bincount(minlength=N_SYMMETRIES).tolist()
     order = which.argsort(stable=True).to(images.device, non_blocking=True)

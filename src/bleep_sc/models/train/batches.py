@@ -11,45 +11,45 @@ from bleep_sc.models.train.shares import Share
 
 
 class Rows(Protocol):
-    """An array of which batches of rows are taken: NumPy in memory, or dask, cut on demand."""
+    """An array from which batches of rows are taken: NumPy in memory, or dask, cut on demand."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """First the number of rows."""
+        """Shape of the array, the number of rows first."""
 
     def __getitem__(self, rows: Any, /) -> Any:
-        """Rows by an integer array."""
+        """Take rows by an integer array."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Spots of one step."""
+    """Spots of one training step."""
 
     images: Tensor
-    """uint8 crops (n, y, x, 3), or float features (n, n_features)."""
+    """Crops, uint8 (n, y, x, 3), or features, float (n, n_features)."""
     expression: Tensor
     turns: Tensor | None = None
-    """The symmetry that each image is turned by; None: none."""
+    """Number of the symmetry that each image is turned by; None turns none."""
     positions: Tensor | None = None
     """Row and column of each spot in its window (n, 2), where the spots are one sequence."""
     share: Share | None = None
-    """Which spots of a larger batch these are; None: all of it."""
+    """Which spots of a larger batch these are; None if they are all of it."""
 
     def __len__(self) -> int:
-        """Spots of the whole batch, on however many processes."""
+        """Number of spots in the whole batch, on all processes together."""
         return len(self.expression) if self.share is None else self.share.total
 
     @property
     def weight(self) -> float:
-        """By what a mean over these spots is multiplied, so that the mean over processes is that over all spots."""
+        """Factor for a mean over these spots, so that the mean over processes is the mean over all spots."""
         return 1.0 if self.share is None else self.share.weight
 
     def gather(self, own: Tensor) -> Tensor:
-        """What the processes computed of their spots (n_own, d), of the whole batch (n, d)."""
+        """Gather what each process computed of its spots (n_own, d) into the whole batch (n, d)."""
         return own if self.share is None else self.share.gather(own)
 
     def pin_memory(self) -> "Batch":
-        """In memory that a GPU copies from by itself."""
+        """Return the batch in memory that a GPU copies from by itself."""
         return replace(
             self,
             images=self.images.pin_memory(),
@@ -58,7 +58,7 @@ class Batch:
         )
 
     def to(self, device: torch.device) -> "Batch":
-        """On a device, but for the turns: they pick rows on the CPU."""
+        """Return the batch on a device, except for the turns: they pick rows on the CPU."""
         return replace(
             self,
             images=self.images.to(device, non_blocking=True),
@@ -68,28 +68,29 @@ class Batch:
 
 
 def take(images: Rows, rows: np.ndarray) -> Tensor:
-    """Rows of an image array as a tensor."""
+    """Take rows of an image array as a tensor."""
     return torch.from_numpy(np.ascontiguousarray(images[rows]))
 
 
 def split_evenly(rows: np.ndarray, largest: int) -> list[np.ndarray]:
-    """Split into as few parts of at most `largest` rows as possible, equal to within one: no spot is left out."""
+    """Split rows into as few parts of at most `largest` as possible, equal to within one; no spot is left out."""
     return np.array_split(rows, -(-len(rows) // largest))
 
 
 class Batches:
-    """The batches of one epoch after another; what an epoch holds depends on seed, epoch and spots alone.
+    """The batches of one epoch after another. The batches of an epoch depend on seed, epoch and spots alone.
 
     Parameters
     ----------
     images, expression
-        All spots; uint8 crops (n, y, x, 3) or float32 features (n, n_features), and float32 (n, n_genes).
+        Images and expression of all spots. Images are uint8 crops (n, y, x, 3) or float32 features (n, n_features),
+        expression is float32 (n, n_genes).
     rows
         The spots to draw from.
     batch_size
-        Most spots of a batch.
+        Largest number of spots in a batch.
     seed
-        Shuffles the spots anew each epoch; None keeps their order.
+        Seed with which the spots are shuffled anew each epoch; None keeps their order.
     augment
         Whether each image gets a random flip and quarter turn.
     """
@@ -114,7 +115,7 @@ class Batches:
         self.epoch = 0
 
     def divide(self, rank: int, n_processes: int) -> None:
-        """From now on hand out one process's part of each batch; the batches and their turns stay the same."""
+        """From now on yield one process's part of each batch; the batches and their turns stay the same."""
         self._rank, self._n_processes = rank, n_processes
 
     def __len__(self) -> int:
@@ -140,16 +141,16 @@ class Batches:
 
 
 class Sequences:
-    """Batches of which each is one window of neighbouring spots, for a model that reads them as a sequence.
+    """Batches that are each one window of neighbouring spots, for a model that reads them as a sequence.
 
     Parameters
     ----------
     images, expression
-        All spots, as for `Batches`.
+        Images and expression of all spots, as for `Batches`.
     windows
         For each window the rows of its spots and their positions in it (n, 2).
     seed
-        Shuffles the windows anew each epoch; None keeps their order.
+        Seed with which the windows are shuffled anew each epoch; None keeps their order.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Where a training stood after an epoch, in files that are there whole or not at all; nothing is pickled."""
+"""Keep the state of a training after each epoch, in files that are there whole or not at all; nothing is pickled."""
 
 import hashlib
 import json
@@ -18,13 +18,13 @@ from torch import Tensor
 from bleep_sc._logging import warn
 
 KEPT = 2
-"""Newest checkpoints of a training that stay: should the last be damaged, the one before is whole."""
+"""Number of newest checkpoints of a training that stay. If the last is damaged, the one before is whole."""
 _FORMAT = "1"
 _FILE = re.compile(r"(.+)-(\d{5,})\.safetensors")
 
 
 class Checkpoint(NamedTuple):
-    """What a file holds."""
+    """Content of a checkpoint file."""
 
     path: Path
     tensors: dict[str, Tensor]
@@ -32,7 +32,7 @@ class Checkpoint(NamedTuple):
 
 
 class Damaged(ValueError):
-    """A checkpoint that was not written to its end, or changed since."""
+    """A checkpoint was not written to its end, or has changed since."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class CheckpointFolder:
 
     path: Path
     run: Mapping[str, Any]
-    """What was asked for, as JSON can hold it: each file tells it, so that no other call goes on from it."""
+    """What the call asked for, as JSON can hold it. Each file states it, so that no other call goes on from it."""
 
     def of(self, training: str) -> "Checkpoints":
-        """Those of one of its trainings."""
+        """Return the checkpoints of one training of the call."""
         return Checkpoints(self, training)
 
     def found(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """All files that can be read, and what was asked for when they were written."""
+        """Yield all files that can be read, with what the call asked for that wrote them."""
         for path in sorted(self.path.glob("*.safetensors")):
             if _FILE.fullmatch(path.name):
                 with suppress(Damaged), _opened(path) as file:
@@ -56,7 +56,7 @@ class CheckpointFolder:
 
 
 class Checkpoints:
-    """The newest states of one training, each a file of its tensors and of what else is to be known."""
+    """The newest states of one training. Each is a file of its tensors and of facts about them."""
 
     def __init__(self, folder: CheckpointFolder, training: str) -> None:
         self._folder = folder
@@ -64,7 +64,7 @@ class Checkpoints:
 
     @property
     def path(self) -> Path:
-        """The folder."""
+        """The folder of the checkpoints."""
         return self._folder.path
 
     def write(self, epochs: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -73,7 +73,7 @@ class Checkpoints:
         Raises
         ------
         OSError
-            It could not be written; those before are as they were.
+            The checkpoint could not be written; the earlier ones are as they were.
         """
         path = self.path / f"{self._training}-{epochs:05d}.safetensors"
         tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
@@ -91,12 +91,12 @@ class Checkpoints:
                 old.unlink(missing_ok=True)
 
     def newest(self) -> Checkpoint | None:
-        """The newest one that is whole; None where there is none yet.
+        """Read the newest checkpoint that is whole; None where there is no checkpoint yet.
 
         Raises
         ------
         ValueError
-            All are damaged.
+            All checkpoints are damaged.
         """
         damaged: list[Damaged] = []
         for _, path in self._files():
@@ -117,7 +117,7 @@ class Checkpoints:
         return None
 
     def _files(self) -> list[tuple[int, Path]]:
-        """Epochs and paths, newest first."""
+        """Number of epochs and path of each checkpoint, newest first."""
         found = ((_FILE.fullmatch(path.name), path) for path in self.path.glob("*.safetensors"))
         return sorted(
             ((int(match[2]), path) for match, path in found if match and match[1] == self._training), reverse=True
@@ -125,7 +125,10 @@ class Checkpoints:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside the target and move it there; what a killed process leaves beside it is written over next time."""
+    """Write a file beside the target and move it there.
+
+    A killed process can leave the file beside the target; it is written over next time.
+    """
     beside = path.with_suffix(".part")
     try:
         with beside.open("wb") as file:
@@ -177,7 +180,7 @@ def _metadata(file: Any, path: Path) -> dict[str, str]:
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """A checksum of everything: safetensors itself sees whether a file is complete, not whether a byte changed."""
+    """Checksum of tensors and metadata: safetensors sees whether a file is complete, not whether a byte changed."""
     checksum = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
     for name, values in sorted(tensors.items()):
         checksum.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())

@@ -1,4 +1,4 @@
-"""Lightning, which runs the training loop: imported here only, since its import draws a random number."""
+"""Import Lightning, which runs the training loop, here only, since its import draws a random number."""
 
 from bleep_sc._side_effects import python_random_state_kept
 

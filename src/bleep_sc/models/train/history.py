@@ -15,26 +15,26 @@ class History:
 
     @property
     def epochs(self) -> int:
-        """Of which the losses are known."""
+        """Number of epochs whose losses are known."""
         return len(self.train_loss)
 
     def has_waited(self, patience: int) -> bool:
-        """Whether no epoch has been better for so many; with a patience of 0 none is waited for."""
+        """Whether the last `patience` epochs brought no better loss; never, with a patience of 0."""
         return 0 < patience <= self.epochs - 1 - self.best_epoch
 
     def epochs_left(self, max_epochs: int, patience: int) -> int:
-        """How many may follow."""
+        """Number of epochs that may follow."""
         return 0 if self.has_waited(patience) else max(0, max_epochs - self.epochs)
 
     def first(self, epochs: int) -> "History":
-        """What was known after the first epochs, the best one among them."""
+        """Losses of the first epochs alone, with the same best epoch: the caller sees to it that it is among them."""
         return History(self.train_loss[:epochs], self.validation_loss[:epochs], self.best_epoch)
 
 
 @dataclass
 class Standing:
-    """What a training has brought so far, besides the weights it goes on with."""
+    """What a training has brought so far, besides the weights with which it goes on."""
 
     history: History = field(default_factory=History)
     best: dict[str, Tensor] = field(default_factory=dict)
-    """Weights of the best epoch, on the CPU; without validation none, since that is the last one."""
+    """Weights of the best epoch, on the CPU. Empty without validation, since the best epoch is then the last."""

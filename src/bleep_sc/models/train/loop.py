@@ -1,4 +1,4 @@
-"""The training loop: Lightning's, kept behind one function of arrays."""
+"""Train a network by Lightning's training loop, behind one function of arrays."""
 
 import logging
 import math
@@ -30,17 +30,17 @@ _MOMENTUM = 0.9
 
 @dataclass(frozen=True)
 class Optimization:
-    """How a model is trained; the values of a run come from its preset."""
+    """Settings of gradient descent; the values of a run come from its preset."""
 
     lr: float
     weight_decay: float
     max_epochs: int
     patience: int
-    """Epochs without a better validation loss before training stops; 0 never stops early."""
+    """Number of epochs without a better validation loss before training stops; 0 never stops early."""
     accumulate: int = 1
-    """Batches whose gradients are averaged for one step."""
+    """Number of batches whose gradients are averaged for one step."""
     optimizer: str = "adamw"
-    """``"adamw"``, ``"adam"`` or ``"sgd"`` (with momentum 0.9)."""
+    """Name of the optimiser: ``"adamw"``, ``"adam"`` or ``"sgd"`` (with momentum 0.9)."""
 
 
 def train(
@@ -55,11 +55,11 @@ def train(
 ) -> History:
     """Train in place and leave the model, in evaluation mode on the CPU, with the weights of its best epoch.
 
-    Without `validation` that is the last one. `announce` says after a few steps how long it will take. Where training
-    stands is written to `checkpoints` after each epoch, and taken up from there.
+    Without `validation` the best epoch is the last. `announce` logs after a few steps how long training will take. The
+    state of the training is written to `checkpoints` after each epoch, and training goes on from what is there.
 
-    `model.loss(batch)` is minimised. Uses torch's global random state (dropout): the caller forks it. Several processes
-    (`compute.processes`) divide each batch, which must be `Batches`, and all come back with the same weights.
+    `model.loss(batch)` is minimised. Dropout uses torch's global random state, which the caller forks. Several
+    processes (`compute.processes`) divide each batch, which must be of `Batches`. All end with the same weights.
     """
     max_epochs, patience = optimization.max_epochs, optimization.patience
     plan = _Plan(model, optimization, len(training))
@@ -117,7 +117,7 @@ def _interrupted(history: History, max_epochs: int, checkpoints: Checkpoints | N
 
 
 def _machines(compute: Compute) -> dict[str, Any]:
-    """Lightning's arguments for where to train."""
+    """Arguments that tell Lightning where to train."""
     device, processes = compute.device, compute.processes
     accelerator = "gpu" if device.type == "cuda" else device.type
     if len(processes) > 1:
@@ -141,7 +141,7 @@ def _machines(compute: Compute) -> dict[str, Any]:
 
 
 class _Feed:
-    """Batches, epoch after epoch, as the device wants them."""
+    """Batches, epoch after epoch, made ready for the device."""
 
     def __init__(self, batches: Batches | Sequences, device: torch.device) -> None:
         self._batches = batches
@@ -190,7 +190,7 @@ class _Plan(L.LightningModule):
 
 
 class _Losses:
-    """Losses of an epoch, left on the device until its end: reading each would make the device wait."""
+    """Losses of an epoch. They are left on the device until its end: reading each would make the device wait."""
 
     def __init__(self) -> None:
         self._values: list[Tensor] = []
@@ -205,7 +205,7 @@ class _Losses:
         return bool(self._values)
 
     def take_mean(self) -> Tensor:
-        """The mean over all spots, and begin anew."""
+        """Return the mean over all spots, and begin anew."""
         values = torch.stack(self._values).float()
         spots = torch.tensor(self._spots, dtype=torch.float32, device=values.device)
         self._values, self._spots = [], []
@@ -286,7 +286,7 @@ class _EachEpoch(Callback):
 
 
 def _total(model: nn.Module) -> Tensor:
-    """Of all weights: NaN or infinite if one of them is."""
+    """Sum of all weights, which is NaN or infinite if one of them is."""
     values = [value for value in model.state_dict().values() if value.is_floating_point()]
     return torch.stack([value.sum(dtype=torch.float32) for value in values]).sum()
 

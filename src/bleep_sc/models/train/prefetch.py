@@ -1,4 +1,4 @@
-"""What a GPU computes on next is made ready by the CPU while it computes."""
+"""Make the next batch ready on the CPU while a GPU computes on the one before."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ class Pinnable(Protocol):
     """A tensor, or a batch of them."""
 
     def pin_memory(self: "P") -> "P":
-        """The same in memory that a GPU copies from by itself, while the CPU goes on."""
+        """Return the same in memory that a GPU copies from by itself, while the CPU goes on."""
 
 
 T = TypeVar("T")
@@ -19,15 +19,15 @@ P = TypeVar("P", bound=Pinnable)
 
 
 def feed(items: Iterable[P], n: int, device: torch.device) -> Iterator[P]:
-    """Hand out n items in order: for a GPU pinned, and made one ahead by a thread; on a CPU as they come."""
+    """Yield n items in order: for a GPU pinned, and made one ahead by a thread; for a CPU as they come."""
     return prefetch((item.pin_memory() for item in items), n) if device.type == "cuda" else iter(items)
 
 
 def prefetch(items: Iterable[T], n: int) -> Iterator[T]:
-    """Hand out the first n items in order, each made by a background thread while the one before is in use.
+    """Yield the first n items in order, each made by a background thread while the one before is in use.
 
-    What goes wrong in making an item is raised where it would have been handed out. The thread has ended by the time
-    the last item is out, or the iterator is closed.
+    An error in making an item is raised where the item would have been yielded. The thread has ended by the time the
+    last item is out, or the iterator is closed.
     """
     source = iter(items)
     if n == 0:

@@ -1,4 +1,4 @@
-"""Torch's random state, which all threads of a process share, lent to one of them at a time."""
+"""Lend torch's random state, which all threads of a process share, to one thread at a time."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ _ONE_AT_A_TIME = RLock()
 
 @contextmanager
 def borrowed_random_state(devices: Sequence[torch.device] = ()) -> Iterator[None]:
-    """Draw from it for the length of a ``with`` block, and leave it as it was; other threads wait for their turn.
+    """A ``with`` block that may draw from torch's random state and leaves it as it was; other threads wait.
 
-    Dropout and the first weights of layers have no generator of their own: with two threads at it, neither would draw
-    what its seed says.
+    Dropout and the initial weights of layers have no random generator of their own. If two threads drew at once,
+    neither would draw what its seed says.
     """
     with _ONE_AT_A_TIME, torch.random.fork_rng(devices=list(devices)):
         yield

@@ -1,4 +1,4 @@
-"""What a user sees of a training: how long it will take, and a bar."""
+"""Show a user how long a training will take, and a progress bar."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ _LONG_ON_CPU = 3600.0
 
 
 class TimeEstimate(Callback):
-    """Says after a few steps how long the whole will take, and warns on a CPU where that is over an hour."""
+    """Log after a few steps how long the whole training will take, and warn on a CPU where that is over an hour."""
 
     def __init__(self, *, may_stop_early: bool) -> None:
         self._may_stop_early = may_stop_early
@@ -23,7 +23,7 @@ class TimeEstimate(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Time the steps after the first one."""
+        """Time the steps after the first one, and report once."""
         done = trainer.current_epoch * int(trainer.num_training_batches) + batch_idx
         if done not in (0, _STEPS_BEFORE_ESTIMATE) or not trainer.is_global_zero:
             return
@@ -47,7 +47,7 @@ class TimeEstimate(Callback):
 
 
 class ProgressBar(Callback):
-    """One bar, of the first process, that moves once an epoch."""
+    """One progress bar, shown by the first process, that moves once an epoch."""
 
     def __init__(self, max_epochs: int, standing: Standing) -> None:
         self._max_epochs = max_epochs
@@ -55,7 +55,7 @@ class ProgressBar(Callback):
         self._bar: Any = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin at the epochs that are done."""
+        """Draw the bar, beginning at the epochs that are done."""
         from tqdm.auto import tqdm
 
         self._bar = tqdm(
@@ -68,24 +68,24 @@ class ProgressBar(Callback):
         )
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Move, and show the losses."""
+        """Move the bar, and show the losses."""
         history = self._standing.history
         losses = {"train_loss": history.train_loss, "validation_loss": history.validation_loss}
         self._bar.set_postfix({name: f"{values[-1]:.3f}" for name, values in losses.items() if values}, refresh=False)
         self._bar.update()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Vanish."""
+        """Take the bar away."""
         self._bar.close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Vanish, whatever has happened."""
+        """Take the bar away, whatever has happened."""
         if self._bar is not None:
             self._bar.close()
 
 
 def readable_time(seconds: float) -> str:
-    """Seconds in the unit that a person would use."""
+    """Put seconds into the unit that a person would use."""
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     if seconds < 90 * 60:

@@ -1,4 +1,4 @@
-"""A training that goes on where an earlier one was ended, as if it had never stopped."""
+"""Let a training go on where an earlier one was ended, as if it had never stopped."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from bleep_sc.models.train.history import History, Standing
 
 
 class Resume(Callback):
-    """Takes up the newest checkpoint, if there is one, and writes one after each epoch.
+    """Go on from the newest checkpoint, if there is one, and write one after each epoch.
 
     A checkpoint holds all that the next epoch depends on: weights, the optimiser's averages, the random state of every
     process (dropout), the scale of gradients in float16, and how far training has come. Which spots make a batch, and
@@ -21,12 +21,14 @@ class Resume(Callback):
 
     Parameters
     ----------
+    checkpoints
+        Checkpoints of this training, to read and to write.
     model, standing
-        What is trained, and what it has brought so far; both are set to what the checkpoint says.
+        The model that is trained, and what its training has brought so far. Both are set to what the checkpoint says.
     max_epochs
-        Of the training. A checkpoint of more epochs serves if its best one is within these.
+        Largest number of epochs. A checkpoint of more epochs serves if its best epoch is within these.
     announce
-        Whether to say that nothing is left to do; that training goes on in its midst is always said.
+        Whether to log that nothing is left to do. That training goes on from an epoch is always logged.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Resume(Callback):
             standing.best = _part(self._found.tensors, "best.")
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Make sure that all processes found the same, and say where training goes on."""
+        """Make sure that all processes found the same checkpoint, and log where training goes on."""
         done = self._standing.history.epochs
         everywhere = trainer.strategy.all_gather(torch.tensor([done], device=pl_module.device))
         if (everywhere != done).any():
@@ -69,7 +71,7 @@ class Resume(Callback):
 
     # once everything is set up, so that nothing draws random numbers after this
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Set what only exists now: the optimiser, and random states."""
+        """Set the optimiser and the random states, which only exist now."""
         if self._found is None:
             return
         tensors = self._found.tensors
@@ -106,7 +108,7 @@ class Resume(Callback):
         self._checkpoints.write(history.epochs, tensors, facts)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let no process read what the first is still writing."""
+        """Wait for all processes, so that none reads what the first is still writing."""
         trainer.strategy.barrier()
 
 
@@ -116,7 +118,7 @@ def _history(found: Checkpoint) -> History:
 
 
 def _random(device: str) -> Any:
-    """The module with the random state of a kind of device."""
+    """Module of torch that has the random state of a kind of device."""
     return torch if device == "cpu" else getattr(torch, device)
 
 
@@ -129,14 +131,15 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _flatten(state: Mapping[int, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """An optimiser's state, a tensor for each name of each weight."""
+    """Turn an optimiser's state into one mapping, with a tensor for each name of each weight."""
     return {f"{weight}.{name}": value for weight, values in state.items() for name, value in values.items()}
 
 
 def _state_of(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    """The reverse; each tensor lies in memory as its weight does, which a file does not tell.
+    """Turn such a mapping back into an optimiser's state.
 
-    Fused optimisers walk through both side by side: with another order (``channels_last``) they would mix elements up.
+    Each tensor gets the memory layout of its weight, which a file does not tell. Fused optimisers walk through both
+    side by side: with another layout (``channels_last``) they would mix elements up.
     """
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}

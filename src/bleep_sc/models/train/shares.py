@@ -1,7 +1,7 @@
-"""One batch on several processes: each holds some of its spots, and the loss is that of all of them.
+"""Divide a batch among several processes: each holds some of its spots, and the loss is that of all of them.
 
-The rule that every loss keeps: over the processes, the mean of its value is the loss of the whole batch, and the mean
-of its gradients, which is what DDP makes of them, is the gradient of the whole batch.
+Every loss keeps one rule. The mean of its values over the processes is the loss of the whole batch. The mean of its
+gradients, which is what DDP makes of them, is the gradient of the whole batch.
 """
 
 from dataclasses import dataclass
@@ -14,32 +14,32 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Share:
-    """Which spots of a batch a process holds: the `rank`-th of as many parts as there are sizes."""
+    """The part of a batch that one process holds: the `rank`-th of as many parts as there are `sizes`."""
 
     rank: int
     sizes: tuple[int, ...]
 
     @classmethod
     def of(cls, rows: np.ndarray, rank: int, n_processes: int) -> tuple["Share", np.ndarray]:
-        """Part the rows of a batch, equal to within one; also the part of this process."""
+        """Divide the rows of a batch into parts equal to within one; also return the rows of this process's part."""
         parts = np.array_split(rows, n_processes)
         return cls(rank, tuple(map(len, parts))), parts[rank]
 
     @property
     def total(self) -> int:
-        """Spots of the whole batch."""
+        """Number of spots in the whole batch."""
         return sum(self.sizes)
 
     @property
     def weight(self) -> float:
-        """By what a mean over the part's spots is multiplied to keep the rule above."""
+        """Factor for a mean over the part's spots that keeps the rule above."""
         return self.sizes[self.rank] * len(self.sizes) / self.total
 
     def gather(self, own: Tensor) -> Tensor:
-        """The rows (n_own, d) of all processes, in the order of the batch (n, d).
+        """Gather the rows (n_own, d) of all processes, in the order of the batch (n, d).
 
-        A loss of these is the same on every process, and its gradient flows into the process's own rows, grown by the
-        number of processes, so that the mean over processes is the sum of what flows into all rows.
+        A loss of the gathered rows is the same on every process. Its gradient flows into the process's own rows alone,
+        multiplied by the number of processes. So the mean over processes is the sum of what flows into all rows.
         """
         whole: Tensor = _Gather.apply(own, self)
         return whole

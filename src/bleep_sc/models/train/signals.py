@@ -1,4 +1,4 @@
-"""Signals mean in training what they mean elsewhere, though Lightning has meanings of its own for them."""
+"""Let signals do in training what they do elsewhere, although Lightning handles them in its own way."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ from bleep_sc.models.train.engine import Callback, L, SIGTERMException
 
 
 class OwnSigterm(Callback):
-    """What a cluster sends before it kills ends the process at once, or does what the user's handler does.
+    """Let SIGTERM, which a cluster sends before it kills, end the process at once or call the user's handler.
 
     Lightning would finish the batch and leave by an exception, for which there may be no time.
     """
@@ -20,7 +20,7 @@ class OwnSigterm(Callback):
 
     # Lightning sets its handler after all other hooks that come before the first epoch
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Put the user's handler, or the default, back in its place."""
+        """Put the user's handler, or the default one, back in place of Lightning's."""
         if not _in_main_thread() or self._before is None:
             return
         launcher = trainer.strategy.launcher
@@ -29,7 +29,7 @@ class OwnSigterm(Callback):
 
 
 def _end_all(launcher: Any) -> Callable[[int, FrameType | None], None]:
-    """End the processes that Lightning started, which would wait for this one, and then this one."""
+    """Return a handler that ends the processes Lightning started, which would wait for this one, and then this one."""
 
     def end(number: int, frame: FrameType | None) -> None:
         launcher.kill(number)
@@ -40,9 +40,10 @@ def _end_all(launcher: Any) -> Callable[[int, FrameType | None], None]:
 
 
 def interruptible(run: Callable[[], None]) -> None:
-    """Run, and raise KeyboardInterrupt on Ctrl-C: Lightning turns it into SystemExit and leaves SIGINT ignored.
+    """Run a training, and raise KeyboardInterrupt on Ctrl-C; put the handlers of signals back afterwards.
 
-    Where that comes before the first epoch, it leaves its own handler of SIGTERM too.
+    Lightning turns Ctrl-C into SystemExit and leaves SIGINT ignored. Before the first epoch it also leaves its own
+    handler of SIGTERM.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
