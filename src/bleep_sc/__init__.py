@@ -1,10 +1,10 @@
 """Predict spatial gene expression from H&E images, inside AnnData.
 
-The flow, each arrow one function::
+The main job runs from left to right, one function each step::
 
     image + spots -> pp.crops -> tl.fit (the reference) -> tl.impute (the query) -> layers["bleep"]
 
-Naming any public function imports no deep-learning or image library: those are imported where they are used.
+Importing `bleep_sc` loads no deep-learning or image library. Each function imports those that it uses.
 """
 
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""What stands in an AnnData, checked as it is read: its names, places, sections, and the records of its crops."""
+"""Read names, places, sections and records of crops from an AnnData, and check them as they are read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,9 +12,10 @@ from bleep_sc._checks import check_in
 
 
 def check_adata(adata: Any, *, name: str = "adata", copy: bool = False) -> None:
-    """An AnnData with at least one spot, unique names, and not a view: writing to a view would copy it silently.
+    """Refuse all but an AnnData with at least one spot and unique names that is no view.
 
-    `copy` says that a copy is asked for, of which an AnnData whose `X` stays on disk has none.
+    Writing to a view would copy it silently. `copy` says that the user asked for a copy; an AnnData whose `X` stays on
+    disk cannot be copied.
     """
     check_readable(adata, name=name)
     if copy and adata.isbacked:
@@ -32,7 +33,7 @@ def check_adata(adata: Any, *, name: str = "adata", copy: bool = False) -> None:
 
 
 def check_readable(adata: Any, *, name: str = "adata") -> None:
-    """An AnnData with at least one spot and unique names."""
+    """Refuse all but an AnnData with at least one spot and unique names."""
     if not isinstance(adata, AnnData):
         msg = f"`{name}` must be an AnnData, found {type(adata).__name__}."
         raise TypeError(msg)
@@ -51,7 +52,10 @@ def check_readable(adata: Any, *, name: str = "adata") -> None:
 
 
 def as_numbers(values: Any, *, path: str, remedy: str) -> np.ndarray:
-    """An array of `obsm` as float32, whatever it was stored as; itself where it is that: do not change it."""
+    """Return an array of `obsm` as float32, whatever it was stored as.
+
+    An array that is float32 already is returned itself, so do not change the result.
+    """
     try:
         found = np.asarray(values)
         if found.dtype.kind == "c":
@@ -65,12 +69,12 @@ def as_numbers(values: Any, *, path: str, remedy: str) -> np.ndarray:
 
 
 def as_text(names: pd.Index) -> pd.Index:
-    """Names as files keep them: a table with numbers for names reads back with text."""
+    """Turn names into text, as files keep them: a table with numbers for names reads back with text."""
     return names if names.inferred_type == "string" else names.astype(str)
 
 
 def spatial_coordinates(adata: AnnData, *, spatial_key: str = _keys.SPATIAL, name: str = "adata") -> np.ndarray:
-    """Spot centres, float64 (n_obs, 2): x then y, in full-resolution pixels; finite."""
+    """Return spot centres, float64 (n_obs, 2): x then y, in full-resolution pixels; refuse NaN and infinity."""
     check_in(
         f"{name}.obsm",
         spatial_key,
@@ -104,14 +108,17 @@ def spatial_coordinates(adata: AnnData, *, spatial_key: str = _keys.SPATIAL, nam
 
 
 def crop_records(adata: AnnData, crops_key: str = _keys.CROPS) -> dict[str, Mapping[str, Any]]:
-    """What `pp.crops` noted of each library; empty where something else, or nothing, stands at that key of `uns`."""
+    """The records that `pp.crops` left for each library.
+
+    Empty where nothing, or something else, stands at that key of `uns`.
+    """
     found = adata.uns.get(crops_key)
     records = dict(found) if isinstance(found, Mapping) else {}
     return {str(library): record for library, record in records.items() if isinstance(record, Mapping)}
 
 
 def known_places(adata: AnnData) -> np.ndarray | None:
-    """Spot centres (n_obs, 2) to recognise spots by, where they are such as can be compared; NaN is like none."""
+    """Spot centres (n_obs, 2) to recognise spots by; None where they are no numbers. A NaN equals no other place."""
     try:
         return np.asarray(adata.obsm[_keys.SPATIAL], dtype=np.float64).reshape(adata.n_obs, 2)
     except (KeyError, TypeError, ValueError):
@@ -119,7 +126,7 @@ def known_places(adata: AnnData) -> np.ndarray | None:
 
 
 def recorded_library_key(adata: AnnData, crops_key: str = _keys.CROPS) -> str | None:
-    """The column of `obs` with each spot's section that `pp.crops` was told, if it is still there."""
+    """Name of the column of `obs` with each spot's section that `pp.crops` was told, if it is still there."""
     keys = {str(record.get("library_key", "")) for record in crop_records(adata, crops_key).values()}
     only = keys.pop() if len(keys) == 1 else ""
     return only if only in adata.obs else None
@@ -138,7 +145,7 @@ def section_of_spots(adata: AnnData, library_key: str | None, *, name: str = "ad
 
 
 def with_frames(adata: AnnData) -> AnnData:
-    """An AnnData with `obs` and `var` in memory, where `read_lazy` left them on disk; all arrays are the same ones."""
+    """Return an AnnData with `obs` and `var` in memory, where `read_lazy` left them on disk; arrays are not copied."""
     if isinstance(adata.obs, pd.DataFrame) and isinstance(adata.var, pd.DataFrame):
         return adata
     obs, var = (frame if isinstance(frame, pd.DataFrame) else frame.to_memory() for frame in (adata.obs, adata.var))

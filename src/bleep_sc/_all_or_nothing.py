@@ -1,4 +1,4 @@
-"""Results go into the user's object all together or not at all, however a call ends."""
+"""Write results into the user's object all together or not at all, however a call ends."""
 
 import warnings
 from collections.abc import Mapping, MutableMapping
@@ -12,12 +12,15 @@ from anndata import AnnData
 class AllOrNothing(ExitStack):
     """A ``with`` block that takes back what was done in it if anything ends it early, Ctrl-C too.
 
-    A class, since Ctrl-C can come between a generator's first half and its block: its second half would then run when
-    the traceback is forgotten, in the midst of the user's later work.
+    It is a class, not a generator. Ctrl-C can come between a generator's first half and its block. The second half
+    would then run when the traceback is forgotten, in the midst of the user's later work.
     """
 
     def keep(self, adata: AnnData) -> None:
-        """Put back the fields of an object as they are now: whole ones, not what is changed within an array."""
+        """Put the fields of an object back as they are now, if the block ends early.
+
+        Whole fields are put back, not values that are changed within an array.
+        """
         for axis in ("obs", "var"):
             frame = getattr(adata, axis)
             if isinstance(frame, pd.DataFrame):
@@ -34,14 +37,14 @@ class AllOrNothing(ExitStack):
 
 
 def all_or_nothing(adata: AnnData) -> AllOrNothing:
-    """For the writing of several fields: ``with all_or_nothing(adata): ...``."""
+    """Return a ``with`` block in which several fields of an object are written all together or not at all."""
     undo = AllOrNothing()
     undo.keep(adata)
     return undo
 
 
 def set_or_delete(fields: MutableMapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Write what there is; where there is none, an earlier result of that name goes: it would mislead."""
+    """Write each value that is not None; where it is None, delete an earlier result of that name: it would mislead."""
     for key, value in values.items():
         if value is not None:
             fields[key] = value
@@ -50,13 +53,13 @@ def set_or_delete(fields: MutableMapping[str, Any], values: Mapping[str, Any]) -
 
 
 def _put_back(adata: AnnData, axis: str, frame: pd.DataFrame) -> None:
-    """Another frame: one that was interrupted while it took a column in is of no use any more."""
+    """Put another data frame in place: one that was interrupted while it took a column in is of no use any more."""
     with warnings.catch_warnings(action="ignore"):  # of names that are no text, which the user knows of
         setattr(adata, axis, frame)
 
 
 def _restore(mapping: MutableMapping[Any, Any], before: dict[str, Any]) -> None:
-    """What is as it was is not touched."""
+    """Make a mapping hold what it held before; entries that did not change are not touched."""
     for key in [key for key in mapping if key is not None and key not in before]:
         del mapping[key]
     for key, value in before.items():

@@ -1,4 +1,4 @@
-"""Rows in portions that fit into memory: in memory, on disk or made on demand, here or on the user's cluster."""
+"""Take rows in portions that fit into memory: from memory, from disk or made on demand, here or on a cluster."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,33 +15,33 @@ _AT_ONCE = 8
 
 
 def budget(item_bytes: float, *, parts: int = 4) -> int:
-    """How many items of so many bytes fill one of `parts` equal parts of ``settings.memory``; at least one."""
+    """Number of items of so many bytes that fill one of `parts` equal parts of ``settings.memory``; at least one."""
     return max(1, int(settings.memory * 2**20 / parts / max(1, item_bytes)))
 
 
 def row_blocks(values: Any) -> Iterator[slice]:
-    """Parts of the rows of an array of which some float64 copies stay within the memory budget."""
+    """Split the rows of an array into parts, so that some float64 copies of a part stay within the memory budget."""
     n, width = values.shape[0], max(1, int(np.prod(values.shape[1:])))
     step = budget(8 * width)
     return (slice(start, start + step) for start in range(0, n, step))
 
 
 def is_lazy(values: Any) -> bool:
-    """Whether an array is dask's, as `read_lazy` and ``pp.crops(lazy=True)`` make them."""
+    """Whether an array is a dask array, as `read_lazy` and ``pp.crops(lazy=True)`` make them."""
     return hasattr(values, "dask")
 
 
 class LazyRows:
-    """A dask array of which rows are read where they are asked for, in the thread that asks.
+    """A dask array whose rows are read where they are asked for, in the thread that asks.
 
     A task that asked dask itself would hand the reading back to the cluster that waits for the task.
 
     Parameters
     ----------
     array
-        Rows first.
+        A dask array whose first axis is the rows.
     check
-        What is done with all that is read, such as to refuse it.
+        Function that is called with everything that is read, for example to refuse it.
     """
 
     def __init__(self, array: Any, *, check: Callable[[Any], Any] | None = None) -> None:
@@ -62,7 +62,7 @@ class LazyRows:
         return found
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """Single rows of a dense array, in the order asked for; parts in which none lies are not read."""
+        """Read single rows of a dense array, in the order asked for; parts without any of them are not read."""
         out = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
         for part in self.parts():
             here = (rows >= part.start) & (rows < part.stop)
@@ -71,9 +71,10 @@ class LazyRows:
         return out
 
     def parts(self, *, most: int | None = None) -> list[slice]:
-        """Rows to read at a time: a quarter of the memory budget, and at most `most`; whole chunks where these fit.
+        """Split the rows into parts to read at a time: a quarter of the memory budget, and at most `most` rows.
 
-        How much a chunk of a sparse array holds is not known before it is read, so that each of them is a part.
+        Parts are whole chunks where these fit. How much a chunk of a sparse array holds is not known before it is read,
+        so each of these is a part.
         """
         n, chunks = self.shape[0], self._array.chunks[0]
         if sparse.issparse(self._array._meta):
@@ -88,7 +89,7 @@ class LazyRows:
 
 
 def _check_not_persisted(array: Any) -> None:
-    """What a cluster holds as results cannot be computed in one of its own tasks."""
+    """Refuse an array that was persisted: results that a cluster holds cannot be read in one of its own tasks."""
     distributed = sys.modules.get("distributed")
     if distributed is not None and distributed.futures_of(array):
         msg = (
@@ -99,12 +100,12 @@ def _check_not_persisted(array: Any) -> None:
 
 
 def rows_of(array: Any) -> Any:
-    """An array of numbers in memory as float32; a lazy one to read from."""
+    """Return an array in memory as float32, and a lazy one as `LazyRows`."""
     return LazyRows(array) if is_lazy(array) else np.asarray(array, dtype=np.float32)
 
 
 def rows_at(values: Any, rows: np.ndarray) -> np.ndarray:
-    """Single rows, in memory."""
+    """Take single rows into memory."""
     return values.take(rows) if isinstance(values, LazyRows) else values[rows]
 
 
@@ -128,13 +129,14 @@ def over_parts(
     Parameters
     ----------
     job
-        Sent to each worker of a cluster once, with all that it holds.
+        Function to call. It is sent to each worker of a cluster once, with all that it holds.
     parts
-        What it is called with.
+        Arguments that the job is called with, one after the other.
     combine
-        Makes one result of two, on the workers; the list of results is then that of the one.
+        Function that makes one result of two, on the workers. The list of results then holds that one.
     desc, show
-        Of a progress bar where there is no scheduler: those have bars and pages of their own.
+        Text of a progress bar, and whether to show it. Only without a scheduler: those have bars and pages of their
+        own.
     """
     if not has_scheduler():
         results = [job(part) for part in progress(parts, desc=desc, show=show and len(parts) > 1)]

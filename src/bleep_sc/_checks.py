@@ -1,4 +1,4 @@
-"""Checks of arguments alone: each names what was found, what is expected, and the remedy."""
+"""Check arguments. Each error names what was found, what is expected, and the remedy."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from bleep_sc._errors import MissingKeyError
 
 
 def check_choice(name: str, value: Any, options: Iterable[Any]) -> None:
-    """One of several fixed words."""
+    """Refuse a value that is not one of several fixed words."""
     options = tuple(options)
     if not any(isinstance(value, type(option)) and value == option for option in options):
         msg = f"`{name}` must be one of {', '.join(map(repr, options))}, found {value!r}."
@@ -19,7 +19,7 @@ def check_choice(name: str, value: Any, options: Iterable[Any]) -> None:
 
 
 def check_int(name: str, value: Any, *, minimum: int = 1, maximum: int | None = None) -> int:
-    """An integer, NumPy's included, within bounds."""
+    """Return an integer within bounds, NumPy's included; refuse anything else."""
     fine = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not fine or value < minimum or (maximum is not None and value > maximum):
         most = "" if maximum is None else f" and at most {maximum}"
@@ -29,11 +29,11 @@ def check_int(name: str, value: Any, *, minimum: int = 1, maximum: int | None = 
 
 
 MAX_SEED = 2**31 - 1
-"""Of seeds that go to libraries which keep them in 32 bits."""
+"""Largest seed for libraries that keep seeds in 32 bits."""
 
 
 def check_number(name: str, value: Any, *, above: float | None = None, minimum: float | None = None) -> float:
-    """A finite number, above or at least a bound."""
+    """Return a finite number that is above, or at least, a bound; refuse anything else."""
     bound = f" above {above}" if above is not None else f" of at least {minimum}" if minimum is not None else ""
     fine = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     try:
@@ -47,28 +47,28 @@ def check_number(name: str, value: Any, *, above: float | None = None, minimum: 
 
 
 def check_name(name: str, value: Any) -> None:
-    """A name that h5ad can write."""
+    """Refuse a name that h5ad cannot write."""
     if not isinstance(value, str) or not value or "/" in value or odd_characters(value):
         msg = f"`{name}` must be a name without '/' that a file can hold, found {value!r}."
         raise ValueError(msg)
 
 
 def odd_characters(text: str) -> str:
-    """Why no file keeps a text as it is; empty if one does."""
+    """Say why no file keeps a text as it is; empty if files keep it."""
     if "\0" in text:
         return "with a zero character, which ends a name early"
     return "with half a character, which no file holds" if _HALVES.search(text) else ""
 
 
 def check_key(name: str, value: Any) -> None:
-    """A key to look up."""
+    """Refuse what cannot be a key to look up."""
     if not isinstance(value, str):
         msg = f"`{name}` must be a name, found {value!r}."
         raise TypeError(msg)
 
 
 def check_names(name: str, value: Any) -> tuple[str, ...]:
-    """Names, or a single one."""
+    """Return names as a tuple, from several names or a single one; refuse anything else."""
     if isinstance(value, str):
         return (value,)
     if not isinstance(value, Iterable):
@@ -78,9 +78,9 @@ def check_names(name: str, value: Any) -> tuple[str, ...]:
 
 
 def check_key_added(name: str, value: Any, *, own: str | None = None) -> None:
-    """A name for results: one that h5ad can write, and none under which input or other results stand.
+    """Refuse a name for results that h5ad cannot write, or that is reserved for input or other results.
 
-    `own` is the one of these names that the function may have.
+    `own` is the one reserved name that the calling function may use.
     """
     check_name(name, value)
     taken = [key for key in _keys.RESERVED if key != own]
@@ -90,10 +90,10 @@ def check_key_added(name: str, value: Any, *, own: str | None = None) -> None:
 
 
 _HALVES = re.compile(r"[\ud800-\udfff]")
-"""Of surrogate pairs."""
+"""Pattern of half a surrogate pair."""
 
 MAX_VALUE = 1e12
-"""Of numbers that are learned from, expression and features: their squares are summed in float32."""
+"""Largest value of expression and features to learn from: their squares are summed in float32."""
 
 
 def check_section_names(path: str, names: Iterable[Any]) -> None:
@@ -108,7 +108,7 @@ def check_section_names(path: str, names: Iterable[Any]) -> None:
 
 
 def check_in(name: str, key: str, keys: Iterable[str | None], *, remedy: str = "") -> None:
-    """A key that must exist; `name` is the full path of the mapping, such as ``adata.obs``."""
+    """Refuse a key that does not exist; `name` is the full path of the mapping, such as ``adata.obs``."""
     keys = [each for each in keys if each is not None]  # newer anndata lists `X` among the layers, as None
     if key not in keys:
         shown = ", ".join(map(repr, keys[:10])) + (", ..." if len(keys) > 10 else "")

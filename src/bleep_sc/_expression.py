@@ -1,4 +1,4 @@
-"""From AnnData to the matrices that are learned from, and averaged."""
+"""Read from an AnnData the matrices of expression that models learn from and average."""
 
 from functools import partial
 from typing import Any
@@ -17,12 +17,12 @@ from bleep_sc._stats import Expression, looks_like_counts, rows_beyond
 
 
 def path_of(name: str, layer: str | None) -> str:
-    """The full name of `X` or a layer, as messages give it."""
+    """Full name of `X` or a layer, as messages give it."""
     return f"{name}.X" if layer is None else f"{name}.layers[{layer!r}]"
 
 
 def expression_values(adata: AnnData, layer: str | None, *, name: str) -> Any:
-    """Return `X` or a layer as NumPy array or CSR, in memory, free of NaN."""
+    """Return `X` or a layer in memory, as a NumPy array or CSR; refuse NaN."""
     values = _stored_values(adata, layer, name=name)
     if is_lazy(values):
         values = values.compute()
@@ -35,7 +35,7 @@ def expression_values(adata: AnnData, layer: str | None, *, name: str) -> Any:
 
 
 def reference_values(ref: AnnData, layer: str | None) -> Any:
-    """The same of a reference, but dask arrays stay on disk: these are read, and checked, part by part."""
+    """Return `X` or a layer of a reference; dask arrays stay on disk, and are read and checked part by part."""
     values = _stored_values(ref, layer, name="ref")
     if not is_lazy(values):
         return expression_values(ref, layer, name="ref")
@@ -62,7 +62,10 @@ def _stored_values(adata: AnnData, layer: str | None, *, name: str) -> Any:
 
 
 def _in_order(values: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Each value once and in order of genes: SciPy would see to it where it computes, in the user's own buffers."""
+    """Return a matrix that holds each value once and in order of genes.
+
+    SciPy would do that itself when it computes, but in the user's own buffers.
+    """
     if not values.has_canonical_format:
         values = values.copy()
         values.sum_duplicates()
@@ -105,7 +108,7 @@ def expression_input(
 ) -> Expression:
     """Gather the expression input: a representation of `obsm`, or selected genes of `X` or a layer.
 
-    With `genes`, exactly these are taken, in their order: what a stored model needs.
+    With `genes`, exactly these are taken, in their order, as a stored model needs.
     """
     if use_rep is not None:
         return _representation(adata, use_rep, genes=genes, name=name)
@@ -154,7 +157,7 @@ def _selected(adata: AnnData, values: Any, positions: np.ndarray, *, path: str) 
 
 
 def warn_if_counts(values: Any, path: str) -> None:
-    """Say how to normalise where raw counts stand in place of log-normalised expression."""
+    """Warn where raw counts stand in place of log-normalised expression, and say how to normalise."""
     if looks_like_counts(values):
         warn(
             f"`{path}` looks like raw counts (integers up to {values.max():.0f}), but log-normalised expression is "
@@ -164,7 +167,7 @@ def warn_if_counts(values: Any, path: str) -> None:
 
 
 def chosen_genes(adata: AnnData, mask_var: str | None, *, name: str) -> np.ndarray:
-    """Positions of the genes that a boolean column of `var` selects; None is "highly_variable", else all."""
+    """Positions of the genes that a boolean column of `var` selects; None is "highly_variable" if there, else all."""
     if mask_var is None:
         if _keys.HIGHLY_VARIABLE not in adata.var:
             logger.info(

@@ -1,4 +1,4 @@
-"""Files that a stranger may have put there, and files that are there whole or not at all."""
+"""Read files that a stranger may have put there, and write files that are there whole or not at all."""
 
 import os
 import stat
@@ -12,14 +12,14 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 def read_plain(path: Path, *, most: int) -> bytes:
-    """Read a file of at most `most` bytes: no link, which could lead anywhere, and nothing that is no plain file.
+    """Read a plain file of at most `most` bytes; refuse a link, which could lead anywhere.
 
     Raises
     ------
     ValueError
-        It is something else, or larger.
+        The path is no plain file, or the file is larger.
     PermissionError
-        It may not be read.
+        The file may not be read.
     """
     check_plain(path)
     try:
@@ -42,7 +42,7 @@ def read_plain(path: Path, *, most: int) -> bytes:
 
 
 def check_plain(path: Path) -> None:
-    """Refuse what is there but is no plain file; what is not there raises FileNotFoundError."""
+    """Refuse a path that is no plain file; a path at which nothing is raises FileNotFoundError."""
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
         msg = f"{str(path)!r} is a link, which could lead to any file: put a copy of what it means in its place."

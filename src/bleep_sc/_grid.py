@@ -1,4 +1,4 @@
-"""Where spots stand: on their array, in whole rows and columns, and beside which others."""
+"""Tell where spots stand: their row and column on the array, and which other spots are near."""
 
 import numpy as np
 import pandas as pd
@@ -11,17 +11,17 @@ _TIE = 1e-6
 def grid_positions(obs: pd.DataFrame, xy: np.ndarray) -> np.ndarray:
     """Row and column of each spot within one section, counted from 0.
 
-    From the array positions of `obs` where both are there, else from the coordinates, in steps of the median distance
-    to the nearest other spot; then spots that stand off the lattice may share a position. A staggered lattice, where
-    row + column is always even or always odd, is packed by halving the column: Visium's 78 rows and 128 columns, of
-    which each row uses every second, become 78 × 64.
+    The array positions of `obs` are taken where both are there. Else positions follow from the coordinates, in steps of
+    the median distance to the nearest other spot; spots that stand off the lattice may then share a position. In a
+    staggered lattice, row + column is always even or always odd. It is packed by halving the column. So Visium's 78
+    rows and 128 columns, of which each row uses every second, become 78 × 64.
 
     Parameters
     ----------
     obs
         Annotation of the spots of one section.
     xy
-        Their coordinates (n_obs, 2), x then y.
+        Coordinates of these spots (n_obs, 2), x then y.
 
     Returns
     -------
@@ -30,7 +30,8 @@ def grid_positions(obs: pd.DataFrame, xy: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        Array positions that are no numbers, or that two spots share: then several sections were taken for one.
+        Array positions that are no numbers; array positions that two spots share, as where several sections were taken
+        for one.
     """
     given = _ROW in obs and _COLUMN in obs
     grid = _from_array(obs) if given else _from_coordinates(np.asarray(xy, dtype=np.float64))
@@ -43,10 +44,10 @@ def grid_positions(obs: pd.DataFrame, xy: np.ndarray) -> np.ndarray:
 
 
 def within_reach(xy: np.ndarray, n_neighbors: int) -> sparse.csr_matrix:
-    """Which spots stand as near to each spot as its nearest others, itself among them: weights 1 (n_obs, n_obs).
+    """Find the nearest spots of each spot, itself among them, as a matrix of weights 1 (n_obs, n_obs).
 
-    On a lattice many spots are equally far. All that are as near as the last one asked for are taken: a choice among
-    them would hang on the order of the spots.
+    On a lattice many spots are equally far. All that are as near as the last one asked for are taken, since a choice
+    among them would depend on the order of the spots.
     """
     from scipy.spatial import cKDTree
 

@@ -13,10 +13,10 @@ PATIENT = "patient"
 """`obs` column of the donors, where no other is named."""
 
 NOISE_CEILING = "noise_ceiling"
-"""`var` column of what the counts allow by gene, `uns` key of how it was estimated."""
+"""`var` column of each gene's noise ceiling, `uns` key of how it was estimated."""
 
 RESERVED = (SPATIAL, CROPS, COUNTS, "harmony", "log1p", "noise_ceiling")
-"""Names that no model, layer or comparison may have: results would replace input, or each other."""
+"""Names that no model, layer or comparison may have, since results would replace input or each other."""
 
 HIGHLY_VARIABLE = "highly_variable"
 """`var` column of the selected genes."""
@@ -71,7 +71,7 @@ def scores(layer: str) -> str:
 
 
 def alignment(key: str) -> str:
-    """`uns` key of how well images and expression of the same spots lie together; part of the next two."""
+    """`uns` key of how well images and expression of the same spots lie together."""
     return f"{key}_alignment"
 
 

@@ -1,4 +1,4 @@
-"""What `uns["spatial"]` says of a library; where no mapping stands, nothing is said."""
+"""Read what `uns["spatial"]` says of a library; where it holds no mapping, it says nothing."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ def scale_factor(scalefactors: Mapping[str, Any], name: str, *, library_id: str,
     Raises
     ------
     ValueError
-        It is text, negative or infinite: somebody meant to say something.
+        The value is text, negative or infinite: it was set, but is no scale.
     """
     value = scalefactors.get(name)
     if value is None:

@@ -15,17 +15,18 @@ Verbosity = Literal["error", "warning", "info", "debug"]
 _NAMES = ("device", "precision", "progress_bar", "memory", "verbosity")
 
 _OVERRIDES: ContextVar[Mapping[str, Any]] = ContextVar("bleep_sc.settings", default=MappingProxyType({}))
-"""What holds in this thread alone, for the length of its ``with`` blocks."""
+"""Settings that hold in this thread alone, for the length of its ``with`` blocks."""
 
 
 class Settings:
-    """What holds for a whole session: where to compute, in how much memory, and how much to say.
+    """Settings of a whole session: where to compute, in how much memory, and how much to say.
 
-    The one instance is ``bleep_sc.settings``. A function's own argument of the same name goes first.
+    The one instance is ``bleep_sc.settings``. A function's own argument of the same name overrides the setting.
 
-    What is assigned holds for the whole process. What :meth:`override` sets holds in the thread that entered the
-    ``with`` block, not in others, those started within it included; `verbosity` alone, which is the level of one
-    logger, holds for all threads: that of the block entered last.
+    A value that is assigned holds for the whole process. A value that :meth:`override` sets holds only in the thread
+    that entered the ``with`` block. It does not hold in other threads, not even in those started within the block. The
+    exception is `verbosity`, which is the level of one logger and holds for all threads. The block entered last sets
+    it.
 
     Examples
     --------
@@ -54,7 +55,7 @@ class Settings:
 
     @property
     def device(self) -> str:
-        """Device of training and embedding: ``"auto"`` (CUDA, else MPS, else CPU) or any name that torch knows."""
+        """Device of training and embedding: ``"auto"`` (CUDA, else MPS, else CPU) or any device name of torch."""
         return self._now("device")
 
     @device.setter
@@ -76,7 +77,7 @@ class Settings:
 
     @property
     def progress_bar(self) -> bool:
-        """Whether work over a second or two shows a progress bar."""
+        """Whether work that takes more than a second or two shows a progress bar."""
         return self._now("progress_bar")
 
     @progress_bar.setter
@@ -88,7 +89,7 @@ class Settings:
 
     @property
     def memory(self) -> float:
-        """Working memory in MB that a step may take beyond its inputs and results; larger blocks are no quicker."""
+        """Working memory in MB that a step may take beyond its inputs and results; more is seldom quicker."""
         return self._now("memory")
 
     @memory.setter
@@ -132,7 +133,7 @@ class Settings:
         return _OVERRIDES.get().get(name, getattr(self, f"_{name}"))
 
     def _set(self, name: str, value: Any) -> None:
-        """For the block where one has overridden it, else for the process."""
+        """Set a value for the current ``with`` block where that has overridden it, else for the process."""
         overrides = _OVERRIDES.get()
         if name in overrides:
             _OVERRIDES.set({**overrides, name: value})
@@ -140,7 +141,7 @@ class Settings:
             setattr(self, f"_{name}", value)
 
     def _leave(self, block: object) -> None:
-        """The level from before the block; threads may leave theirs in another order than they entered them."""
+        """Go back to the log level from before a block; threads may leave blocks in another order than they entered."""
         place = next(i for i, (entered, _) in enumerate(self._levels) if entered is block)
         level = self._levels.pop(place)[1]
         if place == len(self._levels):

@@ -1,4 +1,4 @@
-"""What other packages do to a whole process, undone: random numbers drawn by imports, threads set by numba."""
+"""Undo what other packages do to a whole process: random numbers drawn by imports, threads set by numba."""
 
 import random
 import sys
@@ -11,7 +11,7 @@ _ONE_AT_A_TIME = RLock()
 
 @contextmanager
 def python_random_state_kept() -> Iterator[None]:
-    """For the import, in a ``with`` block, of what draws from Python's global random state when it is imported."""
+    """A ``with`` block for imports that draw from Python's global random state; it puts the state back."""
     state = random.getstate()
     try:
         yield

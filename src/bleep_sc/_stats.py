@@ -20,14 +20,14 @@ class Expression:
 
 
 def all_finite(values: Any) -> bool:
-    """Whether no value is NaN or infinite, without an array of answers as large as the values."""
+    """Whether no value is NaN or infinite. No array of answers as large as the values is made."""
     # the sum of finite values may overflow: only then each is looked at
     with np.errstate(over="ignore", invalid="ignore"):
         return all(np.isfinite(values[part].sum()) or np.isfinite(values[part]).all() for part in row_blocks(values))
 
 
 def rows_beyond(values: np.ndarray, most: float) -> np.ndarray:
-    """Which rows hold NaN or a number larger than the most, of either sign (n,); a block at a time, as above."""
+    """Which rows hold NaN or an absolute value above `most` (n,); rows are looked at a block at a time."""
     found = np.zeros(len(values), dtype=bool)
     for part in row_blocks(values):
         found[part] = ~(np.abs(values[part]) <= most).all(axis=1)
@@ -42,12 +42,12 @@ def section_rows(sections: np.ndarray | None, n_obs: int) -> list[tuple[str, np.
 
 
 def detected_fraction(values: Any) -> np.ndarray:
-    """Fraction of spots with a value above 0, by gene (n_genes,)."""
+    """Fraction of spots in which each gene has a value above 0 (n_genes,)."""
     return np.asarray((values > 0).sum(axis=0)).ravel() / values.shape[0]
 
 
 def mean_variance(values: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and population variance by gene, float64 (n_genes,)."""
+    """Mean and population variance of each gene, float64 (n_genes,)."""
     if sparse.issparse(values):
         exact = values.astype(np.float64)
         mean = np.asarray(exact.mean(axis=0)).ravel()
@@ -59,7 +59,7 @@ def mean_variance(values: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def cross_products(values: Any, scores: np.ndarray) -> np.ndarray:
-    """``values.T @ scores`` in float64 (n_genes, n_scores), of dense values without a float64 copy of them."""
+    """Compute ``values.T @ scores`` in float64 (n_genes, n_scores), without a float64 copy of dense values."""
     if sparse.issparse(values):
         return np.asarray(values.T @ scores)
     out = np.zeros((values.shape[1], scores.shape[1]))
@@ -71,8 +71,8 @@ def cross_products(values: Any, scores: np.ndarray) -> np.ndarray:
 def panels(values: Any, genes: np.ndarray, sections: np.ndarray | None) -> dict[str, np.ndarray]:
     """Choose the genes that scores are given for, on reference spots alone.
 
-    HEG-50 are the genes of highest mean over all spots, HVG-50 and HVG-200 those of highest variance within sections
-    (mean over sections), best first. The paper chooses them on the section it tests on, which flatters any method.
+    HEG-50 are the genes of highest mean over all spots, best first. HVG-50 and HVG-200 are those of highest variance
+    within sections (mean over sections). The paper chooses them on the section it tests on, which flatters any method.
     """
     mean, _ = mean_variance(values)
     variance = np.mean([mean_variance(values[rows])[1] for _, rows in section_rows(sections, values.shape[0])], axis=0)

@@ -1,4 +1,4 @@
-"""What a stranger's file may hold, JSON and a list of tensors: read within bounds, before anything is made of it."""
+"""Read a stranger's JSON and lists of tensors within bounds, before anything is made of them."""
 
 import json
 import math
@@ -8,31 +8,31 @@ from typing import Any, NamedTuple, TypeGuard
 
 REMEDY = "Ask for an undamaged copy, or train the model anew with `bleep_sc.tl.fit`."
 MAX_HEADER = 2**21
-"""Bytes of the list of tensors: ten times what the largest networks have."""
+"""Largest list of tensors in bytes: ten times what the largest networks have."""
 
 _MAX_PARTS = 100_000
-"""Of a JSON text: empty ones take twenty times as much memory as text."""
+"""Largest number of parts in a JSON text: an empty part takes twenty times as much memory as its text."""
 _MAX_DEPTH = 16
 _MAX_WHOLE = 2**53
-"""Larger ones are no longer exact as float64."""
+"""Largest whole number: larger ones are no longer exact as float64."""
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
 class TensorFacts(NamedTuple):
-    """What a safetensors file says of a tensor."""
+    """Facts that a safetensors file states about a tensor."""
 
     dtype: str
-    """As that format spells it, such as ``"F32"``."""
+    """Type of the values, as that format spells it, such as ``"F32"``."""
     shape: tuple[int, ...]
 
 
 def parse_json(text: str, *, most: int) -> Any:
-    """JSON of at most `most` characters, whose names occur once and whose numbers are finite.
+    """Read JSON of at most `most` characters, in which names occur once in a place and numbers are finite.
 
     Raises
     ------
     ValueError
-        What is wrong with it, as the end of a sentence that begins with where it stands.
+        The text is refused. The message is the end of a sentence: the caller puts the place of the text before it.
     """
     if len(text) > most:
         msg = f"is longer than any model needs: {len(text)} characters, at most {most}"
@@ -53,7 +53,7 @@ def parse_json(text: str, *, most: int) -> Any:
 
 
 def tensors_in(weights: bytes, *, where: str) -> dict[str, TensorFacts]:
-    """List the tensors of a safetensors file; they fill it from end to end, without gaps or overlaps.
+    """List the tensors of a safetensors file; refuse one that they do not fill without gaps or overlaps.
 
     The library that reads the tensors checks this too, but only once it has taken memory for what a header says.
     """
@@ -92,7 +92,7 @@ def _tensors(weights: bytes) -> dict[str, TensorFacts]:
 
 
 def _place(name: str, entry: Any) -> tuple[int, int]:
-    """First byte and end of a tensor."""
+    """First byte of a tensor, and the byte after its last."""
     given = entry if isinstance(entry, Mapping) else {}
     width = _BYTES.get(str(given.get("dtype")), 0)
     shape, place = given.get("shape"), given.get("data_offsets")
@@ -109,7 +109,7 @@ def _are_counts(values: Any) -> TypeGuard[list[int]]:
 
 
 def _whole(digits: str) -> float:
-    """Python takes its time for thousands of digits, or refuses."""
+    """Read a whole number; one of 20 digits or more is infinity, since Python is slow with thousands or refuses."""
     return int(digits) if len(digits) < 20 else math.inf
 
 
@@ -124,7 +124,7 @@ def _names_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_values(value: Any, path: str = "", depth: int = 0) -> None:
-    """Numbers are finite and can be computed with, texts can be written, and nothing is deep."""
+    """Refuse numbers that are infinite or too large to compute with, texts that cannot be written, and deep nesting."""
     if depth > _MAX_DEPTH:
         msg = f"is nested more than {_MAX_DEPTH} deep"
         raise ValueError(msg)
@@ -145,7 +145,7 @@ def _check_values(value: Any, path: str = "", depth: int = 0) -> None:
 
 
 def _check_text(text: str, path: str) -> None:
-    """Zero characters end a name early in arrays, and half a surrogate pair cannot be written."""
+    """Refuse zero characters, which end a name early in arrays, and half surrogate pairs, which cannot be written."""
     if "\0" in text or (not text.isascii() and re.search(r"[\ud800-\udfff]", text)):
         msg = f"holds text with characters that no name has at `{path[:200]}`"
         raise ValueError(msg)

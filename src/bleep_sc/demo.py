@@ -1,6 +1,7 @@
 """The main job from end to end: ``python -m bleep_sc.demo``.
 
-Without arguments on painted tissue, whose truth is known; with ``--data path/to/her2st --query C6`` on real sections.
+Without arguments it runs on painted tissue, whose truth is known. With ``--data path/to/her2st --query C6`` it runs on
+real sections.
 """
 
 import argparse
@@ -84,13 +85,16 @@ def _real_sections(path: Path, query_section: str) -> tuple[AnnData, AnnData, li
 
 
 def _scales(adata: AnnData) -> dict[str, float]:
-    """µm per pixel from the spots' diameter: those of this array are 100 µm wide."""
+    """µm per pixel of each section, from the diameter of its spots: those of this array are 100 µm wide."""
     libraries = adata.uns["spatial"].items()
     return {name: 100 / float(library["scalefactors"]["spot_diameter_fullres"]) for name, library in libraries}
 
 
 def _add_controls(query: AnnData, ref: AnnData) -> None:
-    """Two predictions that must not beat the model: the reference's mean, and crops shuffled within the section."""
+    """Add two predictions that must not beat the model: the reference's mean, and the model's own, shuffled.
+
+    Predictions are shuffled among the spots of a section, as if their crops had been.
+    """
     expression: Any = ref[:, query.var_names].X
     query.layers["mean"] = np.broadcast_to(np.asarray(expression.mean(axis=0), dtype=np.float32), query.shape).copy()
     rng = np.random.default_rng(0)
@@ -107,7 +111,7 @@ def _add_controls(query: AnnData, ref: AnnData) -> None:
 
 
 def _table(query: AnnData) -> str:
-    """Mean Pearson by gene within sections: the model beside the controls."""
+    """A table of mean Pearson by gene within sections: the model beside the controls."""
     layers = {"bleep": "BLEEP", "mean": "reference mean", "shuffled": "shuffled images"}
     groups: dict[str, Any] = {"all genes": np.ones(query.n_vars, dtype=bool)}
     groups |= {
