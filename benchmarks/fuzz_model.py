@@ -253,7 +253,7 @@ def _judge(good: Good, ref: AnnData, name: str, where: str, *, same: bool) -> st
 
     state = list(ref.uns)
     try:
-        _check_finite(load_model(ref, name)[1])
+        _check_finite(load_model(ref, name)[1].model)
     except (ValueError, MissingKeyError) as err:
         if where not in str(err):
             msg = f"the error does not name `{where}`: {err}"

@@ -30,9 +30,10 @@ from squidpy.im import ImageContainer
 import bleep_sc as bl
 from bleep_sc._stats import mean_variance, panels
 from bleep_sc.metrics import pearson
-from bleep_sc.models.search.averaging import average_profiles, neighbor_weights
+from bleep_sc.models.search.averaging import average_profiles
 from bleep_sc.models.search.nearest import nearest
 from bleep_sc.models.search.spread import measure_spread
+from bleep_sc.models.search.weighting import neighbor_weights
 
 # reference/baseline.md: the repaired reference code, k = 50, HEG and HVG chosen on C6
 REPAIRED_REFERENCE = {"resnet18": (0.070, 0.223, 0.170), "resnet50": (0.046, 0.177, 0.119)}

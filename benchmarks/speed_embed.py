@@ -33,7 +33,7 @@ def main() -> None:
         bl.tl.fit(few, preset="paper", encoder=encoder, weights=None, max_epochs=1, progress_bar=False)
         query = adata.copy()
         del query.X
-        model: Any = load_model(few, "bleep", name="few")[1].to(compute.device)
+        model: Any = load_model(few, "bleep", name="few")[1].model.to(compute.device)
         some = torch.from_numpy(adata.obsm["crops"][:batch]).to(compute.device)
 
         def bare(model: Any = model, some: torch.Tensor = some) -> None:

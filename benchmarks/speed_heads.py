@@ -16,10 +16,10 @@ from anndata import AnnData
 from speed_fit import bare_epoch, take_turns_in_training
 
 import bleep_sc as bl
-from bleep_sc.methods.recipes import DEFAULTS, PAPER, BleepRecipe, HybridRecipe
+from bleep_sc.methods.registry import choose
 from bleep_sc.models.device import resolve_compute
-from bleep_sc.models.nets.build import build_model
-from bleep_sc.models.nets.joint import JointSpace
+from bleep_sc.models.nets.bleep import BleepArguments
+from bleep_sc.models.nets.joint import JointArguments, JointSpace
 from bleep_sc.models.train.batches import Batch, Batches
 from bleep_sc.models.train.loop import Optimization, train
 
@@ -31,16 +31,13 @@ def main() -> None:
     rng = np.random.default_rng(0)
     features = rng.standard_normal((n, n_features), dtype=np.float32)
     expression = rng.exponential(size=(n, n_genes)).astype(np.float32)
-    recipe = PAPER["bleep"]
-    assert isinstance(recipe, BleepRecipe)
-    small = DEFAULTS["bleep"]
-    assert isinstance(small, HybridRecipe)
+    (_, recipe), (_, small) = choose("bleep", "paper", {}), choose("bleep", "default", {})
     rows = []
 
     batch = arguments.batch or recipe.batch_size
     some = Batch(torch.from_numpy(features[:batch]), torch.from_numpy(expression[:batch]))
-    spec = {"kind": "bleep", "encoder": None, "image_size": None, "n_image_features": n_features, "standardize": True}
-    sizes = {"n_genes": n_genes, "dim": recipe.dim, "dropout": recipe.dropout, "temperature": recipe.temperature}
+    on_features = {"encoder": None, "image_size": None, "n_image_features": n_features, "standardize": True}
+    heads = BleepArguments.filled(recipe, **on_features, n_genes=n_genes)
     adata = AnnData(expression, obsm={"X_features": features})
     adata.obs_names = [f"spot{i}" for i in range(n)]
     seconds = take_turns_in_training(
@@ -54,7 +51,7 @@ def main() -> None:
             validation_share=0,
             progress_bar=False,
         ),
-        bare_epoch(build_model({**spec, **sizes}), some, -(-n // batch), compute),
+        bare_epoch(heads.build(), some, -(-n // batch), compute),
         compute.device,
     )
     detail = f"{n} spots, {n_features} features, {n_genes} genes: {min(seconds['fit']):.2f} s an epoch at best"
@@ -71,9 +68,8 @@ def main() -> None:
     batch = arguments.batch or small.batch_size
     scores = rng.standard_normal((n, small.n_components), dtype=np.float32)
     some = Batch(torch.from_numpy(features[:batch]), torch.from_numpy(scores[:batch]))
-    space, bare = (
-        JointSpace(n_features=n_features, n_components=small.n_components, **small.space()) for _ in range(2)
-    )
+    arguments_of_space = JointArguments.filled(small, n_features=n_features)
+    space, bare = (JointSpace(arguments_of_space) for _ in range(2))
     seconds = take_turns_in_training(
         lambda: train(
             space,

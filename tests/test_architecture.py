@@ -38,9 +38,16 @@ def imported(node: ast.AST, package: str) -> Iterator[str]:
         base = resolve_name("." * node.level + (node.module or ""), package)
         yield from (f"{base}.{alias.name}" for alias in node.names)
     elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
-        yield ast.literal_eval(node.args[0])  # a name that is worked out could be any, and fails here
+        yield named(node.args[0])
     for part in ast.iter_child_nodes(node):
         yield from imported(part, package)
+
+
+def named(argument: ast.expr) -> str:
+    """The module that is imported by name; what is worked out but for its beginning could be any that begins so."""
+    if isinstance(argument, ast.JoinedStr) and isinstance(argument.values[0], ast.Constant):
+        return f"{argument.values[0].value}*"
+    return str(ast.literal_eval(argument))  # a name that is worked out from its beginning fails here
 
 
 @cache
@@ -51,18 +58,21 @@ def imports(source: Path = SOURCE) -> dict[str, set[str]]:
         parts = (source.name, *path.relative_to(source).with_suffix("").parts)
         paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
 
-    def known(name: str) -> str:
+    def known(name: str) -> set[str]:
         """The module that a name is, or lies in; of other packages the package."""
         if name.partition(".")[0] != source.name:
-            return name.partition(".")[0]
+            return {name.partition(".")[0]}
+        if name.endswith("*"):
+            return {path for path in paths if path.startswith(name.removesuffix("*"))}
         while name not in paths:
             name = name.rpartition(".")[0]
-        return name
+        return {name}
 
     found = {}
     for module, path in paths.items():
         package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-        found[module] = {known(name) for name in imported(ast.parse(path.read_text()), package)} - {module}
+        names = set(imported(ast.parse(path.read_text()), package))
+        found[module] = set[str]().union(*map(known, names)) - {module}
     return found
 
 
@@ -133,6 +143,7 @@ def test_the_search_finds_them(tmp_path: Path) -> None:
         "room.c": "from p import room\nfrom p.other.d import D\nimport importlib as i\ni.import_module('zarr.core')",
         "other.__init__": "import torch.nn as nn",
         "other.d": "",
+        "other.f": "import importlib\nimportlib.import_module(f'p.room.{name}')",
         "other.e": "from importlib import import_module\nimport_module(a + b)",
     }
     for name, text in sources.items():
@@ -151,6 +162,7 @@ def test_the_search_finds_them(tmp_path: Path) -> None:
         "p.room.c": {"p.room", "p.other.d", "importlib", "zarr"},
         "p.other": {"torch"},
         "p.other.d": set(),
+        "p.other.f": {"importlib", "p.room.b", "p.room.c"},
     }
     ways = reached("p.room.b", graph)
     assert ways["torch"] == "p.room.b > p.room.c > p.other.d > p.other > torch"

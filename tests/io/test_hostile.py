@@ -28,8 +28,8 @@ from anndata import AnnData
 
 import bleep_sc as bl
 from bleep_sc._untrusted import MAX_HEADER
-from bleep_sc.io._schema import MAX_CONTEXT, MAX_REPEATS
 from bleep_sc.io._stored import MAX_CONFIG, parse_config
+from bleep_sc.models.nets.rules import MAX_CONTEXT, MAX_REPEATS
 from bleep_sc.models.nets.serialize import model_from_bytes
 
 pytestmark = pytest.mark.odd
@@ -483,10 +483,17 @@ def test_configs_that_make_no_sense_are_refused(name: str, case: str, good: fuzz
     is_refused(reference(good, name, config=config), good, name, rf"^`ref\.uns\['{name}'\]`")
 
 
-def test_what_fit_allows_can_be_read() -> None:
-    from bleep_sc.methods.recipes import LIMITS
+@pytest.mark.parametrize(
+    ("method", "argument", "most"),
+    [("bleep", "members", MAX_REPEATS), ("histogene", "depth", MAX_REPEATS), ("bleep", "context", MAX_CONTEXT)],
+)
+def test_what_fit_allows_can_be_read(method: Any, argument: str, most: int) -> None:
+    from bleep_sc.methods.registry import choose
 
-    assert LIMITS == {"members": MAX_REPEATS, "depth": MAX_REPEATS, "context": MAX_CONTEXT}
+    _, recipe = choose(method, "default", {argument: most})
+    assert getattr(recipe, argument) == most
+    with pytest.raises(ValueError, match=f"`{argument}` must be at most {most}"):
+        choose(method, "default", {argument: most + 1})
 
 
 TEXTS: dict[str, tuple[Callable[[str], str], str]] = {
@@ -898,7 +905,7 @@ def any_names(values: Any, *, where: str) -> np.ndarray:
 
 
 HOLES: dict[str, tuple[str, Callable[..., Any], str]] = {
-    "no schema": ("bleep_sc.io._stored.check_config", lambda *args, **kwargs: None, "Error"),
+    "no schema": ("bleep_sc.io._schema.check_config", lambda *args, **kwargs: None, "Error"),
     "any names": ("bleep_sc.io._stored.names_from", any_names, "Error|does not name"),
     "any values": ("bleep_sc.models.nets.serialize._check_values", lambda *args: None, "NaN or infinity were taken"),
     "any file": ("bleep_sc._files.check_plain", lambda path: None, "does not name|Error"),

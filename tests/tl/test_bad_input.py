@@ -87,7 +87,7 @@ def learned(kind: str) -> Callable[[AnnData], np.ndarray]:
     def run(adata: AnnData) -> np.ndarray:
         bl.tl.fit(adata, **TINY[kind])
         assert list(adata.uns["bleep"]["genes"]) == [str(name) for name in adata.var_names]
-        parts = list(load(adata.uns["bleep"]["model"].tobytes()).values())
+        parts = [tensor for _, tensor in sorted(load(adata.uns["bleep"]["model"].tobytes()).items())]
         parts += [adata.obsm[key] for key in sorted(adata.obsm) if key.startswith("X_bleep")]
         return np.concatenate([np.asarray(part, dtype=np.float64).ravel() for part in parts])
 

@@ -16,8 +16,7 @@ from scipy import sparse
 from scipy.special import erf
 
 import bleep_sc as bl
-from bleep_sc.methods.hybrid import fit as _fit_hybrid
-from bleep_sc.methods.hybrid import kernel_ridge as _kernel_ridge
+from bleep_sc.methods.hybrid import choose, kernel_ridge
 from bleep_sc.methods.hybrid.in_section import SectionView
 
 QUICK: dict[str, Any] = {"max_epochs": 3}
@@ -178,8 +177,8 @@ def test_hardly_any_genes(n_genes: int, ref: AnnData, query: AnnData) -> None:
 def test_large_references_choose_on_a_part_and_keep_landmarks(
     ref: AnnData, query: AnnData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_kernel_ridge, "MAX_LANDMARKS", 30)
-    monkeypatch.setattr(_fit_hybrid, "_MOST_TO_CHOOSE_ON", 40)
+    monkeypatch.setattr(kernel_ridge, "MAX_LANDMARKS", 30)
+    monkeypatch.setattr(choose, "_MOST_TO_CHOOSE_ON", 40)
     bl.tl.fit(ref, **QUICK)
     assert config(ref)["model"]["n_landmarks"] == 30
     assert ref.obsm["X_bleep_components"].shape == (96, 20), "the final model learns from all"

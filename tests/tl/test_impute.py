@@ -457,8 +457,7 @@ def test_a_foreign_config_is_one_clear_error(damage: Callable[..., Any], fitted:
 
 
 def test_auto_searches_as_it_says(fitted: AnnData, query: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bleep_sc.methods.predict import neighbors as _predictor
-    from bleep_sc.tl import _retrieve
+    from bleep_sc.methods.predicting import neighbors
 
     bl.tl.impute(query, fitted, k=5)
     exact = query.layers["bleep"]
@@ -466,8 +465,8 @@ def test_auto_searches_as_it_says(fitted: AnnData, query: AnnData, monkeypatch: 
     assert query.uns["bleep"]["params"]["search"] == "exact"
     assert np.array_equal(query.layers["bleep"], exact)
     called = []
-    monkeypatch.setattr(_retrieve, "quicker_search", lambda *sizes: called.append(sizes) or "pynndescent")
-    monkeypatch.setattr(_predictor, "nearest_approximately", _predictor.nearest)
+    monkeypatch.setattr(neighbors, "quicker_search", lambda *sizes: called.append(sizes) or "pynndescent")
+    monkeypatch.setattr(neighbors, "nearest_approximately", neighbors.nearest)
     bl.tl.impute(query, fitted, k=5, search="auto")
     assert query.uns["bleep"]["params"]["search"] == "pynndescent"
     assert called == [(40, 96, 256, torch.device("cpu"))]

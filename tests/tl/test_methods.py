@@ -15,7 +15,7 @@ from scipy import sparse
 from sklearn.linear_model import Ridge
 
 import bleep_sc as bl
-from bleep_sc.methods.recipes import Method
+from bleep_sc.methods.names import MethodName
 
 pytestmark = pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning")
 
@@ -57,7 +57,7 @@ def score(query: AnnData, layer: str = "bleep") -> float:
 
 
 def test_all_methods_are_tested() -> None:
-    assert {method_of(label) for label in ALL} == set(get_args(Method))
+    assert {method_of(label) for label in ALL} == set(get_args(MethodName))
 
 
 @pytest.mark.parametrize("method", ALL)

@@ -128,15 +128,9 @@ class InputRecord:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> "InputRecord":
         """The record that checked plain types describe."""
-        scale = found["scale"]
-        return cls(
-            found["key"],
-            KINDS[found["kind"]],
-            found["encoder"],
-            found["n_features"],
-            None if scale is None else CropScale(**scale),
-            found["feature_set"],
-        )
+        kind = KINDS[found["kind"]]
+        scale = CropScale(**found["scale"]) if kind.from_crops else None
+        return cls(found["key"], kind, found["encoder"], found["n_features"], scale, found["feature_set"])
 
 
 @dataclass(frozen=True)

@@ -5,57 +5,57 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from bleep_sc.methods.hybrid.blend import WAYS, HeldOut, choose_blend
+from bleep_sc.methods.hybrid.blend import PREDICTORS, HeldOutPart, choose_blend
 
 SETTINGS = {"retrieval": [(25,), (50,)], "linear": [(1.0, 5), (10.0, 5)], "kernel": [(0.1, 5), (1.0, 8)]}
 
 
-def held_out(noise: Mapping[str, float], *, better: int = 1, seed: int = 0, n: int = 60) -> HeldOut:
+def held_out(noise: Mapping[str, float], *, better: int = 1, seed: int = 0, n: int = 60) -> HeldOutPart:
     """One part whose truth each way predicts with noise of its own; one setting of each way is better."""
     rng = np.random.default_rng(seed)
     true, loadings = rng.normal(size=(n, 3)), rng.normal(size=(3, 20))
     scores = {
-        way: {
-            setting: true + (noise[way] + (0.5 if which != better else 0)) * rng.normal(size=true.shape)
-            for which, setting in enumerate(SETTINGS[way])
+        one: {
+            setting: true + (noise[one] + (0.5 if which != better else 0)) * rng.normal(size=true.shape)
+            for which, setting in enumerate(SETTINGS[one])
         }
-        for way in WAYS
+        for one in PREDICTORS
     }
-    return HeldOut(true @ loadings, loadings, np.arange(20) < 10, scores)
+    return HeldOutPart(true @ loadings, loadings, np.arange(20) < 10, scores)
 
 
-@pytest.mark.parametrize("best", WAYS)
+@pytest.mark.parametrize("best", PREDICTORS)
 def test_chooses_the_one_way_that_is_the_truth(best: str) -> None:
-    noise = dict.fromkeys(WAYS, 9.0) | {best: 0.0}
+    noise = dict.fromkeys(PREDICTORS, 9.0) | {best: 0.0}
     blend, score = choose_blend([held_out(noise, seed=seed) for seed in range(2)])
-    assert blend.weights == {way: float(way == best) for way in WAYS}
+    assert blend.weights == {one: float(one == best) for one in PREDICTORS}
     assert blend.settings[best] == SETTINGS[best][1]
     assert score == pytest.approx(1)
 
 
 @pytest.mark.parametrize("better", [0, 1])
 def test_each_way_takes_its_own_best_setting(better: int) -> None:
-    blend, _ = choose_blend([held_out(dict.fromkeys(WAYS, 0.5), better=better, seed=seed) for seed in range(3)])
-    assert blend.settings == {way: SETTINGS[way][better] for way in WAYS}
+    blend, _ = choose_blend([held_out(dict.fromkeys(PREDICTORS, 0.5), better=better, seed=seed) for seed in range(3)])
+    assert blend.settings == {one: SETTINGS[one][better] for one in PREDICTORS}
 
 
 def test_independent_errors_are_averaged_out() -> None:
     """Three ways equally good and with errors of their own: their mix beats each, and all take part."""
-    parts = [held_out(dict.fromkeys(WAYS, 1.0), seed=seed) for seed in range(4)]
+    parts = [held_out(dict.fromkeys(PREDICTORS, 1.0), seed=seed) for seed in range(4)]
     blend, score = choose_blend(parts)
     assert sum(blend.weights.values()) == pytest.approx(1)
     assert all(weight in (0.25, 0.5) for weight in blend.weights.values())
-    for way in WAYS:
-        alone = [correlation(part, part.scores[way][blend.settings[way]]) for part in parts]
+    for one in PREDICTORS:
+        alone = [correlation(part, part.scores[one][blend.settings[one]]) for part in parts]
         assert score > np.mean(alone) + 0.05
     mixed = [
-        correlation(part, sum(blend.weights[way] * part.scores[way][blend.settings[way]] for way in WAYS))  # type: ignore[arg-type]
+        correlation(part, sum(blend.weights[one] * part.scores[one][blend.settings[one]] for one in PREDICTORS))  # type: ignore[arg-type]
         for part in parts
     ]
     assert score == pytest.approx(np.mean(mixed))
 
 
-def correlation(part: HeldOut, scores: np.ndarray) -> float:
+def correlation(part: HeldOutPart, scores: np.ndarray) -> float:
     """Mean over all genes and over the leading ones, half each."""
     predicted = scores @ part.loadings
     by_gene = np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(part.truth.T, predicted.T, strict=True)])
@@ -64,8 +64,8 @@ def correlation(part: HeldOut, scores: np.ndarray) -> float:
 
 def test_parts_count_alike_whatever_their_size() -> None:
     """The way that is right on two small parts wins over the one that is right on a large part."""
-    linear = dict.fromkeys(WAYS, 9.0) | {"linear": 0.0}
-    kernel = dict.fromkeys(WAYS, 9.0) | {"kernel": 0.0}
+    linear = dict.fromkeys(PREDICTORS, 9.0) | {"linear": 0.0}
+    kernel = dict.fromkeys(PREDICTORS, 9.0) | {"kernel": 0.0}
     parts = [held_out(linear, seed=0, n=20), held_out(linear, seed=1, n=20), held_out(kernel, seed=2, n=400)]
     blend, _ = choose_blend(parts)
     assert blend.weights["linear"] > blend.weights["kernel"]
@@ -73,13 +73,13 @@ def test_parts_count_alike_whatever_their_size() -> None:
 
 def test_shifts_between_parts_do_not_count() -> None:
     """Scores are taken within each part: a level of a whole section is no merit."""
-    parts = [held_out(dict.fromkeys(WAYS, 1.0), seed=seed) for seed in range(2)]
+    parts = [held_out(dict.fromkeys(PREDICTORS, 1.0), seed=seed) for seed in range(2)]
     moved = [
-        HeldOut(
+        HeldOutPart(
             part.truth + 100 * number,
             part.loadings,
             part.leading,
-            {way: {s: v + 50 * number for s, v in found.items()} for way, found in part.scores.items()},
+            {one: {s: v + 50 * number for s, v in found.items()} for one, found in part.scores.items()},
         )
         for number, part in enumerate(parts)
     ]
@@ -90,17 +90,17 @@ def test_shifts_between_parts_do_not_count() -> None:
 
 def test_only_settings_that_all_parts_have_are_chosen() -> None:
     """Folds of a few spots cannot average as many neighbours."""
-    parts = [held_out(dict.fromkeys(WAYS, 0.5), seed=seed) for seed in range(2)]
+    parts = [held_out(dict.fromkeys(PREDICTORS, 0.5), seed=seed) for seed in range(2)]
     for order in (parts, parts[::-1]):
-        scores = {way: dict(found) for way, found in parts[1].scores.items()}
+        scores = {one: dict(found) for one, found in parts[1].scores.items()}
         del scores["retrieval"][50,]
-        fewer = HeldOut(parts[1].truth, parts[1].loadings, parts[1].leading, scores)
+        fewer = HeldOutPart(parts[1].truth, parts[1].loadings, parts[1].leading, scores)
         blend, _ = choose_blend([fewer if part is parts[1] else part for part in order])
         assert blend.settings["retrieval"] == (25,)
 
 
 def test_genes_that_do_not_vary_count_as_nothing() -> None:
-    part = held_out(dict.fromkeys(WAYS, 9.0) | {"linear": 0.0})
+    part = held_out(dict.fromkeys(PREDICTORS, 9.0) | {"linear": 0.0})
     part.truth[:, :10] = 0
     blend, score = choose_blend([part])
     assert blend.weights["linear"] == 1

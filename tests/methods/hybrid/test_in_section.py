@@ -7,7 +7,8 @@ import pytest
 from anndata import AnnData
 from scipy.spatial.distance import cdist
 
-from bleep_sc.methods.hybrid.in_section import MIN_SPOTS, SectionView, neighbor_places
+from bleep_sc.methods.hybrid.in_section import FEWEST_TO_STANDARDIZE, SectionView
+from bleep_sc.tl._inputs.places import neighbor_places
 
 
 def tissue(*sizes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -95,7 +96,7 @@ def test_more_spots_at_one_place_than_neighbours() -> None:
         assert np.corrcoef(around[:, feature], scaled[:, feature])[0, 1] > 0.999
 
 
-@pytest.mark.parametrize("few", [1, 2, MIN_SPOTS - 1])
+@pytest.mark.parametrize("few", [1, 2, FEWEST_TO_STANDARDIZE - 1])
 def test_small_sections_take_the_references_mean_and_spread(few: int) -> None:
     features, xy, sections = tissue(60, 50)
     view = view_of(features, xy, sections)
@@ -112,7 +113,7 @@ def test_small_sections_take_the_references_mean_and_spread(few: int) -> None:
 def test_thirty_spots_speak_for_themselves() -> None:
     features, xy, sections = tissue(60, 50)
     view = view_of(features, xy, sections)
-    new, places, own = tissue(MIN_SPOTS, seed=1)
+    new, places, own = tissue(FEWEST_TO_STANDARDIZE, seed=1)
     found = view.apply(new, sections=own, xy=places)
     np.testing.assert_allclose(found.mean(axis=0), 0, atol=1e-5)
 

@@ -4,8 +4,8 @@ from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge as Sklearn
 
-from bleep_sc.methods._heldout import choose_k
-from bleep_sc.methods._ridge import choose_alpha, component_scores, fit_ridge
+from bleep_sc.methods.learning.heldout import choose_alpha, choose_k
+from bleep_sc.methods.learning.ridge_regression import component_scores, fit_ridge
 
 
 @pytest.fixture
