@@ -111,6 +111,7 @@ def test_the_main_job_needs_no_network(offline: list[str]) -> None:
     assert offline == ["create_connection"]
 
 
+@pytest.mark.odd
 def test_pretrained_weights_are_asked_for_once_and_refused_clearly(
     offline: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ def test_pretrained_weights_are_asked_for_once_and_refused_clearly(
     assert (list(ref.uns), list(ref.obsm)) == before
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_hash_of_every_download_is_checked_and_nothing_is_unpickled(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -159,6 +161,7 @@ def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Non
     return serve
 
 
+@pytest.mark.odd
 def test_a_download_is_read_and_one_with_another_hash_is_not(served: Callable[..., None], tmp_path: Path) -> None:
     torch.save({"fc.bias": torch.arange(5.0)}, tmp_path / "weights")
     content = (tmp_path / "weights").read_bytes()
@@ -172,6 +175,7 @@ def test_a_download_is_read_and_one_with_another_hash_is_not(served: Callable[..
     assert not [path for path in (tmp_path / "cache").iterdir() if "0" * 8 in path.name]
 
 
+@pytest.mark.odd
 def test_a_download_that_would_run_code_does_not(served: Callable[..., None], tmp_path: Path) -> None:
     """Its name holds 8 digits of its hash: whoever can serve a file can find one that has them."""
     torch.save({"fc.bias": fuzz_model.Touch(tmp_path / "ran")}, tmp_path / "bomb")
@@ -183,6 +187,7 @@ def test_a_download_that_would_run_code_does_not(served: Callable[..., None], tm
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize("fails", [False, True])
 def test_timm_checks_hashes_for_us_and_as_before_for_others(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
     timm = pytest.importorskip("timm")

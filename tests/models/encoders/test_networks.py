@@ -65,6 +65,7 @@ def test_timm_network() -> None:
     assert network(torch.zeros(1, 64, 64, 3, dtype=torch.uint8)).shape == (1, network.n_features)
 
 
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("name", "mean", "std"),
     [
@@ -88,6 +89,7 @@ def test_unknown_names_are_refused(name: str) -> None:
         check_encoder_name(name)
 
 
+@pytest.mark.odd
 def test_vision_transformer_needs_a_fitting_size() -> None:
     with pytest.raises(ValueError, match=r"multiple of 16 pixels, found 50"):
         build_network("vit_b_16", image_size=50)
@@ -114,6 +116,7 @@ def test_weights_from_a_file(resnet: nn.Module, tmp_path: Path, suffix: str) -> 
     assert torch.equal(network.get_buffer("bn1.running_var"), resnet.get_buffer("bn1.running_var"))
 
 
+@pytest.mark.odd
 def test_weights_of_another_network_are_refused(resnet: nn.Module, tmp_path: Path) -> None:
     torch.save(resnet.state_dict(), tmp_path / "r18.pth")
     with pytest.raises(ValueError, match=r"do not fit the network"), torch.random.fork_rng():
@@ -135,6 +138,7 @@ def test_old_densenet_names_are_read(tmp_path: Path) -> None:
     assert torch.equal(network.get_parameter(name), state[name])
 
 
+@pytest.mark.odd
 def test_a_file_that_holds_code_is_refused_and_not_run(tmp_path: Path) -> None:
     import pickle
 
@@ -148,11 +152,13 @@ def test_a_file_that_holds_code_is_refused_and_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.odd
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such file"), torch.random.fork_rng():
         build_network("resnet18", image_size=32, weights=tmp_path / "none.pth")
 
 
+@pytest.mark.odd
 @pytest.mark.usefixtures("torch_seeded")
 def test_a_failed_download_offers_the_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
     import urllib.error
