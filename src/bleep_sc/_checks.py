@@ -97,7 +97,7 @@ MAX_VALUE = 1e12
 
 
 def check_section_names(path: str, names: Iterable[Any]) -> None:
-    """Names of sections, under which records are kept: such as h5ad can write."""
+    """Refuse names of sections that h5ad cannot write, since records are kept under them."""
     for name in map(str, names):
         if not name or "/" in name or odd_characters(name):
             msg = (

@@ -142,7 +142,7 @@ def _positions(adata: AnnData, genes: np.ndarray | None, mask_var: str | None, *
 
 
 def _selected(adata: AnnData, values: Any, positions: np.ndarray, *, path: str) -> Expression:
-    """Some genes of log-normalised expression, dense."""
+    """Take some genes of log-normalised expression, dense."""
     values = values[:, positions]
     matrix = np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float32)
     if (matrix < 0).any():
@@ -209,7 +209,7 @@ def _representation(adata: AnnData, use_rep: str, *, genes: np.ndarray | None, n
 
 
 def lacks_expression(adata: AnnData, layer: str | None, use_rep: str | None, genes: Any) -> str:
-    """Why a model cannot read the expression of these spots; empty where it can."""
+    """Say why a model cannot read the expression of these spots; empty where it can."""
     if use_rep is not None:
         return "" if use_rep in adata.obsm else f"`adata.obsm[{use_rep!r}]` does not exist"
     if layer is not None and layer not in adata.layers:

@@ -69,7 +69,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Let the moves within a folder reach the disk, where the system can do that."""
+    """Make sure that moves within a folder reach the disk, where the system can do that."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -14,9 +14,9 @@ class Expression:
     """What is learned of the expression of spots: some genes, or a representation."""
 
     matrix: Any
-    """(n_obs, n_genes): float32 where a model reads it; of all genes as they are stored, dense or CSR."""
+    """Values (n_obs, n_genes): float32 where a model reads them; of all genes as they are stored, dense or CSR."""
     genes: np.ndarray
-    """Names (n_genes,)."""
+    """Names of the genes, or of a representation's columns (n_genes,)."""
 
 
 def all_finite(values: Any) -> bool:
@@ -81,7 +81,7 @@ def panels(values: Any, genes: np.ndarray, sections: np.ndarray | None) -> dict[
 
 
 def looks_like_counts(values: Any) -> bool:
-    """Integers of which some are larger than a logarithm of counts could be."""
+    """Whether values are integers of which some are larger than a logarithm of counts could be."""
     stored = values.data if sparse.issparse(values) else values
     return bool(stored.size) and float(stored.max()) > 30 and bool((stored == np.rint(stored)).all())
 
@@ -103,6 +103,6 @@ def describe_units(values: Any, *, log1p_recorded: bool) -> str:
 
 
 def log_depth(counts: Any) -> np.ndarray:
-    """Log total counts (n_obs,); 0 of an empty spot."""
+    """Log total counts of each spot (n_obs,); 0 for an empty spot."""
     total = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
     return np.log(np.maximum(total, 1))

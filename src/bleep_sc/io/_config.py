@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExpressionSource:
-    """What a model learned expression from."""
+    """Where the expression that a model learned from is kept."""
 
     layer: str | None
-    """A layer; None: `X`."""
+    """Name of the layer; None is `X`."""
     use_rep: str | None
-    """A representation in `obsm`, in place of a layer."""
+    """Key of a representation in `obsm` that takes the place of a layer; else None."""
 
 
 @dataclass(frozen=True)
@@ -25,24 +25,24 @@ class Config:
     method: str
     preset: str
     params: Mapping[str, Any]
-    """The values of its recipe."""
+    """Values of the model's recipe."""
     model: Mapping[str, Any]
-    """The kind of model, and what it is built from."""
+    """Kind of model, and the arguments that it is built with."""
     image: "InputRecord"
-    """What it reads of a spot."""
+    """The input that the model reads of a spot."""
     expression: ExpressionSource
     library_key: str
     """Column of `obs` with the sections; empty where none was known."""
     units: str
-    """The units of what it learned from."""
+    """Units of the expression that the model learned from."""
     own: Mapping[str, Any]
     """The method's own part: what was chosen, and what its predictions need."""
     versions: Mapping[str, str]
     rest: Mapping[str, Any] = field(default_factory=dict)
-    """What a later release has added: it is kept, and nobody reads it."""
+    """Names that a later release has added: they are kept, and nobody reads them."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain types, in the order in which configs are written."""
+        """Turn the config into plain types, in the order in which configs are written."""
         return {
             "method": self.method,
             "preset": self.preset,

@@ -33,7 +33,7 @@ class StoredModel:
     weights: bytes
     """The weights as the bytes of a safetensors file."""
     genes: np.ndarray
-    """Names of the expression input, in order (n_genes,)."""
+    """Names of the genes in the expression input, in order (n_genes,)."""
     config: Config
     history: dict[str, np.ndarray]
     panels: dict[str, np.ndarray]

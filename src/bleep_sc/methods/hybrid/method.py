@@ -66,7 +66,7 @@ class HybridRecipe:
 
 
 def _needs(values: Values) -> Needs:
-    return Needs(IMAGES, values.get("encoder"), n_neighbors=values["context"])
+    return Needs(IMAGES, values.get("encoder"), n_neighbors=values.get("context", 0))
 
 
 def _fit(task: Task[HybridRecipe]) -> Fitted:

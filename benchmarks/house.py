@@ -1,0 +1,148 @@
+"""The structure of the package in numbers: how crowded it is, and where a fact is asked for or spelt more than once.
+
+    python benchmarks/house.py
+    git worktree add /tmp/before a2293a5 && python benchmarks/house.py /tmp/before
+
+The argument is a checkout, of this version or of an earlier one. Printed are the Python files of each folder; the
+longest functions, without their docstrings; each place that asks which method, kind of model or kind of input it has
+at hand, by `isinstance`, by a name, or by `getattr` on a recipe; each place that spells three or more arguments of the
+joint model; and how often an AnnData, on its way through `tl.fit`, is handed to a function that checks or reads it.
+"""
+
+import argparse
+import ast
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+METHODS = {"bleep", "stnet", "histogene", "regressor", "ridge", "knn", "coordinates", "counts", "mean"}
+KINDS = {"hybrid", "features", "network", "color", "custom", "place", "nothing", "images", "crops", "places"}
+CLASSES = {"Hybrid", "Bleep", "Regressor", "HisToGene", "FeatureSpace", "Predictor"}
+ASKED_OF = {"method", "kind", "reads", "predicts", "encoder", "stored", "config", "facts", "given", "self", "model"}
+RECIPES = {"recipe", "chosen", "values", "spec", "NETWORK"}
+HYBRID = {"members", "dim", "hidden", "dropout", "temperature", "n_components", "n_landmarks", "n_image_features"}
+
+FIT = """
+import sys
+from anndata import AnnData
+import bleep_sc as bl
+
+ref = bl.datasets.toy(n_spots=40, n_genes=20, progress_bar=False)
+bl.settings.verbosity, bl.settings.progress_bar = "error", False
+bl.tl.fit(ref.copy(), max_epochs=1)  # imports are over by now
+visits, within = [], 0
+
+def watch(frame, event, _):
+    global within
+    name = frame.f_globals.get("__name__", "")
+    if not name.startswith("bleep_sc") or event not in ("call", "return"):
+        return
+    code = frame.f_code
+    given = [frame.f_locals.get(v) for v in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]]
+    reads = any(isinstance(value, AnnData) for value in given) and code.co_name not in ("fit", "<lambda>")
+    checks = name in ("bleep_sc._validate", "bleep_sc._checks", "bleep_sc._adata")
+    if event == "call" and (reads or checks):
+        if checks and not within:
+            visits.append("check")
+        if reads and not checks and not within:
+            visits.append("read")
+        within += reads or checks
+    elif event == "return" and (reads or checks):
+        within -= 1
+
+sys.setprofile(watch)
+bl.tl.fit(ref, max_epochs=1)
+sys.setprofile(None)
+print(visits.count("read"), visits.count("check"))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkout", nargs="?", type=Path, default=Path(__file__).parents[1])
+    source = parser.parse_args().checkout / "src" / "bleep_sc"
+    trees = {path.relative_to(source): ast.parse(path.read_text()) for path in sorted(source.rglob("*.py"))}
+
+    print("Python files of a folder")
+    for folder, n in Counter(str(path.parent) for path in trees).most_common():
+        print(f"  {n:3} {folder}")
+    print("Longest functions, without docstrings")
+    for lines, where in sorted(function_lengths(trees), reverse=True)[:5]:
+        print(f"  {lines:3} {where}")
+    asked = [found for path, tree in trees.items() for found in questions(path, tree)]
+    print(f"Places that ask which method, model or input it is: {len(asked)}")
+    print(*(f"  {found}" for found in asked), sep="\n")
+    spelt = [found for path, tree in trees.items() for found in spellings(path, tree)]
+    print(f"Places that spell arguments of the joint model: {len(spelt)}")
+    print(*(f"  {found}" for found in spelt), sep="\n")
+    run = subprocess.run(
+        [sys.executable, "-c", FIT],
+        env={"PYTHONPATH": str(source.parent), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    reads, checks = run.stdout.split()
+    print(f"On its way through `tl.fit` an AnnData is read by {reads} calls; checks are called {checks} times")
+
+
+def function_lengths(trees: dict[Path, ast.Module]) -> Iterator[tuple[int, str]]:
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[ast.get_docstring(node) is not None :]
+                yield (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0, f"{path}: {node.name}"
+
+
+def questions(path: Path, tree: ast.Module) -> Iterator[str]:
+    """Where something other than a method's own file asks which one it is."""
+    if path.parts[0] in ("datasets", "pp", "pl", "metrics") or path.parts[:2] == ("methods", "hybrid"):
+        return
+    for node in ast.walk(tree):
+        asks = False
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            words = {word.id for word in ast.walk(node) if isinstance(word, ast.Name)}
+            if node.func.id == "isinstance":
+                asks = bool(words & CLASSES) or any(word.endswith("Recipe") for word in words)
+            elif node.func.id in ("getattr", "hasattr"):
+                asks = bool(words & RECIPES) or "recipe" in ast.unparse(node.args[0])
+        elif isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            names = {side.value for side in sides if isinstance(side, ast.Constant) and isinstance(side.value, str)}
+            names |= {side.id.lower() for side in sides if isinstance(side, ast.Name) and side.id.isupper()}
+            of = {word.id for side in sides for word in ast.walk(side) if isinstance(word, ast.Name)}
+            of |= {word.attr for side in sides for word in ast.walk(side) if isinstance(word, ast.Attribute)}
+            asks = bool(names & (METHODS | KINDS)) and bool(of & ASKED_OF)
+        elif isinstance(node, ast.match_case) and isinstance(node.pattern, ast.MatchValue):
+            asks = ast.literal_eval(node.pattern.value) in METHODS | KINDS
+        if asks:
+            line = node.pattern.lineno if isinstance(node, ast.match_case) else node.lineno
+            yield f"{path}:{line} {ast.unparse(node).splitlines()[0][:100]}"
+
+
+def spellings(path: Path, tree: ast.Module) -> Iterator[str]:
+    """Where three or more of the joint model's arguments stand side by side."""
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.ClassDef):
+            names = [part.target.id for part in node.body if isinstance(part, ast.AnnAssign) and _is_name(part.target)]
+        elif isinstance(node, ast.Dict):
+            names = [key.value for key in node.keys if isinstance(key, ast.Constant)]
+        elif isinstance(node, ast.Tuple | ast.List):
+            names = [part.value for part in node.elts if isinstance(part, ast.Constant)]
+        elif isinstance(node, ast.Call):
+            names = [keyword.arg for keyword in node.keywords if keyword.arg]
+        elif isinstance(node, ast.FunctionDef):
+            names = [argument.arg for argument in [*node.args.args, *node.args.kwonlyargs]]
+        if len(HYBRID & set(names)) >= 3:
+            yield f"{path}:{node.lineno} {type(node).__name__}"
+
+
+def _is_name(target: ast.expr) -> bool:
+    return isinstance(target, ast.Name)
+
+
+if __name__ == "__main__":
+    main()
