@@ -15,8 +15,10 @@ import bleep_sc as bl
 from bleep_sc import metrics as m
 from bleep_sc._grid import grid_positions
 from bleep_sc._stats import panels as choose_panels
-from bleep_sc.metrics.panels import ERROR_LIKE, METRICS, PER_GENE
+from bleep_sc.metrics.registry import METRICS
 
+PER_GENE = tuple(name for name, metric in METRICS.items() if not metric.whole_panel)
+ERROR_LIKE = ("rmse", "mae", "r2", "moran_difference", "variance_ratio")
 SUMMARY = (
     *("method", "panel", "metric", "value", "low", "high", "interval_over", "ceiling", "share_of_ceiling"),
     *("n_genes", "n_missing", "n_constant_truth", "n_constant_prediction", "n_sections", "n_patients"),

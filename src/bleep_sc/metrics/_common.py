@@ -1,3 +1,5 @@
+"""Checks and conversions that the metrics share."""
+
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,7 @@ from bleep_sc._checks import check_int
 
 
 def check_matrix(name: str, values: Any) -> Any:
-    """Numbers (n_obs, n_genes), dense or sparse, of at least one spot; NaN is allowed, infinity is not."""
+    """Return numbers (n_obs, n_genes), dense or sparse, of at least one spot; NaN is allowed, infinity is not."""
     values = values if sparse.issparse(values) else np.asarray(values)
     if values.ndim != 2 or values.dtype.kind not in "fiub" or not values.shape[0]:
         msg = f"`{name}` must be numbers (n_obs, n_genes) of at least one spot, found {values.dtype} {values.shape}."
@@ -19,6 +21,7 @@ def check_matrix(name: str, values: Any) -> Any:
 
 
 def _holds_infinity(values: np.ndarray) -> bool:
+    """Tell whether any value is infinite, without a mask of all values where the sum can tell."""
     if values.dtype.kind != "f":
         return False
     with np.errstate(over="ignore", invalid="ignore"):  # a finite sum has only finite parts, and is quicker
@@ -26,7 +29,7 @@ def _holds_infinity(values: np.ndarray) -> bool:
 
 
 def check_pair(truth: Any, prediction: Any) -> tuple[Any, Any]:
-    """Truth and prediction of the same spots and genes, dense or sparse."""
+    """Return truth and prediction, dense or sparse, after a check that they are of the same spots and genes."""
     truth, prediction = check_matrix("truth", truth), check_matrix("prediction", prediction)
     if truth.shape != prediction.shape:
         msg = (
@@ -37,13 +40,13 @@ def check_pair(truth: Any, prediction: Any) -> tuple[Any, Any]:
 
 
 def dense_pair(truth: Any, prediction: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The same, both dense and in double precision."""
+    """Return truth and prediction as `check_pair` does, but both dense and in double precision."""
     truth, prediction = check_pair(truth, prediction)
     return dense(truth), dense(prediction)
 
 
 def check_draws(n_draws: int, rng: Any, *, name: str = "n_draws") -> None:
-    """A number of random draws, and what draws them."""
+    """Check the number of random draws and the generator that makes them."""
     check_int(name, n_draws)
     if not isinstance(rng, np.random.Generator):
         msg = f"`rng` must be a NumPy generator, as of `numpy.random.default_rng(0)`, found {rng!r}."
@@ -51,7 +54,7 @@ def check_draws(n_draws: int, rng: Any, *, name: str = "n_draws") -> None:
 
 
 def brought_near_one(values: np.ndarray) -> np.ndarray:
-    """By gene, the power of two that brings the largest value near 1: times that, squares neither over- nor underflow.
+    """Give each gene the power of two that brings its largest value near 1: then squares neither over- nor underflow.
 
     Products with a power of two are exact, so that no result depends on it.
     """
@@ -62,23 +65,23 @@ def brought_near_one(values: np.ndarray) -> np.ndarray:
 
 
 def dense(values: Any) -> np.ndarray:
-    """float64 array of a dense or sparse matrix."""
+    """Turn a dense or sparse matrix into a float64 array."""
     return np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float64)
 
 
 def by_gene(values: Any) -> Any:
-    """The same matrix, quick to cut into blocks of genes."""
+    """Store a matrix such that it is quick to cut into blocks of genes."""
     return values.tocsc() if sparse.issparse(values) else values
 
 
 def constant(values: np.ndarray) -> np.ndarray:
-    """Which genes have the same value in all spots (n_genes,); a gene with NaN is not one."""
+    """Tell which genes have the same value in all spots (n_genes,); a gene with NaN does not."""
     found: np.ndarray = np.ptp(values, axis=0) == 0
     return found
 
 
-def settle(score: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Give a correlation where it is undefined: 0 for a constant prediction, NaN for a constant truth."""
+def with_undefined_set(score: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Set a correlation where it is undefined: 0 for a constant prediction, NaN for a constant truth or any NaN."""
     out = np.where(constant(prediction), 0.0, score)
     out[constant(truth) | np.isnan(prediction).any(axis=0)] = np.nan
     return out

@@ -93,6 +93,7 @@ def bootstrap_pearson(
 
 
 def _check_moments_of(truth: Any, prediction: Any, panels: Sequence[np.ndarray], covariate: np.ndarray | None) -> None:
+    """Check that all moments exist: no NaN, and weights and covariate that fit."""
     n_obs, n_genes = truth.shape
     for name, values in (("truth", truth), ("prediction", prediction)):
         if not all_finite(values.data if sparse.issparse(values) else values):
@@ -108,12 +109,14 @@ def _check_moments_of(truth: Any, prediction: Any, panels: Sequence[np.ndarray],
 
 
 def _weights(n_units: int, n_draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Share of each unit in each draw (n_draws, n_units)."""
+    """Draw units with replacement, and give the share of each unit in each draw (n_draws, n_units)."""
     out: np.ndarray = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n_draws) / n_units
     return out
 
 
 class _Moments(NamedTuple):
+    """Standardised values, and what their mean and variance are in each draw of spots."""
+
     values: np.ndarray
     """Values float32 (n_obs, n_genes), of mean 0 and variance 1 before drawing; 0 where constant."""
     mean: np.ndarray
@@ -123,6 +126,7 @@ class _Moments(NamedTuple):
 
 
 def _moments(weights: np.ndarray, values: Any) -> _Moments:
+    """Compute the moments of some genes (n_obs, n_genes), given the share of each spot in each draw."""
     exact = dense(values)
     constants = constant(exact)
     exact = exact - exact.mean(axis=0)
@@ -143,6 +147,7 @@ def _correlation(weights: np.ndarray, a: _Moments, b: _Moments) -> np.ndarray:
 
 
 def _partial(tp: np.ndarray, tc: np.ndarray, pc: np.ndarray) -> np.ndarray:
+    """Correlate truth and prediction beyond a covariate, from the three correlations; 0 where nothing is left."""
     left = (1 - tc**2) * (1 - pc**2)
     fine = left > 1e-8
     out: np.ndarray = np.where(fine, np.clip((tp - tc * pc) / np.sqrt(np.where(fine, left, 1)), -1, 1), 0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bleep_sc.metrics._common import brought_near_one, constant, dense_pair, settle
+from bleep_sc.metrics._common import brought_near_one, constant, dense_pair, with_undefined_set
 
 _NOTHING_LEFT = 1e-8
 """Share of the variance that counts as nothing: rounding of float32 layers alone leaves up to about this much."""
@@ -24,7 +24,7 @@ def pearson(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """
     truth, prediction = dense_pair(truth, prediction)
     t, p = _centred(truth), _centred(prediction)
-    return settle(_cosine(t, p), truth, prediction)
+    return with_undefined_set(_cosine(t, p), truth, prediction)
 
 
 def spearman(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -33,7 +33,7 @@ def spearman(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
     truth, prediction = dense_pair(truth, prediction)
     t, p = (_centred(rankdata(values, axis=0)) for values in (truth, prediction))
-    return settle(_cosine(t, p), truth, prediction)
+    return with_undefined_set(_cosine(t, p), truth, prediction)
 
 
 def ccc(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -51,7 +51,7 @@ def ccc(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     spread = (t**2).mean(axis=0) + (p**2).mean(axis=0) + shift**2
     with np.errstate(invalid="ignore", divide="ignore"):
         score = 2 * (t * p).mean(axis=0) / spread
-    return settle(score, truth, prediction)
+    return with_undefined_set(score, truth, prediction)
 
 
 def partial_pearson(truth: np.ndarray, prediction: np.ndarray, covariate: np.ndarray) -> np.ndarray:
@@ -79,7 +79,7 @@ def partial_pearson(truth: np.ndarray, prediction: np.ndarray, covariate: np.nda
     basis = orth(np.column_stack([np.ones(len(truth)), others - others.mean(axis=0)]))
     t, p = _centred(truth), _centred(prediction)
     left_t, left_p = (values - basis @ (basis.T @ values) for values in (t, p))
-    score = settle(_cosine(left_t, left_p), truth, prediction)
+    score = with_undefined_set(_cosine(left_t, left_p), truth, prediction)
     score[_explained(left_p, p) & ~constant(truth)] = 0
     score[_explained(left_t, t)] = np.nan
     return score
@@ -106,6 +106,7 @@ def _centred(values: np.ndarray) -> np.ndarray:
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Give the cosine between two sets of columns, which is the correlation where they are centred."""
     norm = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.clip((a * b).sum(axis=0) / norm, -1, 1)

@@ -51,6 +51,7 @@ def _difference(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 
 def _per_variance(values: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Divide by the variance of the truth; NaN where the truth is constant."""
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = values / np.var(truth, axis=0)
     return np.where(constant(truth), np.nan, ratio)

@@ -67,7 +67,7 @@ def ssim(truth: np.ndarray, prediction: np.ndarray, grid: np.ndarray) -> np.ndar
 
 
 def _window(grid: np.ndarray, width: int) -> sparse.csr_matrix:
-    """Weight of each spot in the window around each spot (n_obs, n_obs); places without a spot are left out."""
+    """Give the weight of each spot in the window around each spot (n_obs, n_obs); empty places have none."""
     n_obs, pad = len(grid), width // 2
     spots = np.full(grid.max(axis=0) + 1, -1)
     spots[grid[:, 0], grid[:, 1]] = np.arange(n_obs)

@@ -9,6 +9,7 @@ from bleep_sc.metrics._common import brought_near_one, by_gene, check_pair, cons
 _MIN_GENES = 3
 _BLOCK = 1024
 _SAME = 1e-6
+"""Variance over pairs of genes up to which their correlations count as all the same."""
 
 
 def gene_gene(truth: Any, prediction: Any) -> float:
@@ -69,13 +70,14 @@ def gene_gene(truth: Any, prediction: Any) -> float:
 
 
 def _varies(values: Any) -> np.ndarray:
+    """Tell which genes vary over spots and hold no NaN (n_genes,)."""
     exact = dense(values)
     out: np.ndarray = ~constant(exact) & ~np.isnan(exact).any(axis=0)
     return out
 
 
 def _unit_length(values: Any, genes: np.ndarray) -> np.ndarray:
-    """The chosen genes, centred and of length 1."""
+    """Return the chosen genes, each centred and of length 1."""
     exact = dense(values)[:, genes]
     exact = exact - exact.mean(axis=0)
     exact *= brought_near_one(exact)

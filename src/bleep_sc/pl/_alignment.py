@@ -10,7 +10,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import as_numbers, check_readable
 from bleep_sc._checks import check_in, check_number
-from bleep_sc.pl._figure import NOT_KNOWN, axes_for, check_axes, colour_map, finish, reading, text_colour
+from bleep_sc.pl._figure import NOT_KNOWN, axes_for, check_axes, colour_map, errors_naming, finish, text_colour
 from bleep_sc.pl._summary import number_text
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _stored(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], str, str]:
         if places[kind].shape != (adata.n_obs, 2):
             msg = f"`{path}` must have the shape ({adata.n_obs}, 2), found {places[kind].shape}. {remedy}"
             raise ValueError(msg)
-    with reading(f"adata.uns[{_keys.alignment(key)!r}]", writer="alignment"):
+    with errors_naming(f"adata.uns[{_keys.alignment(key)!r}]", writer="alignment"):
         numbers = adata.uns[_keys.alignment(key)]
         layout = {"umap": "UMAP", "tsne": "t-SNE"}.get(str(numbers["params"]["layout"]), "")
         return places, layout, _in_words(numbers)
@@ -169,6 +169,7 @@ def _paint(
 
 
 def _add_legend(ax: "Axes", categories: Mapping[str, Any], *, title: str | None, by_kind: bool) -> None:
+    """Add a legend of the two kinds of points, and of the categories that colour them."""
     from matplotlib.lines import Line2D
 
     ink = text_colour(pale=False)

@@ -1,4 +1,4 @@
-"""What all plots do alike: fetch values, find colours that stand out from any ground, show or return the figure."""
+"""Helpers of all plots: fetch values, find colours that stand out from any ground, show or return the figure."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,8 +21,8 @@ NOT_KNOWN = "0.7"
 
 
 @contextmanager
-def reading(path: str, *, writer: str) -> Iterator[None]:
-    """Say which field is damaged, and what writes it anew, where it cannot be read as what `tl` has written."""
+def errors_naming(path: str, *, writer: str) -> Iterator[None]:
+    """Turn an error while a stored field is read into one that names the field, and what writes it anew."""
     try:
         yield
     except MissingKeyError:
@@ -43,7 +43,7 @@ def values_of(
     rows: np.ndarray | None = None,
     name: str = "adata",
 ) -> np.ndarray:
-    """`X` or a layer of some genes, and some spots, as float64 (n_spots, n_genes); NaN for what is no finite number."""
+    """Fetch `X` or a layer of some genes and spots as float64 (n_spots, n_genes); NaN for what is no finite number."""
     if layer is None and adata.isbacked:  # what lies on disk is not cut in any order
         values: Any = (adata[:, list(genes)] if rows is None else adata[rows, list(genes)]).X
     else:
@@ -60,7 +60,7 @@ def values_of(
 
 
 def colour_map(name: str, value: "str | Colormap") -> "Colormap":
-    """The colour map of an argument, grey where there is no value."""
+    """Return the colour map that an argument names, with grey for spots without a value."""
     from matplotlib import colormaps
 
     try:
@@ -71,7 +71,7 @@ def colour_map(name: str, value: "str | Colormap") -> "Colormap":
 
 
 def picture(image: Any, path: str) -> np.ndarray:
-    """An image as matplotlib draws it: bytes, or numbers from 0 to 1; grey, RGB or RGBA."""
+    """Return an image that matplotlib can draw: bytes, or numbers from 0 to 1; grey, RGB or RGBA."""
     image = np.asarray(image)
     shape, kind = image.shape, image.dtype.kind
     flat = image.ndim == 2 or (image.ndim == 3 and shape[2] in (3, 4))
@@ -91,7 +91,7 @@ def picture(image: Any, path: str) -> np.ndarray:
 
 
 def check_axes(ax: Any) -> None:
-    """What is drawn into must be such."""
+    """Check that a plot is drawn into axes of matplotlib's, or into none of the user's."""
     from matplotlib.axes import Axes
 
     if ax is not None and not isinstance(ax, Axes):
@@ -100,7 +100,7 @@ def check_axes(ax: Any) -> None:
 
 
 def axes_for(ax: "Axes | None", *, figsize: tuple[float, float]) -> "tuple[Figure, Axes]":
-    """The user's axes, or new ones in a figure of their own."""
+    """Return the user's axes with their figure, or new axes in a figure of their own."""
     import matplotlib.pyplot as plt
 
     if ax is None:
@@ -119,7 +119,7 @@ def finish(fig: "Figure", *, show: bool | None, return_fig: bool, ax: "Axes | No
 
 
 def text_colour(*, pale: bool) -> Any:
-    """The colour of text, or one nearer to the ground: opaque, so that nothing shows through a hollow dot."""
+    """Return the colour of text, or a paler one that is opaque, so that nothing shows through a hollow dot."""
     from matplotlib import colors, rcParams
 
     ink, ground = (np.array(colors.to_rgb(rcParams[key])) for key in ("text.color", "figure.facecolor"))

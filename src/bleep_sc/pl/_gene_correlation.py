@@ -9,7 +9,7 @@ from bleep_sc._adata import check_readable, recorded_library_key, section_of_spo
 from bleep_sc._checks import check_in
 from bleep_sc._errors import MissingKeyError
 from bleep_sc._stats import section_rows
-from bleep_sc.pl._figure import colour_map, finish, reading, values_of
+from bleep_sc.pl._figure import colour_map, errors_naming, finish, values_of
 from bleep_sc.pl._summary import named_genes, number_text
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def gene_correlation(
 
 
 def _correlations(values: np.ndarray, sections: Sequence[np.ndarray]) -> np.ndarray:
-    """Pearson between genes over all spots, each gene centred within each section; NaN where one does not vary."""
+    """Correlate genes over all spots, each gene centred within each section; NaN where one of two does not vary."""
     centred = values.copy()
     for rows in sections:
         centred[rows] -= values[rows].mean(axis=0)
@@ -158,7 +158,7 @@ def _agreement(adata: AnnData, layer: str, genes: str | Sequence[str]) -> str:
     scores = adata.uns.get(_keys.scores(layer))
     if not isinstance(genes, str) or not isinstance(scores, Mapping) or "summary" not in scores:
         return ""
-    with reading(f"adata.uns[{_keys.scores(layer)!r}]", writer="evaluate"):
+    with errors_naming(f"adata.uns[{_keys.scores(layer)!r}]", writer="evaluate"):
         table = scores["summary"]
         found = table.loc[(table["panel"] == genes) & (table["metric"] == "gene_gene"), "value"]
         return f" (agreement {number_text(float(found.iloc[0]), decimals=2)})" if len(found) else ""

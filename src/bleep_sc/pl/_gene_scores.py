@@ -9,8 +9,9 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import check_readable
 from bleep_sc._checks import check_in, check_int, check_names
-from bleep_sc.pl._figure import axes_for, check_axes, finish, reading, text_colour
-from bleep_sc.pl._summary import METRICS, Metric, named_genes, number_text, panel_names
+from bleep_sc.metrics.registry import Metric
+from bleep_sc.pl._figure import axes_for, check_axes, errors_naming, finish, text_colour
+from bleep_sc.pl._summary import named_genes, number_text, panel_names, record_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,8 +96,8 @@ def gene_scores(
     check_int("n_named", n_named, minimum=0)
     table, left_out = _scored_genes(adata, layers, metric, genes)
     marked = _panels(adata, layers[0], panels)
-    measure = METRICS.get(metric, Metric(metric))
-    if ceiling and metric == "pearson" and _keys.NOISE_CEILING in adata.var:
+    measure = record_of(metric)
+    if ceiling and measure.has_ceiling and _keys.NOISE_CEILING in adata.var:
         var: pd.DataFrame = adata.var
         known = pd.to_numeric(var.loc[table.index, _keys.NOISE_CEILING], errors="coerce")
         noise = known.sort_values(ascending=False).dropna().to_numpy()
@@ -155,7 +156,7 @@ def _scored_genes(
     scores = {}
     for layer in layers:
         column = _keys.score(layer, metric)
-        with reading(f"adata.var[{column!r}]", writer="evaluate"):
+        with errors_naming(f"adata.var[{column!r}]", writer="evaluate"):
             scores[layer] = pd.to_numeric(var.loc[wanted, column]).replace([np.inf, -np.inf], np.nan)
     table = pd.DataFrame(scores, index=wanted)
     complete = table.dropna()
@@ -172,6 +173,7 @@ def _scored_genes(
 def _panels(
     adata: AnnData, layer: str, panels: Sequence[str] | Mapping[str, Sequence[str]] | None
 ) -> dict[str, np.ndarray]:
+    """Find the genes of each panel that is to be marked."""
     if isinstance(panels, Mapping):
         return {
             str(name): np.asarray(check_names(f"panels[{name!r}]", genes), dtype=object)
@@ -182,11 +184,12 @@ def _panels(
 
 
 def _ranked(values: pd.Series, measure: Metric) -> pd.Series:
+    """Order the values of genes, best first."""
     return values.loc[measure.rank(values).sort_values(ascending=False, kind="stable").index]
 
 
 def _mark_panels(ax: "Axes", ranked: pd.Index, panels: Mapping[str, np.ndarray]) -> None:
-    """A row of ticks above the axes for each panel, at the ranks of its genes."""
+    """Draw a row of ticks above the axes for each panel, at the ranks of its genes."""
     to_axes = ax.get_xaxis_transform()
     for number, (name, genes) in enumerate(reversed(list(panels.items()))):
         at = 1.03 + _RUG * number

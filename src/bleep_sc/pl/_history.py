@@ -7,7 +7,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import check_readable
 from bleep_sc._errors import MissingKeyError
-from bleep_sc.pl._figure import axes_for, finish, reading, text_colour
+from bleep_sc.pl._figure import axes_for, errors_naming, finish, text_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,7 +87,7 @@ def _losses(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], int]:
             "is run on. A query does not hold the model, nor its history."
         )
         raise MissingKeyError(msg)
-    with reading(f"adata.uns[{key!r}]['history']", writer="fit"):
+    with errors_naming(f"adata.uns[{key!r}]['history']", writer="fit"):
         losses = {
             name: np.asarray(stored.get(f"{name}_loss", ()), dtype=np.float64).ravel()
             for name in ("train", "validation")
@@ -99,7 +99,7 @@ def _losses(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], int]:
             "some, such as `method='bleep'`; ridge, knn, coordinates, counts and mean have none."
         )
         raise ValueError(msg)
-    with reading(f"adata.uns[{key!r}]['history']", writer="fit"):
+    with errors_naming(f"adata.uns[{key!r}]['history']", writer="fit"):
         best = int(np.ravel(stored["best_epoch"])[0])
         if best < 0:
             msg = f"the best epoch is {best}"

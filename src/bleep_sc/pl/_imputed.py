@@ -12,7 +12,7 @@ from bleep_sc._checks import check_in, check_names, check_number
 from bleep_sc._expression import path_of
 from bleep_sc._logging import warn
 from bleep_sc._stats import looks_like_counts
-from bleep_sc.pl._figure import colour_map, finish, reading, values_of
+from bleep_sc.pl._figure import colour_map, errors_naming, finish, values_of
 from bleep_sc.pl._summary import check_gene, number_text
 from bleep_sc.pl._tissue import Section, draw_ground, draw_spots, sections_to_draw
 
@@ -187,6 +187,7 @@ def _limits(values: Sequence[np.ndarray], *, centred: bool = False) -> tuple[flo
 
 
 def _draw_picture(ax: "Axes", section: Section, *, title: str) -> None:
+    """Draw the picture of a section; leave the axes empty where it has none."""
     if section.image is None:
         ax.set_axis_off()
         return
@@ -215,9 +216,9 @@ def _correlations(adata: AnnData, genes: Sequence[str], layer: str) -> dict[str,
     column, entry = _keys.pearson(layer), _keys.scores(layer)
     if column not in adata.var:
         return {}
-    with reading(f"adata.uns[{entry!r}]", writer="evaluate"):
+    with errors_naming(f"adata.uns[{entry!r}]", writer="evaluate"):
         mean = "mean " * (int(adata.uns.get(entry, {}).get("n_sections", 1)) > 1)
-    with reading(f"adata.var[{column!r}]", writer="evaluate"):
+    with errors_naming(f"adata.var[{column!r}]", writer="evaluate"):
         var: pd.DataFrame = adata.var
         of_genes = var.loc[list(genes), column].astype(float)
         return {gene: f" ({mean}r = {number_text(r, decimals=2)})" for gene, r in of_genes.items()}

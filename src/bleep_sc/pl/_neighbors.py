@@ -9,7 +9,7 @@ from bleep_sc import _keys
 from bleep_sc._adata import as_numbers, check_readable
 from bleep_sc._checks import check_in, check_int, check_names
 from bleep_sc._errors import MissingKeyError
-from bleep_sc.pl._figure import colour_map, finish, picture, reading, values_of
+from bleep_sc.pl._figure import colour_map, errors_naming, finish, picture, values_of
 from bleep_sc.pl._summary import check_gene, number_text
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def neighbors(
     queries = adata.obs_names.get_indexer(spots)
     rows, distances = _retrieved(adata, key, n_reference=ref.n_obs)
     k = rows.shape[1]
-    with reading(f"adata.uns[{key!r}]['params']", writer="impute"):
+    with errors_naming(f"adata.uns[{key!r}]['params']", writer="impute"):
         made_of, averaged = _made_of(params, k), str(params.get("layer", "X"))
     found, distances = rows[queries, :n_neighbors], distances[queries]
     n_drawn = found.shape[1]
@@ -156,7 +156,7 @@ def _provenance(adata: AnnData, ref: AnnData, key: str) -> tuple[np.ndarray, Map
         )
     check_in("adata.layers", key, adata.layers.keys(), remedy="`bleep_sc.tl.impute` makes an imputed layer.")
     check_in("adata.uns", key, adata.uns.keys(), remedy="`bleep_sc.tl.impute` writes it.")
-    with reading(f"adata.uns[{key!r}]", writer="impute"):
+    with errors_naming(f"adata.uns[{key!r}]", writer="impute"):
         entry: Mapping[str, Any] = adata.uns[key]
         check_in(f"adata.uns[{key!r}]", "reference_names", entry.keys(), remedy="`bleep_sc.tl.impute` writes it.")
         names = np.asarray(list(entry["reference_names"]), dtype=object).astype(str)
@@ -229,6 +229,7 @@ def _crops(adata: AnnData, image_key: str, rows: np.ndarray, *, name: str) -> np
 
 
 def _set_title(ax: "Axes", lines: Sequence[str]) -> None:
+    """Write lines above a crop, wrapped to its width."""
     text = "\n".join(part for line in lines for part in textwrap.wrap(line, _TITLE_WIDTH))
     ax.set_title(text, fontsize="small", parse_math=False)
 

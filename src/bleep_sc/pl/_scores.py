@@ -8,8 +8,9 @@ from anndata import AnnData
 
 from bleep_sc._adata import check_readable
 from bleep_sc._checks import check_choice, check_names
+from bleep_sc.metrics.registry import Metric
 from bleep_sc.pl._figure import finish, text_colour
-from bleep_sc.pl._summary import METRICS, Metric, chosen, count_of, number_text, stored_summary, words_of
+from bleep_sc.pl._summary import chosen, count_of, number_text, record_of, stored_summary, words_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,7 +89,7 @@ def scores(
     methods = chosen("methods", methods, table["method"])
     table = table[table["metric"] == metric]
     panels = chosen("panels", panels, table["panel"])
-    measure = METRICS.get(metric, Metric(metric))
+    measure = record_of(metric)
     prefix = f"{key}_" if layers is not None else ""
     floors = check_names("floors", floors)
     floor_methods = [m for m in table["method"].unique() if _is_floor(m.removeprefix(prefix), floors)]
@@ -134,12 +135,13 @@ def _is_floor(method: str, floors: Iterable[str]) -> bool:
 
 
 def _best_floor(values: pd.Series, floors: Sequence[str], measure: Metric) -> str | None:
+    """Name the best of the floors by a metric; None where no floor has a score."""
     ranks = measure.rank(values[values.index.isin(floors)]).dropna()
     return str(ranks.idxmax()) if len(ranks) else None
 
 
 def _query_counts(table: pd.DataFrame) -> list[str]:
-    """Methods that saw the counts of the very spots that they predict."""
+    """List the methods that saw the counts of the very spots that they predict."""
     if "uses_query_counts" not in table:
         return []
     return list(table.loc[table["uses_query_counts"].astype(bool), "method"].unique())
@@ -213,6 +215,7 @@ def _draw_panel(
     ceilings: pd.Series,
     mark: float | None,
 ) -> None:
+    """Draw the scores of one panel: a row for each method, and lines for the best floor and the noise ceiling."""
     from matplotlib import rcParams
     from matplotlib.font_manager import FontProperties
 

@@ -1,7 +1,7 @@
-"""The tables of scores that `tl` has written: which rows are drawn, and how metrics and numbers are called."""
+"""The tables of scores that `tl` has written: which rows are drawn, and how names and numbers are put in words."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,50 +9,27 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._checks import check_choice, check_in, check_names
-from bleep_sc.pl._figure import reading
+from bleep_sc.metrics.registry import METRICS, Metric
+from bleep_sc.pl._figure import errors_naming
 
 _NAMED = ["method", "panel", "metric"]
-"""What one row of a table of scores is of."""
+"""Columns that tell the rows of a table of scores apart: no two rows have the same three."""
 
 
-class Metric(NamedTuple):
-    label: str
-    best: float | None = None
-    """The value nearest to which is best; None: the higher the better."""
-    mark: float | None = 0.0
-    """The value that an axis shows in any case, because it means something."""
-
-    @property
-    def title(self) -> str:
-        if self.best is None:
-            return self.label
-        return f"{self.label} ({'lower is better' if self.best == 0 else f'best is {self.best:g}'})"
-
-    def rank(self, values: pd.Series) -> pd.Series:
-        """The higher, the better."""
-        return values if self.best is None else -(values - self.best).abs()
+def record_of(metric: str) -> Metric:
+    """Give the record of a metric. One that only a table knows goes by its name, and high values of it are good."""
+    return METRICS.get(metric, Metric(metric, label=metric, score=_only_drawn))
 
 
-METRICS = {
-    "pearson": Metric("Pearson correlation"),
-    "spearman": Metric("Spearman correlation"),
-    "rmse": Metric("RMSE", best=0.0, mark=None),
-    "mae": Metric("Mean absolute error", best=0.0, mark=None),
-    "r2": Metric("R²"),
-    "ccc": Metric("Concordance correlation"),
-    "pearson_depth_free": Metric("Pearson correlation, depth regressed out"),
-    "ssim": Metric("SSIM"),
-    "moran_difference": Metric("Difference of Moran's I", best=0.0),
-    "variance_ratio": Metric("Variance, predicted to measured", best=1.0, mark=1.0),
-    "gene_gene": Metric("Agreement of gene–gene correlation"),
-    "moran_agreement": Metric("Agreement of Moran's I over genes"),
-}
+def _only_drawn(*_: Any) -> float:
+    msg = "the metric is not in the registry: its values are drawn, but cannot be computed."
+    raise NotImplementedError(msg)
 
 
 def stored_summary(
     adata: AnnData, key: str, layers: str | Sequence[str] | None, *, numbers: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """The summary of a comparison, or those of several layers below one another, with these columns of numbers too."""
+    """Read the summary of a comparison, or those of several layers below one another; `numbers` names more columns."""
     if layers is None:
         keys, writer = [key], "`bleep_sc.tl.cross_validate` compares methods and writes it."
     else:
@@ -64,14 +41,14 @@ def stored_summary(
     tables = []
     for name in keys:
         check_in("adata.uns", name, adata.uns.keys(), remedy=writer)
-        with reading(f"adata.uns[{name!r}]", writer="cross_validate" if layers is None else "evaluate"):
+        with errors_naming(f"adata.uns[{name!r}]", writer="cross_validate" if layers is None else "evaluate"):
             check_in(f"adata.uns[{name!r}]", "summary", dict(adata.uns[name]), remedy=writer)
             tables.append(_sound(adata.uns[name]["summary"], ["value", "low", "high", "n_genes", *numbers]))
     return pd.concat(tables, ignore_index=True)
 
 
 def _sound(table: pd.DataFrame, numbers: Sequence[str]) -> pd.DataFrame:
-    """The table with numbers where they are drawn; an error where something else stands, or one score twice."""
+    """Return the table with numbers in these columns; an error where they hold none, or a score stands there twice."""
     if table[_NAMED].duplicated().any():
         msg = "a score stands there twice"
         raise ValueError(msg)
@@ -79,7 +56,7 @@ def _sound(table: pd.DataFrame, numbers: Sequence[str]) -> pd.DataFrame:
 
 
 def chosen(name: str, wanted: str | Sequence[str] | None, found: pd.Series) -> list[str]:
-    """What is to be drawn, each once; all there is where nothing is named."""
+    """Return the names to be drawn, each once and checked; all that are there where `wanted` is None."""
     there = list(found.unique())
     if wanted is None:
         return there
@@ -93,20 +70,21 @@ def chosen(name: str, wanted: str | Sequence[str] | None, found: pd.Series) -> l
 
 
 def panel_names(adata: AnnData, layer: str) -> list[str]:
-    """The gene panels that `tl.impute` has left with a layer."""
+    """List the gene panels that `tl.impute` has left with a layer."""
     return list(_panels(adata, layer))
 
 
 def _panels(adata: AnnData, layer: str) -> dict[str, list[str]]:
+    """Read the genes of each panel that `tl.impute` has left with a layer; none where there are no panels."""
     entry = adata.uns.get(layer)
     if not isinstance(entry, Mapping) or "panels" not in entry:
         return {}
-    with reading(f"adata.uns[{layer!r}]['panels']", writer="impute"):
+    with errors_naming(f"adata.uns[{layer!r}]['panels']", writer="impute"):
         return {name: list(map(str, genes)) for name, genes in entry["panels"].items()}
 
 
 def named_genes(adata: AnnData, genes: str | Sequence[str], *, layer: str) -> list[str]:
-    """A list of genes as it is, each once and all known; or of the panel of this name those that `adata` has."""
+    """Return the genes of a list, each once and all known; or those of the panel of this name that `adata` has."""
     if isinstance(genes, str):
         panels = _panels(adata, layer)
         check_in(f"adata.uns[{layer!r}]['panels']", genes, panels, remedy="Genes of your own go in as a list.")
@@ -118,25 +96,25 @@ def named_genes(adata: AnnData, genes: str | Sequence[str], *, layer: str) -> li
 
 
 def check_gene(adata: AnnData, gene: str, *, name: str = "adata") -> None:
-    """A gene that is drawn must be there."""
+    """Check that a gene that is to be drawn is there."""
     check_in(f"{name}.var_names", gene, adata.var_names, remedy="`genes` names some of them.")
 
 
 def words_of(table: pd.DataFrame, column: str, *, join: str = " / ") -> str:
-    """The words of a column that only some tables have."""
+    """Join the different words of a column; nothing where the table has no such column."""
     words = table[column].dropna().unique() if column in table else []
     return join.join(word for word in map(str, words) if word)
 
 
 def count_of(numbers: pd.Series, noun: str) -> str:
-    """How many: one number where all are the same, else from the least to the most."""
+    """Put a number of things in words: one number where all are the same, else the least and the most."""
     numbers = numbers.dropna().astype(int)
     least, most = (numbers.min(), numbers.max()) if len(numbers) else (0, 0)
     return (f"{most:,}" if least == most else f"{least:,}–{most:,}") + f" {noun}{'' if most == 1 else 's'}"
 
 
 def number_text(value: float, *, decimals: int = 3) -> str:
-    """A few decimals, fewer of a large number; a dash for what is not known."""
+    """Write a number with a few decimals, a large one with fewer; a dash for NaN."""
     if np.isnan(value):
         return "–"
     text = f"{value:.{decimals}f}" if abs(value) < 10 else f"{value:.3g}"

@@ -10,8 +10,8 @@ from anndata import AnnData
 
 from bleep_sc._adata import check_readable
 from bleep_sc._checks import check_choice, check_in, check_key, check_names
-from bleep_sc.pl._figure import finish, reading, text_colour
-from bleep_sc.pl._summary import METRICS, Metric, chosen, count_of, stored_summary, words_of
+from bleep_sc.pl._figure import errors_naming, finish, text_colour
+from bleep_sc.pl._summary import chosen, count_of, record_of, stored_summary, words_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,7 +104,7 @@ def sweep(
     places = {value: value if numeric else at for at, value in enumerate(varied)}
     families = _families(runs, parameter)
 
-    measure = METRICS.get(metric, Metric(metric))
+    measure = record_of(metric)
     scope = words_of(table, "scope")
     width = _PANEL_WIDTH * len(panels) + 0.8 + 0.09 * max(map(len, families))
     fig, axes = plt.subplots(1, len(panels), figsize=(width, 4), sharex=True, squeeze=False, layout="constrained")
@@ -146,6 +146,7 @@ class _Run:
     value: Any
     """Value of the parameter; None where it was not set."""
     rest: Mapping[str, Any]
+    """All other arguments."""
 
 
 def _runs(adata: AnnData, table: pd.DataFrame, parameter: str) -> list[_Run]:
@@ -154,7 +155,7 @@ def _runs(adata: AnnData, table: pd.DataFrame, parameter: str) -> list[_Run]:
     for key, label in table[["key", "method"]].drop_duplicates().itertuples(index=False):
         path = f"adata.uns[{key!r}]"
         check_in(path, "config", adata.uns[key], remedy="`bleep_sc.tl.cross_validate` writes it.")
-        with reading(f"{path}['config']", writer="cross_validate"):
+        with errors_naming(f"{path}['config']", writer="cross_validate"):
             config = json.loads(str(adata.uns[key]["config"]))
             check_in(f"{path}['config']['methods']", label, config["methods"])
             told = {name: value for name, value in config.items() if name not in _NO_SETTING} | config["methods"][label]

@@ -34,7 +34,7 @@ class Section:
 
     @property
     def window(self) -> np.ndarray:
-        """The part that is drawn: lowest x and y, then highest."""
+        """The part of the section that is drawn: lowest x and y, then highest."""
         margin = max(self.diameter, 0.02 * float(np.ptp(self.xy, axis=0).max()))
         return np.stack([self.xy.min(axis=0) - margin, self.xy.max(axis=0) + margin])
 
@@ -47,7 +47,7 @@ def sections_to_draw(
     img_key: str | None,
     size: float,
 ) -> list[Section]:
-    """Each chosen section with its own spots, its own picture and its own scale."""
+    """Make each chosen section ready to be drawn, with its own spots, its own picture and its own scale."""
     size = check_number("size", size, above=0)
     libraries = _libraries(adata)
     of_spots = section_of_spots(adata, library_key)
@@ -87,7 +87,7 @@ def sections_to_draw(
 
 
 def _libraries(adata: AnnData) -> dict[str, Mapping[str, Any]]:
-    """What `uns["spatial"]` holds of each section."""
+    """Read what `uns["spatial"]` holds of each section."""
     libraries = adata.uns.get(_keys.SPATIAL, {})
     for path, found in [("", libraries), *(_parts(libraries) if isinstance(libraries, Mapping) else ())]:
         if not isinstance(found, Mapping):
@@ -100,6 +100,7 @@ def _libraries(adata: AnnData) -> dict[str, Mapping[str, Any]]:
 
 
 def _parts(libraries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Give the path and the value of everything in `uns["spatial"]` that must be a dict."""
     for name, library in libraries.items():
         yield f"[{name!r}]", library
         for part in ("images", "scalefactors"):
@@ -108,7 +109,7 @@ def _parts(libraries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _picture(library: Mapping[str, Any], name: str, img_key: str | None) -> Any | None:
-    """The picture asked for; None where the section has no picture at all, but never in place of one misspelt."""
+    """Return the picture asked for; None where the section has no picture, an error where it is misspelt."""
     images = library.get("images", {})
     if img_key is None or not images:
         return None
@@ -122,6 +123,7 @@ def _picture(library: Mapping[str, Any], name: str, img_key: str | None) -> Any 
 
 
 def _scalefactor(library: Mapping[str, Any], name: str, factor: str) -> float:
+    """Read a scale factor of a section, a number above 0."""
     factors = library.get("scalefactors", {})
     check_in(
         f"adata.uns['spatial'][{name!r}]['scalefactors']",
@@ -133,7 +135,7 @@ def _scalefactor(library: Mapping[str, Any], name: str, factor: str) -> float:
 
 
 def _usual_diameter(xy: np.ndarray) -> float:
-    """Of spots whose size is not known: such that neighbours stand close but apart."""
+    """Choose a diameter for spots whose size is not known, such that neighbours stand close but apart."""
     from scipy.spatial import cKDTree
 
     distance = cKDTree(xy).query(xy, k=2)[0][:, 1] if len(xy) > 1 else np.empty(0)
@@ -142,7 +144,7 @@ def _usual_diameter(xy: np.ndarray) -> float:
 
 
 def draw_ground(ax: "Axes", section: Section, *, alpha: float = 1.0) -> None:
-    """The picture, where there is one, cut to the spots: y runs down in either case."""
+    """Draw the picture, where there is one, cut to the spots; y runs down in either case."""
     if section.image is not None:
         ax.imshow(section.image, alpha=alpha)
     low, high = section.window
@@ -152,7 +154,7 @@ def draw_ground(ax: "Axes", section: Section, *, alpha: float = 1.0) -> None:
 def draw_spots(
     ax: "Axes", section: Section, values: np.ndarray, *, cmap: Any, limits: tuple[float, float] | None
 ) -> "EllipseCollection":
-    """A disc of true size for each spot; grey where there is no value."""
+    """Draw a disc of true size for each spot, grey where it has no value."""
     from matplotlib.collections import EllipseCollection
 
     spots = EllipseCollection(

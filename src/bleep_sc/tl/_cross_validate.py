@@ -14,6 +14,8 @@ from bleep_sc._logging import warn
 from bleep_sc._progress import progress
 from bleep_sc._settings import settings
 from bleep_sc._stats import section_rows
+from bleep_sc.metrics.panels import check_metrics
+from bleep_sc.metrics.summary import for_uns, summarize, tabulate
 from bleep_sc.pp._near_empty import warn_of_near_empty
 from bleep_sc.tl._sections import check_section_sizes, patient_of_sections
 
@@ -160,7 +162,6 @@ def cross_validate(
     if k is not None:
         check_int("k", k)
 
-    from bleep_sc.metrics.panels import check_metrics, for_uns, summarize, tabulate
     from bleep_sc.tl._cv.folds import check_no_copies, check_sections_in_groups, make_folds, scope_of
     from bleep_sc.tl._cv.plan import asked_methods, check_inputs, make_plan
 

@@ -23,18 +23,9 @@ from bleep_sc._grid import grid_positions
 from bleep_sc._logging import logger, warn
 from bleep_sc._stats import log_depth, looks_like_counts, section_rows
 from bleep_sc._stats import panels as choose_panels
-from bleep_sc.metrics.panels import (
-    PER_GENE,
-    SectionPair,
-    check_metrics,
-    interval_unit,
-    reads_places,
-    score_genes,
-    score_panels,
-    spot_draws,
-    summarize,
-    tabulate,
-)
+from bleep_sc.metrics.panels import SectionPair, check_metrics, score_genes, score_panels
+from bleep_sc.metrics.registry import METRICS, NEEDS_OF_PLACES, needs_of
+from bleep_sc.metrics.summary import interval_unit, spot_draws, summarize, tabulate
 from bleep_sc.tl._noise_ceiling import ceiling_by_name, ceiling_params, common_total, count_values
 from bleep_sc.tl._sections import check_section_sizes, ordered_by_name, patient_of_sections
 
@@ -184,7 +175,7 @@ def evaluate(
         )
     pairs = _pairs(query, measured=measured, predicted=predicted, sections=sections, patients=patients, metrics=metrics)
     ceiling = new_ceiling = None
-    if "pearson" in metrics:
+    if any(METRICS[name].has_ceiling for name in metrics):
         ceiling, new_ceiling = _ceiling(query, measured, sections, library_key, random_state)
 
     per_section = [score_genes(pair, metrics) for pair in pairs]
@@ -201,8 +192,8 @@ def evaluate(
 
     query = query.copy() if copy else query
     with all_or_nothing(query):
-        for metric in PER_GENE:
-            if metric in metrics:
+        for metric in metrics:
+            if not METRICS[metric].whole_panel:
                 query.var[_keys.score(layer, metric)] = _mean_over_sections([scores[metric] for scores in per_section])
         if new_ceiling is not None:
             query.var[_keys.NOISE_CEILING], query.uns[_keys.NOISE_CEILING] = ceiling, new_ceiling
@@ -281,12 +272,13 @@ def _pairs(
     metrics: Sequence[str],
 ) -> list[SectionPair]:
     depth = xy = None
-    if "pearson_depth_free" in metrics:
+    needs = needs_of(metrics)
+    if "depth" in needs:
         if _keys.COUNTS in query.layers:
             depth = log_depth(expression_values(query, _keys.COUNTS, name="query"))
         else:
             logger.info("No depth-free Pearson: `query.layers['counts']` does not exist.")
-    if reads_places(metrics):
+    if needs & NEEDS_OF_PLACES:
         if _keys.SPATIAL in query.obsm:
             xy = spatial_coordinates(query, name="query")
         else:
@@ -299,7 +291,7 @@ def _pairs(
             prediction=predicted[rows],
             depth=None if depth is None else depth[rows],
             xy=None if xy is None else xy[rows],
-            grid=None if xy is None or "ssim" not in metrics else grid_positions(query.obs.iloc[rows], xy[rows]),
+            grid=None if xy is None or "grid" not in needs else grid_positions(query.obs.iloc[rows], xy[rows]),
         )
         for (name, rows), patient in zip(sections, patients, strict=True)
     ]

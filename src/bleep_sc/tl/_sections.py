@@ -6,7 +6,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc._adata import section_of_spots
-from bleep_sc.metrics.panels import MIN_SPOTS
+from bleep_sc.metrics.panels import LEAST_SPOTS_FOR_CORRELATION
 
 Sections = Sequence[tuple[str, np.ndarray]]
 """Name and rows of each section."""
@@ -21,8 +21,11 @@ def ordered_by_name(adata: AnnData, sections: Sections) -> Sections:
 def check_section_sizes(sections: Sections) -> None:
     """Every section has spots enough for a correlation."""
     for name, rows in sections:
-        if len(rows) < MIN_SPOTS:
-            msg = f"section {name!r} has {len(rows)} spots; a correlation needs at least {MIN_SPOTS}. Leave it out."
+        if len(rows) < LEAST_SPOTS_FOR_CORRELATION:
+            msg = (
+                f"section {name!r} has {len(rows)} spots; a correlation needs at least {LEAST_SPOTS_FOR_CORRELATION}. "
+                "Leave it out."
+            )
             raise ValueError(msg)
 
 

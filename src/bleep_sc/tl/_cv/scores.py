@@ -12,7 +12,9 @@ from bleep_sc._adata import as_text, spatial_coordinates
 from bleep_sc._grid import grid_positions
 from bleep_sc._logging import logger
 from bleep_sc._stats import log_depth, section_rows
-from bleep_sc.metrics.panels import SectionPair, interval_unit, reads_places, score_genes, score_panels, spot_draws
+from bleep_sc.metrics.panels import SectionPair, score_genes, score_panels
+from bleep_sc.metrics.registry import NEEDS_OF_PLACES, needs_of
+from bleep_sc.metrics.summary import interval_unit, spot_draws
 from bleep_sc.tl._cv.folds import Fold
 from bleep_sc.tl._cv.plan import Plan
 from bleep_sc.tl._cv.run import Prepared
@@ -36,7 +38,8 @@ class FoldScores:
         self._patients = patients
         self._n_bootstrap, self._seed = n_bootstrap, random_state
         self._over_spots = n_bootstrap > 0 and interval_unit(list(patients.values())) == "spots"
-        with_places = reads_places(metrics) and _keys.SPATIAL in adata.obsm
+        self._needs = needs_of(metrics)
+        with_places = self._needs & NEEDS_OF_PLACES and _keys.SPATIAL in adata.obsm
         self._xy = spatial_coordinates(adata) if with_places else None
         self._ceilings: dict[str, np.ndarray] = {}
         self.rows: list[dict[str, Any]] = []
@@ -56,10 +59,10 @@ class FoldScores:
                 self._patients[name],
                 prepared.truth[rows][:, scored],
                 layer[rows][:, scored],
-                depth=log_depth(plan.values[where]) if plan.is_counts else None,
+                depth=log_depth(plan.values[where]) if "depth" in self._needs and plan.is_counts else None,
                 xy=xy,
                 grid=None
-                if xy is None or "ssim" not in self._metrics
+                if xy is None or "grid" not in self._needs
                 else grid_positions(self._adata.obs.iloc[where], xy),
             )
             table = score_genes(pair, self._metrics)

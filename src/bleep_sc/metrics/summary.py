@@ -1,0 +1,172 @@
+"""The scores of all sections: their tidy table, and means over sections and patients with an interval."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bleep_sc.metrics._common import dense
+from bleep_sc.metrics.bootstrap import bootstrap_mean, bootstrap_pearson, interval
+from bleep_sc.metrics.panels import SectionPair
+from bleep_sc.metrics.registry import METRICS
+
+MIN_UNITS = 3
+_COUNTED = ("n_genes", "n_missing", "n_constant_truth", "n_constant_prediction")
+
+Draws = Mapping[tuple[str, str, str, str], np.ndarray]
+"""Bootstrap draws over spots by method, section, panel and metric."""
+
+
+def tabulate(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Make the tidy table of all sections from the rows of `score_panels`, ready for `uns`."""
+    first = ["method", "section", "patient", "panel", "metric", "value", *_COUNTED]
+    table = pd.DataFrame(list(rows)).drop(columns="ceiling")
+    return for_uns(table[[*first, *(name for name in table if name not in first)]])
+
+
+def interval_unit(patients: Sequence[str]) -> str:
+    """Choose what intervals are over, given the patient of each section: the largest unit of which there are three.
+
+    Sections are redrawn within their patient, so each patient needs three: one with a single section has no spread.
+    """
+    if len(set(patients) - {""}) >= MIN_UNITS:
+        return "patients"
+    fewest = min(Counter(patients).values(), default=0)
+    return "sections" if fewest >= MIN_UNITS else "spots"
+
+
+def spot_draws(
+    method: str,
+    pair: SectionPair,
+    *,
+    gene_names: Sequence[str] | np.ndarray | pd.Index,
+    panels: Mapping[str, np.ndarray],
+    metrics: Sequence[str],
+    n_bootstrap: int,
+    random_state: int,
+) -> dict[tuple[str, str, str, str], np.ndarray]:
+    """Redraw a section's panel scores over its spots, for the metrics that can be: `summarize` takes these draws.
+
+    Parameters
+    ----------
+    method, pair, gene_names, panels, metrics
+        As in `score_panels`.
+    n_bootstrap
+        Number of draws.
+    random_state
+        Seed; with the same seed all methods see the same draws of spots.
+    """
+    kinds = {name: kind for name in metrics if (kind := METRICS[name].over_spots) is not None}
+    if not kinds:
+        return {}
+    names = pd.Index(gene_names)
+    predicted = np.flatnonzero(~np.isnan(dense(pair.prediction.sum(axis=0))).ravel())
+    truth, prediction = pair.truth, pair.prediction
+    if len(predicted) < len(names):
+        truth, prediction = truth[:, predicted], prediction[:, predicted]
+    shares = []
+    for genes in panels.values():
+        position = names[predicted].get_indexer(pd.Index(genes))
+        shares.append(np.bincount(position[position >= 0], minlength=len(predicted)) / max(len(genes), 1))
+    plain, partial = bootstrap_pearson(
+        truth,
+        prediction,
+        panels=shares,
+        n_draws=n_bootstrap,
+        rng=np.random.default_rng(random_state),
+        covariate=pair.depth if "partial" in kinds.values() else None,
+    )
+    drawn = {"plain": plain, "partial": partial}
+    return {
+        (method, pair.name, panel, metric): draws[:, number]
+        for metric, kind in kinds.items()
+        if (draws := drawn[kind]) is not None
+        for number, panel in enumerate(panels)
+    }
+
+
+def summarize(
+    rows: Sequence[Mapping[str, Any]], *, draws: Draws | None = None, n_bootstrap: int, random_state: int
+) -> pd.DataFrame:
+    """Take the mean over the sections of each patient, then over patients, with an interval.
+
+    A patient with many sections weighs as much as one with a single section. The interval (percentile bootstrap, 2.5 to
+    97.5 %) is over patients where there are at least 3, else over the sections within each patient where each has at
+    least 3, else over spots for the metrics that `draws` holds. All rows share the same draws, so differences between
+    methods are not blurred by them.
+
+    Parameters
+    ----------
+    rows
+        What `score_panels` gave for all methods and sections.
+    draws
+        What `spot_draws` gave for all of them; needed where `interval_unit` says ``"spots"``.
+    n_bootstrap
+        Number of draws; 0 gives no interval.
+    random_state
+        Seed.
+
+    Returns
+    -------
+    One row per method, panel and metric. Counts of genes are those of the section where they are largest.
+    ``n_patients`` is 0 where the patients are unknown.
+    """
+    summary = []
+    table = pd.DataFrame(list(rows))
+    for (method, panel, metric), group in table.groupby(["method", "panel", "metric"], sort=False):
+        known = group.dropna(subset="value")
+        value = _over_patients(known["value"], known["patient"])
+        low, high, over = _interval(known, draws or {}, n_bootstrap=n_bootstrap, random_state=random_state)
+        limit = _over_patients(known["ceiling"], known["patient"])
+        summary.append(
+            {
+                "method": method,
+                "panel": panel,
+                "metric": metric,
+                "value": float(value),
+                "low": low,
+                "high": high,
+                "interval_over": over,
+                "ceiling": float(limit),
+                "share_of_ceiling": float(value / limit) if limit > 0 else float("nan"),
+                **{name: int(group[name].max()) for name in _COUNTED},
+                "n_sections": group["section"].nunique(),
+                "n_patients": len(set(group["patient"]) - {""}),
+            }
+        )
+    return for_uns(pd.DataFrame(summary))
+
+
+def _over_patients(values: Any, patients: pd.Series) -> Any:
+    """Take the mean over the sections of each patient, then over patients, of numbers or of whole rows of draws."""
+    if not len(patients):
+        return float("nan")
+    sections = np.asarray(values, dtype=np.float64)
+    means = [sections[(patients == patient).to_numpy()].mean(axis=0) for patient in patients.unique()]
+    return np.mean(means, axis=0)
+
+
+def _interval(known: pd.DataFrame, draws: Draws, *, n_bootstrap: int, random_state: int) -> tuple[float, float, str]:
+    """Give both ends of the interval of one score and what it is over; NaN and "" where there is none."""
+    nothing = float("nan"), float("nan"), ""
+    if n_bootstrap == 0 or known.empty:
+        return nothing
+    unit = interval_unit(list(known["patient"]))
+    by_patient = [values.to_numpy() for _, values in known.groupby("patient", sort=False)["value"]]
+    if unit == "spots":
+        keys = list(known[["method", "section", "panel", "metric"]].itertuples(index=False, name=None))
+        if not all(key in draws for key in keys):
+            return nothing
+        drawn = _over_patients([draws[key] for key in keys], known["patient"])
+    else:
+        groups = [np.array([values.mean() for values in by_patient])] if unit == "patients" else by_patient
+        drawn = bootstrap_mean(groups, n_draws=n_bootstrap, rng=np.random.default_rng(random_state))
+    return *interval(drawn), unit
+
+
+def for_uns(table: pd.DataFrame) -> pd.DataFrame:
+    """Number the rows of a table by strings, since h5ad can write no other index."""
+    table.index = pd.RangeIndex(len(table)).astype(str)
+    return table
