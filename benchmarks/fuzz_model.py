@@ -32,7 +32,7 @@ import numpy as np
 from anndata import AnnData
 
 import bleep_sc as bl
-from bleep_sc._errors import MissingKeyError
+from bleep_sc._checks import MissingKeyError
 
 STORED = Path(__file__).parents[1] / "tests" / "io" / "stored"
 MOST_GROWTH = 256

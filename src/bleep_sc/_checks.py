@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 
 from bleep_sc import _keys
-from bleep_sc._errors import MissingKeyError
+
+
+class MissingKeyError(KeyError):
+    """A key that should be in the AnnData is not there.
+
+    A `KeyError` whose text reads as it was written: Python shows the `repr` of a plain one.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
 
 
 def check_choice(name: str, value: Any, options: Iterable[Any]) -> None:

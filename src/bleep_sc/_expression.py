@@ -10,8 +10,7 @@ from scipy import sparse
 from bleep_sc import _keys
 from bleep_sc._adata import as_numbers, as_text
 from bleep_sc._blocks import LazyRows, is_lazy
-from bleep_sc._checks import MAX_VALUE, check_in
-from bleep_sc._errors import MissingKeyError
+from bleep_sc._checks import MAX_VALUE, MissingKeyError, check_in
 from bleep_sc._logging import logger, warn
 from bleep_sc._stats import Expression, looks_like_counts, rows_beyond
 

@@ -1,11 +1,12 @@
 """Read what `uns["spatial"]` says of a library; where it holds no mapping, it says nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from bleep_sc import _keys
+from bleep_sc._checks import check_in, check_number
 
 
 def libraries(uns: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -40,6 +41,40 @@ def scale_factor(scalefactors: Mapping[str, Any], name: str, *, library_id: str,
         )
         raise ValueError(msg)
     return float(number)
+
+
+def checked_libraries(uns: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Read what `uns["spatial"]` holds of each section."""
+    libraries = uns.get(_keys.SPATIAL, {})
+    for path, found in [("", libraries), *(_parts(libraries) if isinstance(libraries, Mapping) else ())]:
+        if not isinstance(found, Mapping):
+            msg = (
+                f"`adata.uns['spatial']{path}` must be a dict, as `squidpy.read.visium` stores it, found {found!r}. "
+                "`del adata.uns['spatial']` draws without pictures."
+            )
+            raise ValueError(msg)
+    return dict(libraries)
+
+
+def needed_scale_factor(library: Mapping[str, Any], name: str, factor: str) -> float:
+    """Read a scale factor of a section, a number above 0."""
+    factors = library.get("scalefactors", {})
+    check_in(
+        f"adata.uns['spatial'][{name!r}]['scalefactors']",
+        factor,
+        factors,
+        remedy="It tells where spots lie on the image, as `squidpy.read.visium` stores it.",
+    )
+    return check_number(f"adata.uns['spatial'][{name!r}]['scalefactors'][{factor!r}]", factors[factor], above=0)
+
+
+def _parts(libraries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Give the path and the value of everything in `uns["spatial"]` that must be a dict."""
+    for name, library in libraries.items():
+        yield f"[{name!r}]", library
+        for part in ("images", "scalefactors"):
+            if isinstance(library, Mapping) and part in library:
+                yield f"[{name!r}][{part!r}]", library[part]
 
 
 def _mapping(found: Any) -> Mapping[str, Any]:

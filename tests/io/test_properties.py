@@ -12,6 +12,7 @@ import torch
 
 import bleep_sc as bl
 from bleep_sc.io._stored import parse_config
+from bleep_sc.io.upgrade import FORMAT_VERSION, upgrade
 from bleep_sc.models.nets.serialize import model_from_bytes, weights_to_bytes
 
 hypothesis = pytest.importorskip("hypothesis")
@@ -89,7 +90,11 @@ def test_a_config_with_anything_anywhere(good: fuzz_model.Good, data: Any) -> No
     except ValueError as err:
         assert str(err).startswith("here")
         return
-    assert found == {name: value for name, value in config.items() if name != "format_version"}
+    written = {name: value for name, value in config.items() if name != "format_version"}
+    assert found == upgrade(written, FORMAT_VERSION)
+    assert {name: found[name] for name in written if name != "image"} == {
+        name: value for name, value in written.items() if name != "image"
+    }
     json.dumps(found, allow_nan=False).encode()
     for name, kind in (("method", str), ("model", dict), ("image", dict), ("expression", dict), ("units", str)):
         assert isinstance(found[name], kind)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bleep_sc as bl
-from bleep_sc.io._stored import FORMAT_VERSION
+from bleep_sc.io.upgrade import FORMAT_VERSION
 
 STORED = Path(__file__).parent / "stored"
 CASES = sorted(path.parent for path in STORED.glob("v*/*/config.json"))

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bleep_sc._checks import odd_characters
-from bleep_sc._errors import MissingKeyError
+from bleep_sc._checks import MissingKeyError, odd_characters
 from bleep_sc._untrusted import REMEDY, parse_json, tensors_in
 from bleep_sc.io._config import Config
 from bleep_sc.io.upgrade import FORMAT_VERSION, upgrade

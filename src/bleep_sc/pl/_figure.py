@@ -8,7 +8,7 @@ import numpy as np
 from anndata import AnnData
 from scipy import sparse
 
-from bleep_sc._errors import MissingKeyError
+from bleep_sc._checks import MissingKeyError
 from bleep_sc._expression import path_of
 
 if TYPE_CHECKING:

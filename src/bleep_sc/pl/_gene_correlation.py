@@ -6,8 +6,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._adata import check_readable, recorded_library_key, section_of_spots
-from bleep_sc._checks import check_in
-from bleep_sc._errors import MissingKeyError
+from bleep_sc._checks import MissingKeyError, check_in
 from bleep_sc._stats import section_rows
 from bleep_sc.pl._figure import colour_map, errors_naming, finish, values_of
 from bleep_sc.pl._summary import named_genes, number_text

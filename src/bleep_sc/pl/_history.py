@@ -6,7 +6,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._adata import check_readable
-from bleep_sc._errors import MissingKeyError
+from bleep_sc._checks import MissingKeyError
 from bleep_sc.pl._figure import axes_for, errors_naming, finish, text_colour
 
 if TYPE_CHECKING:

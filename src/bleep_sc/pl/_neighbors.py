@@ -7,8 +7,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._adata import as_numbers, check_readable
-from bleep_sc._checks import check_in, check_int, check_names
-from bleep_sc._errors import MissingKeyError
+from bleep_sc._checks import MissingKeyError, check_in, check_int, check_names
 from bleep_sc.pl._figure import colour_map, errors_naming, finish, picture, values_of
 from bleep_sc.pl._summary import check_gene, number_text
 

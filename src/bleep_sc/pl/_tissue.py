@@ -1,16 +1,15 @@
 """Where the spots of each section lie, on their picture or without one, and how they are drawn."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from anndata import AnnData
 
-from bleep_sc import _keys
 from bleep_sc._adata import section_of_spots, spatial_coordinates
-from bleep_sc._checks import check_in, check_names, check_number
-from bleep_sc._errors import MissingKeyError
+from bleep_sc._checks import MissingKeyError, check_in, check_names, check_number
+from bleep_sc._library import checked_libraries, needed_scale_factor
 from bleep_sc._logging import logger
 from bleep_sc.pl._figure import picture
 
@@ -49,7 +48,7 @@ def sections_to_draw(
 ) -> list[Section]:
     """Make each chosen section ready to be drawn, with its own spots, its own picture and its own scale."""
     size = check_number("size", size, above=0)
-    libraries = _libraries(adata)
+    libraries = checked_libraries(adata.uns)
     of_spots = section_of_spots(adata, library_key)
     if of_spots is None and len(libraries) > 1:
         msg = (
@@ -72,11 +71,13 @@ def sections_to_draw(
         image = _picture(library, name, img_key)
         if image is None:
             stored = "spot_diameter_fullres" in library.get("scalefactors", {})
-            diameter = _scalefactor(library, name, "spot_diameter_fullres") if stored else _usual_diameter(xy[rows])
+            diameter = (
+                needed_scale_factor(library, name, "spot_diameter_fullres") if stored else _usual_diameter(xy[rows])
+            )
             scale = 1.0
         else:
-            scale = _scalefactor(library, name, f"tissue_{img_key}_scalef")
-            diameter = _scalefactor(library, name, "spot_diameter_fullres")
+            scale = needed_scale_factor(library, name, f"tissue_{img_key}_scalef")
+            diameter = needed_scale_factor(library, name, "spot_diameter_fullres")
         sections.append(Section(name, rows, xy[rows] * scale, diameter * scale * size, image))
     if without := [section.name for section in sections if section.image is None and img_key is not None]:
         logger.info(
@@ -84,28 +85,6 @@ def sections_to_draw(
             " of " + ", ".join(map(repr, without)) if any(without) else "",
         )
     return sections
-
-
-def _libraries(adata: AnnData) -> dict[str, Mapping[str, Any]]:
-    """Read what `uns["spatial"]` holds of each section."""
-    libraries = adata.uns.get(_keys.SPATIAL, {})
-    for path, found in [("", libraries), *(_parts(libraries) if isinstance(libraries, Mapping) else ())]:
-        if not isinstance(found, Mapping):
-            msg = (
-                f"`adata.uns['spatial']{path}` must be a dict, as `squidpy.read.visium` stores it, found {found!r}. "
-                "`del adata.uns['spatial']` draws without pictures."
-            )
-            raise ValueError(msg)
-    return dict(libraries)
-
-
-def _parts(libraries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Give the path and the value of everything in `uns["spatial"]` that must be a dict."""
-    for name, library in libraries.items():
-        yield f"[{name!r}]", library
-        for part in ("images", "scalefactors"):
-            if isinstance(library, Mapping) and part in library:
-                yield f"[{name!r}][{part!r}]", library[part]
 
 
 def _picture(library: Mapping[str, Any], name: str, img_key: str | None) -> Any | None:
@@ -120,18 +99,6 @@ def _picture(library: Mapping[str, Any], name: str, img_key: str | None) -> Any 
         )
         raise MissingKeyError(msg)
     return picture(images[img_key], f"adata.uns['spatial'][{name!r}]['images'][{img_key!r}]")
-
-
-def _scalefactor(library: Mapping[str, Any], name: str, factor: str) -> float:
-    """Read a scale factor of a section, a number above 0."""
-    factors = library.get("scalefactors", {})
-    check_in(
-        f"adata.uns['spatial'][{name!r}]['scalefactors']",
-        factor,
-        factors,
-        remedy="It tells where spots lie on the image, as `squidpy.read.visium` stores it.",
-    )
-    return check_number(f"adata.uns['spatial'][{name!r}]['scalefactors'][{factor!r}]", factors[factor], above=0)
 
 
 def _usual_diameter(xy: np.ndarray) -> float:

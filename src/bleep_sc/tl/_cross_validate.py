@@ -11,11 +11,8 @@ from bleep_sc._adata import check_adata, recorded_library_key, section_of_spots
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_int, check_key_added, check_names, check_number
 from bleep_sc._logging import warn
-from bleep_sc._progress import progress
-from bleep_sc._settings import settings
 from bleep_sc._stats import section_rows
 from bleep_sc.metrics.panels import check_metrics
-from bleep_sc.metrics.summary import for_uns, summarize, tabulate
 from bleep_sc.pp._near_empty import warn_of_near_empty
 from bleep_sc.tl._sections import check_section_sizes, patient_of_sections
 
@@ -203,38 +200,15 @@ def cross_validate(
     check_inputs(adata, asked)
     warn_of_near_empty(adata, by_section, counts_layer=counts_layer or "")
 
-    from bleep_sc.tl._cv.run import predict, prepare
+    from bleep_sc.tl._cv.compare import compare
     from bleep_sc.tl._cv.scores import FoldScores, report
 
     labels = {
         "scope": scope_of(folds, np.array([patients[section] for section in sections])),
         "normalisation": "inside the folds" if plan.is_counts else "outside the folds",
     }
-    layers = {label: np.full(adata.shape, np.nan, dtype=np.float32) for label in asked}
     scorer = FoldScores(adata, sections, patients, names, n_bootstrap=n_bootstrap, random_state=seed)
-    chosen: list[dict[str, Any]] = []
-    steps = iter(
-        progress(range(len(folds) * len(asked)), desc="Cross-validating", show=progress_bar),
-    )
-    with settings.override(verbosity="warning"):
-        for fold in folds:
-            prepared = prepare(plan, fold)
-            for label, one in asked.items():
-                next(steps)
-                layer, found = predict(plan, fold, prepared, one)
-                layers[label][fold.test] = layer
-                chosen += [
-                    {"method": label, "fold": fold.name, "parameter": name, "value": float(value)}
-                    for name, value in found.items()
-                ]
-                extra = {**labels, "uses_query_counts": one.reads_query_counts}
-                scorer.score(plan, fold, prepared, label, layer, extra=extra)
-        next(steps, None)  # closes the bar
-    summary = summarize(scorer.rows, draws=scorer.draws, n_bootstrap=n_bootstrap, random_state=seed)
-    for name, value in labels.items():
-        summary[name] = value
-    summary["uses_query_counts"] = [asked[label].reads_query_counts for label in summary["method"]]
-    scores = tabulate(scorer.rows)
+    found = compare(plan, asked, folds, scorer, labels=labels, progress_bar=progress_bar)
     config = {
         "group_key": group_key,
         "library_key": library_key,
@@ -249,15 +223,16 @@ def cross_validate(
         "methods": {label: {n: _readable(v) for n, v in one.arguments.items()} for label, one in asked.items()},
     }
     with all_or_nothing(adata):
-        adata.layers.update({f"{key_added}_{label}": layer for label, layer in layers.items()})
+        adata.layers.update({f"{key_added}_{label}": layer for label, layer in found.layers.items()})
         adata.uns[key_added] = {
-            "scores": scores,
-            "summary": summary,
-            "chosen": for_uns(pd.DataFrame(chosen, columns=["method", "fold", "parameter", "value"])),
+            "scores": found.scores,
+            "summary": found.summary,
+            "chosen": found.chosen,
             "config": json.dumps(config, indent=1),
         }
-    report(summary, metric="pearson" if "pearson" in names else names[0], n_folds=len(folds), group_key=group_key)
-    return scores.copy()
+    lead = "pearson" if "pearson" in names else names[0]
+    report(found.summary, metric=lead, n_folds=len(folds), group_key=group_key)
+    return found.scores.copy()
 
 
 def _library_key(adata: AnnData, library_key: str | None, group_key: str) -> str:

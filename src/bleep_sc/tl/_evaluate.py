@@ -16,8 +16,7 @@ from bleep_sc._adata import (
     spatial_coordinates,
 )
 from bleep_sc._all_or_nothing import all_or_nothing
-from bleep_sc._checks import check_in, check_int, check_names
-from bleep_sc._errors import MissingKeyError
+from bleep_sc._checks import MissingKeyError, check_in, check_int, check_names
 from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._grid import grid_positions
 from bleep_sc._logging import logger, warn

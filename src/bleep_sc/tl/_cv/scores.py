@@ -36,7 +36,7 @@ class FoldScores:
     ) -> None:
         self._adata, self._sections, self._metrics = adata, sections, metrics
         self._patients = patients
-        self._n_bootstrap, self._seed = n_bootstrap, random_state
+        self.n_bootstrap, self._seed = n_bootstrap, random_state
         self._over_spots = n_bootstrap > 0 and interval_unit(list(patients.values())) == "spots"
         self._needs = needs_of(metrics)
         with_places = self._needs & NEEDS_OF_PLACES and _keys.SPATIAL in adata.obsm
@@ -72,7 +72,7 @@ class FoldScores:
             )
             self.rows += [{**row, "fold": fold.name, **extra} for row in found]
             if self._over_spots:
-                self.draws |= spot_draws(label, pair, n_bootstrap=self._n_bootstrap, random_state=self._seed, **common)
+                self.draws |= spot_draws(label, pair, n_bootstrap=self.n_bootstrap, random_state=self._seed, **common)
 
     def _ceiling(
         self, plan: Plan, section: str, rows: np.ndarray, prepared: Prepared, scored: np.ndarray

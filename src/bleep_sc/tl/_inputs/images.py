@@ -9,8 +9,7 @@ from anndata import AnnData
 
 from bleep_sc._adata import as_numbers
 from bleep_sc._blocks import is_lazy
-from bleep_sc._checks import MAX_VALUE
-from bleep_sc._errors import MissingKeyError
+from bleep_sc._checks import MAX_VALUE, MissingKeyError
 from bleep_sc._stats import all_finite, rows_beyond
 from bleep_sc.methods.inputs import COLOR, CUSTOM, FEATURES, NETWORK, CropScale, InputKind, InputRecord, Needs, Spots
 from bleep_sc.models.device import Compute

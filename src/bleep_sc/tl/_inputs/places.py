@@ -5,7 +5,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._adata import spatial_coordinates
-from bleep_sc._errors import MissingKeyError
+from bleep_sc._checks import MissingKeyError
 from bleep_sc._grid import grid_positions
 from bleep_sc._side_effects import python_random_state_kept
 from bleep_sc._stats import section_rows

@@ -9,7 +9,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import as_numbers, as_text, known_places, section_of_spots
 from bleep_sc._blocks import LazyRows, is_lazy, row_blocks, rows_at, rows_of
-from bleep_sc._errors import MissingKeyError
+from bleep_sc._checks import MissingKeyError
 from bleep_sc._expression import expression_input, lacks_expression, reference_values
 from bleep_sc._logging import warn
 from bleep_sc._stats import all_finite, describe_units, section_rows
