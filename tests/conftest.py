@@ -3,6 +3,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +172,9 @@ _COLOURS: dict[tuple[tuple[int, ...], bytes], np.ndarray] = {}
 @pytest.fixture
 def remembered_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     """Colour features of crops that were described before are not computed again: half the time of a tiny model."""
-    from bleep_sc.models.encoders.color import color_features
-    from bleep_sc.tl._inputs import images as _inputs
+    from bleep_sc.models.encoders.color import FEATURE_SET, color_features
+    from bleep_sc.models.encoders.record import ByHand
+    from bleep_sc.models.encoders.registry import COLOR, ENCODERS
 
     def remembered(crops: Any, *, progress_bar: bool) -> np.ndarray:
         if not isinstance(crops, np.ndarray):
@@ -182,7 +184,7 @@ def remembered_colours(monkeypatch: pytest.MonkeyPatch) -> None:
             _COLOURS[seen] = color_features(crops, progress_bar=progress_bar)
         return _COLOURS[seen].copy()
 
-    monkeypatch.setattr(_inputs, "color_features", remembered)
+    monkeypatch.setitem(ENCODERS, COLOR, replace(ENCODERS[COLOR], by_hand=ByHand(remembered, FEATURE_SET)))
 
 
 def never_read(crops: np.ndarray) -> da.Array:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from bleep_sc.models.encoders.color import FEATURE_SET
 from bleep_sc.models.train.batches import Rows
 
 
@@ -22,14 +21,13 @@ class InputKind:
     """Whether the model reads the crops themselves, by a network of its own."""
     by_user: bool = False
     """Whether an encoder of the user's made it: the model does not bring that encoder."""
-    feature_set: str | None = None
-    """The version of the features that the package makes by hand."""
     width: int | None = None
     """How many values a spot has, where that is the same for all data."""
 
 
 NETWORK = InputKind("network", from_crops=True, is_image=True)
-COLOR = InputKind("color", from_crops=True, feature_set=FEATURE_SET)
+BY_HAND = InputKind("color", from_crops=True)
+"""Features that the package makes; the first of them gave the kind its name."""
 CUSTOM = InputKind("custom", from_crops=True, by_user=True)
 FEATURES = InputKind("features")
 PLACE = InputKind("place", width=9)
@@ -37,7 +35,7 @@ COUNTS = InputKind("counts", width=1)
 NOTHING = InputKind("nothing", width=0)
 
 KINDS: Mapping[str, InputKind] = {
-    kind.name: kind for kind in (NETWORK, COLOR, CUSTOM, FEATURES, PLACE, COUNTS, NOTHING)
+    kind.name: kind for kind in (NETWORK, BY_HAND, CUSTOM, FEATURES, PLACE, COUNTS, NOTHING)
 }
 
 
@@ -49,27 +47,20 @@ class Source:
     """
 
     kinds: tuple[InputKind, ...]
-
-    @property
-    def is_image(self) -> bool:
-        """Whether the input is made from images."""
-        return FEATURES in self.kinds or NETWORK in self.kinds
-
-    @property
-    def takes_features(self) -> bool:
-        """Whether ready-made image features may stand in place of crops."""
-        return FEATURES in self.kinds
-
-    @property
-    def reads_query_counts(self) -> bool:
-        """Whether the method must see the counts of the very spots that it predicts."""
-        return COUNTS in self.kinds
+    is_image: bool = False
+    """Whether the input is made from images."""
+    takes_features: bool = False
+    """Whether ready-made image features may stand in place of crops."""
+    needs_places: bool = False
+    """Whether a section without places of its spots cannot be read."""
+    reads_query_counts: bool = False
+    """Whether the method must see the counts of the very spots that it predicts."""
 
 
-IMAGES = Source((NETWORK, COLOR, CUSTOM, FEATURES))
-CROPS = Source((NETWORK,))
-PLACES = Source((PLACE,))
-TOTAL_COUNTS = Source((COUNTS,))
+IMAGES = Source((NETWORK, BY_HAND, CUSTOM, FEATURES), is_image=True, takes_features=True)
+CROPS = Source((NETWORK,), is_image=True)
+PLACES = Source((PLACE,), needs_places=True)
+TOTAL_COUNTS = Source((COUNTS,), reads_query_counts=True)
 NO_INPUT = Source((NOTHING,))
 
 
@@ -88,7 +79,7 @@ class Needs:
     @property
     def places(self) -> bool:
         """Whether a section without places of its spots cannot be read."""
-        return self.grid or self.source is PLACES
+        return self.grid or self.source.needs_places
 
 
 @dataclass(frozen=True)
@@ -143,6 +134,8 @@ class Spots:
     encoder: str
     """The name of the network, or a description."""
     scale: CropScale | None = None
+    feature_set: str | None = None
+    """The version of features that the package makes by hand."""
     sections: np.ndarray | None = None
     """The section of each spot (n_obs,); None where all are of one."""
     xy: np.ndarray | None = None
@@ -153,4 +146,4 @@ class Spots:
     def record(self, key: str) -> InputRecord:
         """What a config tells of them; `key` is where in `obsm` the images stand."""
         width = None if self.kind.is_image else int(self.rows.shape[1])
-        return InputRecord(key, self.kind, self.encoder, width, self.scale, self.kind.feature_set)
+        return InputRecord(key, self.kind, self.encoder, width, self.scale, self.feature_set)

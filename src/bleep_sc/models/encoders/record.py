@@ -2,6 +2,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -18,6 +20,16 @@ class Source:
     and the width of its features."""
     pretrained: Callable[["Encoder"], "Mapping[str, Tensor]"]
     """From a network's record to its weights by name, fetched where they are not here yet."""
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """The code that describes crops without a network."""
+
+    features: Callable[..., np.ndarray]
+    """From crops, NumPy or dask, and `progress_bar` to float32 (n, width)."""
+    feature_set: str
+    """The version of the list of features: a stored model must never meet another one."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +50,10 @@ class Encoder:
     """What the side of a crop must be a multiple of, in pixels; 1 where any will do or none is known of."""
     source: Source | None = None
     """Where a network comes from; None of features that are made by hand."""
+    by_hand: ByHand | None = None
+    """What makes the features, where no network does."""
 
     @property
     def frozen(self) -> bool:
         """Whether it stays as it is, being made by hand; networks are trained along by the methods that train."""
-        return self.source is None
+        return self.by_hand is not None

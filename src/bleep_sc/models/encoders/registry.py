@@ -7,9 +7,10 @@ is imported before something is built of it.
 from collections.abc import Mapping
 from typing import Any
 
+from bleep_sc.models.encoders.color import FEATURE_SET, color_features
 from bleep_sc.models.encoders.of_timm import PREFIX, has_model, timm_encoder
 from bleep_sc.models.encoders.of_torchvision import torchvision_encoder
-from bleep_sc.models.encoders.record import Encoder
+from bleep_sc.models.encoders.record import ByHand, Encoder
 
 COLOR = "color"
 """Name of the encoder that makes colour and texture features by hand."""
@@ -17,7 +18,7 @@ COLOR = "color"
 ENCODERS: Mapping[str, Encoder] = {
     encoder.name: encoder
     for encoder in (
-        Encoder(COLOR, 164, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "BSD-3-Clause, without weights"),
+        Encoder(COLOR, 164, (0, 0, 0), (1, 1, 1), "BSD-3-Clause", by_hand=ByHand(color_features, FEATURE_SET)),
         torchvision_encoder("resnet18", 512),
         torchvision_encoder("resnet34", 512),
         torchvision_encoder("resnet50", 2048),
@@ -37,6 +38,11 @@ NETWORKS = tuple(name for name, encoder in ENCODERS.items() if not encoder.froze
 def names_network(encoder: Any) -> bool:
     """Whether what a user passed as encoder names a network, known or not: any text that names nothing made by hand."""
     return isinstance(encoder, str) and (encoder not in ENCODERS or not ENCODERS[encoder].frozen)
+
+
+def made_by_hand(name: str) -> ByHand | None:
+    """What makes the features of an encoder's name; None where a network does, or nothing that is known."""
+    return ENCODERS[name].by_hand if name in ENCODERS else None
 
 
 def encoder_named(name: str) -> Encoder:

@@ -11,10 +11,10 @@ from bleep_sc._adata import as_numbers
 from bleep_sc._blocks import is_lazy
 from bleep_sc._checks import MAX_VALUE, MissingKeyError
 from bleep_sc._stats import all_finite, rows_beyond
-from bleep_sc.methods.inputs import COLOR, CUSTOM, FEATURES, NETWORK, CropScale, InputKind, InputRecord, Needs, Spots
+from bleep_sc.methods.inputs import BY_HAND, CUSTOM, FEATURES, NETWORK, CropScale, InputRecord, Needs, Spots
 from bleep_sc.models.device import Compute
-from bleep_sc.models.encoders.color import color_features
-from bleep_sc.models.encoders.registry import check_encoder_name, names_network
+from bleep_sc.models.encoders.record import ByHand
+from bleep_sc.models.encoders.registry import check_encoder_name, made_by_hand, names_network
 from bleep_sc.models.inference import custom_features
 from bleep_sc.models.nets.rules import MAX_SIDE
 from bleep_sc.models.scheduled import compute_rows
@@ -59,7 +59,8 @@ def choose_images(
     if names_network(encoder):
         check_encoder_name(encoder)
         return Spots(images, NETWORK, encoder, scale)
-    return _features_of_crops(images, COLOR if isinstance(encoder, str) else CUSTOM, encoder, scale, compute)
+    read = _features_by_hand if isinstance(encoder, str) else _features_of_custom
+    return read(images, encoder, scale, compute)
 
 
 def images_as_stored(
@@ -88,7 +89,11 @@ def images_as_stored(
         compare_scales(record.scale, scale)
         if kind.is_image:
             return Spots(images, kind, record.encoder, scale)
-        found = _features_of_crops(images, kind, encoder, scale, compute)
+        found = (
+            _features_of_custom(images, encoder, scale, compute)
+            if kind.by_user
+            else _features_by_hand(images, record.encoder, scale, compute)
+        )
     if found.rows.shape[1] != record.n_features:
         msg = (
             f"the model was trained on {record.n_features} image features ({record.encoder}), found "
@@ -121,31 +126,45 @@ def _check_encoder_of_stored(record: InputRecord, encoder: Callable[..., Any] | 
             else f"the model brings its own image encoder ({record.encoder}): leave `encoder` out."
         )
         raise ValueError(msg)
-    if record.feature_set not in (None, COLOR.feature_set):
+    if record.kind is not BY_HAND:
+        return
+    by_hand = made_by_hand(record.encoder)
+    here = None if by_hand is None else by_hand.feature_set
+    if here is None or record.feature_set not in (None, here):
         msg = (
             f"the model was trained on the colour features {record.feature_set!r} of another version of bleep_sc; "
-            f"this one makes {COLOR.feature_set!r}. Train it anew."
+            f"this one makes {here!r}. Train it anew."
         )
         raise ValueError(msg)
 
 
-def _features_of_crops(crops: Any, kind: InputKind, encoder: Any, scale: CropScale, compute: Compute) -> Spots:
-    if kind is COLOR:
-        features, described = compute_rows(_colour, crops, compute=compute), COLOR.name
-    elif callable(encoder):
-        features = compute_rows(partial(custom_features, encoder), crops, compute=compute)
-        described = f"custom: {getattr(encoder, '__qualname__', type(encoder).__qualname__)}"
-    else:
+def _features_by_hand(crops: Any, name: str, scale: CropScale, compute: Compute) -> Spots:
+    by_hand = made_by_hand(name)
+    assert by_hand is not None  # noqa: S101 - the name was checked
+    features = compute_rows(partial(_described, by_hand), crops, compute=compute)
+    spots = Spots(features, BY_HAND, name, scale, by_hand.feature_set)
+    return _checked(spots)
+
+
+def _described(by_hand: ByHand, crops: Rows, *, compute: Compute) -> np.ndarray:
+    return by_hand.features(crops, progress_bar=compute.progress_bar)
+
+
+def _features_of_custom(crops: Any, encoder: Any, scale: CropScale, compute: Compute) -> Spots:
+    if not callable(encoder):
         msg = f"`encoder` must be a name, a torch module or a function of image tensors, found {encoder!r}."
         raise TypeError(msg)
-    if not all_finite(features):
-        msg = f"the image features ({described}) hold NaN or infinite values."
+    features = compute_rows(partial(custom_features, encoder), crops, compute=compute)
+    name = getattr(encoder, "__qualname__", type(encoder).__qualname__)
+    return _checked(Spots(features, CUSTOM, f"custom: {name}", scale))
+
+
+def _checked(spots: Spots) -> Spots:
+    """Refuse features that no model can read."""
+    if not all_finite(spots.rows):
+        msg = f"the image features ({spots.encoder}) hold NaN or infinite values."
         raise ValueError(msg)
-    return Spots(features, kind, described, scale)
-
-
-def _colour(crops: Rows, *, compute: Compute) -> np.ndarray:
-    return color_features(crops, progress_bar=compute.progress_bar)
+    return spots
 
 
 def _stored_images(adata: AnnData, image_key: str, *, name: str) -> Any:
