@@ -138,6 +138,7 @@ class Killer:
         write = int(self.rng.integers(1, 4)) if patience < np.inf and self.rng.random() < 0.5 else 0
         seen, writing = 0, False
         while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+            time.sleep(1e-4)  # leaves the processor to the child
             before, writing = writing, any(folder.glob("*.part"))
             seen += writing and not before
             if seen == write if write else time.perf_counter() > deadline:

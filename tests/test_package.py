@@ -39,12 +39,12 @@ def test_naming_every_function_imports_nothing_heavy() -> None:
 def test_import_costs_little_beyond_anndata() -> None:
     # of the processor: others may keep it busy
     script = "import time, anndata\nstart = time.process_time()\nimport bleep_sc\nprint(time.process_time() - start)\n"
-    seconds = [
-        float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
-        for _ in range(3)
-    ]
+
+    def seconds() -> float:
+        return float(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout)
+
     # 0.2 s is the goal; twice that keeps a busy machine from failing what an import of torch (seconds) would
-    assert min(seconds) < 0.4
+    assert any(seconds() < 0.4 for _ in range(3))
 
 
 @pytest.mark.parametrize("module", [bl, *MODULES], ids=lambda m: m.__name__)

@@ -12,7 +12,7 @@ from bleep_sc.metrics import pearson
 
 @pytest.fixture(scope="module")
 def tissue() -> AnnData:
-    return bl.datasets.toy()
+    return bl.datasets.toy(n_spots=80)
 
 
 def test_is_ready_for_fit(tissue: AnnData, tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_crops_are_those_of_pp_crops() -> None:
 
 
 def test_one_seed_one_tissue() -> None:
-    first, again, other = (bl.datasets.toy(n_patients=1, n_spots=30, random_state=s) for s in (1, 1, 2))
+    first, again, other = (bl.datasets.toy(n_patients=1, n_sections=1, n_spots=30, random_state=s) for s in (1, 1, 2))
     assert np.array_equal(first.obsm["crops"], again.obsm["crops"])
     assert (first.X != again.X).nnz == 0
     assert first.shape != other.shape or (first.X != other.X).nnz > 0

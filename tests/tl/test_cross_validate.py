@@ -18,6 +18,7 @@ import bleep_sc as bl
 from bleep_sc.metrics import pearson
 
 pytestmark = [
+    pytest.mark.usefixtures("remembered_colours"),
     pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning"),
     pytest.mark.filterwarnings("ignore:near-empty spots:UserWarning"),
 ]
@@ -32,7 +33,7 @@ QUICK: dict[str, dict[str, Any]] = {
         **{"image_key": "X_made", "max_epochs": 25, "batch_size": 32, "dim": 32},
     },
     "regressor": {"image_key": "X_made", "max_epochs": 25, "batch_size": 32, "lr": 1e-2},
-    "stnet": {"encoder": "resnet18", "weights": None, "max_epochs": 2, "optimizer": "adam"},
+    "stnet": {"encoder": "timm:test_resnet", "weights": None, "max_epochs": 2, "optimizer": "adam"},
     "histogene": {"dim": 64, "depth": 1, "max_epochs": 2, "lr": 1e-3},
 }
 BLIND = [method for method in METHODS if method not in ("counts", "mean")]
@@ -61,13 +62,18 @@ def tissue() -> AnnData:
 
 
 def run(adata: AnnData, methods: tuple[str, ...] | list[str], **arguments: Any) -> pd.DataFrame:
-    given = {"n_bootstrap": 50, "min_fraction": 0.0, "method_kwargs": kwargs_for(methods)} | arguments
+    given = {
+        "n_bootstrap": 0,
+        "metrics": ["pearson"],
+        "min_fraction": 0.0,
+        "method_kwargs": kwargs_for(methods),
+    } | arguments
     return bl.tl.cross_validate(adata, methods=methods, **given)
 
 
 def test_writes_what_it_says(tissue: AnnData, tmp_path: Path) -> None:
     before = tissue.copy()
-    scores = run(tissue, ["mean", "counts", "ridge"], markers=["g3", "g4"])
+    scores = run(tissue, ["mean", "counts", "ridge"], markers=["g3", "g4"], metrics=None, n_bootstrap=50)
     assert set(scores["method"]) == {"mean", "counts", "ridge"}
     assert set(scores["section"]) == {"p1a", "p1b", "p2a", "p2b"}
     assert set(scores["panel"]) == {"all", "HEG-50", "HVG-50", "HVG-200", "markers"}
@@ -141,7 +147,8 @@ def test_nothing_of_the_held_out_group_reaches_its_prediction(method: str, tissu
     """Its expression destroyed in all forms: the same prediction, bit for bit. A training group's: another."""
     rng = np.random.default_rng(0)
     held_out = (tissue.obs["patient"] == "p2").to_numpy()
-    run(tissue, [method])
+    quick = {method: QUICK.get(method, {}) | ({"max_epochs": 2} if "max_epochs" in QUICK.get(method, {}) else {})}
+    run(tissue, [method], method_kwargs=quick)
     expected = tissue.layers[f"cv_{method}"]
     assert np.isfinite(expected).all()
 
@@ -156,7 +163,7 @@ def test_nothing_of_the_held_out_group_reaches_its_prediction(method: str, tissu
         noise.layers["counts"], noise.layers["other"] = sparse.csr_matrix(counts), rng.normal(size=x.shape)
         noise.X = sparse.csr_matrix(x)
         noise.raw = AnnData(noise.X.copy(), obs=noise.obs, var=noise.var)
-        run(noise, [method])
+        run(noise, [method], method_kwargs=quick)
         return noise
 
     np.testing.assert_array_equal(destroyed(held_out).layers[f"cv_{method}"][held_out], expected[held_out])
@@ -205,7 +212,7 @@ def measured_on(adata: AnnData, method: str, held_out: np.ndarray, *, seed: int 
 
 
 LONGER: dict[str, dict[str, Any]] = {
-    "stnet": {"max_epochs": 4, "lr": 1e-3, "batch_size": 16},
+    "stnet": {"encoder": "resnet18", "max_epochs": 4, "lr": 1e-3, "batch_size": 16},
     "histogene": {"max_epochs": 30, "patience": 30},
 }
 
@@ -305,9 +312,9 @@ def test_a_custom_encoder(tissue: AnnData) -> None:
 
 def test_one_seed_one_result(tissue: AnnData) -> None:
     methods = ["bleep", "published", "ridge"]
-    first = run(tissue, methods)
+    first = run(tissue, methods, n_bootstrap=20)
     again = tissue.copy()
-    pd.testing.assert_frame_equal(run(again, methods), first)
+    pd.testing.assert_frame_equal(run(again, methods, n_bootstrap=20), first)
     for method in methods:
         np.testing.assert_array_equal(again.layers[f"cv_{method}"], tissue.layers[f"cv_{method}"])
 

@@ -18,6 +18,8 @@ from bleep_sc.models.search import nearest as retrieval
 
 pytestmark = pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning")
 
+REMEMBERED = pytest.mark.usefixtures("remembered_colours")
+"""Of what is compared with a first call, which describes the crops."""
 MODELS = ("hybrid", "published", "regressor")
 RETRIEVAL = ("hybrid", "published")
 K = 12
@@ -109,7 +111,7 @@ def test_the_same_call_gives_the_same_bits(
         assert bits(placed[0]) == bits(placed[1])
         assert bits(placed[0])["X_bleep_image"] == bits(first)["X_bleep_image"]
     for query in (first, second):
-        bl.tl.evaluate(query, n_bootstrap=50)
+        bl.tl.evaluate(query, n_bootstrap=10)
     pd.testing.assert_frame_equal(first.var, second.var, check_exact=True)
     tables = [query.uns["bleep_scores"]["summary"] for query in (first, second)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
@@ -129,6 +131,7 @@ def test_training_by_two_threads_gives_the_same_bits(
     assert np.array_equal(ref.obsm["X_a_expression"], ref.obsm["X_b_expression"])
 
 
+@REMEMBERED
 @pytest.mark.parametrize("model", MODELS)
 def test_threads_change_no_more_than_rounding(
     model: str, references: dict[str, AnnData], two: AnnData, threads: Callable[[int], None]
@@ -141,6 +144,7 @@ def test_threads_change_no_more_than_rounding(
         check_same(imputed(two, ref), expected, ref)
 
 
+@REMEMBERED
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("kept", ["in memory", "dask"])
 def test_blocks_change_no_more_than_rounding(
@@ -196,6 +200,7 @@ def _unsorted(x: sparse.csr_matrix) -> sparse.csr_matrix:
     return x
 
 
+@REMEMBERED
 @pytest.mark.parametrize("model", MODELS)
 def test_the_kind_of_matrix_changes_no_more_than_rounding(
     model: str, references: dict[str, AnnData], two: AnnData
@@ -208,18 +213,20 @@ def test_the_kind_of_matrix_changes_no_more_than_rounding(
         check_same(imputed(two, ref), expected, references[model])
 
 
+@REMEMBERED
 @pytest.mark.parametrize("kind", ["unsorted csr", "dense by columns", "dask of csr"])
 def test_what_is_scored_may_be_of_any_kind(kind: str, references: dict[str, AnnData], two: AnnData) -> None:
     query = imputed(two, references["hybrid"])
     other = query.copy()
-    bl.tl.evaluate(query, n_bootstrap=50)
+    bl.tl.evaluate(query, n_bootstrap=10)
     other.X = KINDS[kind](sparse.csr_matrix(other.X))
     other.layers["counts"] = KINDS[kind](sparse.csr_matrix(other.layers["counts"]))
     other.layers["bleep"] = KINDS[kind](sparse.csr_matrix(other.layers["bleep"]))
-    bl.tl.evaluate(other, n_bootstrap=50)
+    bl.tl.evaluate(other, n_bootstrap=10)
     check_scores(other, query)
 
 
+@REMEMBERED
 @pytest.mark.parametrize("model", RETRIEVAL)
 def test_expression_of_any_kind_is_embedded_alike(model: str, references: dict[str, AnnData], two: AnnData) -> None:
     expected = bl.tl.embed(two, references[model], copy=True)
@@ -255,22 +262,24 @@ def shuffled() -> Callable[[int], np.ndarray]:
     return lambda n: rng.permutation(n)
 
 
+@REMEMBERED
 @pytest.mark.parametrize("model", MODELS)
 def test_spots_of_the_query_in_another_order(
     model: str, references: dict[str, AnnData], two: AnnData, shuffled: Callable[[int], np.ndarray]
 ) -> None:
     ref = references[model]
     expected = imputed(two, ref)
-    bl.tl.evaluate(expected, n_bootstrap=50)
+    bl.tl.evaluate(expected, n_bootstrap=10)
     order = shuffled(two.n_obs)
     found = imputed(two[order].copy(), ref)
-    bl.tl.evaluate(found, n_bootstrap=50)
+    bl.tl.evaluate(found, n_bootstrap=10)
     check_same(found, expected[order], ref)
     check_scores(found, expected)
     if model in RETRIEVAL:
         check_places(bl.tl.embed(two[order].copy(), ref, copy=True), bl.tl.embed(two, ref, copy=True)[order])
 
 
+@REMEMBERED
 @pytest.mark.parametrize("model", RETRIEVAL)
 def test_spots_of_the_reference_in_another_order(
     model: str, references: dict[str, AnnData], two: AnnData, shuffled: Callable[[int], np.ndarray]
@@ -286,6 +295,7 @@ def test_spots_of_the_reference_in_another_order(
     check_places(placed, ref[order])
 
 
+@REMEMBERED
 @pytest.mark.parametrize("model", RETRIEVAL)
 def test_spots_of_the_reference_that_are_the_query_in_another_order(
     model: str, references: dict[str, AnnData], shuffled: Callable[[int], np.ndarray]
@@ -304,6 +314,7 @@ def test_spots_of_the_reference_that_are_the_query_in_another_order(
     check_same(found, expected, ref)
 
 
+@REMEMBERED
 @pytest.mark.parametrize("model", MODELS)
 def test_genes_in_another_order(
     model: str, references: dict[str, AnnData], two: AnnData, shuffled: Callable[[int], np.ndarray]
@@ -311,18 +322,19 @@ def test_genes_in_another_order(
     """Of the reference, of the query, and of both, each its own."""
     ref = references[model]
     expected = imputed(two, ref)
-    bl.tl.evaluate(expected, n_bootstrap=50)
+    bl.tl.evaluate(expected, n_bootstrap=10)
     here, there = shuffled(two.n_vars), shuffled(two.n_vars)
     for query, other in ((two, ref[:, there].copy()), (two[:, here].copy(), ref), (two[:, here].copy(), ref[:, there])):
         found = imputed(query, other)
         check_same(found[:, expected.var_names], expected, ref)
         if query is not two:  # scores are of the query's genes
-            bl.tl.evaluate(found, n_bootstrap=50)
+            bl.tl.evaluate(found, n_bootstrap=10)
             check_scores(found, expected)
     if model in RETRIEVAL:
         check_places(bl.tl.embed(two[:, here].copy(), ref, copy=True), bl.tl.embed(two, ref, copy=True))
 
 
+@REMEMBERED
 @pytest.mark.filterwarnings("ignore:.*is not what the model 'bleep' makes:UserWarning")
 def test_equally_near_profiles_come_in_the_order_of_the_reference(
     references: dict[str, AnnData], two: AnnData, threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
@@ -348,6 +360,7 @@ def test_equally_near_profiles_come_in_the_order_of_the_reference(
         assert np.array_equal(query.obsm["bleep_neighbors"], expected)
 
 
+@REMEMBERED
 def test_training_depends_on_the_order_of_spots_and_says_so(ref: AnnData) -> None:
     other = ref[::-1].copy()
     for adata in (ref, other):

@@ -13,6 +13,8 @@ from conftest import PUBLISHED
 
 import bleep_sc as bl
 
+pytestmark = pytest.mark.usefixtures("remembered_colours")
+
 COLLAPSE = pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning")
 QUICK: dict[str, Any] = {**PUBLISHED, "max_epochs": 3}
 BOTH = pytest.mark.parametrize("arguments", [QUICK, {"max_epochs": 3}], ids=["published", "default"])
@@ -48,7 +50,7 @@ def test_learns(fitted_once: AnnData) -> None:
 
 
 @COLLAPSE
-@pytest.mark.parametrize("encoder", ["color", "resnet18"])
+@pytest.mark.parametrize("encoder", ["color", "timm:test_resnet"])
 def test_one_seed_gives_the_same_weights_bit_for_bit(ref: AnnData, encoder: str) -> None:
     arguments: dict[str, Any] = {**PUBLISHED, "encoder": encoder, "weights": None, "max_epochs": 2}
     again, other = ref.copy(), ref.copy()
@@ -117,7 +119,7 @@ def test_lazy_crops_train_like_crops_in_memory(ref: AnnData) -> None:
     lazy = ref.copy()
     lazy.obsm["crops"] = da.from_array(ref.obsm["crops"], chunks=(10, 16, 16, 3))
     for adata in (ref, lazy):
-        bl.tl.fit(adata, encoder="resnet18", weights=None, max_epochs=1, batch_size=32)
+        bl.tl.fit(adata, encoder="timm:test_resnet", weights=None, max_epochs=1, batch_size=32)
     assert ref.uns["bleep"]["model"].tobytes() == lazy.uns["bleep"]["model"].tobytes()
 
 

@@ -19,6 +19,8 @@ import bleep_sc as bl
 from bleep_sc.methods.hybrid import choose, kernel_ridge
 from bleep_sc.methods.hybrid.in_section import SectionView
 
+pytestmark = pytest.mark.usefixtures("remembered_colours")
+
 QUICK: dict[str, Any] = {"max_epochs": 3}
 SMALL = pytest.mark.filterwarnings("ignore:image features are standardised within each section:UserWarning")
 COLLAPSE = pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning")

@@ -15,6 +15,8 @@ from scipy import sparse
 
 import bleep_sc as bl
 
+pytestmark = pytest.mark.usefixtures("remembered_colours")
+
 COLLAPSE = pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning")
 
 

@@ -17,12 +17,15 @@ from sklearn.linear_model import Ridge
 import bleep_sc as bl
 from bleep_sc.methods.names import MethodName
 
-pytestmark = pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning")
+pytestmark = [
+    pytest.mark.usefixtures("remembered_colours"),
+    pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning"),
+]
 
 QUICK: dict[str, dict[str, Any]] = {
     "bleep": {"max_epochs": 5},
     "published": {"method": "bleep", **PUBLISHED, "max_epochs": 30},
-    "stnet": {"encoder": "resnet18", "weights": None, "max_epochs": 2, "optimizer": "adam"},
+    "stnet": {"encoder": "timm:test_resnet", "weights": None, "max_epochs": 2, "optimizer": "adam"},
     "histogene": {"dim": 64, "depth": 1, "max_epochs": 2},
     "regressor": {"encoder": "color", "max_epochs": 30, "batch_size": 32},
     "ridge": {},

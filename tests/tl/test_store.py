@@ -22,6 +22,8 @@ from scipy import sparse
 
 import bleep_sc as bl
 
+pytestmark = pytest.mark.usefixtures("remembered_colours")
+
 SMALL = 1
 """Memory in MB; the genes of `wide` are so many that chunks and blocks are of few spots."""
 
@@ -36,14 +38,30 @@ def write_zarr(adata: AnnData, path: Path) -> Path:
     return path
 
 
-def read_in_chunks(adata: AnnData, path: Path, n: int = 7) -> AnnData:
+def read_in_chunks(adata: AnnData, path: Path, n: int = 17) -> AnnData:
     """From disk, where expression and embeddings are read by chunks of n spots."""
-    lazy = read_lazy(write_zarr(adata, path))
-    lazy.X = ad.experimental.read_elem_lazy(zarr.open_group(path, mode="r")["X"], chunks=(n, adata.n_vars))
+    return in_chunks(write_zarr(adata, path), n)
+
+
+def in_chunks(path: Path, n: int = 17) -> AnnData:
+    lazy = read_lazy(path)
+    lazy.X = ad.experimental.read_elem_lazy(zarr.open_group(path, mode="r")["X"], chunks=(n, lazy.n_vars))
     for key in ("X_bleep_expression", "X_bleep_image"):
         if key in lazy.obsm:
             lazy.obsm[key] = lazy.obsm[key].rechunk({0: n})
     return lazy
+
+
+@pytest.fixture(scope="module")
+def on_disk(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, AnnData], AnnData]:
+    """`on_disk(name, adata)` reads in chunks what was written, the first time that it is asked for, under a name."""
+    folder = tmp_path_factory.mktemp("written")
+
+    def read(name: str, adata: AnnData) -> AnnData:
+        path = folder / name
+        return in_chunks(path if path.exists() else write_zarr(adata, path))
+
+    return read
 
 
 def wide(adata: AnnData, *, times: int = 150) -> AnnData:
@@ -89,16 +107,29 @@ def model(request: pytest.FixtureRequest, fitted: AnnData, hybrid: AnnData) -> A
     return fitted if request.param == "published" else hybrid
 
 
+def name_of(request: pytest.FixtureRequest) -> str:
+    """Of the reference."""
+    return str(request.node.callspec.params["model"])
+
+
 @pytest.mark.parametrize("kind", ["dense", "csr"])
 @pytest.mark.parametrize("where", ["memory", "disk"])
-def test_equals_the_layer_in_memory(model: AnnData, query: AnnData, where: str, kind: str, tmp_path: Path) -> None:
+def test_equals_the_layer_in_memory(
+    model: AnnData,
+    query: AnnData,
+    where: str,
+    kind: str,
+    on_disk: Callable[[str, AnnData], AnnData],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
     ref, query = wide(model), wide(query)
     if kind == "dense":
         ref.X = ref.X.toarray()
     expected = query.copy()
     bl.tl.impute(expected, ref, k=9)
     if where == "disk":
-        ref, query = read_in_chunks(ref, tmp_path / "ref.zarr"), read_in_chunks(query, tmp_path / "query.zarr")
+        ref, query = on_disk(f"wide {kind} {name_of(request)}", ref), on_disk("wide query", query)
     with bl.settings.override(memory=SMALL):
         bl.tl.impute(query, ref, k=9, store=tmp_path / "imputed.zarr")
     assert query.layers["bleep"].numblocks == (2, 5)
@@ -107,20 +138,26 @@ def test_equals_the_layer_in_memory(model: AnnData, query: AnnData, where: str, 
 
 
 @pytest.mark.parametrize("kind", ["dense", "csr"])
-def test_a_reference_on_disk_needs_no_store(model: AnnData, query: AnnData, kind: str, tmp_path: Path) -> None:
+def test_a_reference_on_disk_needs_no_store(
+    model: AnnData,
+    query: AnnData,
+    kind: str,
+    on_disk: Callable[[str, AnnData], AnnData],
+    request: pytest.FixtureRequest,
+) -> None:
     if kind == "dense":
         model.X = model.X.toarray()
-    expected = query.copy()
+    expected, unread = query.copy(), query.copy()
     bl.tl.impute(expected, model, k=9, weighting="softmax")
     mask = np.arange(model.n_obs) >= 0
-    lazy = read_in_chunks(model, tmp_path / "ref.zarr")
+    lazy = on_disk(f"{kind} {name_of(request)}", model)
     for ref in (lazy, lazy[mask]):
         bl.tl.impute(query, ref, k=9, weighting="softmax")
         assert isinstance(query.layers["bleep"], np.ndarray)
         assert_alike(query, expected)
-    on_disk = read_in_chunks(query, tmp_path / "query.zarr")
-    bl.tl.impute(on_disk, lazy, k=9, weighting="softmax")
-    assert_alike(on_disk, expected)
+    both = on_disk("query", unread)
+    bl.tl.impute(both, lazy, k=9, weighting="softmax")
+    assert_alike(both, expected)
 
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads", None])
@@ -152,10 +189,16 @@ def test_crops_cut_on_demand(fitted: AnnData, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
-def test_the_own_profile_is_left_out(model: AnnData, where: str, tmp_path: Path) -> None:
+def test_the_own_profile_is_left_out(
+    model: AnnData,
+    where: str,
+    on_disk: Callable[[str, AnnData], AnnData],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
     expected = model.copy()
     bl.tl.impute(expected, model, k=5)
-    ref = read_in_chunks(model, tmp_path / "ref.zarr") if where == "disk" else model
+    ref = on_disk(f"csr {name_of(request)}", model) if where == "disk" else model
     bl.tl.impute(ref, ref, k=5, store=tmp_path / "imputed.zarr")
     check_store(ref, expected, tmp_path / "imputed.zarr")
     assert ref.uns["bleep"]["in_sample"] is True
@@ -163,20 +206,27 @@ def test_the_own_profile_is_left_out(model: AnnData, where: str, tmp_path: Path)
     assert "model" in ref.uns["bleep"]
 
 
-def test_genes_are_matched_by_name(model: AnnData, query: AnnData, tmp_path: Path) -> None:
+def test_genes_are_matched_by_name(
+    model: AnnData,
+    query: AnnData,
+    on_disk: Callable[[str, AnnData], AnnData],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
     some = query[:, np.random.default_rng(0).permutation(30)[:20]].copy()
     some.var_names = [*some.var_names[:15], *(f"other{i}" for i in range(5))]
     expected = some.copy()
     bl.tl.impute(expected, model, k=5)
     assert np.isnan(expected.layers["bleep"][:, 15:]).all()
-    bl.tl.impute(some, read_in_chunks(model, tmp_path / "ref.zarr"), k=5, store=tmp_path / "imputed.zarr")
+    ref = on_disk(f"csr {name_of(request)}", model)
+    bl.tl.impute(some, ref, k=5, store=tmp_path / "imputed.zarr")
     check_store(some, expected, tmp_path / "imputed.zarr")
 
 
 @pytest.mark.parametrize("method", ["ridge", "coordinates", "mean", "knn", "regressor"])
 @pytest.mark.parametrize("crops", ["memory", "lazy"])
 def test_every_method_of_single_spots(ref: AnnData, query: AnnData, method: str, crops: str, tmp_path: Path) -> None:
-    network = {"encoder": "resnet18", "weights": None, "max_epochs": 1} if method == "regressor" else {}
+    network = {"encoder": "timm:test_resnet", "weights": None, "max_epochs": 1} if method == "regressor" else {}
     bl.tl.fit(ref, method=method, **network)
     expected = query.copy()
     bl.tl.impute(expected, ref)
