@@ -6,7 +6,8 @@
 The argument is a checkout, of this version or of an earlier one. Printed are the Python files of each folder; the
 longest functions, without their docstrings; each place that asks which method, kind of model or kind of input it has
 at hand, by `isinstance`, by a name, or by `getattr` on a recipe; each place that spells three or more arguments of the
-joint model; and how often an AnnData, on its way through `tl.fit`, is handed to a function that checks or reads it.
+joint model; and to how many functions `tl.fit` hands the AnnData, how often checks get it, and how often its values are
+read.
 """
 
 import argparse
@@ -33,30 +34,25 @@ import bleep_sc as bl
 ref = bl.datasets.toy(n_spots=40, n_genes=20, progress_bar=False)
 bl.settings.verbosity, bl.settings.progress_bar = "error", False
 bl.tl.fit(ref.copy(), max_epochs=1)  # imports are over by now
-visits, within = [], 0
+CHECKS = ("bleep_sc._validate", "bleep_sc._checks", "bleep_sc._adata")
+handed = visits = reads = 0
 
 def watch(frame, event, _):
-    global within
-    name = frame.f_globals.get("__name__", "")
-    if not name.startswith("bleep_sc") or event not in ("call", "return"):
+    global handed, visits, reads
+    name, code = frame.f_globals.get("__name__", ""), frame.f_code
+    if event != "call" or not name.startswith("bleep_sc"):
         return
-    code = frame.f_code
+    reads += code.co_name == "expression_values"
     given = [frame.f_locals.get(v) for v in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]]
-    reads = any(isinstance(value, AnnData) for value in given) and code.co_name not in ("fit", "<lambda>")
-    checks = name in ("bleep_sc._validate", "bleep_sc._checks", "bleep_sc._adata")
-    if event == "call" and (reads or checks):
-        if checks and not within:
-            visits.append("check")
-        if reads and not checks and not within:
-            visits.append("read")
-        within += reads or checks
-    elif event == "return" and (reads or checks):
-        within -= 1
+    given = any(isinstance(value, AnnData) for value in given)
+    caller = frame.f_back.f_globals.get("__name__")
+    visits += name in CHECKS and caller not in CHECKS and given
+    handed += caller == "bleep_sc.tl._fit" and frame.f_back.f_code.co_name == "fit" and given
 
 sys.setprofile(watch)
 bl.tl.fit(ref, max_epochs=1)
 sys.setprofile(None)
-print(visits.count("read"), visits.count("check"))
+print(handed, visits, reads)
 """
 
 
@@ -85,8 +81,10 @@ def main() -> None:
         text=True,
         check=True,
     )
-    reads, checks = run.stdout.split()
-    print(f"On its way through `tl.fit` an AnnData is read by {reads} calls; checks are called {checks} times")
+    handed, visits, reads = run.stdout.split()
+    print(
+        f"`tl.fit` hands the AnnData to {handed} functions, checks get it {visits} times, values are read {reads} times"
+    )
 
 
 def function_lengths(trees: dict[Path, ast.Module]) -> Iterator[tuple[int, str]]:
@@ -111,7 +109,8 @@ def questions(path: Path, tree: ast.Module) -> Iterator[str]:
                 asks = bool(words & RECIPES) and isinstance(node.args[1], ast.Constant | ast.Subscript)
         elif isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
-            names = {side.value for side in sides if isinstance(side, ast.Constant) and isinstance(side.value, str)}
+            words = [word for side in sides if not isinstance(side, ast.Call) for word in constants(side)]
+            names = {word for word in words if isinstance(word, str)}
             names |= {side.id.lower() for side in sides if isinstance(side, ast.Name) and side.id.isupper()}
             of = {word.id for side in sides for word in ast.walk(side) if isinstance(word, ast.Name)}
             of |= {word.attr for side in sides for word in ast.walk(side) if isinstance(word, ast.Attribute)}
@@ -121,6 +120,13 @@ def questions(path: Path, tree: ast.Module) -> Iterator[str]:
         if asks:
             line = node.pattern.lineno if isinstance(node, ast.match_case) else node.lineno
             yield f"{path}:{line} {ast.unparse(node).splitlines()[0][:100]}"
+
+
+def constants(side: ast.expr) -> Iterator[object]:
+    """The constant that one side of a comparison is, or the constants that it lists."""
+    for part in getattr(side, "elts", [side]):
+        if isinstance(part, ast.Constant):
+            yield part.value
 
 
 def spellings(path: Path, tree: ast.Module) -> Iterator[str]:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from bleep_sc.models.nets.heads import regression_head
+from bleep_sc.models.nets.arguments import BuiltEncoder
 from bleep_sc.models.nets.losses import bleep_loss
-from bleep_sc.models.nets.regressor import Regressor
+from bleep_sc.models.nets.regressor import Regressor, RegressorArguments
 from bleep_sc.models.train.batches import Batches
 from bleep_sc.models.train.shares import Share
 
@@ -18,8 +18,11 @@ def test_losses_of_parts_average_to_that_of_the_whole(loss: Any) -> None:
     """Values and gradients of three uneven parts, whose mean is what DDP makes."""
     rng = np.random.default_rng(0)
     features, expression = (rng.normal(size=(11, width)).astype(np.float32) for width in (3, 5))
-    head = regression_head(3, 5)
-    model = Regressor(torch.nn.Identity(), head, loss=loss, symmetries=False)
+    arguments = RegressorArguments(
+        **{"encoder": None, "image_size": None, "n_image_features": 3, "standardize": False, "n_genes": 5},
+        **{"hidden": None, "rank": None, "dropout": 0.0, "loss": loss, "symmetries": False},
+    )
+    model = Regressor(arguments, BuiltEncoder(torch.nn.Identity(), 3))
 
     def loss_and_gradient(rank: int, n_processes: int) -> tuple[float, np.ndarray]:
         batches = Batches(features, expression, np.arange(11), batch_size=11, seed=0)
@@ -30,7 +33,7 @@ def test_losses_of_parts_average_to_that_of_the_whole(loss: Any) -> None:
         model.zero_grad()
         value = model.loss(batch)
         value.backward()
-        return value.item(), head[-1].weight.grad.numpy().copy()
+        return value.item(), model.head[-1].weight.grad.numpy().copy()
 
     whole, gradient = loss_and_gradient(0, 1)
     parts = [loss_and_gradient(rank, 3) for rank in range(3)]

@@ -1,7 +1,7 @@
 import numpy as np
 from scipy import sparse
 
-from bleep_sc.methods._heldout import choose_k
+from bleep_sc.methods.learning.heldout import choose_k
 
 
 def test_number_of_neighbours_follows_the_noise() -> None:
