@@ -59,6 +59,11 @@ def own_number_of_threads() -> Iterator[None]:
     torch.set_num_threads(N_THREADS)
 
 
+def import_path(*folders: Path) -> dict[str, str]:
+    """The environment of a process that also imports from these folders, before all else."""
+    return {"PYTHONPATH": os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])}
+
+
 def threads_left(before: list[threading.Thread]) -> list[str]:
     """Names of threads begun since that do not end by themselves; some pools, joblib's say, do not wait for theirs."""
     begun = [thread for thread in threading.enumerate() if thread not in before]

@@ -25,6 +25,7 @@ import numpy as np
 import pytest
 import torch
 from anndata import AnnData
+from conftest import import_path
 
 import bleep_sc as bl
 from bleep_sc._untrusted import MAX_HEADER
@@ -878,7 +879,7 @@ def test_a_killed_write_leaves_a_whole_model(good: fuzz_model.Good, tmp_path: Pa
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "benchmarks")},
+        env=os.environ | import_path(ROOT / "benchmarks"),
     )
     # three moves of a file, killed before and after each; the seventh run is never killed
     assert run.stdout.split() == [str(int(signal.SIGKILL))] * 6 + ["0"]

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from anndata import AnnData
-from conftest import make_sections, never_read, snapshot
+from conftest import import_path, make_sections, never_read, snapshot
 
 import bleep_sc as bl
 from bleep_sc.models.train.checkpoints import Checkpoints
@@ -610,7 +610,7 @@ def test_many_real_kills() -> None:
 def test_two_processes_resume_what_two_began(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, __file__, str(tmp_path)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | import_path(Path(__file__).parents[1]),
         capture_output=True,
         text=True,
         timeout=240,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from anndata import AnnData
-from conftest import make_sections
+from conftest import import_path, make_sections
 
 import bleep_sc as bl
 
@@ -62,7 +62,7 @@ def run(command: list[str], folder: Path) -> list[AnnData]:
         name for name in os.environ if name in ("LOCAL_RANK", "WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
     }
     environment = {name: value for name, value in os.environ.items() if name not in started}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(here.parents[1])}
+    environment |= {"OMP_NUM_THREADS": "1"} | import_path(here.parents[1])
     done = subprocess.run(
         [sys.executable, *command, str(here), str(folder)],
         cwd=folder,

@@ -1,7 +1,6 @@
 """Calls from several threads or processes at once give bit for bit what they give one after the other."""
 
 import contextvars
-import os
 import signal
 import sys
 import threading
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from anndata import AnnData
-from conftest import PUBLISHED, make_sections, threads_left
+from conftest import PUBLISHED, import_path, make_sections, threads_left
 from joblib.externals.loky import get_reusable_executor
 
 import bleep_sc as bl
@@ -183,7 +182,7 @@ def test_predictions_while_another_thread_trains(fitted_network: AnnData) -> Non
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_joblib(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     here = Path(__file__).parents[1]  # of conftest, which a process imports
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    monkeypatch.setenv("PYTHONPATH", import_path(here)["PYTHONPATH"])
     recipe = RECIPES["published"]
     expected = [whole_job(recipe, seed) for seed in range(2)]
     found = joblib.Parallel(n_jobs=2, backend=backend)(joblib.delayed(whole_job)(recipe, seed) for seed in range(2))

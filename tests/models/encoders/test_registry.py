@@ -9,7 +9,7 @@ import torch
 import torchvision
 
 from bleep_sc.models.encoders import of_timm
-from bleep_sc.models.encoders.color import feature_names
+from bleep_sc.models.encoders.color import FEATURE_SET, feature_names
 from bleep_sc.models.encoders.networks import build_network
 from bleep_sc.models.encoders.of_torchvision import WEIGHTS
 from bleep_sc.models.encoders.registry import COLOR, ENCODERS, NETWORKS, encoder_named, names_network
@@ -46,7 +46,8 @@ def test_color_is_made_by_hand() -> None:
     assert color.frozen
     assert color.width == len(feature_names())
     assert color.source is None
-    assert [name for name, encoder in ENCODERS.items() if encoder.frozen] == [COLOR]
+    assert color.by_hand is not None
+    assert color.by_hand.feature_set == FEATURE_SET
 
 
 @pytest.mark.parametrize(
