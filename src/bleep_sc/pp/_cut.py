@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bleep_sc.pp._images import reading, to_rgb
+from bleep_sc.pp._images import errors_of_reader, to_rgb
 from bleep_sc.pp._patches import patches
 
 Border = Literal["white", "reflect"]
@@ -100,7 +100,7 @@ def _windows(
     places = (corners - low).tolist()
     found = patches(array, low, high)
     while True:
-        with reading(name):
+        with errors_of_reader(name):
             number, patch = next(found, (-1, None))
         if patch is None:
             return

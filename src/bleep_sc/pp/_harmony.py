@@ -10,7 +10,7 @@ from bleep_sc._checks import MAX_SEED, check_int, check_key, check_key_added
 from bleep_sc._expression import expression_input
 from bleep_sc._logging import logger
 
-_MIN_SPOTS = 16
+_FEWEST_TO_CLUSTER = 16
 """Fewest spots. With fewer, harmonypy would make no cluster: it makes one for every 30 spots."""
 _MOST_ITER = 10_000
 """Largest `max_iter` that is accepted. Harmony stops earlier, once its rounds change little."""
@@ -85,8 +85,8 @@ def harmonize(
     if n_batches < 2:
         msg = f"`adata.obs[{batch_key!r}]` holds a single batch: there is nothing to correct."
         raise ValueError(msg)
-    if adata.n_obs < _MIN_SPOTS:
-        msg = f"`adata` has {adata.n_obs} spots; Harmony needs at least {_MIN_SPOTS} to make clusters of."
+    if adata.n_obs < _FEWEST_TO_CLUSTER:
+        msg = f"`adata` has {adata.n_obs} spots; Harmony needs at least {_FEWEST_TO_CLUSTER} to make clusters of."
         raise ValueError(msg)
     expression = expression_input(adata, layer=layer, use_rep=None, mask_var=mask_var)
     matrix = expression.matrix.astype(np.float64)

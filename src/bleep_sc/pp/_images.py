@@ -117,7 +117,7 @@ def hires_image(adata_uns: Mapping[str, Any], library_id: str) -> SectionImage |
 
 
 @contextmanager
-def reading(name: str) -> Iterator[None]:
+def errors_of_reader(name: str) -> Iterator[None]:
     """Turn the errors of any image reader into one that a user understands."""
     try:
         yield

@@ -18,11 +18,11 @@ class BleepArguments(ImageArguments):
     n_genes: Annotated[int, whole(1)]
     """Width of the expression input."""
     dim: Annotated[int, whole(1)]
-    """Width of the joint space; 256."""
+    """Width of the joint space; 256 in the paper."""
     dropout: Annotated[float, SHARE]
-    """Dropout of both projection heads; 0.1."""
+    """Dropout of both projection heads; 0.1 in the paper."""
     temperature: Annotated[float, POSITIVE]
-    """Temperature of the loss; 1."""
+    """Temperature of the loss; 1 in the paper."""
 
     def build(self, weights: Weights = None) -> "Bleep":
         """Build the model."""

@@ -1,4 +1,4 @@
-"""From image features to expression."""
+"""Heads that predict expression from image features."""
 
 import torch
 from torch import Tensor, nn

@@ -25,15 +25,15 @@ class HisToGeneArguments(Arguments):
     kind: ClassVar[str] = "histogene"
     reads_windows: ClassVar[bool] = True
     image_size: Annotated[int, whole(1, MAX_SIDE)]
-    """Side of the crops; 112."""
+    """Side of the crops; 112 as published."""
     n_genes: Annotated[int, whole(1)]
     """Number of genes predicted."""
     dim: Annotated[int, multiple(_DIM_HEAD)]
-    """Width, with one head for each 64; 1,024."""
+    """Width, with one attention head for each 64; 1,024 as published."""
     depth: Annotated[int, REPEATS]
-    """Number of blocks; 8."""
+    """Number of blocks; 8 as published."""
     dropout: Annotated[float, SHARE]
-    """Dropout of the blocks and of what goes into the first; 0.1."""
+    """Dropout of the blocks and of what goes into the first; 0.1 as published."""
 
     @property
     def reads_crops(self) -> bool:

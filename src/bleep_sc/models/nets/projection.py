@@ -3,7 +3,7 @@ from torch import Tensor, nn
 
 
 class ProjectionHead(nn.Module):
-    """From features or expression into the joint space, as released with BLEEP.
+    """A head from features or expression into the joint space, as released with BLEEP.
 
     Linear, GELU, Linear, dropout, plus the output of the first Linear, LayerNorm (Xie et al., NeurIPS 2023; the
     authors' repository, `models.py`). The LayerNorm gives every embedding a norm near the root of its width.

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_CONTEXT = 1_000
-"""Most neighbours that are looked at: all pairs of spots and neighbours are held in memory."""
+"""Largest number of neighbours that are looked at: all pairs of spots and neighbours are held in memory."""
 MAX_K = 10_000
-"""Most neighbours that are averaged, for the same reason."""
+"""Largest number of neighbours that are averaged: their pairs with spots are held in memory too."""
 MAX_REPEATS = 64
-"""Most repeated parts of a model, which take time to build however small they are."""
+"""Largest number of repeated parts of a model, which take time to build however small they are."""
 MAX_SIDE = 16_384
 """Longest side of a crop in pixels: a network may lay out all places in one."""
 _MAX_SIZE = 2**31 - 1

@@ -1,4 +1,4 @@
-"""Which reference spots lie nearest."""
+"""The search for the reference spots that lie nearest to a query."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from bleep_sc.models.search.threads import InThreads, threads
 Watch = Callable[[Iterable[int]], Iterable[int]]
 
 _KEY_BLOCK = 8192
-"""Keys read at a time on a CPU; eight times as many on a GPU."""
+"""Number of keys that are read at a time on a CPU; a GPU reads eight times as many."""
 _QUERY_BLOCK, _COMPARED = 512, 2048
 """Queries and keys compared at a time on a CPU: more similarities would leave its cache before the best are found."""
 
@@ -113,7 +113,7 @@ def _keeper(device: torch.device) -> Iterator[Callable[[Tensor, int, Tensor, Ten
 
 
 def _keep_best_compiled(in_threads: InThreads, similarity: Tensor, start: int, best: Tensor, rows: Tensor) -> None:
-    """As `_keep_best`, in one pass over the similarities."""
+    """Do what `_keep_best` does, in one pass over the similarities."""
     from bleep_sc.models.search.compiled import keep_best
 
     arrays = similarity.numpy(), best.numpy(), rows.numpy()

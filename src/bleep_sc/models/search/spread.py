@@ -19,7 +19,7 @@ class Spread:
     image_cosine: float
     """Mean cosine between the image embeddings of two spots."""
     expression_cosine: float
-    """The same of expression embeddings."""
+    """Mean cosine between the expression embeddings of two spots."""
     in_use: int
     """Reference spots that are among the k nearest of some other spot's image."""
     n_reference: int

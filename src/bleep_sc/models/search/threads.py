@@ -10,7 +10,7 @@ InThreads = Callable[[Callable[[slice], None], int], None]
 
 @contextmanager
 def threads() -> Iterator[InThreads]:
-    """As many as torch has, the calling one among them, for compiled code that lets go of Python's lock.
+    """Lend as many threads as torch has, the calling one among them, to compiled code that lets go of Python's lock.
 
     They wait for the next work until the ``with`` block ends: to start one takes a millisecond, often as long as the
     work itself.
