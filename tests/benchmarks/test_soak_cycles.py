@@ -98,6 +98,7 @@ FAULTS: dict[str, tuple[str, set[str]]] = {
 """What each grows, and what it may grow besides."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found(fault: str, leak: Leak, monkeypatch: pytest.MonkeyPatch) -> None:
     read_model = bl.io.read_model
@@ -114,6 +115,7 @@ def test_a_planted_fault_is_found(fault: str, leak: Leak, monkeypatch: pytest.Mo
     assert f"GROWN: {', '.join(report.grown)}" in str(report)
 
 
+@pytest.mark.slow
 def test_nothing_is_found_where_nothing_grows() -> None:
     before = tempfile.gettempdir()
     report = soak(16, warm_up=5, work=quick)

@@ -594,6 +594,7 @@ def soak(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_few_real_kills() -> None:
     told = soak("--kills", "4", "--only", "bleep, steps of two batches, stopped early")
     assert "all equal to the bit" in told
