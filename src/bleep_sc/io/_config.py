@@ -35,7 +35,7 @@ class Config:
     """Column of `obs` with the sections; empty where none was known."""
     units: str
     """Units of the expression that the model learned from."""
-    own: Mapping[str, Any]
+    method_config: Mapping[str, Any]
     """The method's own part: what was chosen, and what its predictions need."""
     versions: Mapping[str, str]
     rest: Mapping[str, Any] = field(default_factory=dict)
@@ -52,21 +52,21 @@ class Config:
             "expression": asdict(self.expression),
             "library_key": self.library_key,
             "units": self.units,
-            **self.own,
+            **self.method_config,
             "versions": dict(self.versions),
             **self.rest,
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> "Config":
+    def from_json(cls, values: Mapping[str, Any]) -> "Config":
         """The config that plain types describe; they have been checked by `check_config`."""
         from bleep_sc.methods.inputs import InputRecord
         from bleep_sc.methods.registry import all_methods
 
-        rest = dict(found)
+        rest = dict(values)
         of_methods = {name for method in all_methods() for name in method.own_config}
-        own = {name: rest.pop(name) for name in found if name in of_methods}
+        method_config = {name: rest.pop(name) for name in values if name in of_methods}
         common = ("method", "preset", "params", "model", "library_key", "units", "versions")
-        parts = {name: rest.pop(name) for name in common}
+        common_values = {name: rest.pop(name) for name in common}
         image, expression = InputRecord.from_json(rest.pop("image")), ExpressionSource(**rest.pop("expression"))
-        return cls(**parts, image=image, expression=expression, own=own, rest=rest)
+        return cls(**common_values, image=image, expression=expression, method_config=method_config, rest=rest)

@@ -174,16 +174,16 @@ def _holds(adata: AnnData, key: str, stored: StoredModel) -> bool:
 
 def _read_folder(folder: Path) -> StoredModel:
     """Read the two files. Where a killed write has left two configs, read the one that belongs to the weights."""
-    there = [name for name in (_CONFIG, _NEXT_CONFIG) if _is_there(folder / name)]
-    for name, found in ((_WEIGHTS, _is_there(folder / _WEIGHTS)), (_CONFIG, bool(there))):
-        if not found:
+    config_names = [name for name in (_CONFIG, _NEXT_CONFIG) if _is_there(folder / name)]
+    for name, exists in ((_WEIGHTS, _is_there(folder / _WEIGHTS)), (_CONFIG, bool(config_names))):
+        if not exists:
             msg = f"{str(folder)!r} is not a model folder: there is no {name!r} in it. `write_model` makes one."
             raise FileNotFoundError(msg)
     check_plain(folder / _WEIGHTS)
-    texts = {name: read_plain(folder / name, most=MAX_CONFIG) for name in there}
+    texts = {name: read_plain(folder / name, most=MAX_CONFIG) for name in config_names}
     weights = read_plain(folder / _WEIGHTS, most=_MAX_WEIGHTS)
-    text, name = texts[there[0]], there[0]
-    if len(there) > 1 and hashlib.sha256(weights).hexdigest() in texts[_NEXT_CONFIG].decode(errors="replace"):
+    text, name = texts[config_names[0]], config_names[0]
+    if len(config_names) > 1 and hashlib.sha256(weights).hexdigest() in texts[_NEXT_CONFIG].decode(errors="replace"):
         text, name = texts[_NEXT_CONFIG], _NEXT_CONFIG
     return _from_files(text, weights, where=f"{str(folder / name)!r}", weights_at=f"{str(folder / _WEIGHTS)!r}")
 
@@ -194,18 +194,18 @@ def _from_files(text: bytes, weights: bytes, *, where: str, weights_at: str) -> 
     except UnicodeDecodeError as err:
         msg = f"{where}: the config is not JSON: it is not UTF-8. {REMEDY}"
         raise ValueError(msg) from err
-    parts = {name: config.pop(name, None) for name in ("genes", "panels", "history")}
+    tables = {name: config.pop(name, None) for name in ("genes", "panels", "history")}
     for name, kind in (("genes", list), ("panels", dict), ("history", dict)):
-        if not isinstance(parts[name], kind):
-            msg = f"{where}: `{name}` must be a {kind.__name__}, found {type(parts[name]).__name__}. {REMEDY}"
+        if not isinstance(tables[name], kind):
+            msg = f"{where}: `{name}` must be a {kind.__name__}, found {type(tables[name]).__name__}. {REMEDY}"
             raise ValueError(msg)
     if "sha256" not in config:
         msg = f"{where}: `sha256`, the checksum of the weights, must be there. {REMEDY}"
         raise ValueError(msg)
-    panels, history = (mapping_from(parts[name], where=f"{where}: `{name}`") for name in ("panels", "history"))
+    panels, history = (mapping_from(tables[name], where=f"{where}: `{name}`") for name in ("panels", "history"))
     return checked(
         weights=weights,
-        genes=names_from(parts["genes"], where=f"{where}: `genes`"),
+        genes=names_from(tables["genes"], where=f"{where}: `genes`"),
         config=config,
         history={name: numbers_from(v, where=f"{where}: `history.{name}`") for name, v in history.items()},
         panels={name: names_from(v, where=f"{where}: `panels.{name}`") for name, v in panels.items()},

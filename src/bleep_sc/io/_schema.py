@@ -82,18 +82,18 @@ def check_config(config: Mapping[str, Any], *, where: str) -> None:
         "`image.n_features` and `image.kind`": width == usual,
         "`model.symmetries` and `image.kind`": reads_crops or not model.get("symmetries"),
     }
-    if wrong := [parts for parts, fit in together.items() if not fit]:
+    if wrong := [names for names, fit in together.items() if not fit]:
         msg = f"{where}: in the config {wrong[0]} do not go together, so it is damaged. {REMEDY}"
         raise ValueError(msg)
 
 
-def _check_record(found: Mapping[str, Any], rules: _Record, path: str, *, where: str, closed: bool = False) -> None:
+def _check_record(record: Mapping[str, Any], rules: _Record, path: str, *, where: str, closed: bool = False) -> None:
     for name, rule in rules.items():
         inner = f"{path}.{name}".lstrip(".")
-        if name not in found:
+        if name not in record:
             msg = f"{where}: the config lacks `{inner}`, so it does not describe a model of bleep_sc. {REMEDY}"
             raise ValueError(msg)
-        value = found[name]
+        value = record[name]
         if isinstance(rule, Mapping):
             if not isinstance(value, dict):
                 msg = f"{where}: `{inner}` of the config must hold names and values, found {short(value)}. {REMEDY}"
@@ -102,6 +102,6 @@ def _check_record(found: Mapping[str, Any], rules: _Record, path: str, *, where:
         elif not rule.fits(value):
             msg = f"{where}: `{inner}` of the config must be {rule.expected}; found {short(value)}. {REMEDY}"
             raise ValueError(msg)
-    if (closed or path in _CLOSED) and (unknown := set(found) - set(rules)):
+    if (closed or path in _CLOSED) and (unknown := set(record) - set(rules)):
         msg = f"{where}: `{path}` of the config has the unknown part {short(min(unknown))}. {REMEDY}"
         raise ValueError(msg)

@@ -90,13 +90,15 @@ def from_uns(uns: Mapping[str, Any], key: str, *, name: str = "ref") -> StoredMo
         raise ValueError(msg)
     text = entry["config"]
     config = parse_config(text if isinstance(text, str) else str(np.asarray(text)), where=f"`{path}`")
-    parts = {part: mapping_from(entry.get(part, {}), where=f"`{path}[{part!r}]`") for part in ("history", "panels")}
+    tables = {
+        field: mapping_from(entry.get(field, {}), where=f"`{path}[{field!r}]`") for field in ("history", "panels")
+    }
     return checked(
         weights=weights.tobytes(),
         genes=names_from(entry["genes"], where=f"`{path}['genes']`"),
         config=config,
-        history={n: numbers_from(v, where=f"`{path}['history'][{n!r}]`") for n, v in parts["history"].items()},
-        panels={n: names_from(v, where=f"`{path}['panels'][{n!r}]`") for n, v in parts["panels"].items()},
+        history={n: numbers_from(v, where=f"`{path}['history'][{n!r}]`") for n, v in tables["history"].items()},
+        panels={n: names_from(v, where=f"`{path}['panels'][{n!r}]`") for n, v in tables["panels"].items()},
         where=f"`{path}`",
         weights_at=f"`{path}`",
     )
@@ -226,45 +228,45 @@ def _fault_of(name: str) -> str:
 def names_from(values: Any, *, where: str) -> np.ndarray:
     """Turn names into fixed-width strings, from a list or from any array type that a reader makes of one."""
     # what zarr reads, NumPy's variable-width strings, cannot be cast to fixed width directly
-    found = _list(values, where, "gene names").astype(object)
+    names = _list(values, where, "gene names").astype(object)
     widest = 0
-    for name in found:
+    for name in names:
         if not isinstance(name, str) or _fault_of(name):
             msg = f"{where} must be a list of gene names; found {str(name)[:50]!r}, {type(name).__name__}. {REMEDY}"
             raise ValueError(msg)
         widest = max(widest, len(name))
-    if len(found) > _MAX_NAMES or len(found) * widest > _MAX_TABLE:
-        msg = f"{where} must be a list of gene names; {len(found)} of up to {widest} letters are too many. {REMEDY}"
+    if len(names) > _MAX_NAMES or len(names) * widest > _MAX_TABLE:
+        msg = f"{where} must be a list of gene names; {len(names)} of up to {widest} letters are too many. {REMEDY}"
         raise ValueError(msg)
-    return found.astype(str)
+    return names.astype(str)
 
 
 def numbers_from(values: Any, *, where: str) -> np.ndarray:
     """Turn a training curve into numbers; null stands for NaN, which JSON does not have."""
-    found = np.atleast_1d(_list(values, where, "numbers", scalar=True))
-    plain = found.dtype.kind in "fiu" or all(v is None or type(v) in (int, float) for v in found)
-    if not plain or len(found) > _MAX_HISTORY:
-        msg = f"{where} must be a list of numbers; found {len(found)} values of type {found.dtype}. {REMEDY}"
+    numbers = np.atleast_1d(_list(values, where, "numbers", scalar=True))
+    plain = numbers.dtype.kind in "fiu" or all(v is None or type(v) in (int, float) for v in numbers)
+    if not plain or len(numbers) > _MAX_HISTORY:
+        msg = f"{where} must be a list of numbers; found {len(numbers)} values of type {numbers.dtype}. {REMEDY}"
         raise ValueError(msg)
-    return found.astype(np.float64)
+    return numbers.astype(np.float64)
 
 
 def _list(values: Any, where: str, of: str, *, scalar: bool = False) -> np.ndarray:
     # of a list NumPy would make one type, numbers into text
-    found = np.array(values, dtype=object) if isinstance(values, list) else np.asarray(values)
-    if found.ndim != 1 and not (scalar and found.ndim == 0):
+    array = np.array(values, dtype=object) if isinstance(values, list) else np.asarray(values)
+    if array.ndim != 1 and not (scalar and array.ndim == 0):
         msg = f"{where} must be a list of {of}, found {type(values).__name__}. {REMEDY}"
         raise ValueError(msg)
-    return found
+    return array
 
 
-def mapping_from(found: Any, *, where: str) -> Mapping[str, Any]:
+def mapping_from(values: Any, *, where: str) -> Mapping[str, Any]:
     """Return a mapping of arrays by name, and refuse anything else."""
-    if not isinstance(found, Mapping) or len(found) > _MAX_LISTS:
-        msg = f"{where} must be a mapping from names to arrays, found {type(found).__name__}. {REMEDY}"
+    if not isinstance(values, Mapping) or len(values) > _MAX_LISTS:
+        msg = f"{where} must be a mapping from names to arrays, found {type(values).__name__}. {REMEDY}"
         raise ValueError(msg)
-    for name in found:
+    for name in values:
         if not isinstance(name, str) or not name or len(name) > _MAX_NAME or "/" in name:
             msg = f"{where} must go by names without '/', found {str(name)[:50]!r}. {REMEDY}"
             raise ValueError(msg)
-    return found
+    return values

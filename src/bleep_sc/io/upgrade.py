@@ -15,10 +15,10 @@ _NOT_ALWAYS_WRITTEN: Mapping[str, Any] = {"preset": "", "library_key": "", "para
 
 def upgrade(config: Mapping[str, Any], version: int) -> dict[str, Any]:
     """A config of some version, as the present version would have written it; its parts are not checked yet."""
-    found = dict(config)
+    upgraded = dict(config)
     for number in range(version, FORMAT_VERSION):
-        found = _STEPS[number](found)
-    found = {**_NOT_ALWAYS_WRITTEN, **found}
-    if isinstance(found.get("image"), dict):
-        found["image"] = {"feature_set": None, "scale": None, **found["image"]}
-    return found
+        upgraded = _STEPS[number](upgraded)
+    upgraded = {**_NOT_ALWAYS_WRITTEN, **upgraded}
+    if isinstance(upgraded.get("image"), dict):
+        upgraded["image"] = {"feature_set": None, "scale": None, **upgraded["image"]}
+    return upgraded

@@ -60,7 +60,7 @@ def _fit(task: Task[HisToGeneRecipe]) -> Fitted:
 
 def _predict(trained: Trained, spots: Spots, reference: Reference, request: Request) -> Imputation:
     """Let the model put out the expression of the spots of each window together."""
-    windows = _windows(spots, np.arange(spots.rows.shape[0]), largest=int(trained.own["window"]))
+    windows = _windows(spots, np.arange(spots.rows.shape[0]), largest=int(trained.method_config["window"]))
     output = WindowOutput(trained.model, request.columns, request.compute, windows, len(trained.genes))
     return imputation(trained, spots, reference, output)
 
@@ -68,14 +68,14 @@ def _predict(trained: Trained, spots: Spots, reference: Reference, request: Requ
 def _windows(spots: Spots, rows: np.ndarray, *, largest: int) -> Windows:
     """Windows of neighbouring spots, of some rows only; none spans two sections, or more than 64 grid positions."""
     assert spots.grid is not None  # noqa: S101 - its record says that it needs the grid
-    wanted = np.zeros(len(spots.grid), dtype=bool)
-    wanted[rows] = True
+    is_chosen = np.zeros(len(spots.grid), dtype=bool)
+    is_chosen[rows] = True
     windows: Windows = []
     for _, section in section_rows(spots.sections, len(spots.grid)):
-        chosen = section[wanted[section]]
+        chosen = section[is_chosen[section]]
         if len(chosen):
-            found = split_windows(spots.grid[chosen], largest=largest, side=POSITIONS)
-            windows += [(chosen[members], positions) for members, positions in found]
+            section_windows = split_windows(spots.grid[chosen], largest=largest, side=POSITIONS)
+            windows += [(chosen[members], positions) for members, positions in section_windows]
     return windows
 
 

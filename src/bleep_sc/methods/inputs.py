@@ -117,11 +117,11 @@ class InputRecord:
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> "InputRecord":
+    def from_json(cls, values: Mapping[str, Any]) -> "InputRecord":
         """The record that checked plain types describe."""
-        kind = KINDS[found["kind"]]
-        scale = CropScale(**found["scale"]) if kind.from_crops else None
-        return cls(found["key"], kind, found["encoder"], found["n_features"], scale, found["feature_set"])
+        kind = KINDS[values["kind"]]
+        scale = CropScale(**values["scale"]) if kind.from_crops else None
+        return cls(values["key"], kind, values["encoder"], values["n_features"], scale, values["feature_set"])
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ class Method(Generic[R]):
     """Refuses a config, which comes from a file, that does not fit the model's parts."""
     serves: Callable[[Any], bool] = lambda _: True
     """Whether it is the one of its name that reads crops by this encoder."""
-    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda arguments: arguments
     """Adds to the user's values what follows from them."""
     also_known_by: str = ""
     """Where another method of this name lacks an argument that this one has: how to get this one."""
@@ -112,12 +112,12 @@ class Method(Generic[R]):
         """Whether it averages measured profiles of the reference."""
         return self.space is not None
 
-    def mode(self, wanted: Mode | None) -> Mode:
+    def mode(self, asked: Mode | None) -> Mode:
         """The way to predict that the user wants, or the method's usual one."""
-        if wanted not in (None, *self.modes):
+        if asked not in (None, *self.modes):
             msg = (
-                f"`predict={wanted!r}`: this model predicts by {' or '.join(map(repr, self.modes))}. A model that "
+                f"`predict={asked!r}`: this model predicts by {' or '.join(map(repr, self.modes))}. A model that "
                 "mixes retrieval and regression is the default of `bleep_sc.tl.fit`."
             )
             raise ValueError(msg)
-        return wanted or self.modes[0]
+        return asked or self.modes[0]

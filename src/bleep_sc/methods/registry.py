@@ -42,15 +42,17 @@ def choose(name: MethodName, preset: PresetName, arguments: Mapping[str, Any]) -
     method = next(method for method in possible if method.serves(arguments.get("encoder")))
     recipe = method.presets[preset]
     known = [field.name for field in fields(recipe)]
-    given = {name: value for name, value in arguments.items() if value is not None}
-    if unknown := [argument for argument in given if argument not in known]:
+    set_values = {name: value for name, value in arguments.items() if value is not None}
+    if unknown := [argument for argument in set_values if argument not in known]:
         msg = f"`method={name!r}` has no `{unknown[0]}`; " + (
-            f"what can be set of it: {', '.join(f'`{one}`' for one in sorted(known))}." if known else "leave it out."
+            f"what can be set of it: {', '.join(f'`{argument}`' for argument in sorted(known))}."
+            if known
+            else "leave it out."
         )
         others = [other for other in methods_named(name) if other is not method]
         msg += "".join(f" {other.also_known_by}" for other in others if _can_set(other, unknown[0]))
         raise ValueError(msg)
-    return method, replace(recipe, **method.complete(given))
+    return method, replace(recipe, **method.complete(set_values))
 
 
 def settable() -> set[str]:

@@ -28,9 +28,9 @@ class StNetRecipe(Training):
     optimizer: Optimizer = "sgd"
 
 
-def _with_rate_of_optimizer(given: dict[str, Any]) -> dict[str, Any]:
+def _with_rate_of_optimizer(arguments: dict[str, Any]) -> dict[str, Any]:
     """The published rate is SGD's, for a loss summed over the batch; Adam scales its steps itself."""
-    return given if given.get("optimizer", "sgd") == "sgd" else {"lr": _ADAM_LR, **given}
+    return arguments if arguments.get("optimizer", "sgd") == "sgd" else {"lr": _ADAM_LR, **arguments}
 
 
 def _fit(task: Task[StNetRecipe]) -> Fitted:

@@ -78,7 +78,7 @@ class Trained:
     """The network, a `torch.nn.Module` with what its method asks of it."""
     genes: np.ndarray
     """Names of the genes that it reads or predicts (n_genes,)."""
-    own: Mapping[str, Any]
+    method_config: Mapping[str, Any]
     """The method's own part of the config."""
     units: str
     """The units of what it learned from."""

@@ -14,7 +14,7 @@ from bleep_sc._side_effects import parallel_numba, python_random_state_kept
 
 Layout = Literal["umap", "tsne"]
 
-_MIN_SPOTS = 5
+_FEWEST_FOR_A_LAYOUT = 5
 _BLOCK = 1024
 _SAME = 1e-6
 
@@ -93,9 +93,9 @@ def alignment(
     check_adata(adata, copy=copy)
     check_choice("layout", layout, get_args(Layout))
     seed = check_int("random_state", random_state, minimum=0)
-    wanted = sorted({check_int("recall_at", k) for k in recall_at})
-    if adata.n_obs < _MIN_SPOTS:
-        msg = f"`adata` has {adata.n_obs} spots; at least {_MIN_SPOTS} are needed for a layout."
+    recall_ks = sorted({check_int("recall_at", k) for k in recall_at})
+    if adata.n_obs < _FEWEST_FOR_A_LAYOUT:
+        msg = f"`adata` has {adata.n_obs} spots; at least {_FEWEST_FOR_A_LAYOUT} are needed for a layout."
         raise ValueError(msg)
     images, expression = _embeddings(adata, key)
     entry = adata.uns.get(key)
@@ -106,7 +106,7 @@ def alignment(
     others = float(1 - (images.sum(axis=0, dtype=float) @ expression.sum(axis=0, dtype=float) / n) / (n - 1))
     others += float((1 - distance).mean(dtype=float) / (n - 1))
     places = _lay_out(np.concatenate([images, expression]), layout, seed)
-    recall = {str(k): float((rank < k).mean()) for k in wanted if k < n}
+    recall = {str(k): float((rank < k).mean()) for k in recall_ks if k < n}
     logger.info(
         "Image to own expression: distance %.3f (to that of other spots %.3f)%s%s.",
         distance.mean(),
@@ -135,7 +135,7 @@ def alignment(
 
 def _embeddings(adata: AnnData, key: str) -> tuple[np.ndarray, np.ndarray]:
     """The embeddings of images and of expression, each row scaled to length 1."""
-    found = []
+    embeddings = []
     for obsm_key in (_keys.image_embedding(key), _keys.expression_embedding(key)):
         path = f"adata.obsm[{obsm_key!r}]"
         check_in(
@@ -157,29 +157,29 @@ def _embeddings(adata: AnnData, key: str) -> tuple[np.ndarray, np.ndarray]:
                 f"run `bleep_sc.tl.embed(adata, ref, key={key!r})`."
             )
             raise ValueError(msg)
-        found.append(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12))
-    if found[0].shape != found[1].shape:
+        embeddings.append(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12))
+    if embeddings[0].shape != embeddings[1].shape:
         msg = (
-            f"the two embeddings of {key!r} are not of one space: images {found[0].shape}, expression "
-            f"{found[1].shape}. Make both with `bleep_sc.tl.embed(adata, ref, key={key!r})`."
+            f"the two embeddings of {key!r} are not of one space: images {embeddings[0].shape}, expression "
+            f"{embeddings[1].shape}. Make both with `bleep_sc.tl.embed(adata, ref, key={key!r})`."
         )
         raise ValueError(msg)
-    return found[0], found[1]
+    return embeddings[0], embeddings[1]
 
 
 def _pairs(images: np.ndarray, expression: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distance of each image to its own expression, and how many other profiles are nearer (both (n_obs,))."""
-    own = np.empty(len(images), dtype=np.float32)
+    cosine_to_own = np.empty(len(images), dtype=np.float32)
     rank = np.empty(len(images), dtype=np.int32)
     for start in range(0, len(images), _BLOCK):
         rows = np.arange(start, min(start + _BLOCK, len(images)))
         cosine = images[rows] @ expression.T
-        own[rows] = cosine[np.arange(len(rows)), rows]
-        nearer = (cosine > own[rows, None]).sum(axis=1)
+        cosine_to_own[rows] = cosine[np.arange(len(rows)), rows]
+        nearer = (cosine > cosine_to_own[rows, None]).sum(axis=1)
         # ties count half: were they all in its favour, a space that has fallen together would retrieve perfectly
-        equal = (cosine == own[rows, None]).sum(axis=1) - 1
+        equal = (cosine == cosine_to_own[rows, None]).sum(axis=1) - 1
         rank[rows] = nearer + (equal + 1) // 2
-    return 1 - own, rank
+    return 1 - cosine_to_own, rank
 
 
 def _lay_out(points: np.ndarray, layout: Layout, seed: int) -> np.ndarray:

@@ -147,8 +147,8 @@ def cross_validate(
     """
     check_adata(adata)
     check_key_added("key_added", key_added)
-    there = adata.uns.get(key_added, {"summary": None})
-    if not isinstance(there, Mapping) or "summary" not in there:
+    earlier_entry = adata.uns.get(key_added, {"summary": None})
+    if not isinstance(earlier_entry, Mapping) or "summary" not in earlier_entry:
         msg = f"`adata.uns[{key_added!r}]` holds something else than a comparison: choose another `key_added`."
         raise ValueError(msg)
     markers = check_names("markers", markers)
@@ -208,7 +208,7 @@ def cross_validate(
         "normalisation": "inside the folds" if plan.is_counts else "outside the folds",
     }
     scorer = FoldScores(adata, sections, patients, names, n_bootstrap=n_bootstrap, random_state=seed)
-    found = compare(plan, asked, folds, scorer, labels=labels, progress_bar=progress_bar)
+    comparison = compare(plan, asked, folds, scorer, labels=labels, progress_bar=progress_bar)
     config = {
         "group_key": group_key,
         "library_key": library_key,
@@ -220,19 +220,21 @@ def cross_validate(
         "refit": refit,
         "n_bootstrap": n_bootstrap,
         "random_state": seed,
-        "methods": {label: {n: _readable(v) for n, v in one.arguments.items()} for label, one in asked.items()},
+        "methods": {
+            label: {n: _readable(v) for n, v in asked_method.arguments.items()} for label, asked_method in asked.items()
+        },
     }
     with all_or_nothing(adata):
-        adata.layers.update({f"{key_added}_{label}": layer for label, layer in found.layers.items()})
+        adata.layers.update({f"{key_added}_{label}": layer for label, layer in comparison.layers.items()})
         adata.uns[key_added] = {
-            "scores": found.scores,
-            "summary": found.summary,
-            "chosen": found.chosen,
+            "scores": comparison.scores,
+            "summary": comparison.summary,
+            "chosen": comparison.chosen,
             "config": json.dumps(config, indent=1),
         }
     lead = "pearson" if "pearson" in names else names[0]
-    report(found.summary, metric=lead, n_folds=len(folds), group_key=group_key)
-    return found.scores.copy()
+    report(comparison.summary, metric=lead, n_folds=len(folds), group_key=group_key)
+    return comparison.scores.copy()
 
 
 def _library_key(adata: AnnData, library_key: str | None, group_key: str) -> str:

@@ -98,10 +98,10 @@ def embed(
         raise ValueError(msg)
     sections = sections_like(adata, stored, image_key, name="adata")
     images = AsStored(stored.config.image, image_key, encoder)
-    spots = read(adata, method.needs(trained.own), images, sections=sections, compute=compute)
+    spots = read(adata, method.needs(trained.method_config), images, sections=sections, compute=compute)
     spots = method.see_in_section(trained, spots)
     model.to(compute.device)
-    found = {_keys.image_embedding(name): embed_images(model, spots.rows, compute=compute)}
+    embeddings = {_keys.image_embedding(name): embed_images(model, spots.rows, compute=compute)}
     source = stored.config.expression
     if method.space.has_expression:
         lacking = lacks_expression(adata, source.layer, source.use_rep, stored.genes)
@@ -109,12 +109,12 @@ def embed(
             logger.info("Only the images were embedded: %s.", lacking)
         else:
             expression = read_expression_rows(adata, trained, sections, stored, of_reference=ref is None, name="adata")
-            found[_keys.expression_embedding(name)] = embed_in_batches(
+            embeddings[_keys.expression_embedding(name)] = embed_in_batches(
                 model.embed_expression, expression, compute=compute, desc="Embedding expression"
             )
             if method.space.centred:
-                found[_keys.components(name)] = expression
+                embeddings[_keys.components(name)] = expression
     adata = adata.copy() if copy else adata
     with all_or_nothing(adata):
-        adata.obsm.update(found)
+        adata.obsm.update(embeddings)
     return adata if copy else None

@@ -255,8 +255,8 @@ def _numbers(values: Any, shape: tuple[int, ...], *, path: str) -> np.ndarray:
         values = values.to_memory()
     values = np.asarray(values.toarray() if sparse.issparse(values) else values)
     if values.dtype.kind not in "fiub" or np.isinf(values).any():
-        found = "infinite values" if values.dtype.kind in "fiub" else f"{values.dtype}"
-        msg = f"`{path}` must hold numbers, NaN for genes that were not predicted; found {found}."
+        fault = "infinite values" if values.dtype.kind in "fiub" else f"{values.dtype}"
+        msg = f"`{path}` must hold numbers, NaN for genes that were not predicted; found {fault}."
         raise ValueError(msg)
     return values
 
@@ -333,7 +333,7 @@ def _panels(
     truth: Any,
     library_key: str | None,
 ) -> dict[str, np.ndarray]:
-    found = {_ALL: as_text(query.var_names).to_numpy()}
+    genes_of_panels = {_ALL: as_text(query.var_names).to_numpy()}
     if ref is None:
         stored = _entry(query, layer).get("panels")
         if stored is None:
@@ -347,13 +347,13 @@ def _panels(
         if ref.X is not None:
             _check_other_spots(query, ref, truth, expression_values(ref, None, name="ref"))
         stored = _panels_of_values(ref, library_key) if stored is None else stored
-    found |= _as_panels(stored, path=f"{'query' if ref is None else 'ref'}.uns[{layer!r}]['panels']")
-    return found if markers is None else found | {_MARKERS: _markers(query, markers)}
+    genes_of_panels |= _as_panels(stored, path=f"{'query' if ref is None else 'ref'}.uns[{layer!r}]['panels']")
+    return genes_of_panels if markers is None else genes_of_panels | {_MARKERS: _markers(query, markers)}
 
 
 def _as_panels(stored: Any, *, path: str) -> dict[str, np.ndarray]:
-    found = dict(stored) if isinstance(stored, Mapping) else {}
-    panels = {str(name): np.asarray(genes, dtype=object) for name, genes in found.items()}
+    stored_panels = dict(stored) if isinstance(stored, Mapping) else {}
+    panels = {str(name): np.asarray(genes, dtype=object) for name, genes in stored_panels.items()}
     if not isinstance(stored, Mapping | None) or any(genes.ndim != 1 for genes in panels.values()):
         msg = (
             f"`{path}` must hold a list of genes for each panel, found {type(stored).__name__}. Impute anew, or take "
@@ -379,16 +379,16 @@ def _check_other_spots(query: AnnData, ref: AnnData, truth: Any, values: Any) ->
     """
     row = as_text(ref.obs_names).get_indexer(as_text(query.obs_names))
     column = as_text(ref.var_names).get_indexer(as_text(query.var_names))
-    mine, theirs = row >= 0, column >= 0
-    if not mine.any() or not theirs.any():
+    shared_spots, shared_genes = row >= 0, column >= 0
+    if not shared_spots.any() or not shared_genes.any():
         return
-    first, second = truth[mine][:, theirs], values[row[mine]][:, column[theirs]]
-    first, second = (part.toarray() if sparse.issparse(part) else part for part in (first, second))
-    same = np.isclose(first, second).all(axis=1) & (first != 0).any(axis=1)
+    of_query, of_ref = truth[shared_spots][:, shared_genes], values[row[shared_spots]][:, column[shared_genes]]
+    of_query, of_ref = (matrix.toarray() if sparse.issparse(matrix) else matrix for matrix in (of_query, of_ref))
+    same = np.isclose(of_query, of_ref).all(axis=1) & (of_query != 0).any(axis=1)
     if same.any():
         msg = (
-            f"`ref` holds {same.sum()} of the query's own spots, such as {query.obs_names[mine][same][0]!r}: gene "
-            "panels chosen on the spots that are scored flatter any method. Leave them out of `ref`."
+            f"`ref` holds {same.sum()} of the query's own spots, such as {query.obs_names[shared_spots][same][0]!r}: "
+            "gene panels chosen on the spots that are scored flatter any method. Leave them out of `ref`."
         )
         raise ValueError(msg)
 

@@ -34,9 +34,9 @@ def checkpoint_folder(path: str | Path, task: Task[Any], *, method: str, image: 
         msg = f"`checkpoint_dir={str(path)!r}` is a file: name a folder, which need not exist yet."
         raise ValueError(msg)
     run = json.loads(json.dumps(_fingerprint(task, method=method, image=image), default=_plain))
-    found = CheckpointFolder(folder, run)
+    checkpoints = CheckpointFolder(folder, run)
     told = False
-    for file, earlier in found.found():
+    for file, earlier in checkpoints.found():
         _check_same(folder, earlier, run)
         if earlier["versions"] != run["versions"] and not told:
             told = True
@@ -45,7 +45,7 @@ def checkpoint_folder(path: str | Path, task: Task[Any], *, method: str, image: 
                 "The result may differ in its last digits from that of a training without interruption."
             )
     folder.mkdir(parents=True, exist_ok=True)
-    return found
+    return checkpoints
 
 
 def _fingerprint(task: Task[Any], *, method: str, image: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,9 +80,9 @@ def _fingerprint(task: Task[Any], *, method: str, image: Mapping[str, Any]) -> d
 def _check_same(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     names = earlier["settings"] | now["settings"]
     changed = [
-        f"`{name}` was {then!r} and is {here!r}"
+        f"`{name}` was {earlier_value!r} and is {value!r}"
         for name in names
-        if (then := earlier["settings"].get(name)) != (here := now["settings"].get(name))
+        if (earlier_value := earlier["settings"].get(name)) != (value := now["settings"].get(name))
     ]
     changed += [f"{name} changed" for name, digest in now["data"].items() if earlier["data"].get(name) != digest]
     if changed:
@@ -124,8 +124,8 @@ def _flat(nested: Any) -> Iterable[np.ndarray]:
     if isinstance(nested, np.ndarray):
         yield nested
     elif nested is not None:
-        for part in nested:
-            yield from _flat(part)
+        for element in nested:
+            yield from _flat(element)
 
 
 def _plain(value: Any) -> Any:

@@ -200,7 +200,7 @@ def impute(
     else:
         columns = _shared_genes(query, pd.Index(stored.genes), of="the model")
     images = AsStored(stored.config.image, image_key, encoder)
-    spots = read(seen, method.needs(trained.own), images, sections=sections, compute=compute, name="query")
+    spots = read(seen, method.needs(trained.method_config), images, sections=sections, compute=compute, name="query")
     spots = method.see_in_section(trained, spots)
     imputation = method.predict(trained, spots, reference, Request(columns, compute, how))
     imputation.provenance.update(
@@ -225,16 +225,16 @@ def _write(
 
     with AllOrNothing() as undo:
         if path is None:
-            found = imputation.impute(**imputation.inputs)
+            imputed = imputation.impute(**imputation.inputs)
         else:
-            found = impute_to_store(path, seen, imputation, name=name, progress_bar=progress_bar, undo=undo)
+            imputed = impute_to_store(path, seen, imputation, name=name, progress_bar=progress_bar, undo=undo)
         query = query.copy() if copy else query
         undo.keep(query)
-        query.layers[name] = found.expression
+        query.layers[name] = imputed.expression
         retrieved = {
             _keys.image_embedding(name): imputation.embedding,
-            _keys.neighbors(name): found.rows,
-            _keys.distances(name): found.distances,
+            _keys.neighbors(name): imputed.rows,
+            _keys.distances(name): imputed.distances,
         }
         set_or_delete(query.obsm, retrieved)
         # a reference that is its own query keeps its model

@@ -23,14 +23,14 @@ def load_model(ref: AnnData, key: str, *, name: str = "ref") -> tuple[StoredMode
         msg = f"{where} is of the method {unknown!r}, which this version of bleep_sc does not know. Update it."
         raise ValueError(msg)
     method = method_of_stored(config.method, config.model["kind"])
-    if method is None or config.image.kind not in method.needs(config.own).source.kinds:
+    if method is None or config.image.kind not in method.needs(config.method_config).source.kinds:
         msg = (
             f"{where}: the config describes a model of another kind, or of other inputs, than {config.method!r}. "
             f"{REMEDY}"
         )
         raise ValueError(msg)
     model = model_from_bytes(config.model, stored.weights, where=where)
-    trained = Trained(method, model, stored.genes, config.own, config.units)
+    trained = Trained(method, model, stored.genes, config.method_config, config.units)
     method.check_stored(trained, where)
     return stored, trained
 

@@ -14,7 +14,7 @@ from bleep_sc._stats import looks_like_counts, section_rows
 from bleep_sc.metrics import ceiling_from_halves, split_half_pearson
 from bleep_sc.tl._sections import Sections, ordered_by_name
 
-_SOME_SPOTS = 512
+_SPOTS_TO_LOOK_AT = 512
 
 
 def noise_ceiling(
@@ -101,7 +101,7 @@ def noise_ceiling(
             msg = f"section {name!r} has {len(rows)} spots; a correlation needs at least 3. Leave it out."
             raise ValueError(msg)
     if target_sum is None and adata.X is not None:
-        target_sum = common_total(adata.X[:_SOME_SPOTS])
+        target_sum = common_total(adata.X[:_SPOTS_TO_LOOK_AT])
     ceiling = ceiling_by_name(
         adata, counts, sections, n_splits=n_splits, target_sum=target_sum, random_state=random_state
     )
@@ -160,10 +160,10 @@ def ceiling_of(
     rng = np.random.default_rng(random_state)
     scores = []
     for rows in sections:
-        part = counts[rows]
-        part.sum_duplicates()
-        total = float(np.median(np.asarray(part.sum(axis=1)))) if target_sum is None else target_sum
-        scores.append(split_half_pearson(part, target_sum=max(total, 1), n_splits=n_splits, rng=rng))
+        section_counts = counts[rows]
+        section_counts.sum_duplicates()
+        total = float(np.median(np.asarray(section_counts.sum(axis=1)))) if target_sum is None else target_sum
+        scores.append(split_half_pearson(section_counts, target_sum=max(total, 1), n_splits=n_splits, rng=rng))
     known = ~np.isnan(scores)
     number = known.sum(axis=0)
     mean = np.where(known, scores, 0).sum(axis=0) / np.maximum(number, 1)
@@ -185,13 +185,13 @@ def ceiling_params(
 
 def common_total(values: Any) -> float | None:
     """The total that counts were normalised to before log1p, where all spots have the same; else None."""
-    some = values[:_SOME_SPOTS]
-    some = some.compute() if hasattr(some, "compute") else some
-    some = np.asarray(some.toarray() if sparse.issparse(some) else some)
-    if looks_like_counts(some) or not (some >= 0).all():
+    sample = values[:_SPOTS_TO_LOOK_AT]
+    sample = sample.compute() if hasattr(sample, "compute") else sample
+    sample = np.asarray(sample.toarray() if sparse.issparse(sample) else sample)
+    if looks_like_counts(sample) or not (sample >= 0).all():
         return None
     with np.errstate(over="ignore"):
-        totals = np.expm1(some.astype(np.float64)).sum(axis=1)
+        totals = np.expm1(sample.astype(np.float64)).sum(axis=1)
     totals = totals[totals > 0]
     if not len(totals) or not np.isfinite(totals).all() or np.ptp(totals) > 0.01 * totals.mean():
         return None

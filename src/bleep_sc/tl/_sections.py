@@ -35,12 +35,12 @@ def patient_of_sections(adata: AnnData, sections: Sections, patient_key: str | N
     if column is None:
         return [""] * len(sections)
     for section, rows in sections:
-        found = sorted(set(column[rows]))
-        if len(found) > 1:
+        patients = sorted(set(column[rows]))
+        if len(patients) > 1:
             msg = (
-                f"section {section!r} holds spots of {len(found)} patients, such as {found[0]!r} and {found[1]!r} in "
-                f"`{name}.obs[{patient_key!r}]`: a section comes from one. Name the column of `obs` that tells the "
-                "sections apart by `library_key`."
+                f"section {section!r} holds spots of {len(patients)} patients, such as {patients[0]!r} and "
+                f"{patients[1]!r} in `{name}.obs[{patient_key!r}]`: a section comes from one. Name the "
+                "column of `obs` that tells the sections apart by `library_key`."
             )
             raise ValueError(msg)
     return [str(column[rows[0]]) for _, rows in sections]

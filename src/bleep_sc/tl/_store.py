@@ -19,7 +19,7 @@ from bleep_sc._all_or_nothing import AllOrNothing
 from bleep_sc._blocks import LazyRows, budget, is_lazy, over_parts
 from bleep_sc.methods.prediction import Imputation, Imputed
 
-_GENES = 1024
+_GENES_OF_A_CHUNK = 1024
 """Of a chunk on disk: who draws one gene need not read all."""
 
 _INPUTS = "inputs"
@@ -59,8 +59,8 @@ def impute_to_store(
     if imputation.k:
         slots["rows"] = _Slot(f"obsm/{_keys.neighbors(name)}", imputation.k, np.int32)
         slots["distances"] = _Slot(f"obsm/{_keys.distances(name)}", imputation.k, np.float32)
-    parts = _parts(query, imputation)
-    n = parts[0].stop
+    chunks = _chunks(query, imputation)
+    n = chunks[0].stop
     with _whole_or_not_at_all(path, undo) as folder:
         # which all versions of anndata read and write without a warning
         root = zarr.open_group(folder, mode="w-", zarr_format=2)
@@ -68,13 +68,13 @@ def impute_to_store(
         inputs = {argument: _on_disk(root, argument, rows, n) for argument, rows in imputation.inputs.items()}
         targets = {field: slot.make(root, query.n_obs, n) for field, slot in slots.items()}
         job = _Chunk(folder, imputation.quiet or imputation.impute, inputs, targets)
-        over_parts(job, parts, desc="Imputing", show=progress_bar)
+        over_parts(job, chunks, desc="Imputing", show=progress_bar)
         if _INPUTS in root:
             del root[_INPUTS]
         zarr.consolidate_metadata(root.store)
     stored: Any = zarr.open_group(path, mode="r")
-    found = {field: stored[slot.place] for field, slot in slots.items()}
-    return Imputed(da.from_zarr(found.pop("expression")), **{field: array[:] for field, array in found.items()})
+    arrays = {field: stored[slot.place] for field, slot in slots.items()}
+    return Imputed(da.from_zarr(arrays.pop("expression")), **{field: array[:] for field, array in arrays.items()})
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class _Slot:
 
     def make(self, root: Any, n_obs: int, n: int) -> Any:
         """An array to fill, in chunks of n spots."""
-        chunks = (n, min(self.width, _GENES))
+        chunks = (n, min(self.width, _GENES_OF_A_CHUNK))
         array = root.create_array(self.place, shape=(n_obs, self.width), chunks=chunks, dtype=self.dtype)
         array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})  # as anndata marks its own
         return array
@@ -103,12 +103,12 @@ class _Chunk:
     targets: dict[str, Any]
     """By field of `Imputed`."""
 
-    def __call__(self, part: slice) -> None:
-        found = self.impute(**{argument: rows[part] for argument, rows in self.inputs.items()})
+    def __call__(self, chunk: slice) -> None:
+        imputed = self.impute(**{argument: rows[chunk] for argument, rows in self.inputs.items()})
         if not self.folder.exists():  # another chunk failed: do not bring back what was removed
             return
         for field, target in self.targets.items():
-            target[part] = getattr(found, field)
+            target[chunk] = getattr(imputed, field)
 
 
 @contextmanager
@@ -140,7 +140,7 @@ def _frame(query: AnnData, imputation: Imputation, name: str) -> AnnData:
     return AnnData(obs=query.obs, var=query.var, obsm=obsm, uns=uns | {name: imputation.provenance})
 
 
-def _parts(query: AnnData, imputation: Imputation) -> list[slice]:
+def _chunks(query: AnnData, imputation: Imputation) -> list[slice]:
     """Parts of the spots of which the layer, or an input, fills half of the memory budget."""
     of_a_spot = [4 * max(query.n_vars, imputation.n_genes)]
     of_a_spot += [int(np.prod(rows.shape[1:])) * rows.dtype.itemsize for rows in imputation.inputs.values()]

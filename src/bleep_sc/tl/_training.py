@@ -86,8 +86,8 @@ def read_task(
             at_most=method.held_out.most_folds,
         )
     expression, everything = _read_expression(adata, method, data)
-    found = AsAsked(data.image_key, method.name, explicit=model.explicit_encoder)
-    spots = read(adata, method.needs(values_of(model.recipe)), found, sections=sections, compute=compute)
+    image_source = AsAsked(data.image_key, method.name, explicit=model.explicit_encoder)
+    spots = read(adata, method.needs(values_of(model.recipe)), image_source, sections=sections, compute=compute)
     task = Task(
         spots=spots,
         expression=expression,
@@ -163,6 +163,6 @@ def _config(fitted: Fitted, task: Task[Any], model: Model, data: Data, *, log1p_
         expression=ExpressionSource(data.layer, data.use_rep),
         library_key=data.library_key or "",
         units=units,
-        own=fitted.record,
+        method_config=fitted.record,
         versions={name: version(name) for name in ("bleep-sc", "torch", "torchvision", "lightning", "numpy")},
     )

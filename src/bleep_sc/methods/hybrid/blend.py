@@ -69,11 +69,11 @@ def choose_blend(parts: Sequence[HeldOutPart]) -> tuple[Blend, float]:
 
 
 def _score(parts: Sequence[HeldOutPart], mixed: Mapping[str, tuple[Setting, float]]) -> float:
-    found = []
+    score_of_parts = []
     for part in parts:
         scores = sum(
             weight * part.scores[predictor][setting] for predictor, (setting, weight) in mixed.items() if weight
         )
         by_gene = np.nan_to_num(pearson(part.truth, scores @ part.loadings))
-        found.append(float(by_gene.mean() + by_gene[part.leading].mean()) / 2)
-    return float(np.mean(found))
+        score_of_parts.append(float(by_gene.mean() + by_gene[part.leading].mean()) / 2)
+    return float(np.mean(score_of_parts))

@@ -33,19 +33,19 @@ def _held_out_parts(task: Task[Any], spots: LearnedSpots) -> Iterator[HeldOutPar
     quiet = replace(task.compute, progress_bar=False)
     genes = task.expression.genes
     folds = progress(task.folds, desc="Choosing the blend", show=task.compute.progress_bar)
-    for number, (training, parts) in enumerate(folds, start=1):
+    for number, (training, held_out_parts) in enumerate(folds, start=1):
         if len(training) > _MOST_TO_CHOOSE_ON:
             training = np.sort(rng.choice(training, _MOST_TO_CHOOSE_ON, replace=False))
-        some = spots.part(training)
+        training_spots = spots.at_rows(training)
         models = ComponentModels.learn(
-            some,
+            training_spots,
             task.recipe,
             compute=quiet,
             seed=task.seed,
             announce=False,
             checkpoints=task.checkpoints(f"fold{number}"),
         )
-        leading = np.isin(genes, panels(some.expression, genes, some.sections)["HVG-50"])
-        for part in parts:
-            predicted = models.predict(spots.features[part])
-            yield HeldOutPart(spots.expression[part], models.components.loadings, leading, predicted)
+        leading = np.isin(genes, panels(training_spots.expression, genes, training_spots.sections)["HVG-50"])
+        for held_out in held_out_parts:
+            predicted = models.predict(spots.features[held_out])
+            yield HeldOutPart(spots.expression[held_out], models.components.loadings, leading, predicted)

@@ -41,7 +41,7 @@ class LearnedSpots:
     """float32 (n, n_genes)."""
     sections: np.ndarray | None
 
-    def part(self, rows: np.ndarray) -> "LearnedSpots":
+    def at_rows(self, rows: np.ndarray) -> "LearnedSpots":
         """Some of the spots."""
         return LearnedSpots(
             self.features[rows], self.expression[rows], None if self.sections is None else self.sections[rows]

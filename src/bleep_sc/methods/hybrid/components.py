@@ -87,8 +87,8 @@ class Decoder:
         """Scores (n, n_components) to float32 (n, len(columns)), the genes at these columns; NaN where that is -1."""
         out = np.empty((len(scores), len(columns)), dtype=np.float32)
         mean, loadings = self.mean[columns], self.loadings[:, columns]
-        for part in row_blocks(out):
-            out[part] = np.maximum(mean + scores[part] @ loadings, self.minimum)
+        for block in row_blocks(out):
+            out[block] = np.maximum(mean + scores[block] @ loadings, self.minimum)
         out[:, columns < 0] = np.nan
         return out
 

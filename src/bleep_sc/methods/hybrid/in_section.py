@@ -38,17 +38,17 @@ class SectionView:
         cls, features: np.ndarray, *, sections: np.ndarray | None, xy: np.ndarray | None, n_neighbors: int
     ) -> "SectionView":
         """Take the averages over the reference's sections, each weighed by its spots."""
-        parts = [rows for _, rows in section_rows(sections, len(features))]
-        share = np.array([len(rows) for rows in parts]) / len(features)
-        mean = share @ np.array([features[rows].mean(axis=0, dtype=np.float64) for rows in parts])
-        scale = _not_zero(share @ np.array([features[rows].std(axis=0, dtype=np.float64) for rows in parts]))
+        rows_of_sections = [rows for _, rows in section_rows(sections, len(features))]
+        share = np.array([len(rows) for rows in rows_of_sections]) / len(features)
+        mean = share @ np.array([features[rows].mean(axis=0, dtype=np.float64) for rows in rows_of_sections])
+        scale = _not_zero(share @ np.array([features[rows].std(axis=0, dtype=np.float64) for rows in rows_of_sections]))
         view = cls(mean, scale, np.ones_like(scale), n_neighbors)
         if n_neighbors == 0:
             return view
         spreads = []
-        for rows in parts:
-            own = view._standardized(features[rows])
-            spreads.append(_mean_of_neighbors(own, _places(xy, rows), n_neighbors).std(axis=0))
+        for rows in rows_of_sections:
+            standardized = view._standardized(features[rows])
+            spreads.append(_mean_of_neighbors(standardized, _places(xy, rows), n_neighbors).std(axis=0))
         return cls(mean, scale, _not_zero(share @ np.array(spreads)), n_neighbors)
 
     def apply(self, features: np.ndarray, *, sections: np.ndarray | None, xy: np.ndarray | None) -> np.ndarray:
@@ -63,11 +63,11 @@ class SectionView:
         for name, rows in section_rows(sections, len(features)):
             if len(rows) < FEWEST_TO_STANDARDIZE:
                 small.append(f"{name!r} ({len(rows)} spots)" if name else f"all {len(rows)} spots")
-            own = self._standardized(features[rows])
+            as_seen = self._standardized(features[rows])
             if self.n_neighbors:
-                around = _mean_of_neighbors(own, _places(xy, rows), self.n_neighbors)
-                own = np.hstack([own, _standardized(around, np.zeros_like(self.mean), self.context_scale)])
-            out[rows] = own
+                around = _mean_of_neighbors(as_seen, _places(xy, rows), self.n_neighbors)
+                as_seen = np.hstack([as_seen, _standardized(around, np.zeros_like(self.mean), self.context_scale)])
+            out[rows] = as_seen
         if small:
             warn(
                 f"image features are standardised within each section, but {small[0]} "
@@ -86,8 +86,8 @@ def _standardized(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np
     values = values.astype(np.float64)
     if len(values) < FEWEST_TO_STANDARDIZE:
         return np.asarray((values - mean) / scale)
-    own = values.std(axis=0)
-    return np.asarray((values - values.mean(axis=0)) / np.where(own > 1e-3 * scale, own, scale))
+    own_scale = values.std(axis=0)
+    return np.asarray((values - values.mean(axis=0)) / np.where(own_scale > 1e-3 * scale, own_scale, scale))
 
 
 def _mean_of_neighbors(values: np.ndarray, xy: np.ndarray, n_neighbors: int) -> np.ndarray:

@@ -67,10 +67,10 @@ class KernelProblem:
             self._normal, self._cross = self._own, np.zeros((len(rows), targets.shape[1]))
             gram = np.zeros_like(self._own)
             for start in range(0, n, _BLOCK):
-                part = slice(start, start + _BLOCK)
-                kernel = _gaussian(features[part], self._landmarks, self._width)
+                block = slice(start, start + _BLOCK)
+                kernel = _gaussian(features[block], self._landmarks, self._width)
                 gram += kernel.T @ kernel
-                self._cross += kernel.T @ (targets[part] - self._mean)
+                self._cross += kernel.T @ (targets[block] - self._mean)
             self._own = gram + 1e-8 * n * np.eye(len(gram))
 
     def solve(self, alpha: float) -> KernelRidge:

@@ -155,7 +155,7 @@ def _fill(model: Hybrid, view: SectionView, models: ComponentModels, linear: Rid
 
 def _see_in_section(trained: Trained, spots: Spots) -> Spots:
     """Features as the model's heads read them: standardised within the section, beside those of the neighbours."""
-    view = SectionView.of(trained.model, trained.own["context"])
+    view = SectionView.of(trained.model, trained.method_config["context"])
     return replace(spots, rows=view.apply(np.asarray(spots.rows), sections=spots.sections, xy=spots.xy))
 
 
@@ -185,8 +185,8 @@ def _mix(trained: Trained, spots: Spots, reference: Reference, request: Request)
     decoder = Decoder.learn(reference.components, reference.values)
     weights = blend_weights(trained, request.neighbors.predict)
     regress = trained.model.to(request.compute.device).regress
-    found = embed_in_batches(regress, spots.rows, compute=request.compute, desc="Predicting components")
-    return Mix(decoder, weights, weights["linear"] * found[:, 0] + weights["kernel"] * found[:, 1])
+    regressed = embed_in_batches(regress, spots.rows, compute=request.compute, desc="Predicting components")
+    return Mix(decoder, weights, weights["linear"] * regressed[:, 0] + weights["kernel"] * regressed[:, 1])
 
 
 METHOD = Method(

@@ -19,12 +19,12 @@ OWN_CONFIG: Mapping[str, Rule] = {
 
 def known_centers(trained: Trained) -> dict[str, np.ndarray]:
     """Centres of the sections that the model was trained on (n_components,), by name."""
-    return {name: np.asarray(center, dtype=np.float64) for name, center in trained.own["centers"].items()}
+    return {name: np.asarray(center, dtype=np.float64) for name, center in trained.method_config["centers"].items()}
 
 
 def blend_weights(trained: Trained, mode: str) -> dict[str, float]:
     """The weight of each predictor: as `fit` chose them, or of the regressions alone."""
-    weights = {predictor: float(trained.own["chosen"][f"weight_{predictor}"]) for predictor in PREDICTORS}
+    weights = {predictor: float(trained.method_config["chosen"][f"weight_{predictor}"]) for predictor in PREDICTORS}
     if mode == "regression":
         weights["retrieval"] = 0.0
         if not sum(weights.values()):
@@ -36,9 +36,11 @@ def blend_weights(trained: Trained, mode: str) -> dict[str, float]:
 def check_stored(trained: Trained, where: str) -> None:
     """Refuse a config, which comes from a file, that does not fit the model's parts."""
     model = trained.model
-    context, centers, chosen = (trained.own.get(part) for part in ("context", "centers", "chosen"))
+    context, centers, chosen = (trained.method_config.get(name) for name in ("context", "centers", "chosen"))
     n_components, width = model.loadings.shape[0], len(model.feature_mean)
-    weights: list[Any] = [chosen.get(f"weight_{one}") for one in PREDICTORS] if isinstance(chosen, dict) else []
+    weights: list[Any] = (
+        [chosen.get(f"weight_{predictor}") for predictor in PREDICTORS] if isinstance(chosen, dict) else []
+    )
     fine = {
         "context": _is_count(context) and model.linear.in_features == width * (2 if context else 1),
         "centers": isinstance(centers, dict)
@@ -50,7 +52,7 @@ def check_stored(trained: Trained, where: str) -> None:
         and _are_numbers(weights, len(PREDICTORS))
         and min(weights) >= 0 < sum(weights),
     }
-    if wrong := [part for part, is_fine in fine.items() if not is_fine]:
+    if wrong := [name for name, is_fine in fine.items() if not is_fine]:
         msg = f"{where}: `{wrong[0]}` of the config is missing or damaged, or of another model. Train it anew."
         raise ValueError(msg)
 

@@ -40,12 +40,12 @@ def fit_ridge_method(task: Task[Any]) -> Fitted:
     return regression(task, ridge, encoder, record=record)
 
 
-def _possible_components(task: Task[Any], wanted: int) -> int:
+def _possible_components(task: Task[Any], n_components: int) -> int:
     """No more components than the smallest training part of an inner fold, or the genes, can have."""
     fewest = min([len(training) for training, _ in task.folds], default=len(task.expression.matrix))
-    possible = min(wanted, fewest - 1, task.expression.matrix.shape[1] - 1)
-    if possible < wanted:
-        logger.info("%d principal components are regressed: so few spots or genes have no %d.", possible, wanted)
+    possible = min(n_components, fewest - 1, task.expression.matrix.shape[1] - 1)
+    if possible < n_components:
+        logger.info("%d principal components are regressed: so few spots or genes have no %d.", possible, n_components)
     return possible
 
 

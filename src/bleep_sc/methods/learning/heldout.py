@@ -41,8 +41,8 @@ def score_settings(folds: InnerFolds, settings: Sequence[S], learn: Learn[S], tr
             for held_out, predicted in zip(parts, predictions, strict=True):
                 measured = truth[held_out]
                 measured = measured.toarray() if sparse.issparse(measured) else measured
-                found = float(np.nan_to_num(pearson(measured, predicted)).mean())
-                score[setting] += found / len(parts) / len(folds)
+                correlation = float(np.nan_to_num(pearson(measured, predicted)).mean())
+                score[setting] += correlation / len(parts) / len(folds)
     return score
 
 

@@ -70,7 +70,7 @@ def check_batch_norm(compute: Compute, arguments: Arguments) -> None:
         return
     with torch.device("meta"):  # the layers alone: no weights are drawn or read
         model = arguments.build()
-    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         msg = (
             f"`encoder={arguments.spec()['encoder']!r}` has batch normalisation, whose statistics PyTorch joins over "
             f"processes on CUDA alone: {len(compute.processes)} processes on {compute.device.type!r} would train "
@@ -177,11 +177,11 @@ def _random_batches(task: Task[Any], rows: np.ndarray) -> EpochBatches:
 
 def _learn_statistics(model: nn.Module, task: Task[Any], rows: np.ndarray, *, learn_channels: bool) -> None:
     """Let the parts that begin from statistics of the training spots take them."""
-    for part in model.modules():
-        if isinstance(part, Standardize):
-            part.learn(take(task.spots.rows, rows))
-        elif isinstance(part, MeanHead):
-            part.start_at(torch.from_numpy(task.expression.matrix[rows].mean(axis=0, dtype=np.float64)))
-        elif isinstance(part, ImageNetwork) and learn_channels:
-            some = np.random.default_rng(task.seed).permutation(rows)[:_SPOTS_FOR_CHANNELS]
-            part.learn(take(task.spots.rows, np.sort(some)))
+    for module in model.modules():
+        if isinstance(module, Standardize):
+            module.learn(take(task.spots.rows, rows))
+        elif isinstance(module, MeanHead):
+            module.start_at(torch.from_numpy(task.expression.matrix[rows].mean(axis=0, dtype=np.float64)))
+        elif isinstance(module, ImageNetwork) and learn_channels:
+            channel_rows = np.random.default_rng(task.seed).permutation(rows)[:_SPOTS_FOR_CHANNELS]
+            module.learn(take(task.spots.rows, np.sort(channel_rows)))

@@ -53,8 +53,8 @@ def fit_ridge(features: np.ndarray, everything: Any, *, alpha: float, scores: np
     x = features.astype(np.float64) - feature_mean
 
     def solve(y: np.ndarray) -> np.ndarray:
-        found: np.ndarray = Solver(alpha=alpha, fit_intercept=False).fit(x, y).coef_
-        return found.reshape(y.shape[1], x.shape[1])
+        solved: np.ndarray = Solver(alpha=alpha, fit_intercept=False).fit(x, y).coef_
+        return solved.reshape(y.shape[1], x.shape[1])
 
     if scores is not None:
         loadings = np.asarray((everything.T @ scores).T) - scores.sum(axis=0)[:, None] * mean
@@ -64,9 +64,9 @@ def fit_ridge(features: np.ndarray, everything: Any, *, alpha: float, scores: np
     n_genes = everything.shape[1]
     coefficients = np.empty((n_genes, x.shape[1]))
     for start in range(0, n_genes, _GENES_AT_ONCE):
-        part = slice(start, start + _GENES_AT_ONCE)
-        y = everything[:, part]
-        coefficients[part] = solve((y.toarray() if sparse.issparse(y) else y) - mean[part])
+        genes = slice(start, start + _GENES_AT_ONCE)
+        y = everything[:, genes]
+        coefficients[genes] = solve((y.toarray() if sparse.issparse(y) else y) - mean[genes])
     return Ridge(coefficients, None, feature_mean, mean)
 
 

@@ -105,8 +105,8 @@ def imputation(
     assert how is not None  # noqa: S101 - `impute` makes one for every method with a space
     embedding = embed_images(trained.model, spots.rows, compute=compute)
     how = replace(how, search=_search_to_take(how, reference.keys, len(embedding), compute.device))
-    own = own_rows(reference, embedding, depends_on_section=_centred(trained))
-    in_sample = _report_in_sample(own, how.k, reference.n_obs)
+    own_row = own_rows(reference, embedding, depends_on_section=_centred(trained))
+    in_sample = _report_in_sample(own_row, how.k, reference.n_obs)
     provenance: dict[str, Any] = {
         "params": {"method": trained.method.name, **asdict(how), "layer": "X" if how.layer is None else how.layer},
         "units": reference.units,
@@ -114,7 +114,7 @@ def imputation(
         "reference_library": reference.library,
         "in_sample": in_sample,
     }
-    inputs = {"embedding": embedding} | ({"leave_out": own} if in_sample else {})
+    inputs = {"embedding": embedding} | ({"leave_out": own_row} if in_sample else {})
     mix = None if make_mix is None else make_mix()
     if mix is not None:
         inputs["regressed"] = mix.regressed
@@ -142,20 +142,25 @@ def own_rows(reference: Reference, embedding: np.ndarray, *, depends_on_section:
     Where an embedding depends on the other spots of its section, a part of a section is embedded a little otherwise
     than the whole. Then spots at the same place are the reference's own if most of them lie near their candidates.
     """
-    own = np.full(len(embedding), -1)
+    own_row = np.full(len(embedding), -1)
     images = reference.images
     if images is None:
-        return own
+        return own_row
     for candidates in (reference.same_place, reference.same_name):
-        there = np.flatnonzero(candidates >= 0)
-        same = np.isclose(rows_at(images, candidates[there]), embedding[there], rtol=1e-3, atol=1e-3).all(axis=1)
-        own[there[same]] = candidates[there[same]]
+        with_candidate = np.flatnonzero(candidates >= 0)
+        same = np.isclose(
+            rows_at(images, candidates[with_candidate]), embedding[with_candidate], rtol=1e-3, atol=1e-3
+        ).all(axis=1)
+        own_row[with_candidate[same]] = candidates[with_candidate[same]]
     if depends_on_section:
         candidates = reference.same_place
-        there = np.flatnonzero((candidates >= 0) & (own < 0))
-        if len(there) and np.median(cosine(embedding[there], rows_at(images, candidates[there]))) > _MOSTLY_OWN:
-            own[there] = candidates[there]
-    return own
+        with_candidate = np.flatnonzero((candidates >= 0) & (own_row < 0))
+        if (
+            len(with_candidate)
+            and np.median(cosine(embedding[with_candidate], rows_at(images, candidates[with_candidate]))) > _MOSTLY_OWN
+        ):
+            own_row[with_candidate] = candidates[with_candidate]
+    return own_row
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -179,9 +184,9 @@ def _search_to_take(how: Neighbors, keys: Any, n_queries: int, device: torch.dev
     return search
 
 
-def _report_in_sample(own: np.ndarray, k: int, n_reference: int) -> bool:
+def _report_in_sample(own_row: np.ndarray, k: int, n_reference: int) -> bool:
     """Say that query spots are the reference's own, if some are; they must not retrieve themselves."""
-    if not (own >= 0).any():
+    if not (own_row >= 0).any():
         return False
     if k > n_reference - 1:
         msg = f"`k={k}`: each spot's own profile is left out, so the largest possible `k` is {n_reference - 1}."
@@ -189,7 +194,7 @@ def _report_in_sample(own: np.ndarray, k: int, n_reference: int) -> bool:
     logger.info(
         "In-sample: %d of %d query spots belong to the reference. Each one's own profile is left out, but the "
         "model was trained on them, so scores on them do not say how well new tissue is predicted.",
-        (own >= 0).sum(),
-        len(own),
+        (own_row >= 0).sum(),
+        len(own_row),
     )
     return True

@@ -53,7 +53,7 @@ class WindowOutput(ModelOutput):
         with torch.inference_mode(), self.compute.autocast():
             for members, positions in progress(self.windows, desc="Predicting expression", show=show):
                 images, places = (
-                    part.to(self.compute.device) for part in (take(rows, members), torch.from_numpy(positions))
+                    tensor.to(self.compute.device) for tensor in (take(rows, members), torch.from_numpy(positions))
                 )
                 values[members] = self.model.predict(images, places).float().cpu().numpy()
         return self._as_asked(finite(values, what="Predicting expression"))
@@ -71,7 +71,7 @@ def imputation(trained: Trained, spots: Spots, reference: Reference, output: Mod
             "In-sample: the query holds spots of the reference, which the model was trained on, so scores on them do "
             "not say how well new tissue is predicted."
         )
-    reads_counts = trained.method.needs(trained.own).source.reads_query_counts
+    reads_counts = trained.method.needs(trained.method_config).source.reads_query_counts
     provenance = {
         "params": {"method": trained.method.name, "uses_query_counts": reads_counts},
         "units": trained.units,

@@ -46,15 +46,15 @@ def compare(
     with settings.override(verbosity="warning"):
         for fold in folds:
             prepared = prepare(plan, fold)
-            for label, one in asked.items():
+            for label, asked_method in asked.items():
                 next(steps)
-                layer, found = predict(plan, fold, prepared, one)
+                layer, chosen_values = predict(plan, fold, prepared, asked_method)
                 layers[label][fold.test] = layer
                 chosen += [
                     {"method": label, "fold": fold.name, "parameter": name, "value": float(value)}
-                    for name, value in found.items()
+                    for name, value in chosen_values.items()
                 ]
-                extra = {**labels, "uses_query_counts": one.reads_query_counts}
+                extra = {**labels, "uses_query_counts": asked_method.reads_query_counts}
                 scorer.score(plan, fold, prepared, label, layer, extra=extra)
         next(steps, None)  # closes the bar
     summary = summarize(scorer.rows, draws=scorer.draws, n_bootstrap=scorer.n_bootstrap, random_state=plan.random_state)

@@ -53,12 +53,12 @@ def make_folds(groups: np.ndarray) -> list[Fold]:
 def check_sections_in_groups(sections: np.ndarray, groups: np.ndarray, *, library_key: str, group_key: str) -> None:
     """Every section belongs to one group: neighbouring spots of a section are nearly the same tissue."""
     for section in np.unique(sections):
-        found = np.unique(groups[sections == section]).tolist()
-        if len(found) > 1:
+        section_groups = np.unique(groups[sections == section]).tolist()
+        if len(section_groups) > 1:
             msg = (
-                f"section {str(section)!r} of `adata.obs[{library_key!r}]` is in {len(found)} groups of "
-                f"`adata.obs[{group_key!r}]` ({', '.join(map(repr, found[:5]))}), so its spots would be both trained "
-                "on and tested on. Group whole sections, better whole patients."
+                f"section {str(section)!r} of `adata.obs[{library_key!r}]` is in {len(section_groups)} groups of "
+                f"`adata.obs[{group_key!r}]` ({', '.join(map(repr, section_groups[:5]))}), so its spots would be both "
+                "trained on and tested on. Group whole sections, better whole patients."
             )
             raise ValueError(msg)
 
@@ -70,10 +70,10 @@ def check_no_copies(values: Any, groups: np.ndarray, names: Sequence[str], *, pa
     rows.eliminate_zeros()
     seen: dict[bytes, int] = {}
     for row in range(rows.shape[0]):
-        part = slice(rows.indptr[row], rows.indptr[row + 1])
-        if part.stop - part.start < _MIN_GENES:
+        entries = slice(rows.indptr[row], rows.indptr[row + 1])
+        if entries.stop - entries.start < _MIN_GENES:
             continue
-        profile = hashlib.sha256(rows.indices[part].tobytes() + rows.data[part].tobytes()).digest()
+        profile = hashlib.sha256(rows.indices[entries].tobytes() + rows.data[entries].tobytes()).digest()
         first = seen.setdefault(profile, row)
         if groups[first] != groups[row]:
             msg = (

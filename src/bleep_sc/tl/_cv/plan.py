@@ -91,8 +91,8 @@ def asked_methods(methods: Sequence[str], method_kwargs: Mapping[str, Mapping[st
     known = set(inspect.signature(fit).parameters) - {"adata"} | OF_IMPUTE
     out: dict[str, Asked] = {}
     for label in methods:
-        given = dict(method_kwargs.get(label, {}))
-        method = given.setdefault("method", label)
+        arguments = dict(method_kwargs.get(label, {}))
+        method = arguments.setdefault("method", label)
         if method not in get_args(MethodName) or "/" in label:
             msg = (
                 f"`methods` has {label!r}, which is no method: there are "
@@ -100,7 +100,7 @@ def asked_methods(methods: Sequence[str], method_kwargs: Mapping[str, Mapping[st
                 "`method_kwargs={label: {'method': ...}}`."
             )
             raise ValueError(msg)
-        for name in given:
+        for name in arguments:
             path = f"`method_kwargs[{label!r}][{name!r}]`"
             if name in _DECIDED_HERE:
                 msg = f"{path} cannot be given: each fold sets it itself, so that nothing of the test spots gets in."
@@ -108,14 +108,14 @@ def asked_methods(methods: Sequence[str], method_kwargs: Mapping[str, Mapping[st
             if name not in known:
                 msg = f"{path} is no argument of `bleep_sc.tl.fit`, nor `predict`."
                 raise ValueError(msg)
-        if given.get("use_rep") not in (None, HARMONY):
+        if arguments.get("use_rep") not in (None, HARMONY):
             msg = (
-                f"`method_kwargs[{label!r}]['use_rep']` is {given['use_rep']!r}, a representation made outside the "
+                f"`method_kwargs[{label!r}]['use_rep']` is {arguments['use_rep']!r}, a representation made outside the "
                 "folds, which may have seen the test spots. 'X_harmony' is made anew in each fold."
             )
             raise ValueError(msg)
-        _check_image_key(label, given.get("image_key"))
-        out[label] = Asked.of(given)
+        _check_image_key(label, arguments.get("image_key"))
+        out[label] = Asked.of(arguments)
     return out
 
 
@@ -140,7 +140,7 @@ def make_plan(
     if counts_layer not in (None, _keys.COUNTS):
         check_in("adata.layers", counts_layer, adata.layers.keys(), remedy="`counts_layer=None` takes `X` as it is.")
     is_counts = counts_layer is not None and counts_layer in adata.layers
-    needs_counts = [label for label, one in asked.items() if one.reads_query_counts]
+    needs_counts = [label for label, asked_method in asked.items() if asked_method.reads_query_counts]
     if needs_counts and not is_counts:
         msg = (
             f"`methods` has {needs_counts[0]!r}, which reads total counts, but `adata.layers[{counts_layer!r}]` does "
@@ -150,12 +150,12 @@ def make_plan(
     if is_counts:
         values = count_values(adata, str(counts_layer))
     else:
-        found = expression_values(adata, None, name="adata")
-        if found.min() < 0:
-            msg = f"`adata.X` has negative values, found {found.min():.3g}: log-normalised expression is expected."
+        expression = expression_values(adata, None, name="adata")
+        if expression.min() < 0:
+            msg = f"`adata.X` has negative values, found {expression.min():.3g}: log-normalised expression is expected."
             raise ValueError(msg)
-        warn_if_counts(found, path_of("adata", None))
-        values = sparse.csr_matrix(found)
+        warn_if_counts(expression, path_of("adata", None))
+        values = sparse.csr_matrix(expression)
         logger.info(
             "`adata.X` is taken as it is: there are no counts in `layers[%r]`, so it was normalised outside the folds.",
             counts_layer,
@@ -167,23 +167,25 @@ def make_plan(
         values=values,
         is_counts=is_counts,
         markers=tuple(markers),
-        image_keys=tuple(dict.fromkeys(str(one.arguments.get("image_key", _keys.CROPS)) for one in asked.values())),
-        harmonize=any(one.arguments.get("use_rep") is not None for one in asked.values()),
+        image_keys=tuple(
+            dict.fromkeys(str(asked_method.arguments.get("image_key", _keys.CROPS)) for asked_method in asked.values())
+        ),
+        harmonize=any(asked_method.arguments.get("use_rep") is not None for asked_method in asked.values()),
         **rest,
     )
 
 
 def check_inputs(adata: AnnData, asked: Mapping[str, Asked]) -> None:
     """Check what each method will read, before the first is trained."""
-    for label, one in asked.items():
-        needs = one.needs
+    for label, asked_method in asked.items():
+        needs = asked_method.needs
         if needs.places:
             spatial_coordinates(adata)
         neighbor_places(adata, needs.n_neighbors, name="adata")
         if not needs.source.is_image:
             continue
-        given = one.arguments
-        image_key = given.get("image_key", _keys.CROPS)
+        arguments = asked_method.arguments
+        image_key = arguments.get("image_key", _keys.CROPS)
         check_in(
             "adata.obsm",
             image_key,
@@ -197,17 +199,17 @@ def check_inputs(adata: AnnData, asked: Mapping[str, Asked]) -> None:
                 "on the test spots too. Name crops, or features of images alone."
             )
             raise ValueError(msg)
-        _check_network(adata, label, one, image_key)
+        _check_network(adata, label, asked_method, image_key)
 
 
-def _check_network(adata: AnnData, label: str, one: Asked, image_key: str) -> None:
+def _check_network(adata: AnnData, label: str, asked_method: Asked, image_key: str) -> None:
     """Load first weights once, so that a missing file or network is known before hours of training."""
     from bleep_sc.models.encoders.networks import build_network
 
-    images, encoder = adata.obsm[image_key], one.needs.encoder
-    weights = one.arguments.get("weights", "imagenet")
+    images, encoder = adata.obsm[image_key], asked_method.needs.encoder
+    weights = asked_method.arguments.get("weights", "imagenet")
     crops = getattr(images, "ndim", 2) == 4
-    if not crops and not one.needs.source.takes_features:
+    if not crops and not asked_method.needs.source.takes_features:
         msg = f"{label!r} reads crops, but `adata.obsm[{image_key!r}]` holds ready-made features."
         raise ValueError(msg)
     if crops and names_network(encoder) and weights is not None:

@@ -57,10 +57,10 @@ def prepare(plan: Plan, fold: Fold) -> Prepared:
     chosen = ref.var[_keys.HIGHLY_VARIABLE].to_numpy()
     names = ref.var_names.to_numpy().astype(str)
     sections = ref.obs[plan.library_key].astype(str).to_numpy()
-    found = {"all": names[chosen], **panels(training[:, chosen], names[chosen], sections)}
+    genes_of_panels = {"all": names[chosen], **panels(training[:, chosen], names[chosen], sections)}
     if plan.markers:
-        found["markers"] = np.array(plan.markers)
-    return Prepared(ref, _bare(plan, fold.test), truth, target_sum, found, _validation_key(plan, ref))
+        genes_of_panels["markers"] = np.array(plan.markers)
+    return Prepared(ref, _bare(plan, fold.test), truth, target_sum, genes_of_panels, _validation_key(plan, ref))
 
 
 def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[np.ndarray, dict[str, Any]]:
@@ -78,7 +78,7 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
     }
     of_fit = {name: value for name, value in arguments.items() if name not in OF_IMPUTE}
     fit(ref, **{**of_fit, **common}, validation_key=prepared.validation_key)
-    chosen: dict[str, Any] = dict(from_uns(ref.uns, _MODEL).config.own.get("chosen", {}))
+    chosen: dict[str, Any] = dict(from_uns(ref.uns, _MODEL).config.method_config.get("chosen", {}))
     if method.space is not None:
         chosen["k"] = plan.k or chosen.get("k") or _choose_k(plan, prepared, ref, method)
     if method.held_out.spots:

@@ -67,10 +67,10 @@ class FoldScores:
             )
             table = score_genes(pair, self._metrics)
             common: dict[str, Any] = {"gene_names": genes[scored], "panels": prepared.panels, "metrics": self._metrics}
-            found = score_panels(
+            panel_scores = score_panels(
                 label, pair, table, ceiling=self._ceiling(plan, name, where, prepared, scored), **common
             )
-            self.rows += [{**row, "fold": fold.name, **extra} for row in found]
+            self.rows += [{**row, "fold": fold.name, **extra} for row in panel_scores]
             if self._over_spots:
                 self.draws |= spot_draws(label, pair, n_bootstrap=self.n_bootstrap, random_state=self._seed, **common)
 
@@ -89,16 +89,16 @@ class FoldScores:
 
 def report(summary: pd.DataFrame, *, metric: str, n_folds: int, group_key: str) -> None:
     first = summary.iloc[0]
-    own = summary[summary["metric"] == metric]
-    panels = list(dict.fromkeys(own["panel"]))
-    width = max(len(str(method)) for method in own["method"]) + 3
+    metric_rows = summary[summary["metric"] == metric]
+    panels = list(dict.fromkeys(metric_rows["panel"]))
+    width = max(len(str(method)) for method in metric_rows["method"]) + 3
     over = first["interval_over"] or "nothing"
     lines = [
         f"{metric} by gene within sections; {n_folds} folds by {group_key!r}, {first['scope'].upper()}; normalised "
         f"{first['normalisation']}; bootstrap intervals over {over}:",
         " " * width + "".join(f"{panel:>24}" for panel in panels),
     ]
-    for method, rows in own.groupby("method", sort=False):
+    for method, rows in metric_rows.groupby("method", sort=False):
         mark = " *" if rows["uses_query_counts"].any() else ""
         cells = []
         for panel in panels:
@@ -106,9 +106,9 @@ def report(summary: pd.DataFrame, *, metric: str, n_folds: int, group_key: str) 
             interval = "" if np.isnan(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"
             cells.append(f"{row['value']:.3f}{interval}")
         lines.append(f"{method + mark:<{width}}" + "".join(f"{cell:>24}" for cell in cells))
-    if own["ceiling"].notna().any():
-        ceilings = own.groupby("panel", sort=False)["ceiling"].first()
+    if metric_rows["ceiling"].notna().any():
+        ceilings = metric_rows.groupby("panel", sort=False)["ceiling"].first()
         lines.append(f"{'ceiling':<{width}}" + "".join(f"{ceilings[panel]:>24.3f}" for panel in panels))
-    if own["uses_query_counts"].any():
+    if metric_rows["uses_query_counts"].any():
         lines.append("* reads the total counts of the spots that it predicts")
     logger.info("\n".join(lines))

@@ -23,10 +23,10 @@ def crop_scale(adata: AnnData, image_key: str, *, name: str) -> CropScale:
     """
     size = int(np.shape(adata.obsm[image_key])[1])
     records, path = crop_records(adata, image_key), f"{name}.uns[{image_key!r}]"
-    if not isinstance(found := adata.uns.get(image_key), Mapping | None):
+    if not isinstance(stored := adata.uns.get(image_key), Mapping | None):
         msg = (
-            f"`{path}` must hold the records that `bleep_sc.pp.crops` wrote, by library; found {type(found).__name__}. "
-            f"Cut the crops again, or `del {path}` if the scale is unknown."
+            f"`{path}` must hold the records that `bleep_sc.pp.crops` wrote, by library; found "
+            f"{type(stored).__name__}. Cut the crops again, or `del {path}` if the scale is unknown."
         )
         raise ValueError(msg)
     if not records:
@@ -36,8 +36,8 @@ def crop_scale(adata: AnnData, image_key: str, *, name: str) -> CropScale:
         )
         return CropScale(size)
     if library_key := recorded_library_key(adata, image_key):
-        there = set(adata.obs[library_key].astype(str))
-        records = {library: record for library, record in records.items() if library in there} or records
+        present_libraries = set(adata.obs[library_key].astype(str))
+        records = {library: record for library, record in records.items() if library in present_libraries} or records
     scales = {
         library: CropScale(
             size, *(_known(record, unit, path=f"{path}[{library!r}]") for unit in ("size_um", "spot_diameters"))
@@ -86,17 +86,17 @@ def compare_scales(reference: CropScale, query: CropScale) -> None:
 
 
 def _known(record: Mapping[str, Any], name: str, *, path: str) -> float | None:
-    found = record.get(name)
-    if found is None:
+    recorded = record.get(name)
+    if recorded is None:
         return None
     try:
-        value = float(np.asarray(found).item())
+        value = float(np.asarray(recorded).item())
     except (TypeError, ValueError):
         value = -1.0
     if value <= 0:
         msg = (
-            f"`{path}[{name!r}]` must be a number above 0, or NaN where unknown; found {found!r}. Cut the crops again "
-            "with `bleep_sc.pp.crops`, which records it."
+            f"`{path}[{name!r}]` must be a number above 0, or NaN where unknown; found {recorded!r}. Cut the crops "
+            "again with `bleep_sc.pp.crops`, which records it."
         )
         raise ValueError(msg)
     return value if np.isfinite(value) else None

@@ -91,5 +91,5 @@ def by_section(held_out: np.ndarray, sections: np.ndarray | None) -> list[np.nda
     rows = np.flatnonzero(held_out)
     if sections is None:
         return [rows]
-    parts = [rows[sections[rows] == section] for section in np.unique(sections[rows].astype(str))]
-    return [part for part in parts if len(part) >= _MIN_PART] or [rows]
+    rows_by_section = [rows[sections[rows] == section] for section in np.unique(sections[rows].astype(str))]
+    return [section_rows for section_rows in rows_by_section if len(section_rows) >= _MIN_PART] or [rows]

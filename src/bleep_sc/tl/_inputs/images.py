@@ -78,29 +78,32 @@ def images_as_stored(
     key = image_key or record.key
     images = _stored_images(adata, key, name=name)
     if (images.ndim == 2) == kind.from_crops:
-        here, wanted = ("features", "crops") if images.ndim == 2 else ("crops", "features")
-        msg = f"`{name}.obsm[{key!r}]` holds {here}, but the model was trained on {wanted}: name these by `image_key`."
+        held_kind, expected_kind = ("features", "crops") if images.ndim == 2 else ("crops", "features")
+        msg = (
+            f"`{name}.obsm[{key!r}]` holds {held_kind}, but the model was trained on {expected_kind}: name these by "
+            "`image_key`."
+        )
         raise ValueError(msg)
     if not kind.from_crops:
-        found = Spots(images, kind, record.encoder)
+        spots = Spots(images, kind, record.encoder)
     else:
         assert record.scale is not None  # noqa: S101 - the schema sees to it
         scale = crop_scale(adata, key, name=name)
         compare_scales(record.scale, scale)
         if kind.is_image:
             return Spots(images, kind, record.encoder, scale)
-        found = (
+        spots = (
             _features_of_custom(images, encoder, scale, compute)
             if kind.by_user
             else _features_by_hand(images, record.encoder, scale, compute)
         )
-    if found.rows.shape[1] != record.n_features:
+    if spots.rows.shape[1] != record.n_features:
         msg = (
             f"the model was trained on {record.n_features} image features ({record.encoder}), found "
-            f"{found.rows.shape[1]}: they come from another encoder."
+            f"{spots.rows.shape[1]}: they come from another encoder."
         )
         raise ValueError(msg)
-    return found
+    return spots
 
 
 def _check_trained_encoder(encoder: Any, method: str) -> None:
@@ -129,11 +132,11 @@ def _check_encoder_of_stored(record: InputRecord, encoder: Callable[..., Any] | 
     if record.kind is not BY_HAND:
         return
     by_hand = made_by_hand(record.encoder)
-    here = None if by_hand is None else by_hand.feature_set
-    if here is None or record.feature_set not in (None, here):
+    feature_set = None if by_hand is None else by_hand.feature_set
+    if feature_set is None or record.feature_set not in (None, feature_set):
         msg = (
             f"the model was trained on the colour features {record.feature_set!r} of another version of bleep_sc; "
-            f"this one makes {here!r}. Train it anew."
+            f"this one makes {feature_set!r}. Train it anew."
         )
         raise ValueError(msg)
 

@@ -67,7 +67,7 @@ class AsStored:
 def read(
     adata: AnnData,
     needs: Needs,
-    found: AsAsked | AsStored,
+    image_source: AsAsked | AsStored,
     *,
     sections: np.ndarray | None,
     compute: Compute,
@@ -81,7 +81,7 @@ def read(
         The spots.
     needs
         What the method says that it reads.
-    found
+    image_source
         Which images are read, where it reads images.
     sections
         The section of each spot (n_obs,); None where all are of one.
@@ -92,7 +92,7 @@ def read(
     """
     xy = neighbor_places(adata, needs.n_neighbors, name=name)
     if needs.source.is_image:
-        spots = found.images(adata, needs, compute=compute, name=name)
+        spots = image_source.images(adata, needs, compute=compute, name=name)
     else:
         spots = _WITHOUT_IMAGES[needs.source](adata, sections, name)
     grid = grid_of_sections(adata, sections, name=name) if needs.grid else None

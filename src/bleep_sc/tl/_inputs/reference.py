@@ -30,19 +30,19 @@ def neighbors_to_average(k: int | None, ref: AnnData, stored: StoredModel) -> in
     """The user's number, else what `fit` chose, else the paper's; the latter two no more than there are."""
     if k is not None:
         return k
-    return min(int(stored.config.own.get("chosen", {}).get("k", _PAPER_K)), max(1, ref.n_obs - 1))
+    return min(int(stored.config.method_config.get("chosen", {}).get("k", _PAPER_K)), max(1, ref.n_obs - 1))
 
 
 def read_reference(
     query: AnnData, ref: AnnData, key: str, *, trained: Trained, stored: StoredModel, how: Neighbors | None
 ) -> Reference:
     """Read of a reference what its method needs to predict a query: of methods that do not retrieve, no values."""
-    here, there = known_places(query), known_places(ref)
+    query_places, ref_places = known_places(query), known_places(ref)
     same_name = as_text(ref.obs_names).get_indexer(as_text(query.obs_names)).astype(np.int64)
-    same_place = _rows_at_the_same_place(here, there, query.n_obs)
+    same_place = _rows_at_the_same_place(query_places, ref_places, query.n_obs)
     shares_spots = False
-    if here is not None and there is not None:
-        shares_spots = bool(((same_name >= 0) & (here == there[same_name]).all(axis=1)).any())
+    if query_places is not None and ref_places is not None:
+        shares_spots = bool(((same_name >= 0) & (query_places == ref_places[same_name]).all(axis=1)).any())
     bare = Reference(ref.n_obs, same_name, same_place, shares_spots)
     if how is None or trained.method.space is None:
         return bare
@@ -105,21 +105,23 @@ def _warn_of_another_models_embedding(
     sections = sections_like(ref, stored, None, name="ref")
     rows = np.arange(ref.n_obs)
     if space.centred:  # sections that were added later are centred by all of their spots: not by a few
-        known = trained.own["centers"]
-        rows = np.concatenate([part for name, part in section_rows(sections, ref.n_obs) if name in known] or [rows[:0]])
-    some = np.sort(rows)[np.unique(np.linspace(0, len(rows) - 1, _ROWS_TO_CHECK).astype(int))] if len(rows) else rows
-    part, source = ref[some], stored.config.expression
-    if not len(some) or lacks_expression(part, source.layer, source.use_rep, stored.genes):
+        known = trained.method_config["centers"]
+        in_known = [of_section for name, of_section in section_rows(sections, ref.n_obs) if name in known]
+        rows = np.concatenate(in_known or [rows[:0]])
+    if len(rows):
+        rows = np.sort(rows)[np.unique(np.linspace(0, len(rows) - 1, _ROWS_TO_CHECK).astype(int))]
+    spots, source = ref[rows], stored.config.expression
+    if not len(rows) or lacks_expression(spots, source.layer, source.use_rep, stored.genes):
         return
-    own = None if sections is None else sections[some]
-    expression = read_expression_rows(part, trained, own, stored, of_reference=True, name="ref")
+    sections = None if sections is None else sections[rows]
+    expression = read_expression_rows(spots, trained, sections, stored, of_reference=True, name="ref")
     with torch.inference_mode():
         again = trained.model.embed_expression(torch.from_numpy(expression)).numpy()
-    found = cosine(again, rows_at(embedding, some))
-    if (found < _SAME).any():
+    similarity = cosine(again, rows_at(embedding, rows))
+    if (similarity < _SAME).any():
         warn(
             f"`ref.obsm[{_keys.expression_embedding(key)!r}]` is not what the model {key!r} makes of `ref`'s "
-            f"expression ({(found < _SAME).sum()} of {len(some)} rows looked at): it is of another model, or the "
+            f"expression ({(similarity < _SAME).sum()} of {len(rows)} rows looked at): it is of another model, or the "
             f"expression was changed since. Place all spots anew with `bleep_sc.tl.embed(ref, key={key!r})`."
         )
 
@@ -147,7 +149,7 @@ def _embedding(ref: AnnData, key: str, match: str, *, width: int) -> Any:
         raise MissingKeyError(msg)
     keys = _in_space(ref, key, obsm_key, width=width)
     if not all_finite(keys):
-        without = sum(int((~np.isfinite(keys[part]).all(axis=1)).sum()) for part in row_blocks(keys))
+        without = sum(int((~np.isfinite(keys[block]).all(axis=1)).sum()) for block in row_blocks(keys))
         msg = (
             f"{without} of {ref.n_obs} spots of `ref` have no embedding in `{path}`, as after "
             f"`anndata.concat`: run `bleep_sc.tl.embed(ref, key={key!r})`, which places all of them."
@@ -158,8 +160,8 @@ def _embedding(ref: AnnData, key: str, match: str, *, width: int) -> Any:
 
 def _in_space(ref: AnnData, key: str, obsm_key: str, *, width: int) -> Any:
     """What an embedding holds, in memory or lazy, if it can be of the model."""
-    found, path, remedy = ref.obsm[obsm_key], f"ref.obsm[{obsm_key!r}]", _PLACE_ALL.format(key=key)
-    rows = LazyRows(found) if is_lazy(found) else as_numbers(found, path=path, remedy=remedy)
+    embedding, path, remedy = ref.obsm[obsm_key], f"ref.obsm[{obsm_key!r}]", _PLACE_ALL.format(key=key)
+    rows = LazyRows(embedding) if is_lazy(embedding) else as_numbers(embedding, path=path, remedy=remedy)
     if rows.shape != (ref.n_obs, width):
         msg = (
             f"`{path}` must have the shape ({ref.n_obs}, {width}), as the model's space; found {rows.shape}: it is of "
@@ -169,17 +171,17 @@ def _in_space(ref: AnnData, key: str, obsm_key: str, *, width: int) -> Any:
     return rows
 
 
-def _rows_at_the_same_place(here: np.ndarray | None, there: np.ndarray | None, n_query: int) -> np.ndarray:
+def _rows_at_the_same_place(query_places: np.ndarray | None, ref_places: np.ndarray | None, n_query: int) -> np.ndarray:
     """Row of the reference's spot at the place of each query spot, -1 for none (n_query,)."""
-    if here is None or there is None:
+    if query_places is None or ref_places is None:
         return np.full(n_query, -1)
     # pairs as one number each, which sorts by x, then y
-    mine, theirs = (xy[:, 0] + 1j * xy[:, 1] for xy in (here, there))
-    order = np.argsort(theirs, kind="stable")
+    query_points, ref_points = (xy[:, 0] + 1j * xy[:, 1] for xy in (query_places, ref_places))
+    order = np.argsort(ref_points, kind="stable")
     # of several spots at one place the last one
-    at = np.searchsorted(theirs, mine, side="right", sorter=order) - 1
-    candidates = order[at]
-    return np.where((at >= 0) & (theirs[candidates] == mine), candidates, -1)
+    position = np.searchsorted(ref_points, query_points, side="right", sorter=order) - 1
+    candidates = order[position]
+    return np.where((position >= 0) & (ref_points[candidates] == query_points), candidates, -1)
 
 
 def _library(ref: AnnData, stored: StoredModel) -> np.ndarray:
