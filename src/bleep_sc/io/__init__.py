@@ -1,4 +1,4 @@
-"""The model in and out of AnnData and files."""
+"""Moves the model between AnnData and files."""
 
 from bleep_sc.io._folder import read_model, write_model
 

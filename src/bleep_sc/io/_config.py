@@ -1,4 +1,4 @@
-"""A model's config: what `fit` tells of a model besides its weights, in plain types that have been checked."""
+"""The config of a model: all but its weights, in plain types that have been checked."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExpressionSource:
-    """Where the expression that a model learned from is kept."""
+    """The place in an AnnData of the expression that a model learned from."""
 
     layer: str | None
     """Name of the layer; None is `X`."""
@@ -20,7 +20,7 @@ class ExpressionSource:
 
 @dataclass(frozen=True)
 class Config:
-    """All that a stored model tells of itself."""
+    """The config of a stored model: its method, how it was trained, and its inputs."""
 
     method: str
     preset: str
@@ -36,10 +36,10 @@ class Config:
     units: str
     """Units of the expression that the model learned from."""
     method_config: Mapping[str, Any]
-    """The method's own part: what was chosen, and what its predictions need."""
+    """The method's own part of the config: what was chosen, and what its predictions need."""
     versions: Mapping[str, str]
     rest: Mapping[str, Any] = field(default_factory=dict)
-    """Names that a later release has added: they are kept, and nobody reads them."""
+    """The values that a later release has added, by name: they are kept, and nobody reads them."""
 
     def to_json(self) -> dict[str, Any]:
         """Turn the config into plain types, in the order in which configs are written."""
@@ -59,7 +59,7 @@ class Config:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Config":
-        """The config that plain types describe; they have been checked by `check_config`."""
+        """Make the config that plain types describe; `check_config` has checked them."""
         from bleep_sc.methods.inputs import InputRecord
         from bleep_sc.methods.registry import all_methods
 

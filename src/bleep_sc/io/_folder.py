@@ -29,12 +29,12 @@ from bleep_sc.io._stored import (
 _WEIGHTS = "model.safetensors"
 _CONFIG = "config.json"
 _NEXT_CONFIG = ".config.json.next"
-"""Name of the config of weights that are about to be put in place.
+"""The name of a new config until its weights are in place.
 
-So the move of one file turns the earlier model into the new one.
+So the move of one file, the weights, turns the earlier model into the new one.
 """
 _MAX_WEIGHTS = 2**32
-"""Largest file of weights in bytes; :func:`write_model` writes none that is larger."""
+"""The largest file of weights, in bytes; :func:`write_model` writes none that is larger."""
 
 
 def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> None:
@@ -231,7 +231,7 @@ def _check_target(folder: Path) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a file is a config of bleep_sc, of any version, even if the weights beside it are damaged."""
+    """Tell whether a file is a config of bleep_sc, of any version, even if the weights beside it are damaged."""
     try:
         config = parse_json(read_plain(path, most=MAX_CONFIG).decode(), most=MAX_CONFIG)
     except (FileNotFoundError, ValueError):
@@ -240,7 +240,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is a file at a path, be it a link that leads nowhere."""
+    """Tell whether there is a file at a path, even a link that leads nowhere."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -249,12 +249,12 @@ def _is_there(path: Path) -> bool:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Number and time of a file, which tell it from another file that takes its place; None without a file."""
+    """Read the number and time of a file, which tell it from a file that takes its place; None without a file."""
     return ((facts := path.stat()).st_ino, facts.st_mtime_ns) if path.exists() else None
 
 
 def _finite(values: np.ndarray) -> list[float | None]:
-    """Numbers as JSON can hold them: None in place of NaN and infinity."""
+    """Turn numbers into what JSON can hold: None in place of NaN and infinity."""
     return [float(value) if np.isfinite(value) else None for value in np.atleast_1d(values)]
 
 

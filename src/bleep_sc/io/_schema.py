@@ -1,4 +1,4 @@
-"""What a model's config must hold, whoever wrote it. It is checked before anything is built from it.
+"""The rules for a model's config, whoever wrote it. A config is checked before anything is built from it.
 
 Names that are not listed are kept and nobody reads them, so that a later release may add some. The exception is records
 that are handed on name by name: they may hold no other names.

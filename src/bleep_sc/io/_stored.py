@@ -14,13 +14,13 @@ from bleep_sc.io._config import Config
 from bleep_sc.io.upgrade import FORMAT_VERSION, upgrade
 
 MAX_CONFIG = 2**24
-"""Largest number of characters in a config: a hundred times what most have."""
+"""The largest number of characters in a config: a hundred times what most configs have."""
 _MAX_NAMES = 2**20
 _MAX_NAME = 1_000
 _MAX_TABLE = 2**26
-"""Largest number of characters in a table of names. Each name takes as many as the longest: one would widen all."""
+"""The largest number of characters in a table of names, in which each name takes as many as the longest."""
 _LINE = 40
-"""Number of characters that a number takes in a config, with its indent."""
+"""The number of characters that a number takes in a config, with its indent."""
 _MAX_HISTORY = 2**20
 _MAX_LISTS = 1_000
 
@@ -40,11 +40,11 @@ class StoredModel:
 
     @property
     def sha256(self) -> str:
-        """Checksum of the weights, which a prediction names as its origin."""
+        """The checksum of the weights, which a prediction names as its origin."""
         return hashlib.sha256(self.weights).hexdigest()
 
     def config_json(self) -> dict[str, Any]:
-        """The config as it is written, with the version of its format and the checksum of its weights."""
+        """Make the config as it is written, with the version of its format and the checksum of its weights."""
         return {"format_version": FORMAT_VERSION, **self.config.to_json(), "sha256": self.sha256}
 
     def to_uns(self) -> dict[str, Any]:

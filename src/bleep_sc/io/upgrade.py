@@ -1,4 +1,4 @@
-"""An older config becomes today's, here and nowhere else."""
+"""Turns a config of an earlier version into one of today's."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,14 +7,14 @@ FORMAT_VERSION = 1
 """The version that is written; all earlier ones are read."""
 
 _STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""What makes a config of each earlier version one of the next."""
+"""The function that turns a config of an earlier version into one of the next, by that earlier version."""
 
 _NOT_ALWAYS_WRITTEN: Mapping[str, Any] = {"preset": "", "library_key": "", "params": {}, "versions": {}}
-"""What no config needs, and what it means where it is not there."""
+"""The values of a config that need not be written, with their meaning where they are missing."""
 
 
 def upgrade(config: Mapping[str, Any], version: int) -> dict[str, Any]:
-    """A config of some version, as the present version would have written it; its parts are not checked yet."""
+    """Turn a config of any version into one of the present version; its parts are not checked yet."""
     upgraded = dict(config)
     for number in range(version, FORMAT_VERSION):
         upgraded = _STEPS[number](upgraded)

@@ -20,7 +20,7 @@ from bleep_sc.models.nets.windows import split_windows
 from bleep_sc.models.train.batches import Sequences
 
 Windows = list[tuple[np.ndarray, np.ndarray]]
-"""For each window its spots, and their rows and columns in it (n, 2)."""
+"""The spots of each window, and their rows and columns in it (n, 2)."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _predict(trained: Trained, spots: Spots, reference: Reference, request: Requ
 
 
 def _windows(spots: Spots, rows: np.ndarray, *, largest: int) -> Windows:
-    """Windows of neighbouring spots, of some rows only; none spans two sections, or more than 64 grid positions."""
+    """Divide some rows into windows of neighbouring spots; none spans two sections, or more than 64 grid positions."""
     assert spots.grid is not None  # noqa: S101 - its record says that it needs the grid
     is_chosen = np.zeros(len(spots.grid), dtype=bool)
     is_chosen[rows] = True

@@ -1,4 +1,4 @@
-"""What a method reads of each spot: crops, features of crops, its place, its counts, or nothing; arrays only."""
+"""The input of a method, as arrays: crops, features of crops, places, counts, or nothing."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,18 +11,18 @@ from bleep_sc.models.train.batches import Rows
 
 @dataclass(frozen=True)
 class InputKind:
-    """One kind of input, and all that is true of it."""
+    """A kind of input, and its properties."""
 
     name: str
-    """The name under which a config tells it."""
+    """The name of the kind in a config."""
     from_crops: bool = False
-    """Whether it is made from crops, so that their scale matters."""
+    """Whether the input is made from crops, so that their scale matters."""
     is_image: bool = False
     """Whether the model reads the crops themselves, by a network of its own."""
     by_user: bool = False
-    """Whether an encoder of the user's made it: the model does not bring that encoder."""
+    """Whether an encoder of the user's made the input: the model does not bring that encoder."""
     width: int | None = None
-    """How many values a spot has, where that is the same for all data."""
+    """The number of values of a spot, where it is the same for all data."""
 
 
 NETWORK = InputKind("network", from_crops=True, is_image=True)
@@ -41,7 +41,7 @@ KINDS: Mapping[str, InputKind] = {
 
 @dataclass(frozen=True)
 class Source:
-    """Where a method's input comes from, and which kinds of input that may give.
+    """The source of a method's input, and the kinds of input that it may give.
 
     A stored model may name no other kind: a file must not make a model read anything else, such as counts.
     """
@@ -66,13 +66,13 @@ NO_INPUT = Source((NOTHING,))
 
 @dataclass(frozen=True)
 class Needs:
-    """What is to be read of a section for a method."""
+    """The needs of a method: what is to be read of a section for it."""
 
     source: Source
     encoder: Any = None
-    """What reads the crops: a name, or a function of the user's; None where the method has an encoder of its own."""
+    """The encoder that reads the crops: a name, or the user's function; None where the method has its own."""
     n_neighbors: int = 0
-    """How many spots around each are looked at; 0 needs no places."""
+    """The number of neighbours of each spot that are looked at; 0 needs no places."""
     grid: bool = False
     """Whether row and column of each spot are needed."""
 
@@ -93,7 +93,7 @@ class CropScale:
 
 @dataclass(frozen=True)
 class InputRecord:
-    """What a config tells of a model's input."""
+    """The record of a model's input in its config."""
 
     key: str
     """The key of `obsm` with the crops or features."""
@@ -101,12 +101,12 @@ class InputRecord:
     encoder: str
     """The name of the network, or a description."""
     n_features: int | None
-    """How many values a spot has; None where a network reads crops."""
+    """The number of values of a spot; None where a network reads crops."""
     scale: CropScale | None
     feature_set: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain types."""
+        """Turn the record into plain types."""
         return {
             "key": self.key,
             "kind": self.kind.name,
@@ -118,7 +118,7 @@ class InputRecord:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "InputRecord":
-        """The record that checked plain types describe."""
+        """Make the record that checked plain types describe."""
         kind = KINDS[values["kind"]]
         scale = CropScale(**values["scale"]) if kind.from_crops else None
         return cls(values["key"], kind, values["encoder"], values["n_features"], scale, values["feature_set"])
@@ -126,10 +126,10 @@ class InputRecord:
 
 @dataclass(frozen=True)
 class Spots:
-    """What a method reads of the spots of some sections."""
+    """The input that a method reads of the spots of some sections."""
 
     rows: Rows
-    """uint8 (n_obs, y, x, 3) for a network, else float32 (n_obs, n_features)."""
+    """The values of each spot: uint8 (n_obs, y, x, 3) for a network, else float32 (n_obs, n_features)."""
     kind: InputKind
     encoder: str
     """The name of the network, or a description."""
@@ -144,6 +144,6 @@ class Spots:
     """Row and column of each spot in its section (n_obs, 2), where they are needed."""
 
     def record(self, key: str) -> InputRecord:
-        """What a config tells of them; `key` is where in `obsm` the images stand."""
+        """Make the record of the input for a config; `key` is where in `obsm` the images stand."""
         width = None if self.kind.is_image else int(self.rows.shape[1])
         return InputRecord(key, self.kind, self.encoder, width, self.scale, self.feature_set)

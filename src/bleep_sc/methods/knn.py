@@ -22,7 +22,7 @@ class KnnRecipe:
 
 
 def _fit(task: Task[KnnRecipe]) -> Fitted:
-    """Take the features themselves, standardised, for the space to retrieve in."""
+    """Take the features themselves, standardised, as the space to retrieve in."""
     encoder, features = standardized(task)
     arguments = FeatureArguments(**encoder_arguments(task, standardize=True))
     model = FeatureSpace(BuiltEncoder(encoder, features.shape[1])).eval()

@@ -1,4 +1,4 @@
-"""What passes between `impute` and the methods: what is asked, what the reference offers, and what comes of it."""
+"""The records that pass between `impute` and the methods: request, reference and imputation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from bleep_sc.models.search.weighting import Weighting
 
 @dataclass(frozen=True)
 class Neighbors:
-    """How neighbours are found and weighed: the arguments of `impute`."""
+    """The arguments of `impute` that say how neighbours are found and weighed."""
 
     predict: Mode
     """Whether measured profiles are averaged, or components of expression predicted."""
@@ -27,32 +27,32 @@ class Neighbors:
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks of a query."""
+    """The request of a user to predict a query."""
 
     columns: np.ndarray
-    """Which of the available genes stands in each column of the result, -1 for none (n_vars,)."""
+    """The available gene that stands in each column of the result, -1 for none (n_vars,)."""
     compute: Compute
     neighbors: Neighbors | None = None
-    """None of methods that do not retrieve."""
+    """The way to find neighbours; None for methods that do not retrieve."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What a reference offers to a query, as arrays, in memory or lazy."""
+    """The parts of a reference that serve a query, as arrays, in memory or lazy."""
 
     n_obs: int
     same_name: np.ndarray
-    """Row of the reference's spot of the same name, by spot of the query; -1 for none (n_query,)."""
+    """The row of the reference's spot of the same name, -1 for none (n_query,)."""
     same_place: np.ndarray
-    """The same of a spot at the same place."""
+    """The row of the reference's spot at the same place, -1 for none (n_query,)."""
     shares_spots: bool
     """Whether a spot of the query has the name and the place of one of the reference's."""
     images: Any = None
     """Image embeddings (n_obs, dim), by which the reference's own spots are recognised."""
     keys: Any = None
-    """What a query is compared with (n_obs, dim)."""
+    """The embeddings that a query is compared with (n_obs, dim)."""
     values: Any = None
-    """What is averaged (n_obs, n_genes)."""
+    """The expression that is averaged (n_obs, n_genes)."""
     components: np.ndarray | None = None
     """Scores of the reference on components of expression (n_obs, n_components), where these are predicted."""
     units: str = ""
@@ -63,27 +63,27 @@ class Reference:
 
 
 class Imputed(NamedTuple):
-    """What some spots were given."""
+    """The predicted expression of some spots, and their neighbours."""
 
     expression: Any
-    """float32 (n, n_vars), NaN for genes that the reference lacks; NumPy, or dask where it is stored."""
+    """The expression float32 (n, n_vars), NaN for genes that the reference lacks; NumPy, or dask where it is stored."""
     rows: np.ndarray | None = None
-    """Neighbours in the reference int32 (n, k), best first, where such are averaged."""
+    """The rows of the neighbours in the reference, int32 (n, k), best first; None without neighbours."""
     distances: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Imputation:
-    """All that is needed to impute a query, and the record of it."""
+    """An imputation that is ready to run, and the record of it."""
 
     impute: Callable[..., Imputed]
-    """Imputes any spots of the query, from their part of the inputs."""
+    """The function that imputes any spots of the query, from their rows of the inputs."""
     inputs: dict[str, Any]
-    """Its arguments: arrays with one row a spot."""
+    """The arguments of `impute`: arrays with one row a spot."""
     n_genes: int
-    """The largest number of values that it has in hand of one spot."""
+    """The largest number of values of one spot that are in memory at once."""
     provenance: dict[str, Any]
-    """What `uns` tells of it."""
+    """The record of the imputation that `uns` keeps."""
     embedding: np.ndarray | None = None
     """Embeddings of the query's images (n_obs, dim), where neighbours are looked for."""
     k: int = 0

@@ -1,4 +1,4 @@
-"""What recipes share: the values that training by gradient descent has to set, and how they are checked."""
+"""The values that recipes share, above all those of gradient descent, and their checks."""
 
 from dataclasses import dataclass, fields
 from typing import Any, get_args
@@ -8,12 +8,12 @@ from bleep_sc.methods.names import Optimizer
 
 
 def values_of(recipe: Any) -> dict[str, Any]:
-    """The values of a recipe by name, not copied: one of them may be a network of the user's."""
+    """List the values of a recipe by name, not copied: one of them may be a network of the user's."""
     return {field.name: getattr(recipe, field.name) for field in fields(recipe)}
 
 
 def check_descent(recipe: Any) -> None:
-    """Check what any training by gradient descent has to set."""
+    """Check the values that any training by gradient descent has to set."""
     check_int("batch_size", recipe.batch_size, minimum=2)
     check_int("max_epochs", recipe.max_epochs)
     check_number("lr", recipe.lr, above=0)
@@ -24,7 +24,7 @@ def check_descent(recipe: Any) -> None:
 
 
 def check_limit(name: str, value: int, most: int) -> None:
-    """Refuse more than a stored model may have: it could not be read back."""
+    """Refuse a value above what a stored model may have: the model could not be read back."""
     if value > most:
         msg = f"`{name}` must be at most {most}, found {value}."
         raise ValueError(msg)

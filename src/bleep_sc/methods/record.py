@@ -18,23 +18,26 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a method leaves out of training to choose something by it."""
+    """The spots that a method leaves out of training, to choose something by them."""
 
     spots: bool = False
-    """Validation spots, on which the best epoch is found."""
+    """Whether it holds out validation spots, on which the best epoch is found."""
     folds: bool = False
-    """Folds of the reference, on which a penalty or a blend is chosen."""
+    """Whether it makes folds of the reference, on which a penalty or a blend is chosen."""
     most_folds: int | None = None
     """The largest number of these folds, where each costs a training."""
 
 
 class ReadExpression(Protocol):
-    """Makes what a model's expression heads read of expression (n, n_genes)."""
+    """A function that turns expression (n, n_genes) into the input of a model's expression heads."""
 
     def __call__(
         self, trained: Trained, expression: np.ndarray, sections: np.ndarray | None, /, *, of_reference: bool
     ) -> np.ndarray:
-        """Sections (n,) are those of the spots; `of_reference` says that they are the reference's, or part of it."""
+        """Make the input of spots in these `sections` (n,).
+
+        `of_reference` says that the spots are the reference's, or some of them.
+        """
 
 
 def _as_it_is(
@@ -48,12 +51,15 @@ class Space:
     """A space with the reference's spots in it, from which a method retrieves."""
 
     match: Match
-    """Which embedding of the reference a query is compared with, unless the user says otherwise."""
+    """The embedding of the reference that a query is compared with, unless the user says otherwise."""
     centred: bool = False
-    """Whether features and expression are taken relative to the section: then a part of a section is embedded a little
-    otherwise than the whole, and the reference's scores on components of expression are kept beside its embeddings."""
+    """Whether features and expression are taken relative to the section.
+
+    Then a part of a section is embedded a little otherwise than the whole. The reference's scores on components of
+    expression are kept beside its embeddings.
+    """
     read_expression: ReadExpression = _as_it_is
-    """Makes what the expression heads read."""
+    """The function that makes the input of the expression heads."""
 
     @property
     def has_expression(self) -> bool:
@@ -63,7 +69,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Method(Generic[R]):
-    """One method. Nobody asks which one it is: what differs between methods stands here."""
+    """A method. Other code never asks which method it is: all that differs between methods stands here."""
 
     name: str
     """The name that users give it; two methods may share one, if their models are of different kinds."""
@@ -72,13 +78,13 @@ class Method(Generic[R]):
     presets: Mapping[str, R]
     """Its recipe in each preset that it has."""
     needs: Callable[[Values], Needs]
-    """What it reads of the spots, from the values of its recipe, or from its own part of a config."""
+    """The function that tells its needs, from the values of its recipe or from its own part of a config."""
     fit: Callable[[Task[R]], Fitted]
     predict: Callable[[Trained, Spots, Reference, Request], Imputation]
     modes: tuple[Mode, ...] = ("regression",)
     """The ways in which it can predict, its usual one first."""
     space: Space | None = None
-    """None of a method that puts out values of its own."""
+    """The space that it retrieves from; None for a method that puts out values of its own."""
     held_out: HeldOut = HeldOut()
     by_epochs: bool = False
     """Whether it trains epoch by epoch, so that a training can be resumed."""
@@ -89,23 +95,23 @@ class Method(Generic[R]):
     in_chunks: bool = True
     """Whether some spots of a query can be predicted without the others."""
     see_in_section: Callable[[Trained, Spots], Spots] = lambda _, spots: spots
-    """Makes what the model's heads read of what the image encoder made."""
+    """The function that turns image features into the input of the model's heads."""
     n_centers: Callable[[R], int] = lambda _: 0
-    """How many numbers of each section its config keeps."""
+    """The function that tells how many numbers of each section its config keeps."""
     own_config: Mapping[str, Rule] = field(default_factory=dict)
-    """What its own part of a config may hold."""
+    """The rules for its own part of a config, by name."""
     required: tuple[str, ...] = ()
-    """What of that no config may lack."""
+    """The names of `own_config` that no config may lack."""
     check_stored: Callable[[Trained, str], None] = lambda *_: None
-    """Refuses a config, which comes from a file, that does not fit the model's parts."""
+    """The function that refuses a config, which comes from a file, that does not fit the model's parts."""
     serves: Callable[[Any], bool] = lambda _: True
-    """Whether it is the one of its name that reads crops by this encoder."""
+    """The function that tells whether, of the methods of its name, it is the one for an encoder."""
     complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda arguments: arguments
-    """Adds to the user's values what follows from them."""
+    """The function that adds to the user's values those that follow from them."""
     also_known_by: str = ""
-    """Where another method of this name lacks an argument that this one has: how to get this one."""
+    """The advice how to get this method, where another of its name lacks an argument that this one has."""
     cannot_divide: str = ""
-    """What to do where several processes cannot train it; empty: the general advice."""
+    """The advice where several processes cannot train it; empty for the general advice."""
 
     @property
     def retrieves(self) -> bool:
@@ -113,7 +119,7 @@ class Method(Generic[R]):
         return self.space is not None
 
     def mode(self, asked: Mode | None) -> Mode:
-        """The way to predict that the user wants, or the method's usual one."""
+        """Choose the way to predict: the one that the user asks for, or the method's usual one."""
         if asked not in (None, *self.modes):
             msg = (
                 f"`predict={asked!r}`: this model predicts by {' or '.join(map(repr, self.modes))}. A model that "

@@ -1,4 +1,4 @@
-"""Methods by name: which one a user means, and which one a stored model is of."""
+"""Finds methods by name: the one that a user means, and the one of a stored model."""
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -12,21 +12,23 @@ if TYPE_CHECKING:
     from bleep_sc.methods.record import Method
 
 _SHARED: Mapping[str, tuple[str, ...]] = {"bleep": ("hybrid.method", "bleep")}
-"""Files of the methods that share a name; the first that has the preset and reads by the encoder is taken."""
+"""The files of methods that share a name; the first that has the preset and serves the encoder is taken."""
 
 
 def methods_named(name: str) -> "tuple[Method[Any], ...]":
-    """The methods under a name: one, or several of different kinds of model."""
+    """List the methods under a name: one, or several of different kinds of model."""
     return tuple(import_module(f"bleep_sc.methods.{file}").METHOD for file in _SHARED.get(name, (name,)))
 
 
 def all_methods() -> "list[Method[Any]]":
-    """Every method."""
+    """List every method."""
     return [method for name in get_args(MethodName) for method in methods_named(name)]
 
 
 def choose(name: MethodName, preset: PresetName, arguments: Mapping[str, Any]) -> "tuple[Method[Any], Any]":
-    """The method that a user means, and its recipe: the preset's, with the arguments that are not None in their place.
+    """Choose the method that a user means, and its recipe.
+
+    The recipe is the preset's, with the arguments that are not None in their place.
 
     Raises
     ------
@@ -56,13 +58,13 @@ def choose(name: MethodName, preset: PresetName, arguments: Mapping[str, Any]) -
 
 
 def settable() -> set[str]:
-    """Every argument that some recipe has."""
+    """List every argument that a recipe has."""
     recipes = [recipe for method in all_methods() for recipe in method.presets.values()]
     return {field.name for recipe in recipes for field in fields(recipe)}
 
 
 def method_of_stored(name: str, kind: str) -> "Method[Any] | None":
-    """The method of a stored model, by its name and the kind of its model; None where no method fits both."""
+    """Find the method of a stored model, by its name and the kind of its model; None where no method fits both."""
     if name not in get_args(MethodName):
         return None
     return next((method for method in methods_named(name) if method.kind == kind), None)

@@ -29,7 +29,10 @@ class StNetRecipe(Training):
 
 
 def _with_rate_of_optimizer(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The published rate is SGD's, for a loss summed over the batch; Adam scales its steps itself."""
+    """Add the learning rate of the optimizer.
+
+    The published rate is SGD's, for a loss summed over the batch. Adam scales its steps itself.
+    """
     return arguments if arguments.get("optimizer", "sgd") == "sgd" else {"lr": _ADAM_LR, **arguments}
 
 

@@ -1,4 +1,4 @@
-"""What passes between `fit` and the methods: all that may be learned from, and all that was learned."""
+"""The records that pass between `fit` and the methods: the task, and what was learned."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
 R = TypeVar("R", covariant=True)
 
 InnerFolds = list[tuple[np.ndarray, list[np.ndarray]]]
-"""Rows to train on, and held-out rows, part by part: scores are taken within each part, and averaged."""
+"""The rows to train on, and the held-out rows, part by part; scores are taken within each part, and averaged."""
 
 
 @dataclass(frozen=True)
 class Task(Generic[R]):
-    """What a method learns from, as arrays, and the values that were set of it."""
+    """The data that a method learns from, as arrays, and the values of its recipe."""
 
     spots: Spots
     expression: Expression
-    """The chosen genes, or a representation."""
+    """The expression that is learned: the chosen genes, or a representation."""
     everything: Expression
-    """All genes, dense or CSR, to predict; the same as `expression` where that is a representation."""
+    """The expression to predict, of all genes, dense or CSR; a representation is predicted itself."""
     all_genes: Expression
-    """All genes, dense or CSR, whatever is learned."""
+    """The expression of all genes, dense or CSR, whatever is learned."""
     recipe: R
     compute: Compute
     seed: int
     held_out: np.ndarray
-    """Validation spots (n_obs,); none of methods that do not find a best epoch."""
+    """Whether a spot is held out for validation (n_obs,); no spot for methods that do not find a best epoch."""
     folds: InnerFolds
-    """Rows on which a penalty or a blend is chosen; none of methods that choose neither."""
+    """The folds on which a penalty or a blend is chosen; none for methods that choose neither."""
     weights: str | Path | None = None
     """First weights of a network: a name or a file; None: random ones."""
     checkpoint_folder: CheckpointFolder | None = None
 
     def checkpoints(self, training: str) -> Checkpoints | None:
-        """The checkpoints of one of the method's trainings; None where the user wants none."""
+        """Return the checkpoints of one of the method's trainings; None where the user wants none."""
         return None if self.checkpoint_folder is None else self.checkpoint_folder.of(training)
 
 
@@ -57,13 +57,13 @@ class Fitted:
 
     model: nn.Module
     arguments: Arguments
-    """What the model is built from."""
+    """The arguments that the model is built from."""
     genes: np.ndarray
     """Names of the expression input of a joint space, or of the genes that a regression predicts."""
     image_embedding: np.ndarray | None = None
     expression_embedding: np.ndarray | None = None
     components: np.ndarray | None = None
-    """Scores of the reference on components of expression."""
+    """The scores of the reference on components of expression (n_obs, n_components)."""
     history: History = field(default_factory=History)
     record: dict[str, Any] = field(default_factory=dict)
     """The method's own part of the config: what was chosen, how far the space is from collapse."""
@@ -75,7 +75,7 @@ class Trained:
 
     method: "Method[Any]"
     model: Any
-    """The network, a `torch.nn.Module` with what its method asks of it."""
+    """The network, a `torch.nn.Module` with the functions that its method calls."""
     genes: np.ndarray
     """Names of the genes that it reads or predicts (n_genes,)."""
     method_config: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""What a training was asked for and learns from, in short: only the same call may go on from its checkpoints."""
+"""The fingerprint of a training: its settings and its data, in short. Only the same call may resume its checkpoints."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from bleep_sc.methods.task import Task
 from bleep_sc.models.train.checkpoints import CheckpointFolder
 
 _BLOCK = 2**26
-"""Bytes of an array that are read at a time."""
+"""The number of bytes of an array that are read at a time."""
 
 
 def checkpoint_folder(path: str | Path, task: Task[Any], *, method: str, image: Mapping[str, Any]) -> CheckpointFolder:
@@ -94,7 +94,10 @@ def _check_same(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]
 
 
 def _digest(arrays: Iterable[Any], *, of_lazy: str = "") -> str:
-    """A checksum of arrays, read part by part; of a lazy one its shape and a text: to read it all could take hours."""
+    """Compute a checksum of arrays, read part by part.
+
+    A lazy array enters by its shape and a text, since to read all of it could take hours.
+    """
     checksum = hashlib.sha256()
     for array in arrays:
         if array is None:
@@ -120,7 +123,7 @@ def _digest_of_file(weights: str | Path | None) -> str | None:
 
 
 def _flat(nested: Any) -> Iterable[np.ndarray]:
-    """The arrays within tuples and lists, in order."""
+    """Yield the arrays within tuples and lists, in order."""
     if isinstance(nested, np.ndarray):
         yield nested
     elif nested is not None:
@@ -129,7 +132,7 @@ def _flat(nested: Any) -> Iterable[np.ndarray]:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON does not know: NumPy's numbers, and encoders of the user's own."""
+    """Turn values that JSON does not know into plain ones: NumPy's numbers, and encoders of the user's own."""
     return value.item() if isinstance(value, np.generic) else str(value)
 
 

@@ -254,7 +254,7 @@ def _check_goes_in_chunks(method: "Method[Any]", search: Search) -> None:
 
 
 def _shared_genes(query: AnnData, available: pd.Index, *, of: str) -> np.ndarray:
-    """Position in `available` of each gene of the query, -1 where it is not (n_vars,)."""
+    """Find the position of each gene of the query in `available` (n_vars,); -1 where it is not there."""
     columns: np.ndarray = as_text(available).get_indexer(as_text(query.var_names))
     shared = int((columns >= 0).sum())
     if shared == 0:

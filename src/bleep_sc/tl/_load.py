@@ -1,4 +1,4 @@
-"""The model of a reference, read and rebuilt."""
+"""Reads the model of a reference and rebuilds it."""
 
 from typing import get_args
 
@@ -36,7 +36,7 @@ def load_model(ref: AnnData, key: str, *, name: str = "ref") -> tuple[StoredMode
 
 
 def sections_like(adata: AnnData, stored: StoredModel, image_key: str | None, *, name: str) -> np.ndarray | None:
-    """The section of each spot, by the column that the model was trained with where it is there.
+    """Read the section of each spot, by the column that the model was trained with where that exists.
 
     Another column may lump sections together.
     """
@@ -54,7 +54,7 @@ def has_model(adata: AnnData, key: str) -> bool:
 
 
 def check_no_other_model(adata: AnnData, name: str, stored: StoredModel) -> None:
-    """A query that holds a model of its own under the same name would lose its embeddings."""
+    """Refuse a query that holds another model under the same name: it would lose its embeddings."""
     if has_model(adata, name) and np.asarray(adata.uns[name]["model"]).tobytes() != stored.weights:
         msg = (
             f"`uns[{name!r}]` of these spots holds another model than `ref`'s; its embeddings would be overwritten. "

@@ -138,9 +138,9 @@ def count_values(adata: AnnData, layer: str, *, name: str = "adata") -> sparse.c
 
 
 def ceiling_by_name(adata: AnnData, counts: sparse.csr_matrix, sections: Sections, **how: Any) -> np.ndarray:
-    """The ceiling of each gene (n_genes,), independent of how the object is ordered.
+    """Estimate the ceiling of each gene (n_genes,), independent of how the object is ordered.
 
-    Random numbers are drawn in the order of names: `sections` come so, and genes are put so.
+    Random numbers are drawn in the order of names. `sections` must come in it, and genes are put in it here.
     """
     genes = np.argsort(adata.var_names.to_numpy().astype(str), kind="stable")
     ceiling = np.empty(adata.n_vars)
@@ -156,7 +156,7 @@ def ceiling_of(
     target_sum: float | None,
     random_state: int,
 ) -> np.ndarray:
-    """The ceiling of each gene (n_genes,), from counts and the rows of each section."""
+    """Estimate the ceiling of each gene (n_genes,), from counts and the rows of each section."""
     rng = np.random.default_rng(random_state)
     scores = []
     for rows in sections:
@@ -173,7 +173,7 @@ def ceiling_of(
 def ceiling_params(
     counts_layer: str, library_key: str | None, *, n_splits: int = 10, target_sum: float | None, random_state: int
 ) -> dict[str, Any]:
-    """How a ceiling was estimated, as `uns` keeps it."""
+    """Gather how a ceiling was estimated, as `uns` keeps it."""
     return {
         "counts_layer": counts_layer,
         "library_key": library_key or "",
@@ -184,7 +184,7 @@ def ceiling_params(
 
 
 def common_total(values: Any) -> float | None:
-    """The total that counts were normalised to before log1p, where all spots have the same; else None."""
+    """Find the total that counts were normalised to before log1p; None where spots have different totals."""
     sample = values[:_SPOTS_TO_LOOK_AT]
     sample = sample.compute() if hasattr(sample, "compute") else sample
     sample = np.asarray(sample.toarray() if sparse.issparse(sample) else sample)

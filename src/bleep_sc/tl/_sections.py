@@ -1,4 +1,4 @@
-"""What scoring demands of sections, and in which order it reads them."""
+"""The sections that are scored: their order, their size and their patients."""
 
 from collections.abc import Sequence
 
@@ -9,17 +9,17 @@ from bleep_sc._adata import section_of_spots
 from bleep_sc.metrics.panels import LEAST_SPOTS_FOR_CORRELATION
 
 Sections = Sequence[tuple[str, np.ndarray]]
-"""Name and rows of each section."""
+"""The name and the rows of each section."""
 
 
 def ordered_by_name(adata: AnnData, sections: Sections) -> Sections:
-    """The rows of each section by the names of its spots, so that what is drawn does not hang on where they stand."""
+    """Order the rows of each section by the names of its spots, so that random draws do not depend on row order."""
     names = adata.obs_names.to_numpy().astype(str)
     return [(section, rows[np.argsort(names[rows], kind="stable")]) for section, rows in sections]
 
 
 def check_section_sizes(sections: Sections) -> None:
-    """Every section has spots enough for a correlation."""
+    """Refuse a section with too few spots for a correlation."""
     for name, rows in sections:
         if len(rows) < LEAST_SPOTS_FOR_CORRELATION:
             msg = (
@@ -30,7 +30,7 @@ def check_section_sizes(sections: Sections) -> None:
 
 
 def patient_of_sections(adata: AnnData, sections: Sections, patient_key: str | None, *, name: str) -> list[str]:
-    """The patient of each section, empty where unknown."""
+    """Find the patient of each section, empty where unknown."""
     column = section_of_spots(adata, patient_key, name=name)
     if column is None:
         return [""] * len(sections)

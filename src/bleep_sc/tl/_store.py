@@ -1,4 +1,4 @@
-"""A result too large for memory: written chunk by chunk into a zarr store that is there whole or not at all."""
+"""Writes a result too large for memory, chunk by chunk, into a zarr store that is there whole or not at all."""
 
 import os
 import shutil
@@ -20,14 +20,14 @@ from bleep_sc._blocks import LazyRows, budget, is_lazy, over_parts
 from bleep_sc.methods.prediction import Imputation, Imputed
 
 _GENES_OF_A_CHUNK = 1024
-"""Of a chunk on disk: who draws one gene need not read all."""
+"""The number of genes in a chunk on disk: a reader of one gene need not read all genes."""
 
 _INPUTS = "inputs"
-"""What the chunks read, in the store while it is made: so each worker holds no more of it than its chunk."""
+"""The group of the store that holds the inputs while it is made: each worker reads its own chunk of them alone."""
 
 
 def check_store(store: str | PathLike[str]) -> Path:
-    """A place where a store can be made: nothing is there yet, but the folder that it goes into is."""
+    """Check a path for a new store: nothing may be there yet, and its parent folder must exist."""
     if not isinstance(store, str | PathLike):
         msg = f"`store` must be a path such as 'imputed.zarr', found {type(store).__name__}."
         raise TypeError(msg)
@@ -46,7 +46,7 @@ def impute_to_store(
 ) -> Imputed:
     """Impute chunk by chunk into a new store, an AnnData with all that is known of the imputation.
 
-    `undo` removes it again, should the query not get its result.
+    `undo` removes the store again, should the query not get its result.
 
     Returns
     -------
@@ -79,14 +79,14 @@ def impute_to_store(
 
 @dataclass(frozen=True)
 class _Slot:
-    """Where in the store a field of `Imputed` goes."""
+    """The array of the store that a field of `Imputed` is written to."""
 
     place: str
     width: int
     dtype: type
 
     def make(self, root: Any, n_obs: int, n: int) -> Any:
-        """An array to fill, in chunks of n spots."""
+        """Create the empty array, in chunks of n spots."""
         chunks = (n, min(self.width, _GENES_OF_A_CHUNK))
         array = root.create_array(self.place, shape=(n_obs, self.width), chunks=chunks, dtype=self.dtype)
         array.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})  # as anndata marks its own
@@ -95,13 +95,13 @@ class _Slot:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Imputes some spots and writes them down."""
+    """A job that imputes a chunk of spots and writes it into the store."""
 
     folder: Path
     impute: Callable[..., Imputed]
     inputs: dict[str, Any]
     targets: dict[str, Any]
-    """By field of `Imputed`."""
+    """The arrays to write to, by field of `Imputed`."""
 
     def __call__(self, chunk: slice) -> None:
         imputed = self.impute(**{argument: rows[chunk] for argument, rows in self.inputs.items()})
@@ -113,7 +113,7 @@ class _Chunk:
 
 @contextmanager
 def _whole_or_not_at_all(path: Path, undo: AllOrNothing) -> Iterator[Path]:
-    """A folder beside `path`, which takes its name when all has gone well and is removed when not."""
+    """Lend a folder beside `path`, which takes that name when all has gone well and is removed when not."""
     folder = path.with_name(f".{path.name}.{uuid4().hex}.partial")
     try:
         yield folder
@@ -125,14 +125,14 @@ def _whole_or_not_at_all(path: Path, undo: AllOrNothing) -> Iterator[Path]:
 
 
 def _remove_if(path: Path, ours: os.stat_result) -> None:
-    """What has the name by now may be another's."""
+    """Remove the store at a path, unless another one has taken the name since."""
     with suppress(FileNotFoundError):
         if os.path.samestat(path.stat(), ours):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def _frame(query: AnnData, imputation: Imputation, name: str) -> AnnData:
-    """The store without what is predicted."""
+    """Make the AnnData of the store, without what is predicted."""
     obsm: dict[str, Any] = {key: np.asarray(query.obsm[key]) for key in (_keys.SPATIAL,) if key in query.obsm}
     if imputation.embedding is not None:
         obsm[_keys.image_embedding(name)] = imputation.embedding
@@ -141,7 +141,7 @@ def _frame(query: AnnData, imputation: Imputation, name: str) -> AnnData:
 
 
 def _chunks(query: AnnData, imputation: Imputation) -> list[slice]:
-    """Parts of the spots of which the layer, or an input, fills half of the memory budget."""
+    """Divide the spots into chunks whose layer, or widest input, fills half of the memory budget."""
     of_a_spot = [4 * max(query.n_vars, imputation.n_genes)]
     of_a_spot += [int(np.prod(rows.shape[1:])) * rows.dtype.itemsize for rows in imputation.inputs.values()]
     step = budget(max(of_a_spot), parts=2)

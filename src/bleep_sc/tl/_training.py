@@ -1,4 +1,4 @@
-"""From AnnData to a training task, and from what was learned back to AnnData."""
+"""Reads a training task from an AnnData, and stores what was learned in it."""
 
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -28,7 +28,7 @@ from bleep_sc.tl._inputs.held_out import inner_folds, validation_spots
 
 @dataclass(frozen=True)
 class Model:
-    """What a user wants to train."""
+    """The model that a user wants to train."""
 
     method: Method[Any]
     recipe: Any
@@ -41,7 +41,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Data:
-    """What of an AnnData a user wants to train on."""
+    """The parts of an AnnData that a user wants to train on."""
 
     image_key: str
     layer: str | None
@@ -61,7 +61,7 @@ def read_task(
     seed: int,
     checkpoint_dir: str | Path | None,
 ) -> Task[Any]:
-    """Read once all that is learned from, and refuse what could not be learned or stored, before any work."""
+    """Read all that is learned from, and refuse what could not be learned or stored, before any work."""
     method = model.method
     sections = section_of_spots(adata, data.library_key)
     if sections is not None:
@@ -108,7 +108,7 @@ def read_task(
 
 
 def _read_expression(adata: AnnData, method: Method[Any], data: Data) -> tuple[Expression, Expression]:
-    """What is learned, and the values of all genes; their names are such as a model can be read back with."""
+    """Read the expression that is learned, and that of all genes; refuse names that could not be read back."""
     check_gene_names(adata.var_names, path="adata.var_names")
     expression, everything = training_expression(adata, layer=data.layer, use_rep=data.use_rep, mask_var=data.mask_var)
     if data.use_rep is not None:

@@ -1,4 +1,4 @@
-"""How much of a hybrid prediction is retrieval and how much regression: chosen on held-out sections of the reference.
+"""The blend of retrieval and regression in a hybrid prediction, chosen on held-out sections of the reference.
 
 All of them predict scores on the same components of expression, so a blend is a weighted sum of scores.
 """
@@ -13,12 +13,12 @@ from bleep_sc.methods.learning.heldout import best_of
 from bleep_sc.metrics.correlation import pearson
 
 PREDICTORS = ("retrieval", "linear", "kernel")
-"""The mean of retrieved profiles, ridge regression, and kernel ridge regression."""
+"""The predictors: the mean of retrieved profiles, ridge regression, and kernel ridge regression."""
 _STEPS = 4
-"""Weights are quarters: finer ones differ by less than the choice can tell."""
+"""The number of steps of a weight: weights finer than quarters differ by less than the choice can tell."""
 
 Setting = tuple[float, ...]
-"""What can be chosen of one predictor: the number of neighbours, or penalty and number of components."""
+"""A setting of one predictor: the number of neighbours, or penalty and number of components."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class HeldOutPart:
     """One held-out part of the reference, and all that is predicted of it."""
 
     truth: np.ndarray
-    """(n, n_genes)."""
+    """The measured expression (n, n_genes)."""
     loadings: np.ndarray
-    """(n_components, n_genes), learned without these spots."""
+    """The loadings of the components (n_components, n_genes), learned without these spots."""
     leading: np.ndarray
-    """Genes that vary most in the rest of the reference (n_genes,), bool."""
+    """Whether a gene is one of those that vary most in the rest of the reference (n_genes,), bool."""
     scores: Mapping[str, Mapping[Setting, np.ndarray]]
-    """Predicted scores, by predictor and setting (n, n_components)."""
+    """The predicted scores (n, n_components), by predictor and setting."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,15 @@ class Blend:
 
     settings: Mapping[str, Setting]
     weights: Mapping[str, float]
-    """They sum to 1."""
+    """The weight of each predictor; weights sum to 1."""
 
 
 def choose_blend(parts: Sequence[HeldOutPart]) -> tuple[Blend, float]:
-    """Choose the blend that correlates best with the held-out parts, by gene; and its score.
+    """Choose the blend that correlates best with the held-out parts, by gene, and return it with its score.
 
-    First each predictor's own best setting is taken, then the weights. The score is the mean over all genes and over
-    the genes that vary most, half each: most genes are sparse, and what can be told of them is mostly how deep a spot
-    was sequenced.
+    First each predictor's own best setting is chosen, then the weights. The score is the mean over all genes and over
+    the genes that vary most, half each. Most genes are sparse: what can be told of them is mostly how deep a spot was
+    sequenced.
     """
     settings = {}
     for predictor in PREDICTORS:

@@ -1,4 +1,4 @@
-"""The blend of the default recipe, chosen on held-out parts of the reference."""
+"""Chooses the blend of the default recipe on held-out parts of the reference."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +14,7 @@ from bleep_sc.methods.hybrid.component_models import ComponentModels, LearnedSpo
 from bleep_sc.methods.task import Task
 
 _MOST_TO_CHOOSE_ON = 4000
-"""Training spots of a fold on which the blend is chosen: no finer choice would come of more."""
+"""The most training spots of a fold when the blend is chosen: more would not make the choice finer."""
 
 
 def choose_on_folds(task: Task[Any], spots: LearnedSpots) -> Blend:

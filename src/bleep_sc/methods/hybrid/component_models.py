@@ -25,24 +25,27 @@ from bleep_sc.models.train.history import History
 from bleep_sc.models.train.loop import Optimization, train
 
 RETRIEVAL: tuple[Setting, ...] = ((25,), (50,), (100,), (200,))
-"""Numbers of neighbours to choose from."""
+"""The settings of retrieval to choose from: numbers of neighbours."""
 LINEAR: tuple[Setting, ...] = ((100, 5), (300, 5), (1000, 5), (3000, 5))
 KERNEL: tuple[Setting, ...] = ((0.1, 5), (0.3, 5), (1, 5), (0.1, 8), (0.3, 8), (1, 8))
-"""Penalty and number of components: of the later components images tell so little that regressing them adds noise."""
+"""The settings of kernel ridge regression to choose from: penalty and number of components.
+
+Images tell so little of the later components that regressing them adds noise.
+"""
 
 
 @dataclass(frozen=True)
 class LearnedSpots:
-    """The spots that are learned from, as arrays."""
+    """The spots that the models learn from, as arrays."""
 
     features: np.ndarray
-    """float32 (n, n_features), as seen in their section."""
+    """Image features as seen in their section, float32 (n, n_features)."""
     expression: np.ndarray
-    """float32 (n, n_genes)."""
+    """Measured expression, float32 (n, n_genes)."""
     sections: np.ndarray | None
 
     def at_rows(self, rows: np.ndarray) -> "LearnedSpots":
-        """Some of the spots."""
+        """Select the spots of some rows."""
         return LearnedSpots(
             self.features[rows], self.expression[rows], None if self.sections is None else self.sections[rows]
         )
@@ -50,7 +53,7 @@ class LearnedSpots:
 
 @dataclass(frozen=True)
 class ComponentModels:
-    """A joint space and components learned on some spots, and what else predicts from the same spots."""
+    """The joint space, the components and the regressions that are learned from the same spots."""
 
     components: Components
     centers: Centers
@@ -74,7 +77,7 @@ class ComponentModels:
         announce: bool,
         checkpoints: Checkpoints | None,
     ) -> "ComponentModels":
-        """Find the components and train the space; `announce` says how long that will take."""
+        """Find the components and train the space; with `announce`, log how long that will take."""
         components = Components.learn(spots.expression, spots.sections, n_components=recipe.n_components, seed=seed)
         scores, centers = components.scores(spots.expression, spots.sections)
         spread = scores.std(axis=0)
@@ -105,18 +108,18 @@ class ComponentModels:
         return cls(components, centers, spread, space, history, spots.features, scores, compute, seed)
 
     def linear(self, setting: Setting) -> Ridge:
-        """Ridge regression from features to the first components."""
+        """Fit a ridge regression from features to the first components."""
         alpha, rank = setting
         return fit_ridge(self.features, first(self.scores, rank), alpha=alpha)
 
     def kernel(self, settings: Sequence[Setting]) -> dict[Setting, KernelRidge]:
-        """Kernel ridge regression from features to the first components, for several settings."""
+        """Fit a kernel ridge regression from features to the first components, for each setting."""
         problem = KernelProblem(self.features, self.scores, seed=self.seed)
         solved = {alpha: problem.solve(alpha) for alpha in {setting[0] for setting in settings}}
         return {setting: solved[setting[0]].first(setting[1]) for setting in settings}
 
     def predict(self, features: np.ndarray) -> dict[str, dict[Setting, np.ndarray]]:
-        """Scores (n, n_components) of new spots, by model and setting."""
+        """Predict the scores (n, n_components) of new spots, by model and setting."""
         return {
             "retrieval": self._retrieve(features),
             "linear": {setting: self.linear(setting).predict(features) for setting in LINEAR},
@@ -124,7 +127,7 @@ class ComponentModels:
         }
 
     def embedded(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Image embeddings of new spots, and the expression embeddings of those learned from."""
+        """Embed the images of new spots, and the expression of the spots that were learned from."""
         space = self.space.to(self.compute.device)
         return (
             embed_in_batches(space.embed_image, features, compute=self.compute, desc="Embedding images"),
@@ -151,7 +154,7 @@ class ComponentModels:
 
 
 def first(scores: np.ndarray, rank: float) -> np.ndarray:
-    """Scores with all components after the first `rank` set to 0."""
+    """Copy scores, with all components after the first `rank` set to 0."""
     kept = scores.copy()
     kept[..., int(rank) :] = 0
     return kept

@@ -1,4 +1,4 @@
-"""Expression as scores on a few principal components of its variation within sections, and back; arrays only."""
+"""Turns expression into scores on a few principal components of its variation within sections, and back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from bleep_sc._side_effects import python_random_state_kept
 from bleep_sc._stats import cross_products, section_rows
 
 Centers = Mapping[str, np.ndarray]
-"""Mean scores of a section before centring, by section (n_components,)."""
+"""The mean scores of each section before centring (n_components,), by its name."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Components:
     """Principal components of section-centred expression: what differs between sections is mostly batch."""
 
     loadings: np.ndarray
-    """float32 (n_components, n_genes)."""
+    """The weight of each gene in each component, float32 (n_components, n_genes)."""
 
     @classmethod
     def learn(
         cls, expression: np.ndarray, sections: np.ndarray | None, *, n_components: int, seed: int
     ) -> "Components":
-        """Of expression (n, n_genes); no more than spots and genes can have."""
+        """Find the components of expression (n, n_genes), no more than its spots and genes can have."""
         with python_random_state_kept():
             from sklearn.decomposition import PCA
 
@@ -41,9 +41,10 @@ class Components:
     def scores(
         self, expression: np.ndarray, sections: np.ndarray | None, *, centers: Centers | None = None
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Scores float32 (n, n_components), centred within each section, and what was subtracted of each.
+        """Compute scores float32 (n, n_components), centred within each section, and return them with the centres.
 
-        A section that `centers` names is centred by these: so a part of a section keeps the scores of the whole.
+        A section that `centers` names is centred by that value, so that a part of a section keeps the scores of the
+        whole.
         """
         raw = expression.astype(np.float64) @ self.loadings.T
         used = {}
@@ -56,18 +57,18 @@ class Components:
 
 @dataclass(frozen=True)
 class Decoder:
-    """From scores back to expression of any genes, by least squares on the reference."""
+    """A map from scores to the expression of any genes, found by least squares on the reference."""
 
     mean: np.ndarray
-    """(n_genes,)."""
+    """The expression at scores of 0 (n_genes,)."""
     loadings: np.ndarray
-    """(n_components, n_genes)."""
+    """The expression that each unit of a score adds (n_components, n_genes)."""
     minimum: float
-    """What falls below is set to it: 0 where the reference has no value below."""
+    """The lowest value of a prediction: 0 where the reference has no value below."""
 
     @classmethod
     def learn(cls, scores: np.ndarray, values: Any) -> "Decoder":
-        """Of the reference's scores (n, n_components) and values, dense, CSR or lazy (n, n_genes)."""
+        """Find the map from the reference's scores (n, n_components) to its values (n, n_genes), dense, CSR or lazy."""
         centre = scores.mean(axis=0, dtype=np.float64)
         x = scores - centre
         if isinstance(values, LazyRows):
@@ -84,7 +85,10 @@ class Decoder:
         return cls(mean - centre @ loadings, loadings, 0.0 if sums.minimum >= 0 else -np.inf)
 
     def decode(self, scores: np.ndarray, columns: np.ndarray) -> np.ndarray:
-        """Scores (n, n_components) to float32 (n, len(columns)), the genes at these columns; NaN where that is -1."""
+        """Turn scores (n, n_components) into expression float32 (n, len(columns)) of the genes at these columns.
+
+        A column of -1 is NaN.
+        """
         out = np.empty((len(scores), len(columns)), dtype=np.float32)
         mean, loadings = self.mean[columns], self.loadings[:, columns]
         for block in row_blocks(out):
@@ -94,12 +98,12 @@ class Decoder:
 
 
 class _Sums(NamedTuple):
-    """What least squares needs of expression: of some spots, or of all."""
+    """The sums over some spots, or all, that least squares needs of their expression."""
 
     total: np.ndarray
-    """(n_genes,)."""
+    """The summed expression of each gene (n_genes,)."""
     cross: np.ndarray
-    """With the centred scores (n_components, n_genes)."""
+    """The products of centred scores and expression, summed (n_components, n_genes)."""
     minimum: float
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Image features of a spot as its section sees them: standardised within it, and beside those of its neighbours."""
+"""Image features of a spot as seen in its section: standardised there, and followed by those of its neighbours."""
 
 from dataclasses import dataclass
 
@@ -10,25 +10,28 @@ from bleep_sc._stats import section_rows
 from bleep_sc.models.nets.hybrid import Hybrid
 
 FEWEST_TO_STANDARDIZE = 30
-"""Sections with fewer spots are standardised by the reference: their own mean and spread would be mostly chance."""
+"""The fewest spots of a section that is standardised by itself.
+
+The mean and spread of a smaller section would be mostly chance, so it is standardised by the reference.
+"""
 
 
 @dataclass(frozen=True)
 class SectionView:
-    """What the reference's sections are like on average, for sections too small to speak for themselves."""
+    """The average mean and spread of the reference's sections, which serve sections too small for their own."""
 
     mean: np.ndarray
     """The mean of each feature (n_features,)."""
     scale: np.ndarray
-    """Standard deviation of each feature within a section."""
+    """The standard deviation of each feature within a section (n_features,)."""
     context_scale: np.ndarray
-    """The standard deviation of the neighbours' mean of the standardised feature."""
+    """The standard deviation of the neighbours' mean of each standardised feature (n_features,)."""
     n_neighbors: int
-    """How many nearest spots are averaged; 0: none."""
+    """The number of nearest spots that are averaged; 0 averages none."""
 
     @classmethod
     def of(cls, model: Hybrid, n_neighbors: int) -> "SectionView":
-        """The view that a fitted model stores."""
+        """Read the view that a fitted model stores."""
         stored = (model.feature_mean, model.feature_scale, model.context_scale)
         mean, scale, context_scale = (tensor.cpu().numpy().astype(np.float64) for tensor in stored)
         return cls(mean, scale, context_scale, n_neighbors)
@@ -82,7 +85,10 @@ class SectionView:
 
 
 def _standardized(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Values standardised by the spots' own mean and spread; by the given ones where spots are few or do not vary."""
+    """Standardise values by the spots' own mean and spread.
+
+    `mean` and `scale` take their place where spots are few; `scale` alone where a feature does not vary.
+    """
     values = values.astype(np.float64)
     if len(values) < FEWEST_TO_STANDARDIZE:
         return np.asarray((values - mean) / scale)
@@ -91,7 +97,7 @@ def _standardized(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np
 
 
 def _mean_of_neighbors(values: np.ndarray, xy: np.ndarray, n_neighbors: int) -> np.ndarray:
-    """The mean over each spot's nearest other spots; a spot without any stands for its own neighbourhood."""
+    """Average values over each spot's nearest other spots; a spot without any stands for its own neighbourhood."""
     if len(values) == 1 or n_neighbors == 0:
         return values
     near = within_reach(xy, n_neighbors)

@@ -10,23 +10,23 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 MAX_LANDMARKS = 2000
-"""More training spots than these, and a random part of them stand for all (Nyström; Williams and Seeger, 2001)."""
+"""The most landmarks: of more training spots, a random subset stands for all (Nyström; Williams and Seeger, 2001)."""
 _BLOCK = 4096
 
 
 @dataclass(frozen=True)
 class KernelRidge:
-    """One kernel regression of several targets."""
+    """A solved kernel ridge regression of several targets."""
 
     landmarks: np.ndarray
-    """(n_landmarks, n_features)."""
+    """The features of the landmarks (n_landmarks, n_features)."""
     coefficients: np.ndarray
-    """(n_landmarks, n_targets)."""
+    """The weight of each landmark for each target (n_landmarks, n_targets)."""
     mean: np.ndarray
     width: float
 
     def first(self, rank: float) -> "KernelRidge":
-        """The same for the first targets; the others are predicted as 0."""
+        """Copy the regression for the first targets; the others are predicted as 0."""
         kept = np.arange(len(self.mean)) < rank
         return replace(self, coefficients=self.coefficients * kept, mean=self.mean * kept)
 
@@ -74,13 +74,13 @@ class KernelProblem:
             self._own = gram + 1e-8 * n * np.eye(len(gram))
 
     def solve(self, alpha: float) -> KernelRidge:
-        """Ridge regression with one penalty; the targets' mean is not penalised."""
+        """Solve the regression for one penalty; the targets' mean is not penalised."""
         coefficients = np.linalg.solve(self._own + alpha * self._normal, self._cross)
         return KernelRidge(self._landmarks, coefficients, self._mean, self._width)
 
 
 def predict(ridge: KernelRidge, features: np.ndarray) -> np.ndarray:
-    """(n, n_features) to (n, n_targets)."""
+    """Predict targets (n, n_targets) from features (n, n_features)."""
     return np.asarray(_gaussian(features, ridge.landmarks, ridge.width) @ ridge.coefficients + ridge.mean)
 
 

@@ -1,6 +1,6 @@
 """BLEEP's default recipe: retrieval in a joint space of image features and expression components, with regression.
 
-How much of each is taken is chosen by leaving out sections of the reference; then all is learned anew on all of it.
+The weight of each is chosen by leaving out sections of the reference. Then all is learned anew on the whole of it.
 """
 
 from dataclasses import dataclass, replace
@@ -125,7 +125,7 @@ def _fit(task: Task[HybridRecipe]) -> Fitted:
 
 
 def _plain_numbers(blend: Blend) -> dict[str, float]:
-    """The blend as a config keeps it."""
+    """Turn the blend into the plain numbers that a config keeps."""
     out = {f"weight_{predictor}": weight for predictor, weight in blend.weights.items()}
     for predictor in ("linear", "kernel"):
         alpha, rank = (float(value) for value in blend.settings[predictor])
@@ -134,7 +134,7 @@ def _plain_numbers(blend: Blend) -> dict[str, float]:
 
 
 def _fill(model: Hybrid, view: SectionView, models: ComponentModels, linear: Ridge, kernel: KernelRidge) -> None:
-    """Put what was solved into the model, so that one file holds it all."""
+    """Copy the solved regressions into the model, so that one file holds it all."""
     model.space.load_state_dict(models.space.to("cpu").state_dict())
     with torch.no_grad():
         for tensor, values in (
@@ -154,7 +154,7 @@ def _fill(model: Hybrid, view: SectionView, models: ComponentModels, linear: Rid
 
 
 def _see_in_section(trained: Trained, spots: Spots) -> Spots:
-    """Features as the model's heads read them: standardised within the section, beside those of the neighbours."""
+    """Make what the model's heads read: features standardised within the section, beside those of the neighbours."""
     view = SectionView.of(trained.model, trained.method_config["context"])
     return replace(spots, rows=view.apply(np.asarray(spots.rows), sections=spots.sections, xy=spots.xy))
 
@@ -162,7 +162,7 @@ def _see_in_section(trained: Trained, spots: Spots) -> Spots:
 def _read_expression(
     trained: Trained, expression: np.ndarray, sections: np.ndarray | None, *, of_reference: bool
 ) -> np.ndarray:
-    """Scores on the model's components (n, n_components), which its expression heads read."""
+    """Compute scores on the model's components (n, n_components), which its expression heads read."""
     components = Components(trained.model.loadings.cpu().numpy())
     return components.scores(expression, sections, centers=known_centers(trained) if of_reference else None)[0]
 

@@ -1,4 +1,4 @@
-"""The default recipe's own part of a config: what it holds, and whether it fits the model that it came with."""
+"""The default recipe's own part of a config: its rules, its values, and the check that it fits its model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,12 +18,12 @@ OWN_CONFIG: Mapping[str, Rule] = {
 
 
 def known_centers(trained: Trained) -> dict[str, np.ndarray]:
-    """Centres of the sections that the model was trained on (n_components,), by name."""
+    """Read the centres of the sections that the model was trained on (n_components,), by name."""
     return {name: np.asarray(center, dtype=np.float64) for name, center in trained.method_config["centers"].items()}
 
 
 def blend_weights(trained: Trained, mode: str) -> dict[str, float]:
-    """The weight of each predictor: as `fit` chose them, or of the regressions alone."""
+    """Read the weight of each predictor: as `fit` chose them, or of the regressions alone."""
     weights = {predictor: float(trained.method_config["chosen"][f"weight_{predictor}"]) for predictor in PREDICTORS}
     if mode == "regression":
         weights["retrieval"] = 0.0

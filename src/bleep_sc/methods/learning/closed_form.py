@@ -1,4 +1,4 @@
-"""What is solved in closed form, or not trained at all, as a model like any other."""
+"""Makes models of what is solved in closed form, or not trained at all."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,11 +20,11 @@ from bleep_sc.models.nets.regressor import Regressor, RegressorArguments
 from bleep_sc.models.nets.rules import NUMBER, Rule, each
 
 RIDGE_CONFIG: Mapping[str, Rule] = {"chosen": each(NUMBER)}
-"""What a ridge regression's own part of a config may hold."""
+"""The rules for a ridge regression's own part of a config."""
 
 
 def fit_ridge_method(task: Task[Any]) -> Fitted:
-    """Ridge regression on whatever the spots' input is; the penalty is chosen on held-out sections."""
+    """Fit a ridge regression on whatever the spots' input is; the penalty is chosen on held-out sections."""
     recipe = task.recipe
     n_components = _possible_components(task, recipe.n_components)
     encoder, features = standardized(task)
@@ -41,7 +41,7 @@ def fit_ridge_method(task: Task[Any]) -> Fitted:
 
 
 def _possible_components(task: Task[Any], n_components: int) -> int:
-    """No more components than the smallest training part of an inner fold, or the genes, can have."""
+    """Cut `n_components` to what the genes, and the smallest training part of an inner fold, can have."""
     fewest = min([len(training) for training, _ in task.folds], default=len(task.expression.matrix))
     possible = min(n_components, fewest - 1, task.expression.matrix.shape[1] - 1)
     if possible < n_components:
@@ -50,7 +50,7 @@ def _possible_components(task: Task[Any], n_components: int) -> int:
 
 
 def standardized(task: Task[Any]) -> tuple[nn.Module, np.ndarray]:
-    """The image encoder, untrained but for the scale of its features, and the features of all spots."""
+    """Make an image encoder, untrained but for the scale of its features, and the features of all spots."""
     with seeded(task.compute, task.seed):
         model: Any = FeatureArguments(**encoder_arguments(task, standardize=True)).build(weights=task.weights)
     encoder: Any = model.image_encoder.eval()

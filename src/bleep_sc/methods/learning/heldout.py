@@ -1,4 +1,4 @@
-"""Fit on a part of the reference, predict the rest: how a penalty, or a number of neighbours, is chosen."""
+"""Chooses a penalty, or a number of neighbours: fits on a part of the reference and predicts the rest."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -18,11 +18,14 @@ NEIGHBORS = (5, 10, 25, 50, 100, 200)
 
 S = TypeVar("S", bound=Any)
 Learn = Callable[[np.ndarray, Sequence[np.ndarray]], Iterable[tuple[S, Iterable[np.ndarray]]]]
-"""Learns from some rows; gives each setting with what it predicts of each held-out part, one setting after another."""
+"""A function that learns from some rows.
+
+It yields each setting with its predictions of each held-out part, one setting after another.
+"""
 
 
 def score_settings(folds: InnerFolds, settings: Sequence[S], learn: Learn[S], truth: Any) -> dict[S, float]:
-    """The mean Pearson correlation of each setting, by gene within each held-out part.
+    """Score each setting by its mean Pearson correlation, by gene within each held-out part.
 
     Parameters
     ----------
@@ -47,7 +50,7 @@ def score_settings(folds: InnerFolds, settings: Sequence[S], learn: Learn[S], tr
 
 
 def best_of(score: Mapping[S, float]) -> S:
-    """The setting of highest score; of two with the same score the larger."""
+    """Choose the setting of highest score; of two with the same score the larger."""
     return max(score, key=lambda setting: (round(score[setting], 9), setting))
 
 

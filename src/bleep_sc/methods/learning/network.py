@@ -1,4 +1,4 @@
-"""Training of a network on arrays, whatever the method: batches, seeds, logs."""
+"""Trains a network on arrays, whatever the method: batches, seeds, logs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,11 +26,11 @@ EpochBatches = tuple[Batches | Sequences, Batches | Sequences | None]
 """The batches of training, and those of validation where spots are held out."""
 
 _SPOTS_FOR_CHANNELS = 12 * 32
-"""ST-Net estimates the statistics of its channels on twelve batches of 32."""
+"""The number of spots on which channel statistics are estimated: ST-Net takes twelve batches of 32."""
 
 
 def encoder_arguments(task: Task[Any], *, standardize: bool | None = None) -> dict[str, Any]:
-    """The part of a model's arguments that says what reads the spots."""
+    """Make those of a model's arguments that describe its encoder."""
     is_image = task.spots.kind.is_image
     width = int(task.spots.rows.shape[1])
     return {
@@ -150,7 +150,7 @@ def train_network(
 
 @contextmanager
 def seeded(compute: Compute, seed: int) -> Iterator[None]:
-    """Torch's random state set to the seed for the length of a ``with`` block, of one thread at a time."""
+    """Set Torch's random state to the seed for the length of a ``with`` block, of one thread at a time."""
     device = compute.device
     with borrowed_random_state([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
@@ -176,7 +176,7 @@ def _random_batches(task: Task[Any], rows: np.ndarray) -> EpochBatches:
 
 
 def _learn_statistics(model: nn.Module, task: Task[Any], rows: np.ndarray, *, learn_channels: bool) -> None:
-    """Let the parts that begin from statistics of the training spots take them."""
+    """Let the layers that begin from statistics of the training spots learn them."""
     for module in model.modules():
         if isinstance(module, Standardize):
             module.learn(take(task.spots.rows, rows))

@@ -14,18 +14,18 @@ _GENES_AT_ONCE = 2048
 
 @dataclass(frozen=True)
 class Ridge:
-    """Features to expression: through `n_components` components where `loadings` is there, else directly."""
+    """A map from features to expression: through `n_components` components where it has `loadings`, else directly."""
 
     coefficients: np.ndarray
-    """(n_components or n_genes, n_features)."""
+    """The weight of each feature for each component, or gene (n_components or n_genes, n_features)."""
     loadings: np.ndarray | None
-    """(n_components, n_genes)."""
+    """The expression that each unit of a component adds (n_components, n_genes); None without components."""
     feature_mean: np.ndarray
     mean: np.ndarray
     """The mean expression of each gene (n_genes,)."""
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """(n, n_features) to (n, n_genes)."""
+        """Predict expression (n, n_genes) from features (n, n_features)."""
         out = (features - self.feature_mean) @ self.coefficients.T
         return self.mean + (out if self.loadings is None else out @ self.loadings)
 
@@ -71,7 +71,10 @@ def fit_ridge(features: np.ndarray, everything: Any, *, alpha: float, scores: np
 
 
 def component_scores(expression: np.ndarray, n_components: int, *, seed: int) -> np.ndarray | None:
-    """Scores of the spots on the first principal components, centred (n, n_components); None for 0 components."""
+    """Compute centred scores of the spots on the first principal components (n, n_components).
+
+    Without components there are none: the result is None.
+    """
     if n_components == 0:
         return None
     with python_random_state_kept():

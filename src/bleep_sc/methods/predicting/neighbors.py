@@ -1,4 +1,4 @@
-"""Prediction by retrieval: the nearest reference spots, the average of their profiles, and what is mixed with it."""
+"""Predicts by retrieval: finds the nearest reference spots, averages their profiles, and mixes in regressions."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -21,35 +21,35 @@ from bleep_sc.models.search.nearest import nearest, nearest_approximately, quick
 from bleep_sc.models.search.weighting import neighbor_weights
 
 _LONG = 5e8
-"""Comparisons that take about a second: longer searches show a bar."""
+"""The number of comparisons that take about a second; longer searches show a bar."""
 _MOSTLY_OWN = 0.5
 """The cosine above which two embeddings are taken for those of one spot, seen in two parts of its section."""
 
 
 @dataclass(frozen=True)
 class Mix:
-    """What a retrieval of scores on components is mixed with, and what makes expression of the mix."""
+    """The regressions that retrieved scores are mixed with, and the decoder that turns the mix into expression."""
 
     decoder: Decoder
     weights: dict[str, float]
-    """The share of each predictor; that of ``"retrieval"`` is the neighbours'."""
+    """The weight of each predictor; that of the neighbours is named ``"retrieval"``."""
     regressed: np.ndarray
-    """The regressions' part of the scores (n_obs, n_components), weighed."""
+    """The weighed sum of the regressions' scores (n_obs, n_components)."""
 
 
 @dataclass(frozen=True)
 class NeighborAverage:
-    """Imputes spots from their embeddings, with all that is needed of a reference."""
+    """A function that imputes spots from their embeddings, with all that it needs of a reference."""
 
     how: Neighbors
     keys: Any
-    """What is compared with (n_reference, dim), in memory or lazy."""
+    """The embeddings that queries are compared with (n_reference, dim), in memory or lazy."""
     profiles: Any
-    """What is averaged: expression (n_reference, n_genes), perhaps lazy, or scores (n_reference, n_components)."""
+    """The averaged rows: expression (n_reference, n_genes), perhaps lazy, or scores (n_reference, n_components)."""
     columns: np.ndarray
     """The gene of the reference that stands in each column of the result, -1 for none (n_vars,)."""
     decoder: Decoder | None
-    """What makes expression of scores."""
+    """The decoder that turns scores into expression; None where profiles are averaged."""
     share: float
     """The weight of the neighbours' scores in the mix."""
     device: torch.device
@@ -100,7 +100,7 @@ def imputation(
     *,
     make_mix: Callable[[], Mix] | None = None,
 ) -> Imputation:
-    """Embed the query, and gather what finds its neighbours and averages their profiles, or their scores for a mix."""
+    """Embed the query, and gather what is needed to average the profiles, or mix the scores, of its neighbours."""
     compute, how = request.compute, request.neighbors
     assert how is not None  # noqa: S101 - `impute` makes one for every method with a space
     embedding = embed_images(trained.model, spots.rows, compute=compute)
@@ -134,7 +134,7 @@ def imputation(
 
 
 def own_rows(reference: Reference, embedding: np.ndarray, *, depends_on_section: bool) -> np.ndarray:
-    """Row of the reference that each query spot itself is, -1 for none (n_query,).
+    """Find the row of the reference that each query spot itself is (n_query,); -1 for none.
 
     Candidates are spots of the same name, else at the same place (names change in a concatenation). Neither tells by
     itself: array positions serve as names, and slides have spots at one place. So the image must be the same too.
@@ -164,7 +164,7 @@ def own_rows(reference: Reference, embedding: np.ndarray, *, depends_on_section:
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The cosine between each row of one matrix and the same row of another (n,)."""
+    """Compute the cosine between each row of one matrix and the same row of another (n,)."""
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.asarray((a * b).sum(axis=1) / np.maximum(norms, 1e-12))
 
@@ -185,7 +185,7 @@ def _search_to_take(how: Neighbors, keys: Any, n_queries: int, device: torch.dev
 
 
 def _report_in_sample(own_row: np.ndarray, k: int, n_reference: int) -> bool:
-    """Say that query spots are the reference's own, if some are; they must not retrieve themselves."""
+    """Tell whether query spots are the reference's own, and log it: they must not retrieve themselves."""
     if not (own_row >= 0).any():
         return False
     if k > n_reference - 1:

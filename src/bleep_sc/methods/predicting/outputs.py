@@ -1,4 +1,4 @@
-"""Prediction by regression: the model's own values, no neighbours."""
+"""Predicts by regression: takes the values that the model puts out, without neighbours."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from bleep_sc.models.train.batches import Rows, take
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """Imputes spots from what a model reads of them."""
+    """A function that imputes spots by the values that a model puts out."""
 
     model: Any
     columns: np.ndarray
@@ -39,7 +39,7 @@ class ModelOutput:
 
 @dataclass(frozen=True)
 class WindowOutput(ModelOutput):
-    """Imputes all spots of a query by a model that reads neighbouring spots together."""
+    """A function that imputes all spots of a query, by a model that reads neighbouring spots together."""
 
     windows: list[tuple[np.ndarray, np.ndarray]]
     """The spots of each window, and their rows and columns in it (n, 2)."""

@@ -1,4 +1,4 @@
-"""Every method on every fold: the predictions, what was chosen for them, and their scores."""
+"""Trains and scores every method on every fold, and collects what comes of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from bleep_sc.tl._cv.scores import FoldScores
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a cross-validation brings."""
+    """The results of a cross-validation."""
 
     layers: dict[str, np.ndarray]
     """The out-of-fold predictions of each method (n_obs, n_vars)."""
     scores: pd.DataFrame
-    """A row for each method, section, panel and metric."""
+    """The scores: a row for each method, section, panel and metric."""
     summary: pd.DataFrame
-    """Their means over sections, then patients, with intervals."""
+    """The means of the scores over sections, then patients, with intervals."""
     chosen: pd.DataFrame
-    """What each method chose in each fold."""
+    """The values that each method chose in each fold."""
 
 
 def compare(

@@ -10,12 +10,12 @@ from scipy import sparse
 
 Scope = Literal["across patients", "within-patient", "patients unknown"]
 _MIN_GENES = 10
-"""Profiles with fewer detected genes can be equal by chance."""
+"""The fewest detected genes of a profile that is compared: smaller profiles can be equal by chance."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One group held out, and the spots of all others.
+    """A fold of a cross-validation: one group is held out, and the spots of all others are trained on.
 
     Raises
     ------
@@ -26,7 +26,7 @@ class Fold:
     name: str
     """The group that is held out."""
     training: np.ndarray
-    """Rows (n_training,)."""
+    """Rows of the training spots (n_training,)."""
     test: np.ndarray
     groups: np.ndarray
     """The group of every spot (n_obs,)."""
@@ -43,7 +43,7 @@ class Fold:
 
 
 def make_folds(groups: np.ndarray) -> list[Fold]:
-    """Hold out each group once."""
+    """Make the folds: each group is held out once."""
     return [
         Fold(str(group), np.flatnonzero(groups != group), np.flatnonzero(groups == group), groups)
         for group in np.unique(groups)
@@ -51,7 +51,7 @@ def make_folds(groups: np.ndarray) -> list[Fold]:
 
 
 def check_sections_in_groups(sections: np.ndarray, groups: np.ndarray, *, library_key: str, group_key: str) -> None:
-    """Every section belongs to one group: neighbouring spots of a section are nearly the same tissue."""
+    """Refuse a section in two groups: neighbouring spots of a section are nearly the same tissue."""
     for section in np.unique(sections):
         section_groups = np.unique(groups[sections == section]).tolist()
         if len(section_groups) > 1:
@@ -64,7 +64,7 @@ def check_sections_in_groups(sections: np.ndarray, groups: np.ndarray, *, librar
 
 
 def check_no_copies(values: Any, groups: np.ndarray, names: Sequence[str], *, path: str) -> None:
-    """No profile stands in two groups: then the same spots were given twice, under two names."""
+    """Refuse a profile that stands in two groups: the same spots were passed twice, under two names."""
     rows = sparse.csr_matrix(values, copy=True)  # tidied below, which must not reach the user's own
     rows.sum_duplicates()
     rows.eliminate_zeros()
@@ -85,7 +85,10 @@ def check_no_copies(values: Any, groups: np.ndarray, names: Sequence[str], *, pa
 
 
 def scope_of(folds: Sequence[Fold], patients: np.ndarray) -> Scope:
-    """Whether test tissue comes from patients that no fold was trained on; unknown ones are empty strings."""
+    """Tell whether test tissue comes from patients that were not trained on.
+
+    An unknown patient is an empty string.
+    """
     if (patients == "").any():
         return "patients unknown"
     within = any(set(patients[fold.training]) & set(patients[fold.test]) for fold in folds)

@@ -1,4 +1,4 @@
-"""What a cross-validation is asked to do, checked before anything is trained."""
+"""The plan of a cross-validation: what the user asks for, checked before anything is trained."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,10 @@ _DECIDED_HERE = {
     *("layer", "mask_var", "library_key", "validation_key", "validation_share"),
     *("random_state", "key_added", "copy", "progress_bar", "checkpoint_dir"),
 }
-"""Arguments of `fit` that a fold sets itself: given from outside, they could carry what the test spots know, or a
-fold would take up what another one left."""
+"""Arguments of `fit` that each fold sets itself.
+
+Passed by the user, they could carry what the test spots know, or let a fold go on from what another one left.
+"""
 
 OF_IMPUTE = {"predict"}
 """Arguments that a fold hands to `impute`; all others are `fit`'s."""
@@ -41,13 +43,13 @@ class Asked:
     """One of the methods that are compared, as it will be trained."""
 
     arguments: Mapping[str, Any]
-    """What `fit` gets, and what `impute` gets of it."""
+    """The arguments of `fit`, and those of `impute` among them."""
     method: Method[Any]
     needs: Needs
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> "Asked":
-        """What `fit` will make of a method's arguments."""
+        """Resolve a method's arguments as `fit` will."""
         known = settable()
         of_recipe = {name: value for name, value in arguments.items() if name in known}
         method, recipe = choose(arguments["method"], arguments.get("preset", "default"), of_recipe)
@@ -56,17 +58,17 @@ class Asked:
 
     @property
     def reads_query_counts(self) -> bool:
-        """Whether it reads the counts of the very spots that it predicts."""
+        """Whether the method reads the counts of the very spots that it predicts."""
         return self.needs.source.reads_query_counts
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What holds for all folds."""
+    """The inputs and settings that all folds share."""
 
     adata: AnnData
     values: sparse.csr_matrix
-    """Counts, or expression where there are none."""
+    """The counts of all spots, or their expression where there are no counts."""
     is_counts: bool
     library_key: str
     group_key: str
@@ -81,7 +83,7 @@ class Plan:
 
 
 def asked_methods(methods: Sequence[str], method_kwargs: Mapping[str, Mapping[str, Any]]) -> dict[str, Asked]:
-    """The method that each label means, with its arguments; its method is always named among these."""
+    """Resolve each label to a method and its arguments, which always name the method."""
     if isinstance(methods, str) or not methods or len(set(methods)) < len(methods):
         msg = f"`methods` must be a list of one or more different names, found {methods!r}."
         raise ValueError(msg)
@@ -120,7 +122,7 @@ def asked_methods(methods: Sequence[str], method_kwargs: Mapping[str, Mapping[st
 
 
 def _check_image_key(label: str, image_key: str | None) -> None:
-    """Refuse what is plainly no image: a representation of expression would hand over the truth itself."""
+    """Refuse an image key that plainly holds expression, which would hand over the truth itself."""
     if image_key is not None and (image_key in _OF_EXPRESSION or image_key.endswith(("_expression", "_components"))):
         msg = (
             f"`method_kwargs[{label!r}]['image_key']` is {image_key!r}, which is made of expression: the test spots' "
@@ -206,8 +208,8 @@ def _check_network(adata: AnnData, label: str, asked_method: Asked, image_key: s
     """Load first weights once, so that a missing file or network is known before hours of training."""
     from bleep_sc.models.encoders.networks import build_network
 
-    images, encoder = adata.obsm[image_key], asked_method.needs.encoder
-    weights = asked_method.arguments.get("weights", "imagenet")
+    images: Any = adata.obsm[image_key]
+    encoder, weights = asked_method.needs.encoder, asked_method.arguments.get("weights", "imagenet")
     crops = getattr(images, "ndim", 2) == 4
     if not crops and not asked_method.needs.source.takes_features:
         msg = f"{label!r} reads crops, but `adata.obsm[{image_key!r}]` holds ready-made features."

@@ -1,4 +1,4 @@
-"""One fold of a cross-validation: everything is chosen on its training spots, and the rest is predicted blind."""
+"""One fold of a cross-validation: all is chosen on its training spots, and its test spots are predicted blind."""
 
 import warnings
 from dataclasses import dataclass
@@ -24,17 +24,17 @@ from bleep_sc.tl._inputs.held_out import by_section, inner_folds, validation_spo
 
 _GRID = ("array_row", "array_col")
 _MODEL = "model_of_fold"
-"""What a fold calls its model, whatever the user calls the method."""
+"""The name of the model within a fold, whatever the user calls the method."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A fold's training spots, ready to fit; the test spots without any expression; and what they are scored on."""
+    """The training spots of a fold, ready to fit, its test spots without expression, and what these are scored on."""
 
     ref: AnnData
     query: AnnData
     truth: sparse.csr_matrix
-    """Measured expression of the test spots, which only scoring sees."""
+    """The measured expression of the test spots, which only scoring sees."""
     target_sum: float | None
     panels: dict[str, np.ndarray]
     validation_key: str | None
@@ -64,7 +64,12 @@ def prepare(plan: Plan, fold: Fold) -> Prepared:
 
 
 def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[np.ndarray, dict[str, Any]]:
-    """Fit one method and predict the test spots; the layer (n_test, n_genes) and what was chosen."""
+    """Fit one method and predict the test spots.
+
+    Returns
+    -------
+    The predicted layer (n_test, n_genes), and the values that the method chose.
+    """
     # objects of this method's own, so that it finds nothing of another's
     ref, query = prepared.ref.copy(), prepared.query.copy()
     method, arguments = asked.method, asked.arguments
@@ -103,7 +108,7 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
 
 
 def log_normalized(counts: sparse.csr_matrix, target_sum: float) -> sparse.csr_matrix:
-    """log1p of counts normalised to one total; a spot without counts stays empty."""
+    """Normalise counts to one total and take log1p; a spot without counts stays empty."""
     import scanpy as sc
 
     made = AnnData(counts.astype(np.float32))
@@ -115,7 +120,7 @@ def log_normalized(counts: sparse.csr_matrix, target_sum: float) -> sparse.csr_m
 
 
 def _bare(plan: Plan, rows: np.ndarray) -> AnnData:
-    """Some spots with what a slide without counts has: names, places, images. No expression in any form."""
+    """Make an AnnData of some spots with their names, places and images, but no expression in any form."""
     adata = plan.adata
     columns = dict.fromkeys((plan.library_key, plan.group_key, *(c for c in _GRID if c in adata.obs)))
     made = AnnData(obs=adata.obs[list(columns)].iloc[rows].copy(), var=pd.DataFrame(index=adata.var_names))
@@ -129,7 +134,7 @@ def _bare(plan: Plan, rows: np.ndarray) -> AnnData:
 
 
 def _select(plan: Plan, ref: AnnData) -> None:
-    """Genes to learn from and to score: the sections' highly variable ones and the markers."""
+    """Mark the genes to learn from and to score: the sections' highly variable genes and the markers."""
     from bleep_sc.pp import harmonize, select_genes
 
     with warnings.catch_warnings():

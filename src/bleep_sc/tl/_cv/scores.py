@@ -1,4 +1,4 @@
-"""Scores of a cross-validation: of each prediction as soon as it is there, and the table that is printed."""
+"""The scores of a cross-validation, and the table of them that is printed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The one reading of an AnnData into arrays: for `fit`, `embed`, `impute` and `cross_validate`."""
+"""Reads an AnnData into arrays, alike for `fit`, `embed`, `impute` and `cross_validate`."""
 
 from bleep_sc.tl._inputs.read import AsAsked, AsStored, read
 

@@ -1,4 +1,4 @@
-"""How much tissue a crop shows: of one object, and compared between reference and query."""
+"""The width of tissue that a crop shows, read from one object and compared between reference and query."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -107,7 +107,7 @@ def _both(a: CropScale, b: CropScale, unit: str) -> bool:
 
 
 def _difference(a: CropScale, b: CropScale) -> str | None:
-    """The widths in the best unit that both know, where they are more than 10 % apart."""
+    """Describe two widths that are more than 10 % apart, in the best unit that both know; None if they are alike."""
     for unit, text in (("size_um", "µm"), ("spot_diameters", "spot diameters"), ("size", "px")):
         if _both(a, b, unit):
             width, other = getattr(a, unit), getattr(b, unit)

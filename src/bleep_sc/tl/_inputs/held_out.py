@@ -61,10 +61,11 @@ def inner_folds(
     n_random: int = 5,
     at_most: int | None = None,
 ) -> InnerFolds:
-    """Folds on which a penalty or a number of neighbours is chosen: each group is held out once, section by section.
+    """Make the folds on which a penalty or a number of neighbours is chosen.
 
-    The groups are those of `validation_key`, else the sections; more than `at_most` are joined at random to so many. A
-    boolean `validation_key` makes one fold; a single section is split at random into `n_random` parts.
+    Each group is held out once, section by section. The groups are those of `validation_key`, else the sections. More
+    than `at_most` groups are joined at random to that number. A boolean `validation_key` makes one fold. A single
+    section is split at random into `n_random` groups.
     """
     if validation_key is not None:
         held_out = validation_spots(adata, sections=None, validation_key=validation_key, random_state=random_state)
@@ -87,7 +88,10 @@ def inner_folds(
 
 
 def by_section(held_out: np.ndarray, sections: np.ndarray | None) -> list[np.ndarray]:
-    """Held-out rows of each section; parts of one or two spots, within which nothing can be told, are left out."""
+    """List the held-out rows of each section.
+
+    Sections with one or two held-out spots are left out: nothing can be told within so few.
+    """
     rows = np.flatnonzero(held_out)
     if sections is None:
         return [rows]

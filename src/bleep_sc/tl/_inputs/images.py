@@ -32,7 +32,7 @@ def choose_images(
     compute: Compute,
     name: str,
 ) -> Spots:
-    """What a method learns from, of the crops or features at a key of `obsm`.
+    """Read the images that a method learns from: crops or features at a key of `obsm`.
 
     `explicit` says that the user asked for the encoder: then there must be crops for it to read.
     """
@@ -72,7 +72,7 @@ def images_as_stored(
     compute: Compute,
     name: str,
 ) -> Spots:
-    """What a stored model expects, from what its config recorded."""
+    """Read the images that a stored model expects, by the record in its config."""
     kind = record.kind
     _check_encoder_of_stored(record, encoder)
     key = image_key or record.key
@@ -107,7 +107,7 @@ def images_as_stored(
 
 
 def _check_trained_encoder(encoder: Any, method: str) -> None:
-    """Refuse what a method cannot train along; None is a method with an encoder of its own."""
+    """Refuse an encoder that a method cannot train along; None is a method with an encoder of its own."""
     if encoder is None:
         return
     if not names_network(encoder):
@@ -120,7 +120,10 @@ def _check_trained_encoder(encoder: Any, method: str) -> None:
 
 
 def _check_encoder_of_stored(record: InputRecord, encoder: Callable[..., Any] | None) -> None:
-    """The user brings an encoder exactly where the model does not, and the features made by hand are today's."""
+    """Refuse an encoder that does not suit a stored model.
+
+    The user must pass one exactly where the model brings none. Features made by hand must be of today's version.
+    """
     if record.kind.by_user != (encoder is not None):
         msg = (
             f"the model was trained with an encoder of your own ({record.encoder}), which is not stored with it: "
@@ -171,7 +174,7 @@ def _checked(spots: Spots) -> Spots:
 
 
 def _stored_images(adata: AnnData, image_key: str, *, name: str) -> Any:
-    """Crops as uint8 (n_obs, y, x, 3), NumPy or dask, or features as float32 (n_obs, n_features)."""
+    """Read crops as uint8 (n_obs, y, x, 3), NumPy or dask, or features as float32 (n_obs, n_features)."""
     path = f"{name}.obsm[{image_key!r}]"
     if image_key not in adata.obsm:
         msg = (

@@ -1,4 +1,4 @@
-"""What a method reads of the place of a spot in its section: coordinates, neighbours, row and column."""
+"""The place of each spot in its section, as methods read it: coordinates, neighbours, row and column."""
 
 import numpy as np
 from anndata import AnnData
@@ -14,7 +14,7 @@ _DEGREE = 3
 
 
 def neighbor_places(adata: AnnData, n_neighbors: int, *, name: str) -> np.ndarray | None:
-    """Places of the spots (n_obs, 2), where a method looks at neighbours."""
+    """Read the places of the spots (n_obs, 2), where a method looks at neighbours."""
     if n_neighbors == 0:
         return None
     if _keys.SPATIAL not in adata.obsm:
@@ -27,10 +27,10 @@ def neighbor_places(adata: AnnData, n_neighbors: int, *, name: str) -> np.ndarra
 
 
 def place_features(adata: AnnData, sections: np.ndarray | None, *, name: str) -> np.ndarray:
-    """Polynomial of degree 3 of each spot's place, float32 (n_obs, 9).
+    """Compute a polynomial of degree 3 of each spot's place, float32 (n_obs, 9).
 
-    Places are taken from the section's centroid and in units of its spread, so that sections need neither lie at the
-    same place on their slides nor have been scanned alike; they are not registered any further.
+    Places are taken from the section's centroid and in units of its spread. So sections need neither lie at the same
+    place on their slides nor have been scanned alike. They are not registered any further.
     """
     with python_random_state_kept():
         from sklearn.preprocessing import PolynomialFeatures
@@ -46,7 +46,7 @@ def place_features(adata: AnnData, sections: np.ndarray | None, *, name: str) ->
 
 
 def grid_of_sections(adata: AnnData, sections: np.ndarray | None, *, name: str) -> np.ndarray:
-    """Row and column of each spot in its section, int64 (n_obs, 2)."""
+    """Find the row and column of each spot in its section, int64 (n_obs, 2)."""
     xy = spatial_coordinates(adata, name=name)
     grid = np.empty((adata.n_obs, 2), dtype=np.int64)
     for _, rows in section_rows(sections, adata.n_obs):

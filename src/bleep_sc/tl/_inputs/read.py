@@ -1,4 +1,4 @@
-"""What a method needs of each spot, read from AnnData once, into arrays."""
+"""Reads the inputs of a method from an AnnData, once, into arrays."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ class AsAsked:
     """Whether the user asked for the encoder."""
 
     def images(self, adata: AnnData, needs: Needs, *, compute: Compute, name: str) -> Spots:
-        """Crops, or features, as the method takes them."""
+        """Read crops, or features, as the method takes them."""
         return choose_images(
             adata,
             needs,
@@ -52,15 +52,15 @@ class AsAsked:
 
 @dataclass(frozen=True)
 class AsStored:
-    """The images that a stored model was trained on, or the like."""
+    """The images that suit a stored model."""
 
     record: InputRecord
     image_key: str | None = None
     encoder: Callable[..., Any] | None = None
-    """The user's own, where the model was trained with one."""
+    """The user's own encoder, where the model was trained with one."""
 
     def images(self, adata: AnnData, needs: Needs, *, compute: Compute, name: str) -> Spots:
-        """Crops, or features, of the kind, width and scale that the model knows."""
+        """Read crops, or features, of the kind, width and scale that the model knows."""
         return images_as_stored(adata, self.record, self.image_key, self.encoder, compute=compute, name=name)
 
 
@@ -73,7 +73,7 @@ def read(
     compute: Compute,
     name: str = "adata",
 ) -> Spots:
-    """Read of each spot what a method needs.
+    """Read the inputs that a method needs of each spot.
 
     Parameters
     ----------
@@ -100,12 +100,12 @@ def read(
 
 
 def _places(adata: AnnData, sections: np.ndarray | None, name: str) -> Spots:
-    """A polynomial of the place of each spot in its section."""
+    """Read a polynomial of the place of each spot in its section."""
     return Spots(place_features(adata, sections, name=name), PLACE, "place in the section")
 
 
 def _depth(adata: AnnData, sections: np.ndarray | None, name: str) -> Spots:
-    """The logarithm of each spot's total counts: it must have been measured."""
+    """Read the logarithm of each spot's total counts, which must have been measured."""
     check_in(
         f"{name}.layers",
         _keys.COUNTS,
@@ -118,7 +118,7 @@ def _depth(adata: AnnData, sections: np.ndarray | None, name: str) -> Spots:
 
 
 def _nothing(adata: AnnData, sections: np.ndarray | None, name: str) -> Spots:
-    """No features at all."""
+    """Make features of no width, for a method that reads nothing."""
     return Spots(np.empty((adata.n_obs, 0), dtype=np.float32), NOTHING, "nothing")
 
 

@@ -1,4 +1,4 @@
-"""What of a reference is compared with, averaged and named: read, and checked, before any image is embedded."""
+"""Reads and checks what a reference offers to a query, before any image is embedded."""
 
 from typing import Any
 
@@ -27,7 +27,10 @@ _PLACE_ALL = "Run `bleep_sc.tl.embed(ref, key={key!r})`, which places all spots 
 
 
 def neighbors_to_average(k: int | None, ref: AnnData, stored: StoredModel) -> int:
-    """The user's number, else what `fit` chose, else the paper's; the latter two no more than there are."""
+    """Choose how many neighbours to average: the user's number, else that which `fit` chose, else the paper's.
+
+    A number that the user did not pass is cut to the spots that there are.
+    """
     if k is not None:
         return k
     return min(int(stored.config.method_config.get("chosen", {}).get("k", _PAPER_K)), max(1, ref.n_obs - 1))
@@ -36,7 +39,7 @@ def neighbors_to_average(k: int | None, ref: AnnData, stored: StoredModel) -> in
 def read_reference(
     query: AnnData, ref: AnnData, key: str, *, trained: Trained, stored: StoredModel, how: Neighbors | None
 ) -> Reference:
-    """Read of a reference what its method needs to predict a query: of methods that do not retrieve, no values."""
+    """Read what a method needs of a reference to predict a query; no values where it does not retrieve."""
     query_places, ref_places = known_places(query), known_places(ref)
     same_name = as_text(ref.obs_names).get_indexer(as_text(query.obs_names)).astype(np.int64)
     same_place = _rows_at_the_same_place(query_places, ref_places, query.n_obs)
@@ -52,7 +55,7 @@ def read_reference(
 def read_expression_rows(
     adata: AnnData, trained: Trained, sections: np.ndarray | None, stored: StoredModel, *, of_reference: bool, name: str
 ) -> np.ndarray:
-    """What the model's expression heads read of spots; those of the reference are centred as they were in training."""
+    """Read the input of the model's expression heads; spots of the reference are centred as they were in training."""
     source = stored.config.expression
     expression = expression_input(
         adata, layer=source.layer, use_rep=source.use_rep, mask_var=None, genes=stored.genes, name=name
@@ -101,7 +104,10 @@ def _with_values(
 def _warn_of_another_models_embedding(
     ref: AnnData, key: str, embedding: Any, *, trained: Trained, space: Space, stored: StoredModel
 ) -> None:
-    """Embed a few rows again: after a concat of references the rows may be of two models, and all would seem well."""
+    """Warn where a few rows, embedded again, differ from those stored.
+
+    After a concat of references the rows may be of two models, and nothing else would show it.
+    """
     sections = sections_like(ref, stored, None, name="ref")
     rows = np.arange(ref.n_obs)
     if space.centred:  # sections that were added later are centred by all of their spots: not by a few
@@ -127,7 +133,7 @@ def _warn_of_another_models_embedding(
 
 
 def _components(ref: AnnData, key: str, trained: Trained) -> np.ndarray:
-    """Scores of the reference's spots on the model's components (n_obs, n_components)."""
+    """Read the scores of the reference's spots on the model's components (n_obs, n_components)."""
     obsm_key, width = _keys.components(key), len(trained.model.loadings)
     remedy = _PLACE_ALL.format(key=key)
     if obsm_key not in ref.obsm:
@@ -141,7 +147,7 @@ def _components(ref: AnnData, key: str, trained: Trained) -> np.ndarray:
 
 
 def _embedding(ref: AnnData, key: str, match: str, *, width: int) -> Any:
-    """The embedding that queries are compared with, of every spot."""
+    """Read the embedding of every spot that queries are compared with."""
     obsm_key = _keys.expression_embedding(key) if match == "expression" else _keys.image_embedding(key)
     path = f"ref.obsm[{obsm_key!r}]"
     if obsm_key not in ref.obsm:
@@ -159,7 +165,7 @@ def _embedding(ref: AnnData, key: str, match: str, *, width: int) -> Any:
 
 
 def _in_space(ref: AnnData, key: str, obsm_key: str, *, width: int) -> Any:
-    """What an embedding holds, in memory or lazy, if it can be of the model."""
+    """Read an embedding, in memory or lazy; refuse one whose shape is not that of the model's space."""
     embedding, path, remedy = ref.obsm[obsm_key], f"ref.obsm[{obsm_key!r}]", _PLACE_ALL.format(key=key)
     rows = LazyRows(embedding) if is_lazy(embedding) else as_numbers(embedding, path=path, remedy=remedy)
     if rows.shape != (ref.n_obs, width):
@@ -172,7 +178,7 @@ def _in_space(ref: AnnData, key: str, obsm_key: str, *, width: int) -> Any:
 
 
 def _rows_at_the_same_place(query_places: np.ndarray | None, ref_places: np.ndarray | None, n_query: int) -> np.ndarray:
-    """Row of the reference's spot at the place of each query spot, -1 for none (n_query,)."""
+    """Find the row of the reference's spot at the place of each query spot (n_query,); -1 for none."""
     if query_places is None or ref_places is None:
         return np.full(n_query, -1)
     # pairs as one number each, which sorts by x, then y
@@ -185,7 +191,7 @@ def _rows_at_the_same_place(query_places: np.ndarray | None, ref_places: np.ndar
 
 
 def _library(ref: AnnData, stored: StoredModel) -> np.ndarray:
-    """The section of each reference spot, empty where it is not known."""
+    """Read the section of each reference spot, empty where it is not known."""
     library_key = stored.config.library_key or None
     sections = section_of_spots(ref, library_key, name="ref") if library_key in ref.obs else None
     return np.full(ref.n_obs, "", dtype=object) if sections is None else sections
