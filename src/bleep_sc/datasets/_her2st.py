@@ -50,7 +50,7 @@ def her2st(
     Returns
     -------
     An AnnData of all sections, and a dict from section to the path of its image. The AnnData holds counts in `X` and in
-    ``layers['counts']``. Its `obs` has ``section``, ``patient``, ``array_row`` and ``array_col``. Its
+    ``layers['counts']``. Its `obs` has ``in_tissue``, ``section``, ``patient``, ``array_row`` and ``array_col``. Its
     `obsm['spatial']` is in pixels of the image, and ``uns['spatial'][section]`` holds small images and scale factors.
     Spots are those with both counts and a place under the tissue.
 

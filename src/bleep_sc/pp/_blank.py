@@ -69,6 +69,8 @@ def blank(
     ValueError
         Coordinates that are NaN or of another shape; names that are not unique; no `spot_diameter` here nor in `ref`;
         a cropped ImageContainer; an image that is damaged, or of which more than 4 GiB must be read at one go.
+    TypeError
+        `obs_names` is no list of names.
     """
     check_readable(ref, name="ref")
     check_name("library_id", library_id)

@@ -111,8 +111,8 @@ def evaluate(
         No such layer or column.
     ValueError
         No measured expression; a `prediction` that lacks spots of the query or shares no gene with it; a section of
-        fewer than 3 spots or of several patients; NaN in the truth; a reference that holds the query's own spots and
-        no model; an unknown metric; a view.
+        fewer than 3 spots or of several patients; NaN in the truth; a reference that holds the query's own spots; an
+        unknown metric; a view.
 
     Notes
     -----
