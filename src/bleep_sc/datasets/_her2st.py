@@ -72,16 +72,16 @@ def her2st(
         raise FileNotFoundError(msg)
     data = root / "data" if (root / "data" / "ST-cnts").is_dir() else root
     public = (data / "ST-cnts").is_dir()
-    found = _public_sections(data) if public else sorted(p.stem for p in root.glob("*.h5ad"))
-    if not found:
+    section_names = _public_sections(data) if public else sorted(p.stem for p in root.glob("*.h5ad"))
+    if not section_names:
         msg = f"{str(path)!r} holds neither the folder ST-cnts of the HER2ST repository nor any SECTION.h5ad."
         raise FileNotFoundError(msg)
-    chosen = found if sections is None else list(check_names("sections", sections))
+    chosen = section_names if sections is None else list(check_names("sections", sections))
     if not chosen:
-        msg = f"`sections` names none; there are {found}, and `None` reads all."
+        msg = f"`sections` names none; there are {section_names}, and `None` reads all."
         raise ValueError(msg)
-    if absent := [section for section in chosen if section not in found]:
-        msg = f"{str(path)!r} has no section {absent}; there are {found}."
+    if absent := [section for section in chosen if section not in section_names]:
+        msg = f"{str(path)!r} has no section {absent}; there are {section_names}."
         raise ValueError(msg)
     read = _read_public if public else _read_prepared
     parts, images = {}, {}
@@ -228,8 +228,8 @@ def _read_prepared(folder: Path, section: str) -> tuple[AnnData, Path]:
     keep = [name for name in ("section", "patient", "in_tissue", "array_row", "array_col") if name in adata.obs]
     obs: pd.DataFrame = adata.obs
     adata.obs = obs[keep].astype({"section": str, "patient": str})
-    found, source = adata.uns.get(_keys.SPATIAL), adata.uns.get("source")
-    libraries = dict(found) if isinstance(found, Mapping) else {}
+    spatial, source = adata.uns.get(_keys.SPATIAL), adata.uns.get("source")
+    libraries = dict(spatial) if isinstance(spatial, Mapping) else {}
     um_per_px = source.get("um_per_px") if isinstance(source, Mapping) else None
     for library in libraries.values():
         library.setdefault("metadata", {})["source_image_path"] = str(image.resolve())

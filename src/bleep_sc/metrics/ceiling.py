@@ -68,14 +68,14 @@ def split_half_pearson(
 
 def _whole_numbers(counts: Any) -> sparse.csr_matrix:
     """Check raw counts, and return them as CSR with one value for each place."""
-    found = sparse.csr_matrix(check_matrix("counts", counts))
-    if found.nnz and (found.data.min() < 0 or not (found.data == np.rint(found.data)).all()):
+    csr_counts = sparse.csr_matrix(check_matrix("counts", counts))
+    if csr_counts.nnz and (csr_counts.data.min() < 0 or not (csr_counts.data == np.rint(csr_counts.data)).all()):
         msg = "`counts` must hold raw counts, whole numbers from 0 up."
         raise ValueError(msg)
-    if not found.has_canonical_format:
-        found = found.copy()
-        found.sum_duplicates()
-    return found
+    if not csr_counts.has_canonical_format:
+        csr_counts = csr_counts.copy()
+        csr_counts.sum_duplicates()
+    return csr_counts
 
 
 def ceiling_from_halves(r: np.ndarray) -> np.ndarray:

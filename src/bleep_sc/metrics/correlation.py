@@ -87,15 +87,15 @@ def partial_pearson(truth: np.ndarray, prediction: np.ndarray, covariate: np.nda
 
 def _covariates(covariate: np.ndarray, n_obs: int) -> np.ndarray:
     """Check covariates, and scale them (n_obs, n_covariates) so that no square over- or underflows."""
-    found = np.asarray(covariate)
-    if found.dtype.kind not in "fiub" or found.ndim not in (1, 2) or len(found) != n_obs or not found.size:
-        msg = f"`covariate` must be numbers of the {n_obs} spots, found {found.dtype} {found.shape}."
+    numbers = np.asarray(covariate)
+    if numbers.dtype.kind not in "fiub" or numbers.ndim not in (1, 2) or len(numbers) != n_obs or not numbers.size:
+        msg = f"`covariate` must be numbers of the {n_obs} spots, found {numbers.dtype} {numbers.shape}."
         raise ValueError(msg)
-    others = found.reshape(n_obs, -1).astype(np.float64)
-    if not np.isfinite(others).all():
+    covariates = numbers.reshape(n_obs, -1).astype(np.float64)
+    if not np.isfinite(covariates).all():
         msg = "`covariate` holds NaN or infinite values: leave these spots out."
         raise ValueError(msg)
-    return others * brought_near_one(others)
+    return covariates * brought_near_one(covariates)
 
 
 def _centred(values: np.ndarray) -> np.ndarray:

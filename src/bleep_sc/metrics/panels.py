@@ -85,8 +85,8 @@ def score_genes(pair: SectionPair, metrics: Sequence[str]) -> pd.DataFrame:
         constant_prediction[part] = constant(prediction) & ~constant_truth[part]
         scored = ~missing[part] & ~constant_truth[part]
         genes = start + np.flatnonzero(scored)
-        found = _score_block(truth[:, scored], prediction[:, scored], pair, names, graph) if len(genes) else {}
-        for name, values in found.items():
+        block_scores = _score_block(truth[:, scored], prediction[:, scored], pair, names, graph) if len(genes) else {}
+        for name, values in block_scores.items():
             scores[name][genes] = values
     masks = {"missing": missing, "constant_truth": constant_truth, "constant_prediction": constant_prediction}
     return pd.DataFrame(scores | masks)
@@ -98,9 +98,9 @@ def _score_block(
     """Score some genes by the metrics of these names, leaving out those that need what is not known."""
     moran = None if graph is None else moran_values(truth, prediction, graph)
     beside = _beside(pair, moran)
-    found = {name: METRICS[name].value(truth, prediction, beside) for name in names}
-    found |= {} if moran is None else dict(zip(_MORAN, moran, strict=True))
-    return {name: values for name, values in found.items() if values is not None}
+    scores = {name: METRICS[name].value(truth, prediction, beside) for name in names}
+    scores |= {} if moran is None else dict(zip(_MORAN, moran, strict=True))
+    return {name: values for name, values in scores.items() if values is not None}
 
 
 def _beside(pair: SectionPair, moran: MoranValues | None) -> dict[Need, Any]:
@@ -196,8 +196,8 @@ def _score_whole_panel(
     truth, prediction = pair.truth[:, genes], pair.prediction[:, genes]
     with_moran = pair.xy is not None and set(_MORAN) <= set(of_panel)
     moran = MoranValues(*(of_panel[name].to_numpy()[predicted] for name in _MORAN)) if with_moran else None
-    found = {name: METRICS[name].value(truth, prediction, _beside(pair, moran)) for name in names}
-    return {name: float("nan") if value is None else float(value) for name, value in found.items()}
+    scores = {name: METRICS[name].value(truth, prediction, _beside(pair, moran)) for name in names}
+    return {name: float("nan") if value is None else float(value) for name, value in scores.items()}
 
 
 def _panel_ceiling(ceiling: np.ndarray | None, there: np.ndarray, n_genes: int) -> float:

@@ -70,18 +70,18 @@ def resolve_compute(
         mps = torch.backends.mps.is_available()
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     try:
-        found = torch.device(name)
-        torch.empty(0, device=found)
+        torch_device = torch.device(name)
+        torch.empty(0, device=torch_device)
     except (RuntimeError, AssertionError, NotImplementedError) as err:
         msg = f"`device={name!r}` cannot be used here ({str(err).splitlines()[0]}). Pass 'cpu', or 'auto' to choose."
         raise ValueError(msg) from err
     wanted: str = settings.precision if precision is None else precision
     check_choice("precision", wanted, get_args(Precision))
     if wanted == "auto":
-        wanted = "bf16-mixed" if found.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
+        wanted = "bf16-mixed" if torch_device.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
     if len(processes) > 1:
-        _check_processes(processes, found)
-    return Compute(found, "32-true" if wanted == "32" else wanted, portion, show, processes)
+        _check_processes(processes, torch_device)
+    return Compute(torch_device, "32-true" if wanted == "32" else wanted, portion, show, processes)
 
 
 def _check_processes(processes: Processes, device: torch.device) -> None:

@@ -51,8 +51,8 @@ def custom_features(encoder: Callable[[Tensor], Any], crops: Rows, *, compute: C
     def call(crops: Tensor) -> Tensor:
         features = encoder(crops.permute(0, 3, 1, 2).float() / 255)
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(crops):
-            found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-            msg = f"`encoder` must return a tensor (n, n_features), here ({len(crops)}, ...); it returned {found}."
+            returned = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            msg = f"`encoder` must return a tensor (n, n_features), here ({len(crops)}, ...); it returned {returned}."
             raise ValueError(msg)
         return features
 

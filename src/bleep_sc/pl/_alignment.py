@@ -164,8 +164,8 @@ def _paint(
         msg = f"`{source}` must hold colours, found {wrong[0]!r}. `palette` names others."
         raise ValueError(msg)
     of = {category: colors.to_rgba(shade) for category, shade in zip(categories, palette, strict=False)}
-    each = [of.get(value, colors.to_rgba(NOT_KNOWN)) for value in column.astype(object)]
-    return {"c": each}, {str(category): shade for category, shade in of.items()}
+    shades = [of.get(value, colors.to_rgba(NOT_KNOWN)) for value in column.astype(object)]
+    return {"c": shades}, {str(category): shade for category, shade in of.items()}
 
 
 def _add_legend(ax: "Axes", categories: Mapping[str, Any], *, title: str | None, by_kind: bool) -> None:
@@ -189,8 +189,8 @@ def _add_legend(ax: "Axes", categories: Mapping[str, Any], *, title: str | None,
 
 def _in_words(numbers: Mapping[str, Any]) -> str:
     """Put the numbers of the joint space into words."""
-    own, others = (number_text(float(numbers[name])) for name in ("pair_distance", "other_distance"))
-    lines = [f"distance of image and own expression {own}, and that of others {others}"]
+    own_distance, other_distance = (number_text(float(numbers[name])) for name in ("pair_distance", "other_distance"))
+    lines = [f"distance of image and own expression {own_distance}, and that of others {other_distance}"]
     if len(numbers["recall"]):
         counts = sorted(numbers["recall"], key=int)
         shares, chances = (

@@ -159,5 +159,5 @@ def _agreement(adata: AnnData, layer: str, genes: str | Sequence[str]) -> str:
         return ""
     with errors_naming(f"adata.uns[{_keys.scores(layer)!r}]", writer="evaluate"):
         table = scores["summary"]
-        found = table.loc[(table["panel"] == genes) & (table["metric"] == "gene_gene"), "value"]
-        return f" (agreement {number_text(float(found.iloc[0]), decimals=2)})" if len(found) else ""
+        agreement = table.loc[(table["panel"] == genes) & (table["metric"] == "gene_gene"), "value"]
+        return f" (agreement {number_text(float(agreement.iloc[0]), decimals=2)})" if len(agreement) else ""

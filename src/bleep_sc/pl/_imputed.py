@@ -175,11 +175,11 @@ def _limits(values: Sequence[np.ndarray], *, centred: bool = False) -> tuple[flo
 
     A centred scale reaches as far to both sides of 0.
     """
-    known = [each[np.isfinite(each)] for each in values]
-    known = [np.abs(each) if centred else each for each in known if len(each)]
+    known = [section_values[np.isfinite(section_values)] for section_values in values]
+    known = [np.abs(section_values) if centred else section_values for section_values in known if len(section_values)]
     if not known:
         return None
-    low, high = np.transpose([np.percentile(each, [1, 99]) for each in known])
+    low, high = np.transpose([np.percentile(section_values, [1, 99]) for section_values in known])
     if centred:
         furthest = float(high.max()) or 1.0  # where nothing differs, all is the colour of 0
         return -furthest, furthest

@@ -103,10 +103,10 @@ def neighbors(
     k = rows.shape[1]
     with errors_naming(f"adata.uns[{key!r}]['params']", writer="impute"):
         made_of, averaged = _made_of(params, k), str(params.get("layer", "X"))
-    found, distances = rows[queries, :n_neighbors], distances[queries]
-    n_drawn = found.shape[1]
+    drawn_rows, distances = rows[queries, :n_neighbors], distances[queries]
+    n_drawn = drawn_rows.shape[1]
     own_crops = _crops(adata, image_key, queries, name="adata")
-    ref_crops = _crops(ref, image_key, found.ravel(), name="ref")
+    ref_crops = _crops(ref, image_key, drawn_rows.ravel(), name="ref")
     imputed = values_of(adata, genes, layer=key, rows=queries)
     measured = np.full_like(imputed, np.nan) if adata.X is None else values_of(adata, genes, layer=None, rows=queries)
     source = None if averaged == "X" else averaged
@@ -117,7 +117,7 @@ def neighbors(
             "`ref.X` is empty: the measured expression of the neighbours is drawn. Pass the AnnData that was averaged."
         )
         raise MissingKeyError(msg)
-    profiles = values_of(ref, genes, layer=source, rows=found.ravel(), name="ref") if genes else np.empty((0, 0))
+    profiles = values_of(ref, genes, layer=source, rows=drawn_rows.ravel(), name="ref") if genes else np.empty((0, 0))
 
     per_spot = [_WIDTH, _GENE_HEIGHT * len(genes)] if genes else [_WIDTH]
     margin = _WIDTH + 0.09 * max(map(len, genes), default=0)
@@ -137,7 +137,7 @@ def neighbors(
             ax.set(xticks=[], yticks=[])
         patches[0].spines[:].set(color="C1", linewidth=3)
         _set_title(patches[0], [name, *made_of])
-        for ax, at, distance in zip(patches[1:], found[row], distances[row], strict=False):
+        for ax, at, distance in zip(patches[1:], drawn_rows[row], distances[row], strict=False):
             _set_title(ax, [f"distance {number_text(float(distance))}", sections[at]])
         if strips:
             _draw_values(strips[0], genes, np.vstack([imputed[row], profiles[here]]), measured[row], colours=colours)

@@ -89,7 +89,9 @@ def sweep(
     if not keys:
         msg = "`key` names no comparison: pass one or several."
         raise ValueError(msg)
-    table = pd.concat([stored_summary(adata, each, None).assign(key=each) for each in keys], ignore_index=True)
+    table = pd.concat(
+        [stored_summary(adata, comparison, None).assign(key=comparison) for comparison in keys], ignore_index=True
+    )
     check_choice("metric", metric, table["metric"].unique())
     methods = chosen("methods", methods, table["method"])
     table = table[(table["metric"] == metric) & table["method"].isin(methods)]
@@ -193,10 +195,10 @@ def _not_varied(parameter: str, keys: Sequence[str], runs: Sequence[_Run]) -> st
         for name in {name for run in runs for name in run.rest} - {"method"}
         if len({str(run.rest[name]) for run in runs if name in run.rest}) > 1
     )
-    found = list(dict.fromkeys(run.value for run in runs if run.value is not None))
+    values = list(dict.fromkeys(run.value for run in runs if run.value is not None))
     return (
         f"`parameter={parameter!r}` was not varied in {', '.join(map(repr, keys))}: "
-        + (f"its only value is {found[0]!r}. " if found else "no method sets it. ")
+        + (f"its only value is {values[0]!r}. " if values else "no method sets it. ")
         + (f"Varied were {', '.join(map(repr, differing))}. " if differing else "")
         + "Give `bleep_sc.tl.cross_validate` several labels that set it differently by `method_kwargs`, or name "
         "several comparisons by `key`."

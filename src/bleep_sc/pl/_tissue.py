@@ -56,13 +56,13 @@ def sections_to_draw(
             "name the column of `obs` that does by `library_key`."
         )
         raise ValueError(msg)
-    found = (list(libraries) or [""]) if of_spots is None else sorted(set(of_spots))
-    wanted = found if library_id is None else list(check_names("library_id", library_id))
+    section_names = (list(libraries) or [""]) if of_spots is None else sorted(set(of_spots))
+    wanted = section_names if library_id is None else list(check_names("library_id", library_id))
     if not wanted:
-        msg = f"`library_id` names none of the sections {found}."
+        msg = f"`library_id` names none of the sections {section_names}."
         raise ValueError(msg)
     for name in wanted:
-        check_in("adata.uns['spatial']", name, found, remedy="`library_id` names sections.")
+        check_in("adata.uns['spatial']", name, section_names, remedy="`library_id` names sections.")
     xy = spatial_coordinates(adata)
     sections = []
     for name in dict.fromkeys(wanted):

@@ -143,7 +143,7 @@ def _coordinates(spatial: np.ndarray) -> np.ndarray:
 def _spot_diameter(ref: AnnData, given: float | None) -> float:
     if given is not None:
         return check_number("spot_diameter", given, above=0)
-    found = np.array(
+    diameters = np.array(
         [
             scale_factor(
                 library_part(ref.uns, library, "scalefactors"), "spot_diameter_fullres", library_id=library, owner="ref"
@@ -151,12 +151,12 @@ def _spot_diameter(ref: AnnData, given: float | None) -> float:
             for library in libraries(ref.uns)
         ]
     )
-    if not np.isfinite(found).any():
+    if not np.isfinite(diameters).any():
         msg = (
             "`spot_diameter` is needed: `ref.uns['spatial']` holds no `spot_diameter_fullres` to take in its place. "
             "Pass the diameter of a spot in full-resolution pixels."
         )
         raise ValueError(msg)
-    diameter = float(np.nanmedian(found))
+    diameter = float(np.nanmedian(diameters))
     logger.info("Spot diameter taken from the reference: %.1f full-resolution pixels.", diameter)
     return diameter

@@ -203,16 +203,16 @@ def crops(
             "compared only in spot diameters or pixels. Pass `mpp=` (µm per full-resolution pixel) if you know it."
         )
     if lazy:
-        found = _lazy_crops(sections, adata.n_obs, size)
+        crops_of_spots = _lazy_crops(sections, adata.n_obs, size)
     else:
-        found = _room(adata.n_obs, size)
+        crops_of_spots = _room(adata.n_obs, size)
         for section in sections:
             desc, total = f"Cutting crops of {section.library_id!r}", len(section.rows)
-            for _ in progress(section.write(found, section.rows), desc=desc, total=total, show=progress_bar):
+            for _ in progress(section.write(crops_of_spots, section.rows), desc=desc, total=total, show=progress_bar):
                 pass
     adata = adata.copy() if copy else adata
     with all_or_nothing(adata):
-        adata.obsm[key_added] = found
+        adata.obsm[key_added] = crops_of_spots
         adata.uns[key_added] = records
     return adata if copy else None
 
@@ -260,7 +260,7 @@ def _images_by_library(
     adata: AnnData, image: Any, libraries: list[str], image_layer: str | None, *, library_key: str | None
 ) -> dict[str, SectionImage]:
     if isinstance(image, Mapping):
-        image = {str(library): found for library, found in image.items()}
+        image = {str(library): image_source for library, image_source in image.items()}
         missing = [library for library in libraries if library not in image]
         if missing:
             msg = f"`image` has no entry for {missing}; it has {list(image)}. " + (
@@ -285,15 +285,17 @@ def _images_by_library(
             raise ValueError(msg)
         chosen = dict.fromkeys(libraries, image)
     opened = {}
-    for library, found in chosen.items():
+    for library, image_source in chosen.items():
         name = f"image[{library!r}]" if isinstance(image, Mapping) else "image"
         if image is None:
-            place = "['images']['hires']" if isinstance(found, SectionImage) else "['metadata']['source_image_path']"
+            place = (
+                "['images']['hires']" if isinstance(image_source, SectionImage) else "['metadata']['source_image_path']"
+            )
             name = f"adata.uns['spatial'][{library!r}]{place}"
         opened[library] = (
-            found
-            if isinstance(found, SectionImage)
-            else open_image(found, library_id=library, image_layer=image_layer, name=name)
+            image_source
+            if isinstance(image_source, SectionImage)
+            else open_image(image_source, library_id=library, image_layer=image_layer, name=name)
         )
         check_rgb(opened[library].array, name=name)
         check_parts(opened[library].array, name=name)
@@ -365,7 +367,7 @@ def _record(section: _Section, microns: float, diameter: float, library_key: str
 
 
 def _check_inside(adata: AnnData, sections: list[_Section], spatial_key: str) -> None:
-    found = []
+    faults = []
     for section in sections:
         limit = section.image.width_height
         rounded = np.rint(section.centres)
@@ -373,13 +375,13 @@ def _check_inside(adata: AnnData, sections: list[_Section], spatial_key: str) ->
         if not outside.any():
             continue
         low, high = section.centres.min(axis=0), section.centres.max(axis=0)
-        found.append(
+        faults.append(
             f"{outside.sum()} of {len(outside)} spots of {section.library_id!r} (x from {_places(low[0], high[0])}, "
             f"y from {_places(low[1], high[1])}, on an image of {limit[0]} x {limit[1]} pixels). "
             + _fitting_scale(adata, section)
         )
-    if found:
-        msg = f"`adata.obsm[{spatial_key!r}]` lies outside the image for " + " And for ".join(found)
+    if faults:
+        msg = f"`adata.obsm[{spatial_key!r}]` lies outside the image for " + " And for ".join(faults)
         raise ValueError(msg)
 
 

@@ -98,10 +98,10 @@ def _windows(
     """Yield each window with its number, as RGB (size, size, 3)."""
     low, high = _needed(corners, size, np.array([array.shape[1], array.shape[0]]), border)
     places = (corners - low).tolist()
-    found = patches(array, low, high)
+    patches_by_number = patches(array, low, high)
     while True:
         with errors_of_reader(name):
-            number, patch = next(found, (-1, None))
+            number, patch = next(patches_by_number, (-1, None))
         if patch is None:
             return
         pixels, (x, y) = to_rgb(patch, name=name), places[number]

@@ -143,11 +143,11 @@ def _highly_variable(values: Any, n_top_genes: int, *, where: str) -> np.ndarray
         # pandas on scanpy's grouping, and bins that hold one gene: nothing that a user could mend
         warnings.simplefilter("ignore")
         try:
-            found = sc.pp.highly_variable_genes(bare, n_top_genes=n_top_genes, inplace=False)
+            variability = sc.pp.highly_variable_genes(bare, n_top_genes=n_top_genes, inplace=False)
         except IndexError as err:  # of the genes whose dispersion it knows, the most variable
             msg = (
                 f"{where}: no gene varies more than others do, as where all values are 0 or alike, so none can be "
                 "chosen. Leave these spots out, or normalise their raw counts anew."
             )
             raise ValueError(msg) from err
-    return np.flatnonzero(found["highly_variable"].to_numpy())
+    return np.flatnonzero(variability["highly_variable"].to_numpy())

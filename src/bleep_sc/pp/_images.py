@@ -93,8 +93,8 @@ def open_image(image: Any, *, library_id: str, image_layer: str | None = None, n
 def existing_path(path: Any) -> Path | None:
     """The path of a file or folder; None if there is none at that path."""
     try:
-        found = Path(path).expanduser()
-        return found if str(path) and found.exists() else None
+        expanded = Path(path).expanduser()
+        return expanded if str(path) and expanded.exists() else None
     except (OSError, RuntimeError, TypeError, ValueError):  # too long, of an unknown home, or no path at all
         return None
 

@@ -26,15 +26,15 @@ def warn_of_near_empty(
     else:
         depth = np.asarray((expression_values(adata, None, name="adata") > 0).sum(axis=1)).ravel()
         what, argument, where = "detected genes", "min_genes", ""
-    found, limit = [], 0.0
+    numbers, limit = [], 0.0
     for section, rows in sections:
         near_empty = depth[rows] < SHARE_OF_MEDIAN * np.median(depth[rows])
         if near_empty.any():
-            found.append(f"{near_empty.sum()}" + (f" in {section!r}" if section else ""))
+            numbers.append(f"{near_empty.sum()}" + (f" in {section!r}" if section else ""))
             limit = max(limit, depth[rows][near_empty].max())
-    if found:
+    if numbers:
         warn(
-            f"{MESSAGE}, below a tenth of their section's median of {what}: {', '.join(found)}. One count in "
+            f"{MESSAGE}, below a tenth of their section's median of {what}: {', '.join(numbers)}. One count in "
             "them becomes a huge value after normalising, and they dominate per-gene correlations. Remove them"
             f"{where}: "
             f"`sc.pp.filter_cells(adata, {argument}={int(limit) + 1})`."

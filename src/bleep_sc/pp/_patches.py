@@ -59,10 +59,10 @@ def patches(array: Any, low: np.ndarray, high: np.ndarray) -> Iterator[tuple[int
     tiles = _Tiles.of(array)
     if tiles is None:
         with quiet_readers():
-            found = np.asarray(array)
-        _check_shape(found, array.shape)
+            pixels = np.asarray(array)
+        _check_shape(pixels, array.shape)
         for i, ((left, top), (right, bottom)) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-            yield i, found[top:bottom, left:right]
+            yield i, pixels[top:bottom, left:right]
         return
     patch_bytes = int((high - low).prod(axis=1).max(initial=1)) * array.dtype.itemsize * array.shape[2]
     yield from tiles.patches(low, high, most=budget(patch_bytes, parts=2))
@@ -160,8 +160,11 @@ class _Tiles:
     def _tile_of(self, places: np.ndarray) -> np.ndarray:
         """Row and column of the tile in which each pixel (x, y) lies (n, 2)."""
         down, right = self.starts
-        found = [np.searchsorted(down, places[:, 1], "right") - 1, np.searchsorted(right, places[:, 0], "right") - 1]
-        return np.stack(found, axis=1)
+        row_and_column = [
+            np.searchsorted(down, places[:, 1], "right") - 1,
+            np.searchsorted(right, places[:, 0], "right") - 1,
+        ]
+        return np.stack(row_and_column, axis=1)
 
 
 def _check_shape(pixels: np.ndarray, shape: tuple[int, ...]) -> None:

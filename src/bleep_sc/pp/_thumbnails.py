@@ -34,12 +34,12 @@ def thumbnails(array: Any, sides: Mapping[str, int], *, name: str) -> dict[str, 
     step = np.maximum(1, length / _smaller(length, first) / _GAP).astype(np.int64)
     pixels, box = Image.fromarray(_averaged(array, step, name=name)), tuple(length / step)
     out: dict[str, tuple[np.ndarray, float]] = {}
-    for each, side in sides.items():
+    for size_name, side in sides.items():
         length = _smaller(length, side)
         pixels = pixels.resize(
             tuple(length.tolist()), Image.Resampling.LANCZOS, box=None if out else (0, 0, *box), reducing_gap=_GAP
         )
-        out[each] = np.asarray(pixels), float(length[0] / array.shape[1])
+        out[size_name] = np.asarray(pixels), float(length[0] / array.shape[1])
     return out
 
 
@@ -61,10 +61,10 @@ def _averaged(array: Any, step: np.ndarray, *, name: str) -> np.ndarray:
     low = np.stack([np.zeros_like(begins), begins * step[1]], axis=1)
     high = np.stack([np.full_like(begins, width), np.minimum((begins + rows) * step[1], height)], axis=1)
     with quiet_readers():
-        found = patches(array, low, high)
+        bands = patches(array, low, high)
         while True:
             with errors_of_reader(name):
-                number, band = next(found, (-1, None))
+                number, band = next(bands, (-1, None))
             if band is None:
                 return out
             small = Image.fromarray(np.ascontiguousarray(to_rgb(band, name=name))).reduce(tuple(step.tolist()))

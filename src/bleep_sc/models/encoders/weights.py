@@ -80,18 +80,18 @@ def _tensors_of(path: Path) -> Any:
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
     """Load what the network has; only a classifier's tensors may be left over."""
-    own = network.state_dict()
-    missing = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
-    wrong = [name for name in own if name in state and state[name].shape != own[name].shape]
-    left = [name for name in state if name not in own and not name.startswith(("fc.", "classifier.", "head"))]
-    if missing or wrong or left:
-        parts = {"missing": missing, "of another shape": wrong, "unknown": left}
-        found = "; ".join(
+    needed = network.state_dict()
+    missing = [name for name in needed if name not in state and not name.endswith("num_batches_tracked")]
+    wrong = [name for name in needed if name in state and state[name].shape != needed[name].shape]
+    unknown = [name for name in state if name not in needed and not name.startswith(("fc.", "classifier.", "head"))]
+    if missing or wrong or unknown:
+        parts = {"missing": missing, "of another shape": wrong, "unknown": unknown}
+        faults = "; ".join(
             f"{len(names)} tensors {what}, such as {names[0]!r}" for what, names in parts.items() if names
         )
-        msg = f"{source} do not fit the network: {found}."
+        msg = f"{source} do not fit the network: {faults}."
         raise ValueError(msg)
-    network.load_state_dict({name: state[name] for name in own if name in state}, strict=False)
+    network.load_state_dict({name: state[name] for name in needed if name in state}, strict=False)
 
 
 def _modern(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -39,5 +39,5 @@ def info_nce(image: Tensor, expression: Tensor, temperature: float = 0.1) -> Ten
     images against expression, as in CLIP (Radford et al., ICML 2021). Arguments and result as in `bleep_loss`.
     """
     logits = normalize(expression) @ normalize(image).T / temperature
-    own = torch.arange(len(logits), device=logits.device)
-    return (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
+    partners = torch.arange(len(logits), device=logits.device)
+    return (cross_entropy(logits, partners) + cross_entropy(logits.T, partners)) / 2

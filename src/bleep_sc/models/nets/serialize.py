@@ -48,19 +48,19 @@ def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> 
         The bytes are no safetensors file, or hold other tensors than the model that `spec` describes, or values that
         no trained model has.
     """
-    found = tensors_in(weights, where=where)
+    stored_tensors = tensors_in(weights, where=where)
     with _refused(where):
         arguments = arguments_of(spec)
-    _check_repeats(arguments, len(found), where)
+    _check_repeats(arguments, len(stored_tensors), where)
     with _refused(where), torch.device("meta"):  # names and shapes without memory: the config may lie about sizes
         model = arguments.build()
-    own = {name: _facts(value) for name, value in model.state_dict().items()}
-    wrong = [name for name in own if found.get(name) != own[name]]
-    left = [name for name in found if name not in own]
-    if wrong or left:
+    needed_tensors = {name: _facts(value) for name, value in model.state_dict().items()}
+    wrong = [name for name in needed_tensors if stored_tensors.get(name) != needed_tensors[name]]
+    unknown = [name for name in stored_tensors if name not in needed_tensors]
+    if wrong or unknown:
         msg = (
             f"{where}: the weights do not belong to the config: {len(wrong)} tensors are missing or of another "
-            f"shape or type and {len(left)} are unknown, such as {(wrong or left)[0][:100]!r}. {REMEDY}"
+            f"shape or type and {len(unknown)} are unknown, such as {(wrong or unknown)[0][:100]!r}. {REMEDY}"
         )
         raise ValueError(msg)
     try:
@@ -68,7 +68,7 @@ def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> 
     except SafetensorError as err:
         msg = f"{where}: the weights are damaged or not a safetensors file ({err}). {REMEDY}"
         raise ValueError(msg) from err
-    if _is_all_in(own, model):
+    if _is_all_in(needed_tensors, model):
         # drawing first weights, only to overwrite them, takes half a second of a ResNet-50
         model = model.to_empty(device="cpu")
     else:

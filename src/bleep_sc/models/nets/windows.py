@@ -18,13 +18,13 @@ def split_windows(grid: np.ndarray, *, largest: int, side: int) -> list[tuple[np
     -------
     For each window the spots (indices into `grid`) and their positions in it, int64 (n, 2), from 0.
     """
-    pending, found = [np.arange(len(grid))], []
+    pending, windows = [np.arange(len(grid))], []
     while pending:
         spots = pending.pop()
         low, high = grid[spots].min(axis=0), grid[spots].max(axis=0)
         extent = high - low + 1
         if len(spots) <= largest and (extent <= side).all():
-            found.append((spots, (grid[spots] - low).astype(np.int64)))
+            windows.append((spots, (grid[spots] - low).astype(np.int64)))
             continue
         axis = int(extent.argmax())
         # by place, not by number, so that spots of one line stay together; the first line always goes left
@@ -32,4 +32,4 @@ def split_windows(grid: np.ndarray, *, largest: int, side: int) -> list[tuple[np
         border = max(int(np.median(along)), int(along.min()) + 1)
         left = along < border
         pending += [spots[~left], spots[left]] if extent[axis] > 1 else np.array_split(spots, 2)
-    return found
+    return windows

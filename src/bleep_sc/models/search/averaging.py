@@ -53,17 +53,17 @@ def _add_part(
 ) -> None:
     """Add to averages what comes from the neighbours, rows and weights (n, k), that lie in one part of the values."""
     here = (near[0] >= part.start) & (near[0] < part.stop)
-    some = np.flatnonzero(here.any(axis=1))
-    if not len(some):
+    queries = np.flatnonzero(here.any(axis=1))
+    if not len(queries):
         return
-    found = values[part]
+    profiles = values[part]
     # those that are here stand first, so that no more columns are gone through than one query has of them
-    order = np.argsort(~here[some], axis=1, kind="stable")[:, : here.sum(axis=1).max()]
-    rows, weights, here = (np.take_along_axis(array[some], order, axis=1) for array in (*near, here))
+    order = np.argsort(~here[queries], axis=1, kind="stable")[:, : here.sum(axis=1).max()]
+    rows, weights, here = (np.take_along_axis(array[queries], order, axis=1) for array in (*near, here))
     rows, weights = np.where(here, rows - part.start, 0), np.where(here, weights, 0).astype(np.float32)
-    for block in _query_blocks(len(some), found.shape[1]):
-        sums = _average(found, rows[block], weights[block])
-        out[some[block]] += sums if columns is None else sums[:, columns]
+    for block in _query_blocks(len(queries), profiles.shape[1]):
+        sums = _average(profiles, rows[block], weights[block])
+        out[queries[block]] += sums if columns is None else sums[:, columns]
 
 
 def _average(values: Any, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:

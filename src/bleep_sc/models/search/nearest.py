@@ -70,9 +70,9 @@ def nearest(
                     part = slice(first, first + n_queries)
                     similarity = unit_query[part] @ block.T
                     if banned is not None:
-                        own = banned[part] - start
-                        here = (own >= 0) & (own < len(block))
-                        similarity[here.nonzero().squeeze(1), own[here]] = -torch.inf
+                        banned_column = banned[part] - start
+                        here = (banned_column >= 0) & (banned_column < len(block))
+                        similarity[here.nonzero().squeeze(1), banned_column[here]] = -torch.inf
                     keep(similarity, start, best[part], rows[part])
     return rows.cpu().numpy(), (1 - best).clamp(min=0).cpu().numpy()
 
@@ -131,12 +131,12 @@ def _keep_best(similarity: Tensor, start: int, best: Tensor, rows: Tensor) -> No
     Column j of `similarity` is key `start + j`. An equal value of a later key comes after those before.
     """
     k, width = best.shape[1], similarity.shape[1]
-    found, columns = similarity.topk(min(k + 1, width), dim=1)
-    tied = (found[:, 1:] == found[:, :-1]).any(1)  # the one after the last may tie too
-    found, columns = found[:, :k], columns[:, :k]
+    highest, columns = similarity.topk(min(k + 1, width), dim=1)
+    tied = (highest[:, 1:] == highest[:, :-1]).any(1)  # the one after the last may tie too
+    highest, columns = highest[:, :k], columns[:, :k]
     if tied.any():
-        found[tied], columns[tied] = _in_order(similarity[tied], found.shape[1])
-    values, order = torch.cat([best, found], dim=1).sort(dim=1, descending=True, stable=True)
+        highest[tied], columns[tied] = _in_order(similarity[tied], highest.shape[1])
+    values, order = torch.cat([best, highest], dim=1).sort(dim=1, descending=True, stable=True)
     merged = torch.cat([rows, (columns + start).int()], dim=1).gather(1, order)
     best[:], rows[:] = values[:, :k], merged[:, :k]
 

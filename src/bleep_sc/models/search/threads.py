@@ -23,7 +23,7 @@ def threads() -> Iterator[InThreads]:
             own, *rest = (slice(n * i // n_parts, n * (i + 1) // n_parts) for i in range(n_parts))
             started = [others.submit(work, part) for part in rest]
             work(own)
-            for each in started:
-                each.result()
+            for task in started:
+                task.result()
 
         yield in_threads

@@ -101,13 +101,13 @@ class Checkpoints:
         damaged: list[Damaged] = []
         for _, path in self._files():
             try:
-                found = _read(path)
+                checkpoint = _read(path)
             except Damaged as err:
                 damaged.append(err)
                 continue
             if damaged:
                 warn(f"{damaged[0]} Training goes on from the one before, {path.name!r}.")
-            return found
+            return checkpoint
         if damaged:
             msg = (
                 f"`checkpoint_dir={str(self.path)!r}`: no checkpoint in it is whole. {damaged[0]} Delete the folder to "
@@ -118,9 +118,9 @@ class Checkpoints:
 
     def _files(self) -> list[tuple[int, Path]]:
         """Number of epochs and path of each checkpoint, newest first."""
-        found = ((_FILE.fullmatch(path.name), path) for path in self.path.glob("*.safetensors"))
+        matches = ((_FILE.fullmatch(path.name), path) for path in self.path.glob("*.safetensors"))
         return sorted(
-            ((int(match[2]), path) for match, path in found if match and match[1] == self._training), reverse=True
+            ((int(match[2]), path) for match, path in matches if match and match[1] == self._training), reverse=True
         )
 
 

@@ -260,11 +260,11 @@ class _EachEpoch(Callback):
         if validation_loss is not None:
             losses += f" and {validation_loss} in validation"
         if math.isfinite(train_loss) and math.isfinite(validation_loss or 0):
-            found = f"the weights became NaN or infinite (with a loss of {losses})"
+            cause = f"the weights became NaN or infinite (with a loss of {losses})"
         else:
-            found = f"the loss became {losses}"
+            cause = f"the loss became {losses}"
         message = (
-            f"{found} at epoch {history.epochs + 1}: training diverged. Lower `lr`, or raise `temperature` where the "
+            f"{cause} at epoch {history.epochs + 1}: training diverged. Lower `lr`, or raise `temperature` where the "
             "method has one"
         )
         message += "." if precision == "32-true" else f", or pass `precision='32'` in place of {precision!r}."
