@@ -57,12 +57,12 @@ def as_numbers(values: Any, *, path: str, remedy: str) -> np.ndarray:
     An array that is float32 already is returned itself, so do not change the result.
     """
     try:
-        found = np.asarray(values)
-        if found.dtype.kind == "c":
+        array = np.asarray(values)
+        if array.dtype.kind == "c":
             msg = "complex numbers"
             raise TypeError(msg)
         with np.errstate(over="ignore"):
-            return np.require(found, np.float32, "W")  # torch takes no read-only array without a warning
+            return np.require(array, np.float32, "W")  # torch takes no read-only array without a warning
     except (TypeError, ValueError) as err:
         msg = f"`{path}` must hold numbers, found {type(values).__name__}: {str(err).rstrip('.')}. {remedy}"
         raise ValueError(msg) from err
@@ -81,14 +81,14 @@ def spatial_coordinates(adata: AnnData, *, spatial_key: str = _keys.SPATIAL, nam
         adata.obsm.keys(),
         remedy="It must hold the x and y of each spot centre in full-resolution pixels, as `squidpy.read.visium` does.",
     )
-    found: Any = adata.obsm[spatial_key]
+    stored: Any = adata.obsm[spatial_key]
     try:
-        if np.iscomplexobj(found):
+        if np.iscomplexobj(stored):
             msg = "complex numbers"
             raise TypeError(msg)
-        xy = np.asarray(found, dtype=np.float64)
+        xy = np.asarray(stored, dtype=np.float64)
     except (TypeError, ValueError) as err:
-        msg = f"`{name}.obsm[{spatial_key!r}]` must hold numbers, found {type(found).__name__}: {err}"
+        msg = f"`{name}.obsm[{spatial_key!r}]` must hold numbers, found {type(stored).__name__}: {err}"
         raise ValueError(msg) from err
     if xy.shape != (adata.n_obs, 2):
         msg = (
@@ -108,17 +108,17 @@ def spatial_coordinates(adata: AnnData, *, spatial_key: str = _keys.SPATIAL, nam
 
 
 def crop_records(adata: AnnData, crops_key: str = _keys.CROPS) -> dict[str, Mapping[str, Any]]:
-    """The records that `pp.crops` left for each library.
+    """Return the record that `pp.crops` left for each library.
 
-    Empty where nothing, or something else, stands at that key of `uns`.
+    There is none where nothing, or something else, stands at that key of `uns`.
     """
-    found = adata.uns.get(crops_key)
-    records = dict(found) if isinstance(found, Mapping) else {}
+    stored = adata.uns.get(crops_key)
+    records = dict(stored) if isinstance(stored, Mapping) else {}
     return {str(library): record for library, record in records.items() if isinstance(record, Mapping)}
 
 
 def known_places(adata: AnnData) -> np.ndarray | None:
-    """Spot centres (n_obs, 2) to recognise spots by; None where they are no numbers. A NaN equals no other place."""
+    """Return spot centres (n_obs, 2) to recognise spots by; None where they are no numbers. NaN equals no place."""
     try:
         return np.asarray(adata.obsm[_keys.SPATIAL], dtype=np.float64).reshape(adata.n_obs, 2)
     except (KeyError, TypeError, ValueError):
@@ -126,14 +126,14 @@ def known_places(adata: AnnData) -> np.ndarray | None:
 
 
 def recorded_library_key(adata: AnnData, crops_key: str = _keys.CROPS) -> str | None:
-    """Name of the column of `obs` with each spot's section that `pp.crops` was told, if it is still there."""
+    """Return the name of the column of sections that `pp.crops` was told, if `obs` still has it."""
     keys = {str(record.get("library_key", "")) for record in crop_records(adata, crops_key).values()}
     only = keys.pop() if len(keys) == 1 else ""
     return only if only in adata.obs else None
 
 
 def section_of_spots(adata: AnnData, library_key: str | None, *, name: str = "adata") -> np.ndarray | None:
-    """The section of each spot as strings (n_obs,), from a column of `obs`; None where no column is named."""
+    """Return the section of each spot as strings (n_obs,), from a column of `obs`; None where no column is named."""
     if library_key is None:
         return None
     check_in(f"{name}.obs", library_key, adata.obs.columns, remedy="Pass the name of a column of `obs`.")

@@ -55,19 +55,19 @@ class LazyRows:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> Any:
-        found = self._array[rows].compute(scheduler="synchronous")
-        found = sparse.csr_matrix(found) if sparse.issparse(found) else np.asarray(found)
+        values = self._array[rows].compute(scheduler="synchronous")
+        values = sparse.csr_matrix(values) if sparse.issparse(values) else np.asarray(values)
         if self._check is not None:
-            self._check(found)
-        return found
+            self._check(values)
+        return values
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Read single rows of a dense array, in the order asked for; parts without any of them are not read."""
         out = np.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
         for part in self.parts():
-            here = (rows >= part.start) & (rows < part.stop)
-            if here.any():
-                out[here] = self[part][rows[here] - part.start]
+            in_part = (rows >= part.start) & (rows < part.stop)
+            if in_part.any():
+                out[in_part] = self[part][rows[in_part] - part.start]
         return out
 
     def parts(self, *, most: int | None = None) -> list[slice]:
@@ -151,14 +151,14 @@ def over_parts(
         shared = dask.delayed(job, pure=False, traverse=False)
     else:  # in the graph it would travel through the scheduler, and again with each task
         shared = client.scatter(job, broadcast=True, hash=False)
-    one, several = dask.delayed(_one, pure=False), dask.delayed(_combined, pure=False)
-    tasks = [one(shared, part, settings.memory) for part in parts]
+    run, merge = dask.delayed(_run_job, pure=False), dask.delayed(_combined, pure=False)
+    tasks = [run(shared, part, settings.memory) for part in parts]
     while combine is not None and len(tasks) > 1:
-        tasks = [several(combine, tasks[i : i + _AT_ONCE]) for i in range(0, len(tasks), _AT_ONCE)]
+        tasks = [merge(combine, tasks[i : i + _AT_ONCE]) for i in range(0, len(tasks), _AT_ONCE)]
     return list(dask.compute(*tasks, scheduler=scheduler))
 
 
-def _one(job: Callable[[Any], Any], part: Any, memory: float) -> Any:
+def _run_job(job: Callable[[Any], Any], part: Any, memory: float) -> Any:
     with settings.override(memory=memory):  # a worker begins with the default
         return job(part)
 

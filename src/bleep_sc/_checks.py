@@ -86,13 +86,13 @@ def check_names(name: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def check_key_added(name: str, value: Any, *, own: str | None = None) -> None:
+def check_key_added(name: str, value: Any, *, allowed: str | None = None) -> None:
     """Refuse a name for results that h5ad cannot write, or that is reserved for input or other results.
 
-    `own` is the one reserved name that the calling function may use.
+    `allowed` is the one reserved name that the calling function may use.
     """
     check_name(name, value)
-    taken = [key for key in _keys.RESERVED if key != own]
+    taken = [key for key in _keys.RESERVED if key != allowed]
     if value in taken:
         msg = f"`{name}={value!r}`: under that name something else is kept ({', '.join(taken)} are taken)."
         raise ValueError(msg)
@@ -118,7 +118,7 @@ def check_section_names(path: str, names: Iterable[Any]) -> None:
 
 def check_in(name: str, key: str, keys: Iterable[str | None], *, remedy: str = "") -> None:
     """Refuse a key that does not exist; `name` is the full path of the mapping, such as ``adata.obs``."""
-    keys = [each for each in keys if each is not None]  # newer anndata lists `X` among the layers, as None
+    keys = [existing for existing in keys if existing is not None]  # newer anndata lists `X` among the layers, as None
     if key not in keys:
         shown = ", ".join(map(repr, keys[:10])) + (", ..." if len(keys) > 10 else "")
         msg = f"`{name}[{key!r}]` does not exist; there is {shown or 'nothing'}." + (f" {remedy}" if remedy else "")

@@ -33,12 +33,12 @@ def grid_positions(obs: pd.DataFrame, xy: np.ndarray) -> np.ndarray:
         Array positions that are no numbers; array positions that two spots share, as where several sections were taken
         for one.
     """
-    given = _ROW in obs and _COLUMN in obs
-    grid = _from_array(obs) if given else _from_coordinates(np.asarray(xy, dtype=np.float64))
+    has_array = _ROW in obs and _COLUMN in obs
+    grid = _from_array(obs) if has_array else _from_coordinates(np.asarray(xy, dtype=np.float64))
     grid -= grid.min(axis=0)
     if np.ptp(grid.sum(axis=1) % 2) == 0:
         grid[:, 1] //= 2
-    if given:
+    if has_array:
         _check_distinct(grid, obs)
     return grid
 
@@ -55,9 +55,9 @@ def within_reach(xy: np.ndarray, n_neighbors: int) -> sparse.csr_matrix:
     tree = cKDTree(xy)
     # one more than asked: a spot is nearest to itself
     distances = tree.query(xy, k=min(n_neighbors, n - 1) + 1)[0].reshape(n, -1)
-    found = tree.query_ball_point(xy, distances[:, -1] * (1 + _TIE), return_sorted=True)
-    stops = np.cumsum([len(near) for near in found])
-    return sparse.csr_matrix((np.ones(stops[-1]), np.concatenate(found), np.append(0, stops)), shape=(n, n))
+    near_spots = tree.query_ball_point(xy, distances[:, -1] * (1 + _TIE), return_sorted=True)
+    stops = np.cumsum([len(near) for near in near_spots])
+    return sparse.csr_matrix((np.ones(stops[-1]), np.concatenate(near_spots), np.append(0, stops)), shape=(n, n))
 
 
 def _from_array(obs: pd.DataFrame) -> np.ndarray:

@@ -10,12 +10,12 @@ from bleep_sc._checks import check_in, check_number
 
 
 def libraries(uns: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Every library by its name."""
+    """Return every library by its name."""
     return {str(name): _mapping(entry) for name, entry in _mapping(uns.get(_keys.SPATIAL)).items()}
 
 
 def library_part(uns: Mapping[str, Any], library_id: str, part: str) -> Mapping[str, Any]:
-    """``images``, ``scalefactors`` or ``metadata`` of a library."""
+    """Return a part of a library: ``images``, ``scalefactors`` or ``metadata``."""
     return _mapping(libraries(uns).get(library_id, {}).get(part))
 
 
@@ -46,10 +46,10 @@ def scale_factor(scalefactors: Mapping[str, Any], name: str, *, library_id: str,
 def checked_libraries(uns: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Read what `uns["spatial"]` holds of each section."""
     libraries = uns.get(_keys.SPATIAL, {})
-    for path, found in [("", libraries), *(_parts(libraries) if isinstance(libraries, Mapping) else ())]:
-        if not isinstance(found, Mapping):
+    for path, entry in [("", libraries), *(_parts(libraries) if isinstance(libraries, Mapping) else ())]:
+        if not isinstance(entry, Mapping):
             msg = (
-                f"`adata.uns['spatial']{path}` must be a dict, as `squidpy.read.visium` stores it, found {found!r}. "
+                f"`adata.uns['spatial']{path}` must be a dict, as `squidpy.read.visium` stores it, found {entry!r}. "
                 "`del adata.uns['spatial']` draws without pictures."
             )
             raise ValueError(msg)
@@ -77,5 +77,5 @@ def _parts(libraries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
                 yield f"[{name!r}][{part!r}]", library[part]
 
 
-def _mapping(found: Any) -> Mapping[str, Any]:
-    return found if isinstance(found, Mapping) else {}
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

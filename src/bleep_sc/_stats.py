@@ -11,7 +11,7 @@ from bleep_sc._blocks import row_blocks
 
 @dataclass(frozen=True)
 class Expression:
-    """What is learned of the expression of spots: some genes, or a representation."""
+    """The expression of spots that is learned: some genes, or a representation."""
 
     matrix: Any
     """Values (n_obs, n_genes): float32 where a model reads them; of all genes as they are stored, dense or CSR."""
@@ -20,34 +20,34 @@ class Expression:
 
 
 def all_finite(values: Any) -> bool:
-    """Whether no value is NaN or infinite. No array of answers as large as the values is made."""
+    """Tell whether no value is NaN or infinite. No mask as large as the values is made."""
     # the sum of finite values may overflow: only then each is looked at
     with np.errstate(over="ignore", invalid="ignore"):
         return all(np.isfinite(values[part].sum()) or np.isfinite(values[part]).all() for part in row_blocks(values))
 
 
 def rows_beyond(values: np.ndarray, most: float) -> np.ndarray:
-    """Which rows hold NaN or an absolute value above `most` (n,); rows are looked at a block at a time."""
-    found = np.zeros(len(values), dtype=bool)
+    """Tell which rows hold NaN or an absolute value above `most` (n,). Rows are looked at a block at a time."""
+    beyond = np.zeros(len(values), dtype=bool)
     for part in row_blocks(values):
-        found[part] = ~(np.abs(values[part]) <= most).all(axis=1)
-    return found
+        beyond[part] = ~(np.abs(values[part]) <= most).all(axis=1)
+    return beyond
 
 
 def section_rows(sections: np.ndarray | None, n_obs: int) -> list[tuple[str, np.ndarray]]:
-    """Name and rows of each section, in order of name; one section of all rows where `sections` is None."""
+    """List name and rows of each section, in order of name; one section of all rows where `sections` is None."""
     if sections is None:
         return [("", np.arange(n_obs))]
     return [(str(name), np.flatnonzero(sections == name)) for name in np.unique(sections.astype(str))]
 
 
 def detected_fraction(values: Any) -> np.ndarray:
-    """Fraction of spots in which each gene has a value above 0 (n_genes,)."""
+    """Compute the fraction of spots in which each gene has a value above 0 (n_genes,)."""
     return np.asarray((values > 0).sum(axis=0)).ravel() / values.shape[0]
 
 
 def mean_variance(values: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and population variance of each gene, float64 (n_genes,)."""
+    """Compute mean and population variance of each gene, float64 (n_genes,)."""
     if sparse.issparse(values):
         exact = values.astype(np.float64)
         mean = np.asarray(exact.mean(axis=0)).ravel()
@@ -81,21 +81,21 @@ def panels(values: Any, genes: np.ndarray, sections: np.ndarray | None) -> dict[
 
 
 def looks_like_counts(values: Any) -> bool:
-    """Whether values are integers of which some are larger than a logarithm of counts could be."""
+    """Tell whether values are integers of which some are larger than a logarithm of counts could be."""
     stored = values.data if sparse.issparse(values) else values
     return bool(stored.size) and float(stored.max()) > 30 and bool((stored == np.rint(stored)).all())
 
 
 def describe_units(values: Any, *, log1p_recorded: bool) -> str:
     """Say in words what the values are, from the values and from the note that `sc.pp.log1p` leaves in `uns`."""
-    some = values[: min(512, values.shape[0])]
-    some = some.toarray() if sparse.issparse(some) else np.asarray(some)
-    if looks_like_counts(some):
+    sample = values[: min(512, values.shape[0])]
+    sample = sample.toarray() if sparse.issparse(sample) else np.asarray(sample)
+    if looks_like_counts(sample):
         return "raw counts"
-    if (some < 0).any():
+    if (sample < 0).any():
         return "scaled or corrected expression, as given"
     with np.errstate(over="ignore"):
-        totals = np.expm1(some.astype(np.float64)).sum(axis=1)
+        totals = np.expm1(sample.astype(np.float64)).sum(axis=1)
     totals = totals[totals > 0]
     if len(totals) and np.isfinite(totals).all() and np.ptp(totals) < 0.01 * totals.mean():
         return f"log1p of counts normalised to {totals.mean():.6g} per spot"
@@ -103,6 +103,6 @@ def describe_units(values: Any, *, log1p_recorded: bool) -> str:
 
 
 def log_depth(counts: Any) -> np.ndarray:
-    """Log total counts of each spot (n_obs,); 0 for an empty spot."""
+    """Compute the log total counts of each spot (n_obs,); 0 for an empty spot."""
     total = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
     return np.log(np.maximum(total, 1))

@@ -41,15 +41,15 @@ def parse_json(text: str, *, most: int) -> Any:
         msg = f"has more than {_MAX_PARTS} parts"
         raise ValueError(msg)
     try:
-        found = json.loads(text, object_pairs_hook=_names_once, parse_int=_whole)
+        value = json.loads(text, object_pairs_hook=_names_once, parse_int=_whole)
     except RecursionError:
         msg = f"is nested more than {_MAX_DEPTH} deep"
         raise ValueError(msg) from None
     except json.JSONDecodeError as err:
         msg = f"is not JSON: {err}"
         raise ValueError(msg) from err
-    _check_values(found)
-    return found
+    _check_values(value)
+    return value
 
 
 def tensors_in(weights: bytes, *, where: str) -> dict[str, TensorFacts]:
@@ -92,10 +92,10 @@ def _tensors(weights: bytes) -> dict[str, TensorFacts]:
 
 
 def _place(name: str, entry: Any) -> tuple[int, int]:
-    """First byte of a tensor, and the byte after its last."""
-    given = entry if isinstance(entry, Mapping) else {}
-    width = _BYTES.get(str(given.get("dtype")), 0)
-    shape, place = given.get("shape"), given.get("data_offsets")
+    """Return the first byte of a tensor, and the byte after its last."""
+    facts = entry if isinstance(entry, Mapping) else {}
+    width = _BYTES.get(str(facts.get("dtype")), 0)
+    shape, place = facts.get("shape"), facts.get("data_offsets")
     if width and _are_counts(shape) and _are_counts(place) and len(place) == 2:
         begin, end = place
         if end - begin == math.prod(shape) * width:
@@ -114,13 +114,13 @@ def _whole(digits: str) -> float:
 
 
 def _names_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         msg = f"has the name {twice[:100]!r} twice in one place"
         raise ValueError(msg)
-    return found
+    return mapping
 
 
 def _check_values(value: Any, path: str = "", depth: int = 0) -> None:

@@ -21,7 +21,7 @@ from conftest import PUBLISHED, import_path, make_sections, threads_left
 from joblib.externals.loky import get_reusable_executor
 
 import bleep_sc as bl
-from bleep_sc._blocks import _one
+from bleep_sc._blocks import _run_job
 from bleep_sc.models.nets import serialize
 from bleep_sc.models.train.randomness import borrowed_random_state
 
@@ -239,7 +239,7 @@ def test_the_memory_of_a_worker_is_that_of_its_part() -> None:
     """A worker may be a thread of the user's own process."""
     before = bl.settings.memory
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(_one, lambda part: (part, bl.settings.memory), "part", 5.0).result() == ("part", 5.0)
+        assert pool.submit(_run_job, lambda part: (part, bl.settings.memory), "part", 5.0).result() == ("part", 5.0)
         assert pool.submit(lambda: bl.settings.memory).result() == before
     assert bl.settings.memory == before
 

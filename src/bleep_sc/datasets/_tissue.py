@@ -88,15 +88,15 @@ def paint(rng: np.random.Generator, side: int, stain: Stain) -> Tissue:
     eosin = np.zeros((side, side), dtype=np.float32)
     angle = rng.uniform(0, 180)
     for number, kind in enumerate(REGIONS):
-        here = region == number
-        if not here.any():
+        in_region = region == number
+        if not in_region.any():
             continue
-        nuclei = _stamp_nuclei(rng, side, here, kind)
+        nuclei = _stamp_nuclei(rng, side, in_region, kind)
         fibres = kind.grain * _grain(rng, side, angle=angle if kind.fibres else None)
         cytoplasm = np.clip(1 + fibres / kind.eosin, 0.2, None) * (1 - 0.5 * nuclei)
         # the same mean for both of a pair, whatever the structures came to
-        haematoxylin[here] = (nuclei + 0.03)[here] * kind.haematoxylin / (nuclei + 0.03)[here].mean()
-        eosin[here] = cytoplasm[here] * kind.eosin / cytoplasm[here].mean()
+        haematoxylin[in_region] = (nuclei + 0.03)[in_region] * kind.haematoxylin / (nuclei + 0.03)[in_region].mean()
+        eosin[in_region] = cytoplasm[in_region] * kind.eosin / cytoplasm[in_region].mean()
     density = np.stack([haematoxylin, eosin], axis=2) * stain.strength
     transmitted = 10 ** -(density @ stain.vectors)
     transmitted[~inside] = 1
@@ -124,7 +124,7 @@ def _grain(rng: np.random.Generator, side: int, *, angle: float | None) -> np.nd
     return (grain - grain.mean()) / grain.std()
 
 
-def _stamp_nuclei(rng: np.random.Generator, side: int, here: np.ndarray, kind: Region) -> np.ndarray:
+def _stamp_nuclei(rng: np.random.Generator, side: int, in_region: np.ndarray, kind: Region) -> np.ndarray:
     """Nuclei of one region, 0..1 (side, side), at jittered grid points."""
     axis = np.arange(kind.nucleus_spacing / 2, side, kind.nucleus_spacing)
     centres = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -136,7 +136,7 @@ def _stamp_nuclei(rng: np.random.Generator, side: int, here: np.ndarray, kind: R
         cluster = (cell - 1 + jitter[cell[:, 0], cell[:, 1]]) * _CLUSTER
         centres = centres + kind.clustering * (cluster - centres)
     pixel = np.clip(centres.astype(np.int64), 0, side - 1)
-    kept = here[pixel[:, 0], pixel[:, 1]]
+    kept = in_region[pixel[:, 0], pixel[:, 1]]
     centres, pixel = centres[kept], pixel[kept]
     radius = kind.nucleus_radius * rng.uniform(0.85, 1.15, size=len(centres))
     angle = rng.uniform(0, np.pi, size=len(centres))

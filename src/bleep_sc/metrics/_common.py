@@ -9,7 +9,7 @@ from bleep_sc._checks import check_int
 
 
 def check_matrix(name: str, values: Any) -> Any:
-    """Return numbers (n_obs, n_genes), dense or sparse, of at least one spot; NaN is allowed, infinity is not."""
+    """Return a checked matrix (n_obs, n_genes), dense or sparse, of at least one spot; NaN is allowed, not infinity."""
     values = values if sparse.issparse(values) else np.asarray(values)
     if values.ndim != 2 or values.dtype.kind not in "fiub" or not values.shape[0]:
         msg = f"`{name}` must be numbers (n_obs, n_genes) of at least one spot, found {values.dtype} {values.shape}."
@@ -21,7 +21,7 @@ def check_matrix(name: str, values: Any) -> Any:
 
 
 def _holds_infinity(values: np.ndarray) -> bool:
-    """Tell whether any value is infinite, without a mask of all values where the sum can tell."""
+    """Tell whether any value is infinite. A mask of all values is made only where their sum is not finite."""
     if values.dtype.kind != "f":
         return False
     with np.errstate(over="ignore", invalid="ignore"):  # a finite sum has only finite parts, and is quicker
@@ -54,9 +54,10 @@ def check_draws(n_draws: int, rng: Any, *, name: str = "n_draws") -> None:
 
 
 def brought_near_one(values: np.ndarray) -> np.ndarray:
-    """Give each gene the power of two that brings its largest value near 1: then squares neither over- nor underflow.
+    """Return, for each gene, the power of two that brings its largest value near 1 (n_genes,).
 
-    Products with a power of two are exact, so that no result depends on it.
+    Squares of values so scaled neither over- nor underflow. Products with a power of two are exact, so that no result
+    depends on them.
     """
     largest = np.maximum(values.max(axis=0, initial=0), -values.min(axis=0, initial=0))
     exponent = np.frexp(np.where(np.isfinite(largest), largest, 1))[1]
@@ -70,18 +71,18 @@ def dense(values: Any) -> np.ndarray:
 
 
 def by_gene(values: Any) -> Any:
-    """Store a matrix such that it is quick to cut into blocks of genes."""
+    """Return a matrix stored such that it is quick to cut into blocks of genes."""
     return values.tocsc() if sparse.issparse(values) else values
 
 
 def constant(values: np.ndarray) -> np.ndarray:
-    """Tell which genes have the same value in all spots (n_genes,); a gene with NaN does not."""
-    found: np.ndarray = np.ptp(values, axis=0) == 0
-    return found
+    """Tell which genes have the same value in all spots (n_genes,). A gene with NaN has not."""
+    is_constant: np.ndarray = np.ptp(values, axis=0) == 0
+    return is_constant
 
 
 def with_undefined_set(score: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Set a correlation where it is undefined: 0 for a constant prediction, NaN for a constant truth or any NaN."""
+    """Return scores with 0 for a constant prediction, and NaN for a constant truth or a prediction with any NaN."""
     out = np.where(constant(prediction), 0.0, score)
     out[constant(truth) | np.isnan(prediction).any(axis=0)] = np.nan
     return out

@@ -8,16 +8,16 @@ from scipy import sparse
 from bleep_sc.metrics.correlation import pearson
 from bleep_sc.metrics.spatial import morans_i
 
-_MIN_GENES = 3
+_FEWEST_GENES_TO_CORRELATE = 3
 
 
 class MoranValues(NamedTuple):
     """Moran's I of each gene, on both sides."""
 
     truth: np.ndarray
-    """(n_genes,); NaN where the truth is constant."""
+    """Moran's I as measured (n_genes,); NaN where the truth is constant."""
     prediction: np.ndarray
-    """(n_genes,); 0 where the prediction is constant: it has no pattern."""
+    """Moran's I as predicted (n_genes,); 0 where the prediction is constant, since it then has no pattern."""
 
 
 def moran_values(truth: np.ndarray, prediction: np.ndarray, graph: sparse.csr_matrix) -> MoranValues:
@@ -34,4 +34,4 @@ def moran_agreement(truth: Any, prediction: Any, moran: MoranValues) -> float:
     """Correlate measured and predicted Moran's I over genes; NaN where fewer than 3 genes have both."""
     both = np.column_stack(moran)
     both = both[~np.isnan(both).any(axis=1)]
-    return float(pearson(both[:, :1], both[:, 1:])[0]) if len(both) >= _MIN_GENES else float("nan")
+    return float(pearson(both[:, :1], both[:, 1:])[0]) if len(both) >= _FEWEST_GENES_TO_CORRELATE else float("nan")

@@ -44,12 +44,12 @@ def check_metrics(metrics: Sequence[str] | None) -> tuple[str, ...]:
     known = tuple(METRICS)  # unlike a dict, it can be asked for what has no hash, such as a list in place of a name
     if metrics is None:
         return known
-    wanted = [metrics] if isinstance(metrics, str) else list(metrics)
-    unknown = [name for name in wanted if name not in known]
-    if unknown or not wanted:
-        msg = f"`metrics` must be some of {', '.join(map(repr, known))}; found {unknown or wanted}."
+    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        msg = f"`metrics` must be some of {', '.join(map(repr, known))}; found {unknown or names}."
         raise ValueError(msg)
-    return tuple(name for name in known if name in wanted)
+    return tuple(name for name in known if name in names)
 
 
 def score_genes(pair: SectionPair, metrics: Sequence[str]) -> pd.DataFrame:
@@ -64,10 +64,11 @@ def score_genes(pair: SectionPair, metrics: Sequence[str]) -> pd.DataFrame:
 
     Returns
     -------
-    One row per gene: a column per metric of genes that is asked for, the masks ``missing``, ``constant_truth`` and
-    ``constant_prediction`` (of a gene that was predicted and does vary), and, where a metric needs Moran's I,
-    ``moran_truth`` and ``moran_prediction`` (0 where the prediction is constant: it has no pattern). Scores are NaN
-    where a gene is missing or constant as measured, and for all genes where depth, coordinates or grid are not given.
+    One row per gene. There is a column for each metric of genes that is asked for. The masks are ``missing``,
+    ``constant_truth`` and ``constant_prediction``; the last one is of genes that were predicted and do vary. Where a
+    metric needs Moran's I, there are ``moran_truth`` and ``moran_prediction``, which is 0 for a constant prediction.
+    Scores are NaN where a gene is missing or constant as measured. They are NaN for all genes where the depth,
+    coordinates or grid that they need are not known.
     """
     n_obs, n_genes = pair.truth.shape
     all_truth, all_predicted = by_gene(pair.truth), by_gene(pair.prediction)
@@ -150,23 +151,23 @@ def score_panels(
     whole_panel = [name for name in metrics if METRICS[name].whole_panel]
     for panel, genes in panels.items():
         position = pd.Index(gene_names).get_indexer(pd.Index(genes))
-        there = position[position >= 0]
-        of_panel = per_gene.iloc[there]
+        columns = position[position >= 0]
+        of_panel = per_gene.iloc[columns]
         common = {
             "method": method,
             "section": pair.name,
             "patient": pair.patient,
             "panel": panel,
             "n_genes": len(genes),
-            "n_missing": len(genes) - len(there) + int(of_panel["missing"].sum()),
+            "n_missing": len(genes) - len(columns) + int(of_panel["missing"].sum()),
             "n_constant_truth": int((of_panel["constant_truth"] & ~of_panel["missing"]).sum()),
             "n_constant_prediction": int(of_panel["constant_prediction"].sum()),
         }
-        values = _score_whole_panel(whole_panel, pair, of_panel, there)
+        values = _score_whole_panel(whole_panel, pair, of_panel, columns)
         values |= {
             name: _panel_mean(name, per_gene, of_panel, len(genes)) for name in metrics if name not in whole_panel
         }
-        limit = _panel_ceiling(ceiling, there, len(genes))
+        limit = _panel_ceiling(ceiling, columns, len(genes))
         for name in metrics:
             of_metric = limit if METRICS[name].has_ceiling else float("nan")
             rows.append(common | {"metric": name, "value": values[name], "ceiling": of_metric})
@@ -186,13 +187,13 @@ def _panel_mean(metric: str, per_gene: pd.DataFrame, of_panel: pd.DataFrame, n_g
 
 
 def _score_whole_panel(
-    names: Sequence[str], pair: SectionPair, of_panel: pd.DataFrame, there: np.ndarray
+    names: Sequence[str], pair: SectionPair, of_panel: pd.DataFrame, columns: np.ndarray
 ) -> dict[str, float]:
     """Score a panel by the metrics of whole panels of these names; NaN where something they need is not known."""
     if not names:
         return {}
     predicted = ~of_panel["missing"].to_numpy()
-    genes = there[predicted]
+    genes = columns[predicted]
     truth, prediction = pair.truth[:, genes], pair.prediction[:, genes]
     with_moran = pair.xy is not None and set(_MORAN) <= set(of_panel)
     moran = MoranValues(*(of_panel[name].to_numpy()[predicted] for name in _MORAN)) if with_moran else None
@@ -200,8 +201,8 @@ def _score_whole_panel(
     return {name: float("nan") if value is None else float(value) for name, value in scores.items()}
 
 
-def _panel_ceiling(ceiling: np.ndarray | None, there: np.ndarray, n_genes: int) -> float:
+def _panel_ceiling(ceiling: np.ndarray | None, columns: np.ndarray, n_genes: int) -> float:
     """Average the noise ceiling over a panel, genes without one as 0; NaN where it is not known of any gene."""
     if ceiling is None or n_genes == 0 or np.isnan(ceiling).all():
         return float("nan")
-    return float(np.nan_to_num(ceiling[there]).sum() / n_genes)
+    return float(np.nan_to_num(ceiling[columns]).sum() / n_genes)

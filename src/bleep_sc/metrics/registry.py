@@ -17,7 +17,7 @@ from bleep_sc.metrics.spatial import ssim
 from bleep_sc.metrics.structure import gene_gene
 
 Need = Literal["depth", "grid", "moran"]
-"""What a metric may read beside truth and prediction.
+"""Name of something that a metric may read beside truth and prediction.
 
 ``"depth"`` is the log total counts (n_obs,), ``"grid"`` the row and column of each spot (n_obs, 2), ``"moran"`` the
 `MoranValues` of the same genes.
@@ -29,40 +29,40 @@ NEEDS_OF_PLACES: frozenset[Need] = frozenset({"grid", "moran"})
 
 @dataclass(frozen=True)
 class Metric:
-    """All that the package knows of a metric."""
+    """The record of a metric: all that the package knows of it."""
 
     name: str
-    """What users call it, and what the tables hold in the column ``metric``."""
+    """Name that users call the metric by, and that tables hold in the column ``metric``."""
     label: str
-    """Its name in words, as an axis shows it."""
+    """Name of the metric in words, as an axis shows it."""
     score: Callable[..., Any]
-    """Called with truth and prediction (n_obs, n_genes), then with each of `needs`, all by place.
+    """Function that takes truth and prediction (n_obs, n_genes), then each of `needs`, all by place.
 
     A metric of genes gets dense float64 of genes that vary as measured and were predicted, and returns (n_genes,). A
     metric of whole panels gets the predicted genes of a panel, dense or CSR, and returns one number.
     """
     whole_panel: bool = False
-    """Whether it has one value for a panel and section; otherwise it has one for each gene."""
+    """Whether the metric has one value for a panel and section; otherwise it has one for each gene."""
     needs: tuple[Need, ...] = ()
-    """What it reads beside truth and prediction; without that, its values are NaN."""
+    """Things that the metric reads beside truth and prediction; without any of them its values are NaN."""
     best: float | None = None
-    """The value nearest to which is best; None: the higher the better."""
+    """The best value, to which others should be near; None where higher values are better."""
     mark: float | None = 0.0
-    """The value that an axis shows in any case, because it means something; None: no such value."""
+    """The value that an axis shows in any case, because it means something; None where there is none."""
     zero_without_value: bool = True
     """Whether a gene without a value counts as 0 in the mean of a panel; otherwise it is left out.
 
     Only right where 0 is the score of a prediction that knows nothing.
     """
     has_ceiling: bool = False
-    """Whether the noise ceiling limits it, so that its share of the ceiling means something."""
+    """Whether the noise ceiling limits the metric, so that its share of the ceiling means something."""
     over_spots: Literal["plain", "partial"] | None = None
-    """Which result of `bootstrap_pearson` redraws it over spots: the correlations themselves, or those after the
-    regression on depth. None: it has no interval where sections and patients are too few."""
+    """Result of `bootstrap_pearson` that redraws the metric over spots: the correlations, or those with depth regressed
+    out. With None the metric has no interval where sections and patients are too few."""
 
     @property
     def title(self) -> str:
-        """The label, and which values are good unless it is the high ones."""
+        """The label of the metric, and which values are good where those are not the high ones."""
         if self.best is None:
             return self.label
         return f"{self.label} ({'lower is better' if self.best == 0 else f'best is {self.best:g}'})"
@@ -74,7 +74,7 @@ class Metric:
     def value(self, truth: Any, prediction: Any, beside: Mapping[Need, Any]) -> Any:
         """Compute the metric; None where something that it needs is None in `beside`."""
         needed = [beside[need] for need in self.needs]
-        return None if any(one is None for one in needed) else self.score(truth, prediction, *needed)
+        return None if any(values is None for values in needed) else self.score(truth, prediction, *needed)
 
 
 RECORDS = (

@@ -6,7 +6,7 @@ import numpy as np
 
 from bleep_sc.metrics._common import brought_near_one, by_gene, check_pair, constant, dense
 
-_MIN_GENES = 3
+_FEWEST_VARYING_GENES = 3
 _BLOCK = 1024
 _SAME = 1e-6
 """Variance over pairs of genes up to which their correlations count as all the same."""
@@ -40,14 +40,14 @@ def gene_gene(truth: Any, prediction: Any) -> float:
     truth, prediction = by_gene(truth), by_gene(prediction)
     blocks = [slice(start, start + _BLOCK) for start in range(0, n_genes, _BLOCK)]
     varies = [(_varies(truth[:, part]), _varies(prediction[:, part])) for part in blocks]
-    if sum(int(t.sum()) for t, _ in varies) < _MIN_GENES:
+    if sum(int(t.sum()) for t, _ in varies) < _FEWEST_VARYING_GENES:
         return float("nan")
     units = (
         (_unit_length(truth[:, part], t & p), _unit_length(prediction[:, part], t & p))
         for part, (t, p) in zip(blocks, varies, strict=True)
     )
     n_shared = sum(int((t & p).sum()) for t, p in varies)
-    if n_shared < _MIN_GENES:
+    if n_shared < _FEWEST_VARYING_GENES:
         return 0.0
     if n_shared <= n_obs:
         t, p = (np.concatenate(parts, axis=1) for parts in zip(*units, strict=True))

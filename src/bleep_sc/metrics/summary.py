@@ -92,10 +92,10 @@ def summarize(
 ) -> pd.DataFrame:
     """Take the mean over the sections of each patient, then over patients, with an interval.
 
-    A patient with many sections weighs as much as one with a single section. The interval (percentile bootstrap, 2.5 to
-    97.5 %) is over patients where there are at least 3, else over the sections within each patient where each has at
-    least 3, else over spots for the metrics that `draws` holds. All rows share the same draws, so differences between
-    methods are not blurred by them.
+    A patient with many sections weighs as much as one with a single section. The interval is a percentile bootstrap
+    from 2.5 to 97.5 %. It is over patients where there are at least 3, else over the sections within each patient where
+    each has at least 3. Else it is over spots, for the metrics that `draws` holds. All rows share the same draws, so
+    differences between methods are not blurred by them.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true")
 
 @dataclass(frozen=True)
 class Processes:
-    """How many processes train one model together, and how they are started and joined."""
+    """The processes that train one model together: their number, and how they are started and joined."""
 
     devices: int = 1
     """Number of processes on each machine."""
@@ -29,11 +29,11 @@ class Processes:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where a model runs, in which number format, in what portions, and whether a progress bar shows it."""
+    """The settings of a computation: device, number format, portions, progress bar and processes."""
 
     device: torch.device
     precision: str
-    """Number format, by Lightning's name: ``"32-true"``, ``"bf16-mixed"`` or ``"16-mixed"``."""
+    """Name of the number format, as Lightning spells it: ``"32-true"``, ``"bf16-mixed"`` or ``"16-mixed"``."""
     batch_size: int
     """Number of spots that are embedded at a time."""
     progress_bar: bool
@@ -41,7 +41,7 @@ class Compute:
     """Processes that train one network together. They share only the training; each computes all the rest itself."""
 
     def autocast(self) -> torch.autocast:
-        """A ``with`` block of mixed precision; in float32 it changes nothing."""
+        """Return a ``with`` block of mixed precision. In float32 it changes nothing."""
         half = torch.float16 if self.precision == "16-mixed" else torch.bfloat16
         return torch.autocast(self.device.type, dtype=half, enabled=self.precision != "32-true")
 
@@ -60,7 +60,7 @@ def resolve_compute(
     num_nodes: int = 1,
     strategy: str = "auto",
 ) -> Compute:
-    """Turn the arguments, or the settings where they are None, into a device that really exists here."""
+    """Turn the arguments, or the settings where they are None, into a device and settings that can be used here."""
     check_choice("strategy", strategy, STRATEGIES)
     processes = Processes(check_int("devices", devices), check_int("num_nodes", num_nodes), strategy)
     portion = BATCH_SIZE if batch_size is None else check_int("batch_size", batch_size)
@@ -75,13 +75,13 @@ def resolve_compute(
     except (RuntimeError, AssertionError, NotImplementedError) as err:
         msg = f"`device={name!r}` cannot be used here ({str(err).splitlines()[0]}). Pass 'cpu', or 'auto' to choose."
         raise ValueError(msg) from err
-    wanted: str = settings.precision if precision is None else precision
-    check_choice("precision", wanted, get_args(Precision))
-    if wanted == "auto":
-        wanted = "bf16-mixed" if torch_device.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
+    chosen_precision: str = settings.precision if precision is None else precision
+    check_choice("precision", chosen_precision, get_args(Precision))
+    if chosen_precision == "auto":
+        chosen_precision = "bf16-mixed" if torch_device.type == "cuda" and torch.cuda.is_bf16_supported() else "32"
     if len(processes) > 1:
         _check_processes(processes, torch_device)
-    return Compute(torch_device, "32-true" if wanted == "32" else wanted, portion, show, processes)
+    return Compute(torch_device, "32-true" if chosen_precision == "32" else chosen_precision, portion, show, processes)
 
 
 def _check_processes(processes: Processes, device: torch.device) -> None:

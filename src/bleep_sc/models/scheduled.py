@@ -1,4 +1,4 @@
-"""What is computed of each spot by itself runs where the user's scheduler runs it, if the spots are lazy."""
+"""Compute what depends on each spot by itself; lazy spots are computed where the user's scheduler runs."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,11 +20,11 @@ def compute_rows(function: Callable[..., np.ndarray], rows: Rows, *, compute: Co
     Parameters
     ----------
     function
-        Called with rows and `compute`; returns one row for each, whatever others stand beside it.
+        Function of rows and `compute` that returns one row for each. A row must not depend on the others.
     rows
         Crops or features, NumPy or dask.
     compute
-        Where to compute, in what portions, and whether a bar shows it; none does on a scheduler.
+        Device, portions and whether a progress bar is shown; on a scheduler there is none.
     """
     if not (is_lazy(rows) and has_scheduler()):
         return function(rows, compute=compute)
@@ -38,7 +38,7 @@ def _on_part(function: Callable[..., np.ndarray], rows: LazyRows, compute: Compu
 
 
 def embed_images(model: nn.Module, rows: Rows, *, compute: Compute) -> np.ndarray:
-    """The place of each crop, or of its features, in a model's joint space: float32 (n, dim)."""
+    """Embed crops, or features of them, in the joint space of a model: float32 (n, dim)."""
     return compute_rows(partial(_embedded, model), rows, compute=compute)
 
 

@@ -83,7 +83,7 @@ def alignment(
     check_readable(adata)
     check_axes(ax)
     size = check_number("size", size, above=0)
-    places, layout, said = _stored(adata, key)
+    places, layout, summary = _stored(adata, key)
     if color is not None:
         check_in("adata.obs", color, adata.obs.columns, remedy="`color` names a column of `obs`.")
 
@@ -103,12 +103,12 @@ def alignment(
         fig.colorbar(points, ax=drawn, label=color)
     _add_legend(drawn, categories, title=color, by_kind=color is None)
     drawn.set(xticks=[], yticks=[], xlabel=f"{layout} 1", ylabel=f"{layout} 2")
-    drawn.set_title(said, loc="left", fontsize="small")
+    drawn.set_title(summary, loc="left", fontsize="small")
     return finish(fig, show=show, return_fig=return_fig, ax=ax)
 
 
 def _stored(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], str, str]:
-    """Places of images and of expression, the name of the layout, and the numbers of the joint space in words."""
+    """Read the places of images and of expression, the name of the layout, and the joint space's numbers in words."""
     remedy = "`bleep_sc.tl.alignment` writes it."
     check_in("adata.uns", _keys.alignment(key), adata.uns.keys(), remedy=remedy)
     places = {}
@@ -129,7 +129,7 @@ def _stored(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], str, str]:
 def _paint(
     adata: AnnData, color: str, *, cmap: str, palette: str | Sequence[str] | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Arguments of `scatter` that colour the spots by a column; for categories, also the colour of each."""
+    """Return the arguments of `scatter` that colour spots by a column, and the colour of each of its categories."""
     from matplotlib import colors
 
     column: pd.Series = adata.obs[color]
@@ -149,10 +149,10 @@ def _paint(
         if len(palette) < len(categories):
             palette = "tab10" if len(categories) <= 10 else "tab20" if len(categories) <= 20 else "turbo"
     if isinstance(palette, str):
-        found = colour_map("palette", palette)
+        colormap = colour_map("palette", palette)
         # of a list of colours the first ones, of a continuous map some at equal distances
-        at = range(len(categories)) if found.N < 256 else np.linspace(0, 1, len(categories))
-        palette = [colors.to_hex(found(place)) for place in at]
+        at = range(len(categories)) if colormap.N < 256 else np.linspace(0, 1, len(categories))
+        palette = [colors.to_hex(colormap(place)) for place in at]
     if not isinstance(palette, Sequence | np.ndarray):
         msg = f"`palette` must be the name of a colour map or a list of colours, found {palette!r}."
         raise TypeError(msg)

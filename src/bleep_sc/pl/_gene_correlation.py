@@ -14,7 +14,7 @@ from bleep_sc.pl._summary import named_genes, number_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_FEWEST_GENES, _FEWEST_SPOTS = 3, 3
+_FEWEST_GENES_TO_CLUSTER, _FEWEST_SPOTS_TO_CORRELATE = 3, 3
 _NAMED = 60
 
 
@@ -92,11 +92,11 @@ def gene_correlation(
         msg = "`adata.X` is empty: there is no measured expression to compare with. Name its layer by `truth`."
         raise MissingKeyError(msg)
     names = named_genes(adata, genes, layer=layer)
-    if len(names) < _FEWEST_GENES:
-        msg = f"`genes` must name at least {_FEWEST_GENES} genes of `adata`, found {names}."
+    if len(names) < _FEWEST_GENES_TO_CLUSTER:
+        msg = f"`genes` must name at least {_FEWEST_GENES_TO_CLUSTER} genes of `adata`, found {names}."
         raise ValueError(msg)
-    if adata.n_obs < _FEWEST_SPOTS:
-        msg = f"`adata` has {adata.n_obs} spots; a correlation needs at least {_FEWEST_SPOTS}."
+    if adata.n_obs < _FEWEST_SPOTS_TO_CORRELATE:
+        msg = f"`adata` has {adata.n_obs} spots; a correlation needs at least {_FEWEST_SPOTS_TO_CORRELATE}."
         raise ValueError(msg)
     sections = section_rows(section_of_spots(adata, library_key or recorded_library_key(adata)), adata.n_obs)
     by_section = [rows for _, rows in sections]
@@ -142,8 +142,10 @@ def _order(correlations: np.ndarray) -> np.ndarray:
     from scipy.spatial.distance import squareform
 
     varies = np.flatnonzero(~np.isnan(np.diag(correlations)))
-    if len(varies) < _FEWEST_GENES:
-        msg = f"`genes`: {len(varies)} of {len(correlations)} vary as measured; at least {_FEWEST_GENES} must."
+    if len(varies) < _FEWEST_GENES_TO_CLUSTER:
+        msg = (
+            f"`genes`: {len(varies)} of {len(correlations)} vary as measured; at least {_FEWEST_GENES_TO_CLUSTER} must."
+        )
         raise ValueError(msg)
     distance = 1 - correlations[np.ix_(varies, varies)]
     np.fill_diagonal(distance, 0)

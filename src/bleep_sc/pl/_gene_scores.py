@@ -151,14 +151,14 @@ def _scored_genes(
             adata.var.columns,
             remedy=f"`bleep_sc.tl.evaluate(adata, layer={layer!r})` writes the scores of a layer.",
         )
-    wanted = list(adata.var_names) if genes is None else named_genes(adata, genes, layer=layers[0])
+    names = list(adata.var_names) if genes is None else named_genes(adata, genes, layer=layers[0])
     var: pd.DataFrame = adata.var
     scores = {}
     for layer in layers:
         column = _keys.score(layer, metric)
         with errors_naming(f"adata.var[{column!r}]", writer="evaluate"):
-            scores[layer] = pd.to_numeric(var.loc[wanted, column]).replace([np.inf, -np.inf], np.nan)
-    table = pd.DataFrame(scores, index=wanted)
+            scores[layer] = pd.to_numeric(var.loc[names, column]).replace([np.inf, -np.inf], np.nan)
+    table = pd.DataFrame(scores, index=names)
     complete = table.dropna()
     if complete.empty:
         columns = " and ".join(f"`adata.var[{_keys.score(layer, metric)!r}]`" for layer in layers)

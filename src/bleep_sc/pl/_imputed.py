@@ -158,14 +158,16 @@ def imputed(
                 (panels[0] if section.image is None else row[0]).set_ylabel(section.name, parse_math=False)
             spots = []
             for ax, (name, values) in zip(panels, of_gene.items(), strict=True):
-                here = values[section.rows]
-                limits = shared if shared_scale else _limits([here])
+                section_values = values[section.rows]
+                limits = shared if shared_scale else _limits([section_values])
                 if name == "difference":
                     limits = _limits([values[everywhere]], centred=True)
                 draw_ground(ax, section, alpha=alpha_img)
                 colours = maps["difference" if name == "difference" else "imputed"]
-                spots.append(draw_spots(ax, section, here, cmap=colours, limits=limits))
-                ax.set_title(_title(gene, name, here, correlations.get(gene, "")), fontsize="medium", parse_math=False)
+                spots.append(draw_spots(ax, section, section_values, cmap=colours, limits=limits))
+                ax.set_title(
+                    _title(gene, name, section_values, correlations.get(gene, "")), fontsize="medium", parse_math=False
+                )
             _draw_colour_bars(fig, panels, spots, shared=shared_scale)
     return finish(fig, show=show, return_fig=return_fig)
 
@@ -206,9 +208,9 @@ def _draw_colour_bars(
     if shared and len(panels) > 1:
         groups = [[0, 1], [2]]
     for group in groups:
-        known = [spots[panel] for panel in group if np.isfinite(np.asarray(spots[panel].get_array())).any()]
-        if known:
-            fig.colorbar(known[0], ax=[panels[panel] for panel in group], shrink=0.8)
+        with_values = [spots[panel] for panel in group if np.isfinite(np.asarray(spots[panel].get_array())).any()]
+        if with_values:
+            fig.colorbar(with_values[0], ax=[panels[panel] for panel in group], shrink=0.8)
 
 
 def _correlations(adata: AnnData, genes: Sequence[str], layer: str) -> dict[str, str]:

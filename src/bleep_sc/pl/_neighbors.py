@@ -90,8 +90,8 @@ def neighbors(
     if not spots:
         msg = "`spot` names none: pass the name of a query spot, or several."
         raise ValueError(msg)
-    for one in spots:
-        check_in("adata.obs_names", one, adata.obs_names, remedy="`spot` names some of them.")
+    for name in spots:
+        check_in("adata.obs_names", name, adata.obs_names, remedy="`spot` names some of them.")
     for gene in genes:
         check_gene(adata, gene)
         check_gene(ref, gene, name="ref")
@@ -130,9 +130,9 @@ def neighbors(
         layout="constrained",
     )
     for row, name in enumerate(spots):
-        here = slice(row * n_drawn, (row + 1) * n_drawn)
+        of_spot = slice(row * n_drawn, (row + 1) * n_drawn)
         patches, *strips = axes[len(per_spot) * row : len(per_spot) * (row + 1)]
-        for ax, crop in zip(patches, [own_crops[row], *ref_crops[here]], strict=True):
+        for ax, crop in zip(patches, [own_crops[row], *ref_crops[of_spot]], strict=True):
             ax.imshow(crop)
             ax.set(xticks=[], yticks=[])
         patches[0].spines[:].set(color="C1", linewidth=3)
@@ -140,7 +140,7 @@ def neighbors(
         for ax, at, distance in zip(patches[1:], drawn_rows[row], distances[row], strict=False):
             _set_title(ax, [f"distance {number_text(float(distance))}", sections[at]])
         if strips:
-            _draw_values(strips[0], genes, np.vstack([imputed[row], profiles[here]]), measured[row], colours=colours)
+            _draw_values(strips[0], genes, np.vstack([imputed[row], profiles[of_spot]]), measured[row], colours=colours)
     return finish(fig, show=show, return_fig=return_fig)
 
 
@@ -165,14 +165,14 @@ def _provenance(adata: AnnData, ref: AnnData, key: str) -> tuple[np.ndarray, Map
             msg = f"{len(names)} spots, but the sections of {len(sections)}"
             raise ValueError(msg)
     if not np.array_equal(names, ref.obs_names.to_numpy().astype(str)):
-        there = int(np.isin(names, ref.obs_names).sum())
+        n_present = int(np.isin(names, ref.obs_names).sum())
         msg = (
             f"`ref` is not the reference that `adata` was imputed from: of the {len(names)} spots in "
-            f"`adata.uns[{key!r}]['reference_names']`, such as {first!r}, {there} are among the {ref.n_obs} of "
+            f"`adata.uns[{key!r}]['reference_names']`, such as {first!r}, {n_present} are among the {ref.n_obs} of "
             "`ref`"
             + (
                 f", in other places. Put them in order: `ref[adata.uns[{key!r}]['reference_names']]`."
-                if there == len(names)
+                if n_present == len(names)
                 else ". Pass the AnnData that `bleep_sc.tl.impute` was given."
             )
         )

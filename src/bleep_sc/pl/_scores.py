@@ -169,9 +169,11 @@ def _notes(
     named = {panel: floor + (" *" if floor in starred else "") for panel, floor in best_floors.items() if floor}
     if named:
         best = set(named.values())
-        said = best.pop() if len(best) == 1 else ", ".join(f"{floor} in {panel}" for panel, floor in named.items())
+        best_floor = (
+            best.pop() if len(best) == 1 else ", ".join(f"{floor} in {panel}" for panel, floor in named.items())
+        )
         hollow = "Hollow: floors, which any other method should beat. " if rows.index.isin(floors).any() else ""
-        notes.append(f"{hollow}Dashed: the best floor, {said}.")
+        notes.append(f"{hollow}Dashed: the best floor, {best_floor}.")
     if ceiling and rows["ceiling"].notna().any():
         notes.append("Dotted: noise ceiling, the mean correlation that the noise of the measured counts allows.")
     if rows.index.isin(starred).any() or any(floor in starred for floor in best_floors.values()):

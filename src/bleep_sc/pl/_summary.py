@@ -55,18 +55,18 @@ def _sound(table: pd.DataFrame, numbers: Sequence[str]) -> pd.DataFrame:
     return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers})
 
 
-def chosen(name: str, wanted: str | Sequence[str] | None, found: pd.Series) -> list[str]:
+def chosen(name: str, names: str | Sequence[str] | None, column: pd.Series) -> list[str]:
     """Return the names to be drawn, each once and checked; all that are there where `wanted` is None."""
-    there = list(found.unique())
-    if wanted is None:
-        return there
-    wanted = list(dict.fromkeys(check_names(name, wanted)))
-    if not wanted:
-        msg = f"`{name}` must name at least one of {', '.join(map(repr, there))}, found none."
+    known = list(column.unique())
+    if names is None:
+        return known
+    names = list(dict.fromkeys(check_names(name, names)))
+    if not names:
+        msg = f"`{name}` must name at least one of {', '.join(map(repr, known))}, found none."
         raise ValueError(msg)
-    for one in wanted:
-        check_choice(name, one, there)
-    return wanted
+    for label in names:
+        check_choice(name, label, known)
+    return names
 
 
 def panel_names(adata: AnnData, layer: str) -> list[str]:

@@ -148,7 +148,7 @@ class _Run:
     value: Any
     """Value of the parameter; None where it was not set."""
     rest: Mapping[str, Any]
-    """All other arguments."""
+    """All arguments but the parameter."""
 
 
 def _runs(adata: AnnData, table: pd.DataFrame, parameter: str) -> list[_Run]:

@@ -1,4 +1,4 @@
-"""Where the spots of each section lie, on their picture or without one, and how they are drawn."""
+"""Find where the spots of each section lie, on a picture or without one, and draw them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Section:
 
     @property
     def window(self) -> np.ndarray:
-        """The part of the section that is drawn: lowest x and y, then highest."""
+        """Bounds of the part of the section that is drawn: lowest x and y, then highest."""
         margin = max(self.diameter, 0.02 * float(np.ptp(self.xy, axis=0).max()))
         return np.stack([self.xy.min(axis=0) - margin, self.xy.max(axis=0) + margin])
 
@@ -46,7 +46,7 @@ def sections_to_draw(
     img_key: str | None,
     size: float,
 ) -> list[Section]:
-    """Make each chosen section ready to be drawn, with its own spots, its own picture and its own scale."""
+    """Make each chosen section ready to be drawn, with its spots, picture and scale."""
     size = check_number("size", size, above=0)
     libraries = checked_libraries(adata.uns)
     of_spots = section_of_spots(adata, library_key)
@@ -57,15 +57,15 @@ def sections_to_draw(
         )
         raise ValueError(msg)
     section_names = (list(libraries) or [""]) if of_spots is None else sorted(set(of_spots))
-    wanted = section_names if library_id is None else list(check_names("library_id", library_id))
-    if not wanted:
+    drawn_names = section_names if library_id is None else list(check_names("library_id", library_id))
+    if not drawn_names:
         msg = f"`library_id` names none of the sections {section_names}."
         raise ValueError(msg)
-    for name in wanted:
+    for name in drawn_names:
         check_in("adata.uns['spatial']", name, section_names, remedy="`library_id` names sections.")
     xy = spatial_coordinates(adata)
     sections = []
-    for name in dict.fromkeys(wanted):
+    for name in dict.fromkeys(drawn_names):
         rows = np.arange(adata.n_obs) if of_spots is None else np.flatnonzero(of_spots == name)
         library = libraries.get(name, {})
         image = _picture(library, name, img_key)
@@ -88,7 +88,7 @@ def sections_to_draw(
 
 
 def _picture(library: Mapping[str, Any], name: str, img_key: str | None) -> Any | None:
-    """Return the picture asked for; None where the section has no picture, an error where it is misspelt."""
+    """Return the picture of a section; None where it has no pictures, an error where `img_key` is misspelt."""
     images = library.get("images", {})
     if img_key is None or not images:
         return None
@@ -111,7 +111,7 @@ def _usual_diameter(xy: np.ndarray) -> float:
 
 
 def draw_ground(ax: "Axes", section: Section, *, alpha: float = 1.0) -> None:
-    """Draw the picture, where there is one, cut to the spots; y runs down in either case."""
+    """Draw the picture, where there is one, cut to the spots. The y axis points down in either case."""
     if section.image is not None:
         ax.imshow(section.image, alpha=alpha)
     low, high = section.window
@@ -121,7 +121,7 @@ def draw_ground(ax: "Axes", section: Section, *, alpha: float = 1.0) -> None:
 def draw_spots(
     ax: "Axes", section: Section, values: np.ndarray, *, cmap: Any, limits: tuple[float, float] | None
 ) -> "EllipseCollection":
-    """Draw a disc of true size for each spot, grey where it has no value."""
+    """Draw a disc of true size for each spot, in grey where the spot has no value."""
     from matplotlib.collections import EllipseCollection
 
     spots = EllipseCollection(

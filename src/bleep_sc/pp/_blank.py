@@ -106,11 +106,11 @@ def blank(
     return slide
 
 
-def _names(given: Any) -> list[str]:
-    if isinstance(given, str | bytes) or not isinstance(given, Iterable) or np.ndim(given) != 1:  # type: ignore[arg-type]
-        msg = f"`obs_names` must be a list with the name of each spot, found {given!r}."
+def _names(obs_names: Any) -> list[str]:
+    if isinstance(obs_names, str | bytes) or not isinstance(obs_names, Iterable) or np.ndim(obs_names) != 1:  # type: ignore[arg-type]
+        msg = f"`obs_names` must be a list with the name of each spot, found {obs_names!r}."
         raise TypeError(msg)
-    names = [str(name) for name in given]
+    names = [str(name) for name in obs_names]
     for name in names:
         if why := odd_characters(name):
             msg = f"`obs_names` holds {name!r}, {why}: give that spot another name."
@@ -140,9 +140,9 @@ def _coordinates(spatial: np.ndarray) -> np.ndarray:
     return xy
 
 
-def _spot_diameter(ref: AnnData, given: float | None) -> float:
-    if given is not None:
-        return check_number("spot_diameter", given, above=0)
+def _spot_diameter(ref: AnnData, spot_diameter: float | None) -> float:
+    if spot_diameter is not None:
+        return check_number("spot_diameter", spot_diameter, above=0)
     diameters = np.array(
         [
             scale_factor(

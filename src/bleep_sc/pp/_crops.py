@@ -44,12 +44,12 @@ class _Section:
     """Width of the windows in pixels of the image, where they are resampled to `size`; else ``None``."""
     border: Border
 
-    def write(self, out: np.ndarray, rows: np.ndarray, which: Any = slice(None)) -> Iterator[int]:
+    def write(self, out: np.ndarray, rows: np.ndarray, spots: Any = slice(None)) -> Iterator[int]:
         """Write the crops of some spots of the section into these rows of `out`; yield after each crop."""
         return write_windows(
             out,
             self.image.array,
-            centres=self.centres[which],
+            centres=self.centres[spots],
             rows=rows,
             width=self.width,
             border=self.border,
@@ -166,7 +166,7 @@ def crops(
     """
     check_adata(adata, copy=copy)
     check_key("spatial_key", spatial_key)
-    check_key_added("key_added", key_added, own=_keys.CROPS)
+    check_key_added("key_added", key_added, allowed=_keys.CROPS)
     if key_added == spatial_key:
         msg = f"`key_added={key_added!r}` is `spatial_key`: crops would replace the places of the spots. Name another."
         raise ValueError(msg)
@@ -386,7 +386,7 @@ def _check_inside(adata: AnnData, sections: list[_Section], spatial_key: str) ->
 
 
 def _places(low: float, high: float) -> str:
-    """A range of pixels in words; in powers of ten where the numbers are absurdly large."""
+    """Put a range of pixels in words, in powers of ten where the numbers are absurdly large."""
     return f"{low:.0f} to {high:.0f}" if max(-low, high) < 1e9 else f"{low:.3g} to {high:.3g}"
 
 
@@ -424,7 +424,7 @@ def _fits(centres: np.ndarray, width_height: np.ndarray) -> bool:
 
 
 def _lazy_crops(sections: list[_Section], n_obs: int, size: int) -> Any:
-    """A dask array in blocks of spots; each block is cut when it is asked for."""
+    """Make a dask array in blocks of spots. Each block is cut when it is asked for."""
     from uuid import uuid4
 
     import dask.array as da
@@ -438,8 +438,8 @@ def _lazy_crops(sections: list[_Section], n_obs: int, size: int) -> Any:
     def cut_block(rows: np.ndarray) -> np.ndarray:
         out = np.empty((len(rows), size, size, 3), dtype=np.uint8)
         for number in np.unique(section_of[rows]):
-            here = np.flatnonzero(section_of[rows] == number)
-            for _ in sections[number].write(out, here, place[rows[here]]):
+            out_rows = np.flatnonzero(section_of[rows] == number)
+            for _ in sections[number].write(out, out_rows, place[rows[out_rows]]):
                 pass
         return out
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bleep_sc.pp._images import errors_of_reader, to_rgb
+from bleep_sc.pp._images import reader_errors_naming, to_rgb
 from bleep_sc.pp._patches import patches
 
 Border = Literal["white", "reflect"]
@@ -32,7 +32,7 @@ def write_windows(
     """Cut a window around each centre, in an order that reads each part of the image about once.
 
     Windows of native pixels begin ``size // 2`` before the rounded centre. Those of a given width are exactly centred
-    and resampled without aliasing: pixel i covers the interval from i - 1/2 to i + 1/2, so a centre on a pixel stays
+    and resampled without aliasing. Pixel i covers the interval from i - 1/2 to i + 1/2, so a centre on a pixel stays
     on it.
 
     Parameters
@@ -78,17 +78,17 @@ def write_windows(
 
 
 def native_corners(centres: np.ndarray, size: int) -> np.ndarray:
-    """First pixel (x, y) of each window of native pixels (n, 2)."""
+    """Compute the first pixel (x, y) of each window of native pixels (n, 2)."""
     return np.rint(centres).astype(np.int64) - size // 2
 
 
 def fractional_corners(centres: np.ndarray, width: float) -> np.ndarray:
-    """Where resampled windows begin, from the upper left edge of the first pixel (n, 2)."""
+    """Compute where resampled windows begin, from the upper left edge of the first pixel (n, 2)."""
     return centres - width / 2 + 0.5
 
 
 def leave_image(corners: np.ndarray, width: float, width_height: np.ndarray) -> np.ndarray:
-    """Which windows reach over the image's border (n,)."""
+    """Tell which windows reach over the border of the image (n,)."""
     return np.any((corners < 0) | (corners + width > width_height), axis=1)
 
 
@@ -100,7 +100,7 @@ def _windows(
     places = (corners - low).tolist()
     patches_by_number = patches(array, low, high)
     while True:
-        with errors_of_reader(name):
+        with reader_errors_naming(name):
             number, patch = next(patches_by_number, (-1, None))
         if patch is None:
             return
@@ -111,7 +111,7 @@ def _windows(
 
 
 def _needed(corners: np.ndarray, size: int, limit: np.ndarray, border: Border) -> tuple[np.ndarray, np.ndarray]:
-    """The part of the image that each window needs: its first pixel, x and y, and the one after its last (n, 2)."""
+    """Find the part of the image that each window needs: its first pixel and the one after its last (n, 2), x first."""
     reach: int | np.ndarray = 0
     if border == "reflect":  # it reads as far inwards as it looks outwards
         reach = np.where((corners < 0) | (corners + size > limit), size, 0)

@@ -77,7 +77,7 @@ def harmonize(
     """
     check_adata(adata, copy=copy)
     check_key("batch_key", batch_key)
-    check_key_added("key_added", key_added, own="harmony")
+    check_key_added("key_added", key_added, allowed="harmony")
     max_iter = check_int("max_iter", max_iter, maximum=_MOST_ITER)
     random_state = check_int("random_state", random_state, minimum=0, maximum=MAX_SEED)
     batches = section_of_spots(adata, batch_key)

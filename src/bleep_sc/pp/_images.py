@@ -27,16 +27,16 @@ class SectionImage:
     scale: float
     """Pixels of this image per full-resolution pixel."""
     offset: np.ndarray
-    """Place of the first pixel, x and y in pixels of this image: not zero in a crop of a larger image."""
+    """Place of the first pixel, x and y in pixels of this image; it is not zero in a crop of a larger image."""
     source: str
 
     @property
     def width_height(self) -> np.ndarray:
-        """Size in pixels, x first."""
+        """Size of the image in pixels, x first."""
         return np.array([self.array.shape[1], self.array.shape[0]])
 
     def centres(self, xy: np.ndarray) -> np.ndarray:
-        """Spot centres in pixels of this image, not rounded."""
+        """Compute the spot centres in pixels of this image, not rounded."""
         return xy * self.scale - self.offset
 
 
@@ -91,7 +91,7 @@ def open_image(image: Any, *, library_id: str, image_layer: str | None = None, n
 
 
 def existing_path(path: Any) -> Path | None:
-    """The path of a file or folder; None if there is none at that path."""
+    """Return the path of a file or folder; None if there is none at that path."""
     try:
         expanded = Path(path).expanduser()
         return expanded if str(path) and expanded.exists() else None
@@ -100,7 +100,7 @@ def existing_path(path: Any) -> Path | None:
 
 
 def hires_image(adata_uns: Mapping[str, Any], library_id: str) -> SectionImage | None:
-    """The small image that travels in ``uns["spatial"]``, if there is one."""
+    """Return the small image that travels in ``uns["spatial"]``; None without an image or a known scale."""
     image = library_part(adata_uns, library_id, "images").get("hires")
     factors = library_part(adata_uns, library_id, "scalefactors")
     scale = scale_factor(factors, "tissue_hires_scalef", library_id=library_id)
@@ -117,8 +117,8 @@ def hires_image(adata_uns: Mapping[str, Any], library_id: str) -> SectionImage |
 
 
 @contextmanager
-def errors_of_reader(name: str) -> Iterator[None]:
-    """Turn the errors of any image reader into one that a user understands."""
+def reader_errors_naming(name: str) -> Iterator[None]:
+    """Turn an error while an image is read, of any reader, into a ValueError that names the image."""
     try:
         yield
     except Exception as err:  # each reader and codec has errors of its own

@@ -186,10 +186,10 @@ def _compute(array: Any, tiles: Iterable[Place]) -> Iterator[tuple[Place, np.nda
     block_bytes = max(array.chunks[0]) * max(array.chunks[1]) * array.shape[2] * array.dtype.itemsize
     step = budget(block_bytes, parts=2)
     for start in range(0, len(tiles), step):
-        some = tiles[start : start + step]
+        batch = tiles[start : start + step]
         with quiet_readers():
-            blocks = dask.compute(*(array.blocks[tile] for tile in some))
-        yield from zip(some, blocks, strict=True)
+            blocks = dask.compute(*(array.blocks[tile] for tile in batch))
+        yield from zip(batch, blocks, strict=True)
 
 
 def _is_read_whole(array: Any) -> bool:

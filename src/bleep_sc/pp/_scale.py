@@ -29,10 +29,10 @@ def microns_per_pixel(
     neighbouring spots are 100 µm apart. Other distances between spots are not used: first-generation arrays have other
     pitches, and a wrong scale is worse than none.
     """
-    given = mpp.get(library_id) if isinstance(mpp, Mapping) else mpp
-    if given is not None:
+    value = mpp.get(library_id) if isinstance(mpp, Mapping) else mpp
+    if value is not None:
         name = f"mpp[{library_id!r}]" if isinstance(mpp, Mapping) else "mpp"
-        return check_number(name, given, above=0)
+        return check_number(name, value, above=0)
     recorded = scale_factor(scalefactors, "microns_per_pixel", library_id=library_id)
     if np.isfinite(recorded):
         return recorded
@@ -56,10 +56,10 @@ def visium_pitch(obs: pd.DataFrame, xy: np.ndarray) -> float | None:
     if (position < 0).any() or (position >= [_VISIUM_ROWS, _VISIUM_COLUMNS]).any():
         return None
     position = position.astype(np.int64)
-    there = np.zeros((_VISIUM_ROWS + 2, _VISIUM_COLUMNS + 4), dtype=bool)
+    occupied = np.zeros((_VISIUM_ROWS + 2, _VISIUM_COLUMNS + 4), dtype=bool)
     row, column = position[:, 0] + 1, position[:, 1] + 2
-    there[row, column] = True
-    interior = np.all([there[row + dr, column + dc] for dr, dc in _HEXAGON], axis=0)
+    occupied[row, column] = True
+    interior = np.all([occupied[row + dr, column + dc] for dr, dc in _HEXAGON], axis=0)
     if interior.sum() < 3:
         return None
     distance, _ = KDTree(xy).query(xy[interior], k=7)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bleep_sc._blocks import budget
-from bleep_sc.pp._images import check_rgb, errors_of_reader, quiet_readers, to_rgb
+from bleep_sc.pp._images import check_rgb, quiet_readers, reader_errors_naming, to_rgb
 from bleep_sc.pp._patches import check_parts, patches
 
 _GAP = 2.0
@@ -63,7 +63,7 @@ def _averaged(array: Any, step: np.ndarray, *, name: str) -> np.ndarray:
     with quiet_readers():
         bands = patches(array, low, high)
         while True:
-            with errors_of_reader(name):
+            with reader_errors_naming(name):
                 number, band = next(bands, (-1, None))
             if band is None:
                 return out

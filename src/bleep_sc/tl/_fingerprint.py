@@ -36,7 +36,7 @@ def checkpoint_folder(path: str | Path, task: Task[Any], *, method: str, image: 
     run = json.loads(json.dumps(_fingerprint(task, method=method, image=image), default=_plain))
     checkpoints = CheckpointFolder(folder, run)
     told = False
-    for file, earlier in checkpoints.found():
+    for file, earlier in checkpoints.readable():
         _check_same(folder, earlier, run)
         if earlier["versions"] != run["versions"] and not told:
             told = True

@@ -1,9 +1,9 @@
-"""Colour and texture of H&E crops as features made by hand: quick, no download, strong on small data.
+"""Describe H&E crops by features of colour and texture made by hand: quick, no download, strong on small data.
 
-Each crop is described by itself, in two views: whole, and its centre half, where the spot lies. Nothing depends on
-which way a crop is turned, since tissue has no up. What is measured follows long practice in histology: colour
-moments and quantiles, optical density of haematoxylin and eosin (Ruifrok and Johnston, 2001), band-pass energies,
-coherence of orientation, and nuclei found by threshold.
+Each crop is described by itself, in two views: the whole crop, and its centre half, where the spot lies. Nothing
+depends on which way a crop is turned, since tissue has no up. The features follow long practice in histology. They are
+colour moments and quantiles, optical density of haematoxylin and eosin (Ruifrok and Johnston, 2001), band-pass
+energies, coherence of orientation, and nuclei found by threshold.
 """
 
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ from bleep_sc._progress import progress
 from bleep_sc.models.encoders.nuclei import nuclei
 
 FEATURE_SET = "color-1"
-"""Name of the list of features: another list is another name, so that a stored model never meets the wrong ones."""
+"""Name of the list of features. Another list gets another name, so that a stored model never reads the wrong ones."""
 
 _VIEW = 112
-"""Larger views are shrunk to this many pixels: cells still show, and the time does not grow with the crop."""
+"""Side in pixels that larger views are shrunk to: cells still show, and the time does not grow with the crop."""
 _BLOCK = 64
 _BANDS = (0.7, 1.4, 2.8, 5.6)
 _QUANTILES = (5, 25, 50, 75, 95)
@@ -38,7 +38,7 @@ def color_features(crops: Any, *, progress_bar: bool | None = None) -> np.ndarra
     crops
         uint8 (n, size, size, 3), NumPy or dask.
     progress_bar
-        In place of :attr:`bleep_sc.settings`'s.
+        Overrides the value of the same name in :attr:`bleep_sc.settings`.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def color_features(crops: Any, *, progress_bar: bool | None = None) -> np.ndarra
 
 
 def feature_names() -> list[str]:
-    """Names of the columns of `color_features`."""
+    """Return the names of the columns of `color_features`."""
     return [name for name, _ in _describe(np.zeros((1, 8, 8, 3), dtype=np.uint8))]
 
 
@@ -95,9 +95,10 @@ def _describe_view(rgb: np.ndarray) -> Named:
 
 
 def _shrink(crops: np.ndarray, size: int) -> np.ndarray:
-    """Float32 crops in 0..1, larger ones shrunk to `size` by averaging the area under each new pixel.
+    """Turn crops into float32 in 0..1, and shrink larger ones to `size` by averaging the area under each new pixel.
 
-    In floating point, since rounding between the two axes would tell a turned crop from a straight one.
+    All is computed in floating point: rounding between the two axes would make a difference between a crop and the
+    same crop turned.
     """
     images = crops.astype(np.float32) / 255
     if crops.shape[1] <= size:
@@ -110,7 +111,7 @@ def _shrink(crops: np.ndarray, size: int) -> np.ndarray:
 
 
 def _stain_densities(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much haematoxylin and eosin absorb at each pixel, by unmixing optical densities."""
+    """Compute how much haematoxylin and eosin absorb at each pixel, by unmixing optical densities."""
     density = -np.log10(np.maximum(rgb, 1 / 255))
     unit = _STAINS / np.linalg.norm(_STAINS, axis=1, keepdims=True)
     stains = density @ np.linalg.inv(unit).astype(np.float32)
@@ -128,7 +129,7 @@ def _moments(channel: np.ndarray) -> Named:
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """A ratio, 0 where the denominator vanishes: a crop of one colour has no shape to speak of."""
+    """Divide, with 0 where the denominator vanishes, as the spread of a crop of one colour does."""
     return np.where(b > 1e-9, a / np.maximum(b, 1e-9), 0.0)
 
 
@@ -140,7 +141,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _rings(channels: dict[str, np.ndarray]) -> Named:
-    """Means in three rings around the centre, of equal width."""
+    """Yield the means of channels in three rings of equal width around the centre."""
     size = next(iter(channels.values())).shape[1]
     axis = np.arange(size) - (size - 1) / 2
     ring = np.minimum(3 * np.hypot(axis[:, None], axis) / max(size / 2, 1), 2.9).astype(int)
@@ -152,7 +153,7 @@ def _rings(channels: dict[str, np.ndarray]) -> Named:
 
 
 def _texture(channels: dict[str, np.ndarray]) -> Named:
-    """Energy and skewness of band-passed channels: grain of each size, and whether it is dark on light."""
+    """Yield energy and skewness of band-passed channels: how much grain of each size, and if it is dark on light."""
     for name, channel in channels.items():
         smooth = channel
         for band, sigma in enumerate(_BANDS):
@@ -165,7 +166,7 @@ def _texture(channels: dict[str, np.ndarray]) -> Named:
 
 
 def _orientation(grey: np.ndarray) -> Named:
-    """How far structures run in one direction, from the structure tensor: locally, and over the whole view."""
+    """Yield how far structures run in one direction, by the structure tensor, locally and over the whole view."""
     for sigma in (1.0, 2.0):
         smooth = _blur(grey, sigma)
         dy = np.gradient(smooth, axis=1) if smooth.shape[1] > 1 else np.zeros_like(smooth)

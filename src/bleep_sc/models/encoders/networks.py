@@ -1,4 +1,4 @@
-"""Image networks by name, built; weights are fetched only when a user asks `fit` for pretrained ones."""
+"""Build image networks by name. Weights are fetched only where a user asks `fit` for pretrained ones."""
 
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from bleep_sc.models.encoders.weights import file_state, imagenet_state, load_st
 class ImageNetwork(nn.Module):
     """A network without its classifier, fed with uint8 crops.
 
-    Crops (n, y, x, 3) become float images, normalised by the statistics that the network was made for unless `learn`
-    has taken others. Their memory order is already what PyTorch calls channels-last, on which convolutions are about
-    twice as fast on a CPU.
+    Crops (n, y, x, 3) become float images. They are normalised by the statistics that the network was made for, unless
+    `learn` has taken others. Their memory order is already what PyTorch calls channels-last, in which convolutions are
+    about twice as fast on a CPU.
     """
 
     mean: Tensor
@@ -29,12 +29,12 @@ class ImageNetwork(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(std))
 
     def learn(self, crops: Tensor) -> None:
-        """Normalise by the mean and spread of each channel in these crops, as ST-Net does."""
+        """Take mean and spread of each channel from these crops to normalise by, as ST-Net does."""
         spread, mean = torch.std_mean(crops.double(), dim=(0, 1, 2), correction=0)
         self.mean, self.std = mean.float(), spread.clamp(min=1).float()
 
     def forward(self, crops: Tensor) -> Tensor:
-        """uint8 (n, y, x, 3) to float (n, n_features)."""
+        """Turn crops uint8 (n, y, x, 3) into features, float (n, n_features)."""
         images = ((crops.float() - self.mean) / self.std).permute(0, 3, 1, 2)
         features: Tensor = self.network(images)
         return features
@@ -48,9 +48,9 @@ def build_network(name: str, *, image_size: int, weights: str | Path | None = No
     name
         One of `NETWORKS`, or ``"timm:<model>"``.
     image_size
-        Side of the crops in pixels: vision transformers are built for one size.
+        Side of the crops in pixels. Vision transformers are built for one size.
     weights
-        ``None`` for random ones (from torch's random state), ``"imagenet"``, or a file, ``.safetensors`` or a
+        ``None`` for random ones from torch's random state, ``"imagenet"``, or a file. A file is ``.safetensors`` or a
         state dict that `torch.load` reads with ``weights_only=True``.
     """
     check_encoder_name(name)

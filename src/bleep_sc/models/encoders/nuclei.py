@@ -1,4 +1,4 @@
-"""Nuclei in a haematoxylin channel, by threshold: how many, how large, how dark."""
+"""Find nuclei in a haematoxylin channel by threshold: how many there are, how large and how dark."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,8 @@ _PEAK_WINDOW = 5
 def nuclei(haematoxylin: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Describe the dark blobs of each image (n, y, x) by name and values (n,).
 
-    Fixed thresholds keep how strong the stain is; Otsu's, chosen for each image, does not depend on it.
+    The shares above fixed thresholds tell how strong the stain is. Otsu's threshold is chosen for each image, so that
+    the mask of nuclei does not depend on that.
     """
     from scipy.ndimage import gaussian_filter, maximum_filter
 
@@ -35,7 +36,7 @@ def nuclei(haematoxylin: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _otsu(image: np.ndarray) -> float:
-    """The threshold that parts an image best in two; its own value where it has but one."""
+    """Find the threshold that parts an image best in two. An image of a single value gives that value."""
     from skimage.filters import threshold_otsu
 
     return float(image.flat[0]) if np.ptp(image) < 1e-6 else float(threshold_otsu(image, nbins=64))
@@ -47,7 +48,7 @@ def _mean_where(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _sizes(mask: np.ndarray) -> np.ndarray:
-    """Areas in pixels of connected blobs of at least four pixels; smaller ones are grain."""
+    """Measure the areas in pixels of connected blobs of at least four pixels. Smaller ones are grain."""
     from scipy.ndimage import label
 
     labels, _ = label(mask, structure=np.ones((3, 3)))

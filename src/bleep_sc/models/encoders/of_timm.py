@@ -1,4 +1,4 @@
-"""timm's networks, under the names that timm gives them."""
+"""Make records of the networks of timm, under the names that timm gives them."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PREFIX = "timm:"
-"""What stands before timm's own name of a network."""
+"""Prefix of the name of a network: timm's own name follows it."""
 
 
 def has_model(name: str) -> bool:
-    """Whether timm knows a network."""
+    """Tell whether timm knows a network."""
     return bool(_timm().is_model(name.removeprefix(PREFIX)))
 
 
 def timm_encoder(name: str) -> Encoder:
-    """The record of a network, from what timm knows of its pretrained weights; nothing is built for it.
+    """Make the record of a network from what timm knows of its pretrained weights. Nothing is built for it.
 
-    Where there are no such weights the channels are normalised as for ImageNet.
+    Where timm has no such weights, channels are normalised as for ImageNet.
     """
     facts = _timm().get_pretrained_cfg(name.removeprefix(PREFIX))
     if facts is None:

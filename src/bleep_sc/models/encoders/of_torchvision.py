@@ -1,4 +1,4 @@
-"""torchvision's networks, with the weights of their first release."""
+"""Make records of the networks of torchvision, with the weights of their first release."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 WEIGHTS = "IMAGENET1K_V1"
-"""The one set that every listed network has; that of HEST-Bench's ResNet-50 too (timm's ``tv_in1k``)."""
+"""Name of the one set of weights that every listed network has, HEST-Bench's ResNet-50 too (timm's ``tv_in1k``)."""
 # as torchvision's README has it
 _LICENCE = "code BSD-3-Clause; weights: no licence stated, terms of ImageNet, which they were trained on, may apply"
 
 
 def torchvision_encoder(name: str, width: int, *, patch: int = 1) -> Encoder:
-    """The record of a network; one with patches is a vision transformer."""
+    """Make the record of a network. A network with patches is a vision transformer."""
     return Encoder(name, width, IMAGENET_MEAN, IMAGENET_STD, _LICENCE, patch=patch, source=_SOURCE)
 
 

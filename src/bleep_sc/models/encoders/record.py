@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Channels = tuple[float, float, float]
-"""A value each of red, green and blue, which go from 0 to 1."""
+"""Values for red, green and blue, as channels that go from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,11 @@ class Source:
     """The library that a network's layers and pretrained weights come from."""
 
     build: Callable[["Encoder", int], "tuple[nn.Module, int]"]
-    """From a network's record and the side of its crops to the network with random weights, without its classifier,
-    and the width of its features."""
+    """Function that builds a network with random weights and without its classifier.
+
+    It takes the network's record and the side of its crops. It returns the network and the width of its features."""
     pretrained: Callable[["Encoder"], "Mapping[str, Tensor]"]
-    """From a network's record to its weights by name, fetched where they are not here yet."""
+    """Function that takes a network's record and returns its weights by name, fetched if they are not here yet."""
 
 
 @dataclass(frozen=True)
@@ -27,33 +28,33 @@ class ByHand:
     """The code that describes crops without a network."""
 
     features: Callable[..., np.ndarray]
-    """From crops, NumPy or dask, and `progress_bar` to float32 (n, width)."""
+    """Function that takes crops, NumPy or dask, and `progress_bar`, and returns features, float32 (n, width)."""
     feature_set: str
-    """The version of the list of features: a stored model must never meet another one."""
+    """Version of the list of features. A stored model must never read another one."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """The facts of an image encoder, which makes features of crops: uint8 (n, size, size, 3), RGB."""
+    """The record of an image encoder, which turns crops, uint8 (n, size, size, 3) in RGB, into features."""
 
     name: str
-    """What `encoder=` takes, and what a config stores."""
+    """Name that `encoder=` takes and that a config stores."""
     width: int | None
-    """Number of its features; None where that is known only once it is built."""
+    """Number of features; None where that is known only once the encoder is built."""
     mean: Channels
-    """What is taken off the channels of a crop before it is read."""
+    """Mean of each channel, which is subtracted from a crop."""
     std: Channels
-    """What they are divided by then."""
+    """Spread of each channel, which the crop is then divided by."""
     licence: str
-    """Terms of its code and its weights, as far as their authors state them."""
+    """Terms of the code and the weights, as far as their authors state them."""
     patch: int = 1
-    """What the side of a crop must be a multiple of, in pixels; 1 where any will do or none is known of."""
+    """Number of pixels that the side of a crop must be a multiple of; 1 where no such number is known."""
     source: Source | None = None
-    """Where a network comes from; None of features that are made by hand."""
+    """Library that the network comes from; None where features are made by hand."""
     by_hand: ByHand | None = None
-    """What makes the features, where no network does."""
+    """Code that makes the features by hand; None where a network makes them."""
 
     @property
     def frozen(self) -> bool:
-        """Whether it stays as it is, being made by hand; networks are trained along by the methods that train."""
+        """Whether training leaves the encoder as it is. It does if the features are made by hand, not by a network."""
         return self.by_hand is not None

@@ -1,7 +1,7 @@
-"""The list of image encoders that go by name.
+"""The list of image encoders that have a name.
 
-It is closed, so that a stored model can be rebuilt without importing a class that a file names. Neither torch nor timm
-is imported before something is built of it.
+The list is closed, so that a stored model can be rebuilt without importing a class that a file names. Neither torch nor
+timm is imported before an encoder is built.
 """
 
 from collections.abc import Mapping
@@ -31,17 +31,17 @@ ENCODERS: Mapping[str, Encoder] = {
         torchvision_encoder("vit_l_32", 1024, patch=32),
     )
 }
-"""All but timm's, of which there are as many as that library knows."""
+"""All encoders by name, but for those of timm, whose names only timm knows."""
 NETWORKS = tuple(name for name, encoder in ENCODERS.items() if not encoder.frozen)
 
 
 def names_network(encoder: Any) -> bool:
-    """Whether what a user passed as encoder names a network, known or not: any text that names nothing made by hand."""
+    """Tell whether a user's `encoder` names a network, known or not: any text that names nothing made by hand does."""
     return isinstance(encoder, str) and (encoder not in ENCODERS or not ENCODERS[encoder].frozen)
 
 
 def made_by_hand(name: str) -> ByHand | None:
-    """What makes the features of an encoder's name; None where a network does, or nothing that is known."""
+    """Return the code behind the name of an encoder made by hand; None for any other name."""
     return ENCODERS[name].by_hand if name in ENCODERS else None
 
 
@@ -51,9 +51,9 @@ def encoder_named(name: str) -> Encoder:
     Raises
     ------
     ValueError
-        There is none of that name.
+        No encoder has that name.
     ImportError
-        It is one of timm's, which is not installed.
+        The encoder is one of timm, which is not installed.
     """
     if name in ENCODERS:
         return ENCODERS[name]
@@ -62,7 +62,7 @@ def encoder_named(name: str) -> Encoder:
 
 
 def check_encoder_name(name: str) -> None:
-    """Refuse what is no network's name, before anything is built."""
+    """Refuse a name that no network has, before anything is built."""
     if name.startswith(PREFIX):
         if not has_model(name):
             msg = f"`encoder={name!r}`: timm has no model of that name; `timm.list_models()` lists them."

@@ -1,4 +1,4 @@
-"""First weights of a network: from its library or from a file, and read by readers that take tensors alone."""
+"""Read the first weights of a network, from its library or a file, by readers that take tensors alone."""
 
 import re
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from bleep_sc.models.encoders.record import Encoder
 
 
 def imagenet_state(encoder: Encoder) -> Mapping[str, Tensor]:
-    """Fetch the weights that a network's library has of it.
+    """Fetch the pretrained weights of a network from the library that it comes from.
 
     Raises
     ------
     RuntimeError
-        They could not be fetched, or are damaged, or hold more than tensors.
+        The weights could not be fetched, are damaged, or hold more than tensors.
     """
     import pickle  # nosec B403 - for the name of an error alone
 
@@ -42,7 +42,7 @@ def file_state(path: Path) -> Mapping[str, Tensor]:
     FileNotFoundError
         There is no such file.
     ValueError
-        It is damaged, or holds other things than tensors by name.
+        The file is damaged, or holds other things than tensors by name.
     """
     if not path.is_file():
         msg = f"`weights={str(path)!r}`: there is no such file. Pass 'imagenet', None or the path of a file of weights."
@@ -58,7 +58,7 @@ def file_state(path: Path) -> Mapping[str, Tensor]:
 
 
 def _tensors_of(path: Path) -> Any:
-    """What a file holds, read by readers that take tensors alone."""
+    """Read a file by readers that take tensors alone."""
     import pickle  # nosec B403 - for the name of an error alone
 
     from safetensors import SafetensorError
@@ -79,7 +79,7 @@ def _tensors_of(path: Path) -> Any:
 
 
 def load_state(network: nn.Module, state: Mapping[str, Tensor], *, source: str) -> None:
-    """Load what the network has; only a classifier's tensors may be left over."""
+    """Load weights into a network. Only tensors of a classifier may be left over."""
     needed = network.state_dict()
     missing = [name for name in needed if name not in state and not name.endswith("num_batches_tracked")]
     wrong = [name for name in needed if name in state and state[name].shape != needed[name].shape]
@@ -95,5 +95,5 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], *, source: str) 
 
 
 def _modern(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The same under today's names: DenseNets of torchvision's first releases write ``norm.1`` for ``norm1``."""
+    """Give tensors today's names: DenseNets of torchvision's first releases write ``norm.1`` for ``norm1``."""
     return {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", name): state[name] for name in state}

@@ -30,31 +30,31 @@ class Arguments(ABC):
 
     @classmethod
     def rules(cls) -> dict[str, Rule]:
-        """What each argument may be, by name and in order."""
+        """Return the rule of each argument, by name and in order."""
         annotated = get_type_hints(cls, include_extras=True)
         return {field.name: annotated[field.name].__metadata__[0] for field in fields(cls)}
 
     @classmethod
     def repeats(cls) -> tuple[str, ...]:
-        """Names of the arguments that say how often a part is repeated."""
+        """Return the names of the arguments that say how often a part is repeated."""
         return tuple(name for name, rule in cls.rules().items() if rule is REPEATS)
 
     @classmethod
     def filled(cls, recipe: Any, **others: Any) -> Self:
-        """Take each argument from `others`, or else from the recipe's attribute of that name."""
+        """Build the record: each argument is taken from `others`, or else from the recipe's attribute of that name."""
         of_recipe = [field.name for field in fields(cls) if field.name not in others]
         return cls(**{name: getattr(recipe, name) for name in of_recipe}, **others)
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Self:
-        """Take the arguments from a description, which has no others.
+        """Build the record from a description, which holds all arguments of the kind and no others.
 
         Raises
         ------
         KeyError
             An argument is missing.
         ValueError
-            Something else is there.
+            The description holds an unknown argument.
         """
         names = [field.name for field in fields(cls)]
         arguments = {name: spec[name] for name in names}
@@ -64,22 +64,22 @@ class Arguments(ABC):
         return cls(**arguments)
 
     def spec(self) -> dict[str, Any]:
-        """The description that a config stores: plain values by name."""
+        """Return the description that a config stores: plain values by name."""
         return {"kind": self.kind, **{field.name: getattr(self, field.name) for field in fields(self)}}
 
     @property
     def network(self) -> str | None:
-        """Name of the image network that is part of the model; None if there is none, or none that goes by name."""
+        """Name of the image network that is part of the model; None where the model has no network with a name."""
         return None
 
     @property
     def reads_crops(self) -> bool:
-        """Whether the model reads crops itself, and not features of them."""
+        """Whether the model reads crops, and not ready-made features."""
         return self.network is not None
 
     @abstractmethod
     def build(self, weights: Weights = None) -> nn.Module:
-        """Build the model with random weights from torch's random state; `weights` are those of its image network."""
+        """Build the model with weights from torch's random state. Its image network begins with `weights`."""
 
 
 class BuiltEncoder(NamedTuple):
@@ -91,18 +91,18 @@ class BuiltEncoder(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageArguments(Arguments):
-    """What the kinds of model have in common that have an image encoder.
+    """The arguments that all kinds of model with an image encoder have.
 
-    It is a named network for crops, or nothing where the input is ready-made features, either with a `Standardize`
-    behind it or without.
+    The image encoder is a named network for crops, or nothing where the input is ready-made features. Either may be
+    followed by a `Standardize`.
     """
 
     encoder: Annotated[str | None, or_null(NETWORK_NAME)]
-    """Name of the network."""
+    """Name of the network; None where the input is ready-made features."""
     image_size: Annotated[int | None, or_null(whole(1, MAX_SIDE))]
-    """Side of the crops that the network reads."""
+    """Side in pixels of the crops that the network reads; None without a network."""
     n_image_features: Annotated[int | None, or_null(whole(0))]
-    """Width of ready-made features."""
+    """Width of ready-made features; None with a network."""
     standardize: Annotated[bool, BOOL]
     """Whether features are brought to mean 0 and variance 1."""
 

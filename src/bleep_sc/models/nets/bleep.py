@@ -12,7 +12,7 @@ from bleep_sc.models.train.batches import Batch
 
 @dataclass(frozen=True)
 class BleepArguments(ImageArguments):
-    """The arguments of the published BLEEP; the paper's values are named."""
+    """The arguments of the published BLEEP. Their docstrings name the paper's values."""
 
     kind: ClassVar[str] = "bleep"
     n_genes: Annotated[int, whole(1)]
@@ -32,7 +32,8 @@ class BleepArguments(ImageArguments):
 class Bleep(nn.Module):
     """The bi-modal model: an image side and an expression side that meet in one space.
 
-    Its image encoder makes features of the image input: a network of crops, `Standardize` of ready-made features.
+    The image encoder turns the image input into features. For crops it is a network, for ready-made features it is
+    `Standardize`.
     """
 
     def __init__(self, arguments: BleepArguments, image_encoder: BuiltEncoder) -> None:
@@ -45,17 +46,17 @@ class Bleep(nn.Module):
         self.temperature = arguments.temperature
 
     def embed_image(self, images: Tensor) -> Tensor:
-        """Crops uint8 (n, y, x, 3), or features (n, n_features), to (n, dim)."""
+        """Embed crops uint8 (n, y, x, 3), or features (n, n_features), in the joint space (n, dim)."""
         embedding: Tensor = self.image_projection(self.image_encoder(images))
         return embedding
 
     def embed_expression(self, expression: Tensor) -> Tensor:
-        """Expression (n, n_genes) to (n, dim)."""
+        """Embed expression (n, n_genes) in the joint space (n, dim)."""
         embedding: Tensor = self.expression_projection(expression)
         return embedding
 
     def loss(self, batch: Batch) -> Tensor:
-        """The contrastive loss of one batch, computed in float32 whatever the networks' precision."""
+        """Compute the contrastive loss of one batch, in float32 whatever the networks' precision."""
         image = batch.gather(self.embed_image(batch.images).float())
         profile = batch.gather(self.embed_expression(batch.expression).float())
         return bleep_loss(image, profile, self.temperature)

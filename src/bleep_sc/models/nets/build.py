@@ -1,4 +1,4 @@
-"""A model from its description: plain values, which a stored config holds, and no class named by a file."""
+"""Build a model from its description, the plain values in a stored config. No class is imported by a name in a file."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ KINDS: Mapping[str, type[Arguments]] = {
 
 
 def arguments_of(spec: Mapping[str, Any]) -> Arguments:
-    """Return the arguments that a description holds: ``spec["kind"]`` is one of `KINDS`, and the rest are its own."""
+    """Return the arguments in a description: ``spec["kind"]`` is one of `KINDS`, the others are its arguments."""
     kind = spec["kind"]
     if not isinstance(kind, str) or kind not in KINDS:
         msg = f"unknown kind of model {kind!r}"
@@ -32,5 +32,5 @@ def arguments_of(spec: Mapping[str, Any]) -> Arguments:
 
 
 def build_model(spec: Mapping[str, Any], *, weights: Weights = None) -> nn.Module:
-    """Build the model that `spec` describes, with fresh weights; `weights` are those of its image network."""
+    """Build the model that `spec` describes, with random weights. Its image network begins with `weights`."""
     return arguments_of(spec).build(weights)

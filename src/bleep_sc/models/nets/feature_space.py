@@ -8,7 +8,7 @@ from bleep_sc.models.nets.arguments import BuiltEncoder, ImageArguments, Weights
 
 @dataclass(frozen=True)
 class FeatureArguments(ImageArguments):
-    """The arguments of a feature space: its image encoder's alone."""
+    """The arguments of a feature space, which are those of its image encoder alone."""
 
     kind: ClassVar[str] = "features"
 
@@ -18,7 +18,7 @@ class FeatureArguments(ImageArguments):
 
 
 class FeatureSpace(nn.Module):
-    """Image features as they are: what retrieval without any training compares."""
+    """A space of image features as they are. Retrieval without any training compares spots in it."""
 
     def __init__(self, image_encoder: BuiltEncoder) -> None:
         super().__init__()
@@ -26,6 +26,6 @@ class FeatureSpace(nn.Module):
         self.image_encoder = image_encoder.module
 
     def embed_image(self, images: Tensor) -> Tensor:
-        """Crops uint8 (n, y, x, 3), or features (n, n_features), to (n, n_features)."""
+        """Turn crops uint8 (n, y, x, 3), or ready-made features, into the features to compare (n, n_features)."""
         features: Tensor = self.image_encoder(images)
         return features

@@ -5,9 +5,9 @@ from torch import Tensor, nn
 
 
 class MeanHead(nn.Module):
-    """A linear map that begins as the mean: zero weights, and the training mean as bias (He et al., 2020).
+    """A linear map that at first predicts the training mean: its weights are zero, its bias is the mean.
 
-    With no features at all it stays the mean.
+    ST-Net (He et al., 2020) begins so too. Without any features the map always predicts the mean.
     """
 
     def __init__(self, n_features: int, n_genes: int) -> None:
@@ -16,12 +16,12 @@ class MeanHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_genes))
 
     def start_at(self, mean: Tensor) -> None:
-        """Take the mean expression of the training spots as first prediction."""
+        """Set the bias to the mean expression of the training spots."""
         with torch.no_grad():
             self.bias.copy_(mean)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, n_features) to (n, n_genes)."""
+        """Predict expression (n, n_genes) from features (n, n_features)."""
         return nn.functional.linear(features, self.weight, self.bias)
 
 
@@ -30,8 +30,8 @@ def regression_head(
 ) -> nn.Sequential:
     """Build a head whose last layer is a `MeanHead`.
 
-    Linear by itself; with `hidden`, behind Linear, GELU and dropout; with `rank`, behind a Linear to that many
-    components of expression.
+    Without more arguments that layer is the whole head. With `hidden` there are Linear, GELU and dropout before it.
+    With `rank` there is a Linear to that many components of expression before it.
     """
     before: list[nn.Module] = []
     width = n_features

@@ -1,4 +1,4 @@
-"""HisToGene (Pang et al., bioRxiv 2021): the spots of a section as the words of one sentence."""
+"""HisToGene (Pang et al., bioRxiv 2021), which reads the spots of a section as a sentence is read word by word."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -11,33 +11,33 @@ from bleep_sc.models.nets.rules import MAX_SIDE, REPEATS, SHARE, multiple, whole
 from bleep_sc.models.train.batches import Batch
 
 PATCH = 112
-"""Side of the published patches in pixels; of larger crops the centre is taken."""
+"""Side of the published patches in pixels. Of larger crops only the centre is read."""
 POSITIONS = 64
-"""Rows and columns that the position embeddings know."""
+"""Number of rows, and of columns, that have a position embedding."""
 _DIM_HEAD = 64
 _RGB = 3
 
 
 @dataclass(frozen=True)
 class HisToGeneArguments(Arguments):
-    """The arguments of HisToGene; the published values are named."""
+    """The arguments of HisToGene. Their docstrings name the published values."""
 
     kind: ClassVar[str] = "histogene"
     reads_windows: ClassVar[bool] = True
     image_size: Annotated[int, whole(1, MAX_SIDE)]
-    """Side of the crops; 112 as published."""
+    """Side of the crops in pixels; 112 as published."""
     n_genes: Annotated[int, whole(1)]
     """Number of genes predicted."""
     dim: Annotated[int, multiple(_DIM_HEAD)]
-    """Width, with one attention head for each 64; 1,024 as published."""
+    """Width of the transformer, with one attention head for each 64; 1,024 as published."""
     depth: Annotated[int, REPEATS]
     """Number of blocks; 8 as published."""
     dropout: Annotated[float, SHARE]
-    """Dropout of the blocks and of what goes into the first; 0.1 as published."""
+    """Dropout of the blocks and of the input of the first block; 0.1 as published."""
 
     @property
     def reads_crops(self) -> bool:
-        """True: its patches are crops, though no network goes by name."""
+        """True, since the patches are crops, although no network has a name."""
         return True
 
     def build(self, weights: Weights = None) -> "HisToGene":
@@ -46,9 +46,9 @@ class HisToGeneArguments(Arguments):
 
 
 class HisToGene(nn.Module):
-    """Patch and position embeddings, a pre-norm transformer over the spots of a window, and a linear gene head.
+    """A model of patch and position embeddings, a pre-norm transformer over the spots of a window, and a linear head.
 
-    Patches are fed as published: raw pixel values from 0 to 255, not normalised.
+    As published, patches are fed as raw pixel values from 0 to 255, not normalised.
     """
 
     def __init__(self, arguments: HisToGeneArguments) -> None:
@@ -63,7 +63,7 @@ class HisToGene(nn.Module):
         self.gene_head = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, arguments.n_genes))
 
     def predict(self, images: Tensor, positions: Tensor) -> Tensor:
-        """Crops uint8 (n, y, x, 3) of one window and their rows and columns (n, 2), to (n, n_genes)."""
+        """Predict expression (n, n_genes) from a window's crops uint8 (n, y, x, 3) and rows and columns (n, 2)."""
         margin = (images.shape[1] - self._patch) // 2
         centre = images[:, margin : margin + self._patch, margin : margin + self._patch]
         # columns, rows, channels: the order in which the published patches are flattened
@@ -76,13 +76,13 @@ class HisToGene(nn.Module):
         return expression
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean squared error of one window."""
+        """Compute the mean squared error of one window."""
         assert batch.positions is not None  # noqa: S101 - its batches are sequences
         return torch.nn.functional.mse_loss(self.predict(batch.images, batch.positions), batch.expression)
 
 
 class _Block(nn.Module):
-    """Attention and feed-forward, each behind a LayerNorm and beside a skip."""
+    """A block of attention and a feed-forward part, each behind a LayerNorm and beside a skip."""
 
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class _Block(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Multi-head attention of every spot to every other; queries, keys and values without bias, as published."""
+    """Multi-head attention of every spot to every other. As published, queries, keys and values have no bias."""
 
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()

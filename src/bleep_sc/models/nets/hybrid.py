@@ -12,12 +12,12 @@ from bleep_sc.models.nets.rules import whole
 
 @dataclass(frozen=True)
 class _Widths(Arguments):
-    """The widths of a hybrid, two of them its joint space's, in the order of a stored config."""
+    """The widths of a hybrid, in the order of a stored config. Two of them are arguments of its joint space too."""
 
     n_image_features: Annotated[int, whole(1)]
-    """Width of what the image encoder makes of a crop."""
+    """Number of features that the image encoder makes of a crop."""
     n_features: Annotated[int, whole(1)]
-    """Width of what the heads read: a spot's own features and, where neighbours are looked at, their mean."""
+    """Number of features that the heads read: those of the spot and, where neighbours are looked at, their mean."""
     n_genes: Annotated[int, whole(1)]
     """Width of the expression input."""
     n_components: Annotated[int, whole(1)]
@@ -28,20 +28,20 @@ class _Widths(Arguments):
 
 @dataclass(frozen=True)
 class HybridArguments(JointArguments, _Widths):
-    """The arguments of a hybrid: its widths, and then its joint space's."""
+    """The arguments of a hybrid: its widths, and then the other arguments of its joint space."""
 
     # the fields of the last base come first
     kind: ClassVar[str] = "hybrid"
 
     def build(self, weights: Weights = None) -> "Hybrid":
-        """Build the model, which has no image network that weights could be for."""
+        """Build the model. It has no image network, so `weights` are not used."""
         return Hybrid(self)
 
 
 class Hybrid(nn.Module):
-    """Retrieval in a joint space and regression of expression components, on the same image features.
+    """A model of retrieval in a joint space and regression of expression components, on the same image features.
 
-    It reads features of a spot seen in its section (`methods` prepares them) and scores on components of expression.
+    It reads features of a spot seen in its section, which `methods` prepares, and scores on components of expression.
     """
 
     loadings: Tensor
@@ -69,15 +69,15 @@ class Hybrid(nn.Module):
         return self.space.width
 
     def embed_image(self, features: Tensor) -> Tensor:
-        """(n, n_features) to (n, width)."""
+        """Embed features (n, n_features) in the joint space (n, width)."""
         return self.space.embed_image(features)
 
     def embed_expression(self, scores: Tensor) -> Tensor:
-        """Scores on the components (n, n_components) to (n, width)."""
+        """Embed scores on the components (n, n_components) in the joint space (n, width)."""
         return self.space.embed_expression(half_whitened(scores, self.spread))
 
     def regress(self, features: Tensor) -> Tensor:
-        """Scores on the components as the linear and as the kernel regression predict them (n, 2, n_components)."""
+        """Predict scores on the components (n, 2, n_components), by the linear and by the kernel regression."""
         # bfloat16 would round the coefficients, of which many large ones cancel
         with torch.autocast(features.device.type, enabled=False):
             features = features.float()
@@ -85,7 +85,7 @@ class Hybrid(nn.Module):
 
 
 def half_whitened(scores: Tensor, spread: Tensor) -> Tensor:
-    """Bring the components' spreads half way to one: the first ones still count most, the last ones are heard."""
+    """Bring the spreads of the components half way to one: the first still count most, but the last count too."""
     # in units of a power of two, which rounds nothing, so that expression may be of any size
     unit = -torch.frexp(spread.max()).exponent
     scores, spread = torch.ldexp(scores, unit), torch.ldexp(spread, unit)

@@ -11,22 +11,22 @@ from bleep_sc.models.nets.rules import POSITIVE, REPEATS, SHARE, whole
 from bleep_sc.models.train.batches import Batch
 
 _INPUT_DROPOUT = 0.2
-"""Of image features and components alike: no head may lean on a single one of them."""
+"""Dropout of image features and components alike, so that no head relies on a single one of them."""
 
 
 @dataclass(frozen=True)
 class JointArguments(Arguments):
-    """The arguments of a joint space, which is stored as a part of a hybrid alone."""
+    """The arguments of a joint space. It is stored only as a part of a hybrid."""
 
     kind: ClassVar[str] = "joint"
     n_features: Annotated[int, whole(1)]
-    """Width of what the image heads read."""
+    """Number of features that the image heads read."""
     n_components: Annotated[int, whole(1)]
     """Number of components of expression."""
     members: Annotated[int, REPEATS]
     """Number of pairs of heads."""
     dim: Annotated[int, whole(1)]
-    """Width of what each head puts out."""
+    """Width of the output of each head."""
     hidden: Annotated[int, whole(1)]
     """Width of each head's hidden layer."""
     dropout: Annotated[float, SHARE]
@@ -35,16 +35,16 @@ class JointArguments(Arguments):
     """Temperature of the loss."""
 
     def build(self, weights: Weights = None) -> nn.Module:
-        """Build the model, which has no image network that weights could be for."""
+        """Build the model. It has no image network, so `weights` are not used."""
         return JointSpace(self)
 
 
 class JointSpace(nn.Module):
     """An ensemble of contrastive heads between image features and components of expression.
 
-    Each member is a pair of small heads with first weights and dropout of its own, trained on the same batches. A
-    spot's embedding is its members' embeddings side by side, each of length one, so that the cosine between two spots
-    is the mean of the members' cosines.
+    Each member is a pair of small heads with first weights and dropout of its own. All are trained on the same batches.
+    The embedding of a spot is the embeddings by all members side by side, each scaled to the same length. So the cosine
+    between two spots is the mean of the members' cosines.
     """
 
     def __init__(self, arguments: JointArguments) -> None:
@@ -56,15 +56,15 @@ class JointSpace(nn.Module):
         self._temperature = arguments.temperature
 
     def embed_image(self, features: Tensor) -> Tensor:
-        """(n, n_features) to (n, members * dim), of length one."""
+        """Embed features (n, n_features) in the joint space (n, members * dim), at length one."""
         return _side_by_side(self.image_heads, features)
 
     def embed_expression(self, components: Tensor) -> Tensor:
-        """(n, n_components) to (n, members * dim), of length one."""
+        """Embed components (n, n_components) in the joint space (n, members * dim), at length one."""
         return _side_by_side(self.expression_heads, components)
 
     def loss(self, batch: Batch) -> Tensor:
-        """The sum of the members' losses: each member's gradient is that of its own loss."""
+        """Compute the sum of the members' losses, so that the gradient of each member is that of its own loss."""
         losses = [
             info_nce(image(batch.images).float(), expression(batch.expression).float(), self._temperature)
             for image, expression in zip(self.image_heads, self.expression_heads, strict=True)

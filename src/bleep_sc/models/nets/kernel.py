@@ -3,12 +3,12 @@ from torch import Tensor, nn
 
 
 class KernelRegression(nn.Module):
-    """Regression as a sum of Gaussian bumps around landmark spots; `tl` solves for their heights.
+    """A regression by a sum of Gaussian bumps around landmark spots. `tl` solves for the heights of the bumps.
 
     Parameters
     ----------
     n_landmarks, n_features, n_targets
-        Number of landmarks, width of the input and of what is predicted.
+        Number of landmarks, width of the input and width of the prediction.
     """
 
     landmarks: Tensor
@@ -25,12 +25,12 @@ class KernelRegression(nn.Module):
         """Squared distance at which a bump has fallen to 1/e."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, n_features) to (n, n_targets)."""
+        """Predict targets (n, n_targets) from features (n, n_features)."""
         predicted: Tensor = gaussian(features, self.landmarks, self.width) @ self.coefficients + self.mean
         return predicted
 
 
 def gaussian(a: Tensor, b: Tensor, width: Tensor) -> Tensor:
-    """exp(-squared distance / width) between the rows of two matrices."""
+    """Compute exp(-squared distance / width) between the rows of two matrices."""
     # the plain formula: matrix products cancel digits of small distances
     return torch.exp(-(torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist") ** 2) / width)

@@ -4,11 +4,11 @@ from torch.nn.functional import cross_entropy, log_softmax, normalize, softmax
 
 
 def bleep_loss(image: Tensor, expression: Tensor, temperature: float = 1.0) -> Tensor:
-    r"""Contrastive loss with similarity-adjusted targets (Xie et al., NeurIPS 2023, section 3.2).
+    r"""Compute the contrastive loss with similarity-adjusted targets (Xie et al., NeurIPS 2023, section 3.2).
 
-    With image embeddings :math:`I` and expression embeddings :math:`S`, both of shape (n, d) and row i of both of one
-    spot: logits :math:`L = S I^T / \tau`; targets :math:`T = softmax((I I^T + S S^T) / 2\tau)` over rows; the loss is
-    the mean of the cross-entropies of :math:`L` with :math:`T` and of :math:`L^T` with :math:`T^T`.
+    Let :math:`I` be image embeddings and :math:`S` expression embeddings, both (n, d), row i of both of the same spot.
+    The logits are :math:`L = S I^T / \tau`. The targets are :math:`T = softmax((I I^T + S S^T) / 2\tau)` over rows. The
+    loss is the mean of the cross-entropies of :math:`L` with :math:`T` and of :math:`L^T` with :math:`T^T`.
 
     As in the authors' code, gradients flow through the targets, the embeddings are not normalised to length one, and
     the columns of the targets need not sum to one.
@@ -33,10 +33,11 @@ def bleep_loss(image: Tensor, expression: Tensor, temperature: float = 1.0) -> T
 
 
 def info_nce(image: Tensor, expression: Tensor, temperature: float = 0.1) -> Tensor:
-    """Contrastive loss of embeddings of length one in which each spot's own partner is the only target.
+    """Compute the contrastive loss of embeddings of length one in which the only target is the same spot.
 
-    InfoNCE (van den Oord et al., 2018) both ways: the mean of the cross-entropies of expression against images and of
-    images against expression, as in CLIP (Radford et al., ICML 2021). Arguments and result as in `bleep_loss`.
+    This is InfoNCE (van den Oord et al., 2018) both ways, as in CLIP (Radford et al., ICML 2021). It is the mean of the
+    cross-entropies of expression against images and of images against expression. Arguments and result are those of
+    `bleep_loss`.
     """
     logits = normalize(expression) @ normalize(image).T / temperature
     partners = torch.arange(len(logits), device=logits.device)

@@ -5,8 +5,9 @@ from torch import Tensor, nn
 class ProjectionHead(nn.Module):
     """A head from features or expression into the joint space, as released with BLEEP.
 
-    Linear, GELU, Linear, dropout, plus the output of the first Linear, LayerNorm (Xie et al., NeurIPS 2023; the
-    authors' repository, `models.py`). The LayerNorm gives every embedding a norm near the root of its width.
+    Its layers are Linear, GELU, Linear and dropout. The output of the first Linear is added, and a LayerNorm follows
+    (Xie et al., NeurIPS 2023; `models.py` of the authors' repository). It gives every embedding a
+    norm near the root of its width.
     """
 
     def __init__(self, n_features: int, dim: int = 256, dropout: float = 0.1) -> None:
@@ -17,7 +18,7 @@ class ProjectionHead(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, n_features) to (n, dim)."""
+        """Project features (n, n_features) into the joint space (n, dim)."""
         projected = self.projection(x)
         hidden = self.dropout(self.hidden(nn.functional.gelu(projected)))
         out: Tensor = self.norm(hidden + projected)
@@ -25,7 +26,7 @@ class ProjectionHead(nn.Module):
 
 
 class Standardize(nn.Module):
-    """Ready-made image features, each brought to mean 0 and variance 1 of the training spots."""
+    """A layer that brings each ready-made image feature to mean 0 and variance 1 over the training spots."""
 
     mean: Tensor
     scale: Tensor
@@ -36,7 +37,7 @@ class Standardize(nn.Module):
         self.register_buffer("scale", torch.ones(n_features))
 
     def learn(self, features: Tensor) -> None:
-        """Take mean and spread from training features; a constant feature is only centred."""
+        """Take mean and spread of each feature from the training spots. A constant feature is only centred."""
         if features.shape[1] == 0:
             return
         spread, mean = torch.std_mean(features.double(), dim=0, correction=0)
@@ -44,5 +45,5 @@ class Standardize(nn.Module):
         self.scale = torch.where(spread > 1e-6 * mean.abs().clamp(min=1e-6), spread, 1.0).float()
 
     def forward(self, features: Tensor) -> Tensor:
-        """(n, n_features) to the same shape."""
+        """Standardise features (n, n_features)."""
         return (features - self.mean) / self.scale

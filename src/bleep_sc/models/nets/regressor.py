@@ -11,25 +11,25 @@ from bleep_sc.models.train.augment import N_SYMMETRIES, symmetry
 from bleep_sc.models.train.batches import Batch
 
 Loss = Literal["mse", "stnet"]
-"""Squared errors: ``"mse"`` is their mean over spots and genes, ``"stnet"`` their sum over spots and mean over genes
-(He et al., 2020), so that the gradient grows with the batch."""
+"""Name of a loss of squared errors. ``"mse"`` is their mean over spots and genes. ``"stnet"`` is their sum over spots
+and mean over genes (He et al., 2020), so that the gradient grows with the batch."""
 
 
 @dataclass(frozen=True)
 class RegressorArguments(ImageArguments):
-    """The arguments of a regressor; those of its head as `regression_head` explains them."""
+    """The arguments of a regressor. `regression_head` explains those of the head."""
 
     kind: ClassVar[str] = "regressor"
     n_genes: Annotated[int, whole(1)]
     """Number of genes predicted."""
     hidden: Annotated[int | None, or_null(whole(1))]
-    """Width of the head's hidden layer."""
+    """Width of the hidden layer of the head; None without one."""
     rank: Annotated[int | None, or_null(whole(0))]
-    """Number of components of expression that the head goes through."""
+    """Number of components of expression that the head goes through; None without them."""
     dropout: Annotated[float, SHARE]
     """Dropout of the head."""
     loss: Annotated[Loss, choice(*get_args(Loss))]
-    """What is minimised."""
+    """Name of the loss."""
     symmetries: Annotated[bool, BOOL]
     """Whether the prediction is the mean over the eight flips and quarter turns of a crop."""
 
@@ -58,7 +58,7 @@ class Regressor(nn.Module):
         self._symmetries = arguments.symmetries
 
     def forward(self, images: Tensor) -> Tensor:
-        """Crops uint8 (n, y, x, 3), or features (n, n_features), to (n, n_genes)."""
+        """Predict expression (n, n_genes) from crops uint8 (n, y, x, 3), or from features (n, n_features)."""
         features = self.image_encoder(images).float()
         # bfloat16 would round the values that are put out to three digits
         with torch.autocast(features.device.type, enabled=False):
@@ -66,12 +66,12 @@ class Regressor(nn.Module):
         return expression
 
     def predict(self, images: Tensor) -> Tensor:
-        """The same, as the model predicts after training."""
+        """Predict expression as a trained model does: with `symmetries`, as the mean over them."""
         if not self._symmetries:
             return self(images)
-        return torch.stack([self(symmetry(images, which)) for which in range(N_SYMMETRIES)]).mean(dim=0)
+        return torch.stack([self(symmetry(images, number)) for number in range(N_SYMMETRIES)]).mean(dim=0)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Squared error of one batch."""
+        """Compute the loss of one batch."""
         error: Tensor = (self(batch.images) - batch.expression).square().mean() * batch.weight
         return error if self._loss == "mse" else error * len(batch)

@@ -1,4 +1,4 @@
-"""What an argument of a model, or a value of a stored config, may be; no more is imported than the standard library."""
+"""Rules for the arguments of models and the values of stored configs. Only the standard library is imported."""
 
 import re
 from collections.abc import Callable
@@ -8,47 +8,47 @@ from typing import Any
 MAX_CONTEXT = 1_000
 """Largest number of neighbours that are looked at: all pairs of spots and neighbours are held in memory."""
 MAX_K = 10_000
-"""Largest number of neighbours that are averaged: their pairs with spots are held in memory too."""
+"""Largest number of neighbours that are averaged: all pairs of spots and neighbours are held in memory."""
 MAX_REPEATS = 64
-"""Largest number of repeated parts of a model, which take time to build however small they are."""
+"""Largest number of repeated parts of a model: each takes time to build, however small it is."""
 MAX_SIDE = 16_384
-"""Longest side of a crop in pixels: a network may lay out all places in one."""
+"""Longest side of a crop in pixels: a network may take memory for every place in a crop."""
 _MAX_SIZE = 2**31 - 1
-"""Largest size of a layer: building one takes no memory until weights of that size are there."""
+"""Largest size of a layer: to build a layer takes no memory until weights of that size are there."""
 _MAX_TEXT = 10_000
 _NETWORK = re.compile(r"(timm:)?[a-z0-9_]{1,100}(\.[a-z0-9_]{1,100})?")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must be, in words and as a test of it."""
+    """A rule for a value: what it must be in words, and a function that tests it."""
 
     expected: str
     fits: Callable[[Any], bool]
 
 
 def whole(least: int, most: int = _MAX_SIZE) -> Rule:
-    """A whole number within bounds, both of them included."""
+    """Make a rule for whole numbers within bounds, both included."""
     return Rule(f"a whole number from {least} to {most}", lambda v: type(v) is int and least <= v <= most)
 
 
 def multiple(of: int) -> Rule:
-    """A whole number above 0 that can be divided."""
+    """Make a rule for whole numbers above 0 that are multiples of a number."""
     return Rule(f"a multiple of {of}", lambda v: type(v) is int and of <= v <= _MAX_SIZE and v % of == 0)
 
 
 def choice(*options: str) -> Rule:
-    """One of several words."""
+    """Make a rule for one of several words."""
     return Rule(f"one of {', '.join(map(repr, options))}", lambda v: isinstance(v, str) and v in options)
 
 
 def or_null(rule: Rule) -> Rule:
-    """What another rule asks for, or None."""
+    """Make a rule for values that fit another rule, or are None."""
     return Rule(f"{rule.expected}, or null", lambda v: v is None or rule.fits(v))
 
 
 def each(rule: Rule) -> Rule:
-    """Names with what another rule asks for."""
+    """Make a rule for mappings from names to values that each fit another rule."""
     return Rule(f"names with {rule.expected} each", lambda v: isinstance(v, dict) and all(map(rule.fits, v.values())))
 
 
@@ -61,7 +61,7 @@ NUMBERS = Rule("a list of numbers", lambda v: isinstance(v, list) and all(map(_i
 POSITIVE = Rule("a number above 0", lambda v: _is_number(v) and v > 0)
 SHARE = Rule("a number from 0 to below 1", lambda v: _is_number(v) and 0 <= v < 1)
 REPEATS = whole(1, MAX_REPEATS)
-"""How often a part of a model is repeated."""
+"""Rule for how often a part of a model is repeated."""
 BOOL = Rule("true or false", lambda v: isinstance(v, bool))
 TEXT = Rule("text", lambda v: isinstance(v, str) and len(v) <= _MAX_TEXT)
 PLAIN = Rule("text, a number, true, false or null", lambda v: v is None or isinstance(v, str | int | float))

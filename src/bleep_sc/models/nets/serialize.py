@@ -1,4 +1,4 @@
-"""A model's weights to safetensors bytes and back; nothing is ever unpickled."""
+"""Write the weights of a model to safetensors bytes and read them back. Nothing is ever unpickled."""
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,27 +20,27 @@ from bleep_sc.models.train.randomness import borrowed_random_state
 
 _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL", torch.uint8: "U8"}
 _REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError)
-"""What PyTorch, torchvision and timm raise, beside ValueError, where arguments make no sense."""
+"""Errors that PyTorch, torchvision and timm raise, beside ValueError, where arguments make no sense."""
 _DIVISORS = ((Standardize, "scale"), (Hybrid, "feature_scale"), (Hybrid, "context_scale"), (ImageNetwork, "std"))
 _LEAST: Sequence[tuple[type[nn.Module], str, float]] = (
     *((kind, name, 1e-13) for kind, name in _DIVISORS),  # `fit` writes no smaller ones
     (KernelRegression, "width", 1e-13),
     (nn.modules.batchnorm._BatchNorm, "running_var", 0.0),
 )
-"""Least values of what is divided by: 0 would make NaN of any image."""
+"""Least value of each tensor that other values are divided by: 0 would make NaN of any image."""
 _SIGNED = ("width", "running_var")
 
 
 def weights_to_bytes(model: nn.Module) -> bytes:
-    """All tensors of a model, as the bytes of a safetensors file."""
+    """Write all tensors of a model as the bytes of a safetensors file."""
     return save({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()})
 
 
 def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> nn.Module:
     """Rebuild a model, in evaluation mode.
 
-    Neither `spec` nor `weights` need be honest: memory is taken only once the weights are found to be exactly those of
-    the model that is described.
+    `spec` and `weights` may come from a stranger. Memory is taken only once the weights are known to be exactly those
+    of the model that `spec` describes.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def model_from_bytes(spec: Mapping[str, Any], weights: bytes, *, where: str) -> 
 
 @contextmanager
 def _refused(where: str) -> Iterator[None]:
-    """Say of what arguments that make no sense lead to that the config is to blame."""
+    """Turn an error from arguments that make no sense into one that says the config is at fault."""
     try:
         yield
     except (ValueError, *_REFUSALS) as err:
@@ -90,7 +90,7 @@ def _refused(where: str) -> Iterator[None]:
 
 
 def _check_repeats(arguments: Arguments, n_tensors: int, where: str) -> None:
-    """Refuse more repeated parts than there are tensors: to build them would take memory, even without weights."""
+    """Refuse more repeated parts than there are tensors. To build them would take memory, even without weights."""
     for name in arguments.repeats():
         n_parts = getattr(arguments, name)
         if isinstance(n_parts, int) and n_parts > n_tensors:
@@ -105,9 +105,9 @@ def _facts(value: Tensor) -> TensorFacts:
 
 
 def _is_all_in(names: Container[str], model: nn.Module) -> bool:
-    """Whether a model holds no other tensors than those that are stored: timm's may, and make them when built."""
-    others = (isinstance(value, Tensor) for part in model.modules() for value in vars(part).values())
-    return not any(others) and all(name in names for name, _ in model.named_buffers())
+    """Tell whether a model holds only tensors that are stored. Some of timm hold others, made as they are built."""
+    plain_tensors = (isinstance(value, Tensor) for part in model.modules() for value in vars(part).values())
+    return not any(plain_tensors) and all(name in names for name, _ in model.named_buffers())
 
 
 def _check_values(model: nn.Module, where: str) -> None:

@@ -1,4 +1,4 @@
-"""Sections cut into windows of neighbouring spots, small enough for a transformer and for its position embeddings."""
+"""Cut sections into windows of neighbouring spots, small enough for a transformer and its position embeddings."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ import numpy as np
 def split_windows(grid: np.ndarray, *, largest: int, side: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Cut one section into windows of at most `largest` spots that span at most `side` grid positions each way.
 
-    A section that is small enough stays whole, as HisToGene was published; a larger one is halved along its longer
+    A section that is small enough stays whole, as in the published HisToGene. A larger one is halved along its longer
     side, at the median spot, until each part fits.
 
     Parameters
@@ -16,7 +16,7 @@ def split_windows(grid: np.ndarray, *, largest: int, side: int) -> list[tuple[np
 
     Returns
     -------
-    For each window the spots (indices into `grid`) and their positions in it, int64 (n, 2), from 0.
+    For each window, its spots (indices into `grid`) and their positions in it, int64 (n, 2), from 0.
     """
     pending, windows = [np.arange(len(grid))], []
     while pending:

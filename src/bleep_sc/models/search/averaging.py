@@ -1,4 +1,4 @@
-"""The weighted average of neighbours' expression."""
+"""Average the expression of neighbours, weighted."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ def average_profiles(
 ) -> np.ndarray:
     """Average rows of `values` (m, n_genes), dense, CSR or lazy, by their weights (n, k).
 
-    Lazy values are read once, part by part, but for parts in which no row is asked for.
+    Lazy values are read once, part by part. Parts in which no row is asked for are not read.
 
     Parameters
     ----------
@@ -33,11 +33,11 @@ def average_profiles(
         for part in values.parts():
             _add_part(out, values, part, near=(rows, weights), columns=columns)
     else:
-        for some in _query_blocks(len(rows), values.shape[1]):
+        for block in _query_blocks(len(rows), values.shape[1]):
             if columns is None:
-                _average_into(out[some], values, rows[some], weights[some])
+                _average_into(out[block], values, rows[block], weights[block])
             else:
-                out[some] = _average(values, rows[some], weights[some])[:, columns]
+                out[block] = _average(values, rows[block], weights[block])[:, columns]
     if columns is not None:
         out[:, columns < 0] = np.nan
     return out
@@ -51,16 +51,16 @@ def _add_part(
     near: tuple[np.ndarray, np.ndarray],
     columns: np.ndarray | None,
 ) -> None:
-    """Add to averages what comes from the neighbours, rows and weights (n, k), that lie in one part of the values."""
-    here = (near[0] >= part.start) & (near[0] < part.stop)
-    queries = np.flatnonzero(here.any(axis=1))
+    """Add to the averages the neighbours that lie in one part of the values. `near` is rows and weights (n, k)."""
+    in_part = (near[0] >= part.start) & (near[0] < part.stop)
+    queries = np.flatnonzero(in_part.any(axis=1))
     if not len(queries):
         return
     profiles = values[part]
     # those that are here stand first, so that no more columns are gone through than one query has of them
-    order = np.argsort(~here[queries], axis=1, kind="stable")[:, : here.sum(axis=1).max()]
-    rows, weights, here = (np.take_along_axis(array[queries], order, axis=1) for array in (*near, here))
-    rows, weights = np.where(here, rows - part.start, 0), np.where(here, weights, 0).astype(np.float32)
+    order = np.argsort(~in_part[queries], axis=1, kind="stable")[:, : in_part.sum(axis=1).max()]
+    rows, weights, in_part = (np.take_along_axis(array[queries], order, axis=1) for array in (*near, in_part))
+    rows, weights = np.where(in_part, rows - part.start, 0), np.where(in_part, weights, 0).astype(np.float32)
     for block in _query_blocks(len(queries), profiles.shape[1]):
         sums = _average(profiles, rows[block], weights[block])
         out[queries[block]] += sums if columns is None else sums[:, columns]
@@ -73,7 +73,7 @@ def _average(values: Any, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _query_blocks(n: int, n_genes: int) -> Iterator[slice]:
-    """Queries whose averages of all genes stay within a part of the memory budget."""
+    """Split queries into blocks whose averages of all genes stay within a part of the memory budget."""
     step = budget(4 * n_genes)
     return (slice(start, start + step) for start in range(0, n, step))
 
@@ -82,10 +82,10 @@ def _average_into(out: np.ndarray, values: Any, rows: np.ndarray, weights: np.nd
     from bleep_sc.models.search.compiled import sum_rows, sum_sparse_rows
 
     if values.dtype == np.float16:  # which compiled loops do not know; only the rows that are needed are converted
-        some, rows = np.unique(rows, return_inverse=True)
-        values, rows = values[some].astype(np.float32), rows.reshape(weights.shape)
+        needed_rows, rows = np.unique(rows, return_inverse=True)
+        values, rows = values[needed_rows].astype(np.float32), rows.reshape(weights.shape)
 
-    def one(part: slice) -> None:
+    def average_part(part: slice) -> None:
         if sparse.issparse(values):
             csr = values.indptr, values.indices, values.data
             sum_sparse_rows(csr, rows[part], weights[part], out[part])
@@ -93,4 +93,4 @@ def _average_into(out: np.ndarray, values: Any, rows: np.ndarray, weights: np.nd
             sum_rows(values, rows[part], weights[part], out[part])
 
     with threads() as in_threads:
-        in_threads(one, len(rows))
+        in_threads(average_part, len(rows))

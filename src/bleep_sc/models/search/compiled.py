@@ -1,4 +1,4 @@
-"""Loops for which NumPy, SciPy and torch have no quick word, compiled by numba; imported only where they run."""
+"""Loops that numba compiles, since NumPy, SciPy and torch have no quick function. They are imported where they run."""
 
 import numba
 import numpy as np
@@ -8,9 +8,9 @@ _GROUP = 64
 
 @numba.njit(nogil=True)
 def keep_best(similarity: np.ndarray, start: int, best: np.ndarray, rows: np.ndarray) -> None:
-    """Bring what is among the k largest of each row into `best` and `rows` (n, k), which are sorted, largest first.
+    """Bring values among the k largest of each row into `best` and `rows` (n, k), which are sorted, largest first.
 
-    Column j of `similarity` (n, width) is key `start + j`. An equal value of a later key comes after those before.
+    Column j of `similarity` (n, width) is key `start + j`. Of equal values that of the earlier key comes first.
     """
     for i in range(similarity.shape[0]):
         values, kept, kept_rows = similarity[i], best[i], rows[i]
@@ -30,7 +30,7 @@ def keep_best(similarity: np.ndarray, start: int, best: np.ndarray, rows: np.nda
 
 @numba.njit(nogil=True)
 def _n_above(values: np.ndarray, bound: float) -> int:
-    """Count them: a loop that a compiler turns into a few instructions on eight values at a time."""
+    """Count the values above a bound. A compiler turns this loop into a few instructions on eight values at a time."""
     n = 0
     for j in range(len(values)):
         if values[j] > bound:
@@ -42,7 +42,7 @@ def _n_above(values: np.ndarray, bound: float) -> int:
 def sum_sparse_rows(
     csr: tuple[np.ndarray, np.ndarray, np.ndarray], rows: np.ndarray, weights: np.ndarray, out: np.ndarray
 ) -> None:
-    """Weighted sums of rows of a CSR matrix, given by its three arrays, written densely to `out` (n, n_columns).
+    """Write weighted sums of rows of a CSR matrix, given by its three arrays, densely to `out` (n, n_columns).
 
     SciPy's product of two sparse matrices makes a sparse one first and takes five times as long.
     """
@@ -57,7 +57,7 @@ def sum_sparse_rows(
 
 @numba.njit(nogil=True)
 def sum_rows(values: np.ndarray, rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
-    """Weighted sums of rows of a dense matrix of any type, written to `out` (n, n_columns)."""
+    """Write weighted sums of rows of a dense matrix of any type to `out` (n, n_columns)."""
     for i in range(rows.shape[0]):
         out[i, :] = 0
         for j in range(rows.shape[1]):

@@ -1,4 +1,4 @@
-"""The search for the reference spots that lie nearest to a query."""
+"""Search for the reference spots that lie nearest to a query."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,12 +18,12 @@ Watch = Callable[[Iterable[int]], Iterable[int]]
 _KEY_BLOCK = 8192
 """Number of keys that are read at a time on a CPU; a GPU reads eight times as many."""
 _QUERY_BLOCK, _COMPARED = 512, 2048
-"""Queries and keys compared at a time on a CPU: more similarities would leave its cache before the best are found."""
+"""Number of queries and of keys compared at a time on a CPU: the similarities must fit into its cache."""
 
 _SHORT = 1e-12
 
 _SECONDS_A_PRODUCT, _SECONDS_A_KEY, _SECONDS_A_QUERY = 1.8e-11, 1.3e-4, 2.7e-4
-"""Of the exact search, and of pynndescent's building and querying (`benchmarks/speed_search.py`, two cores)."""
+"""Time of a product of the exact search, and of a key and a query of pynndescent (`benchmarks/speed_search.py`)."""
 
 
 def nearest(
@@ -40,16 +40,16 @@ def nearest(
     Parameters
     ----------
     query, keys
-        Embeddings (n, d) and (m, d). Keys may be a dask array: they are read block by block, once.
+        Embeddings (n, d) and (m, d). Keys may be a dask array, which is read block by block, once.
     k
-        Number of neighbours, at most m; of equally similar ones those of the lowest row. (The same key at two places
-        may differ in the last digit of its similarity, where products are rounded otherwise at a block's end.)
+        Number of neighbours, at most m. Of equally similar keys those of the lowest row are taken. The same key at two
+        places may differ in the last digit of its similarity, since products are rounded otherwise at a block's end.
     leave_out
-        For each query the one key that it must not retrieve, -1 for none.
+        The one key that each query must not retrieve; -1 for none.
     device
-        Where to compare.
+        Device that compares them.
     watch
-        Wraps the loop over blocks of keys, as a progress bar does.
+        Function that wraps the loop over blocks of keys, as a progress bar does.
 
     Returns
     -------
@@ -71,21 +71,24 @@ def nearest(
                     similarity = unit_query[part] @ block.T
                     if banned is not None:
                         banned_column = banned[part] - start
-                        here = (banned_column >= 0) & (banned_column < len(block))
-                        similarity[here.nonzero().squeeze(1), banned_column[here]] = -torch.inf
+                        in_block = (banned_column >= 0) & (banned_column < len(block))
+                        similarity[in_block.nonzero().squeeze(1), banned_column[in_block]] = -torch.inf
                     keep(similarity, start, best[part], rows[part])
     return rows.cpu().numpy(), (1 - best).clamp(min=0).cpu().numpy()
 
 
 def block_of(device: torch.device) -> tuple[int, int]:
-    """Queries compared and keys read at a time; their similarities, and a copy of these, stay in the memory budget."""
+    """Choose how many queries are compared and keys read at a time.
+
+    The similarities between them, and a copy of these, stay within the memory budget.
+    """
     n_keys = _KEY_BLOCK if device.type == "cpu" else 8 * _KEY_BLOCK
     fitting = budget(2 * 4 * n_keys, parts=1)
     return min(fitting, _QUERY_BLOCK) if device.type == "cpu" else fitting, n_keys
 
 
 def _unit(embedding: Any, device: torch.device) -> Tensor:
-    """Rows of length 1; of zeros, zeros."""
+    """Scale the rows of an embedding to length 1. A row of zeros stays zeros."""
     rows = torch.from_numpy(np.asarray(embedding, dtype=np.float32)).to(device)
     length = rows.norm(dim=1, keepdim=True)
     odd = ((length < _SHORT) | ~length.isfinite()).squeeze(1)
@@ -97,14 +100,14 @@ def _unit(embedding: Any, device: torch.device) -> Tensor:
 
 
 def _compared_at_once(block: Tensor, start: int) -> Iterator[tuple[int, Tensor]]:
-    """Parts of a block of keys that begins at key `start`, each with its own first key."""
+    """Split a block of keys that begins at key `start` into parts, each with the number of its first key."""
     step = _COMPARED if block.device.type == "cpu" else len(block)
     return ((start + first, block[first : first + step]) for first in range(0, len(block), step))
 
 
 @contextmanager
 def _keeper(device: torch.device) -> Iterator[Callable[[Tensor, int, Tensor, Tensor], None]]:
-    """What brings the best into order, for the length of a search."""
+    """Lend the function that keeps the best keys in order, for the length of a search."""
     if device.type != "cpu":
         yield _keep_best
         return
@@ -113,22 +116,22 @@ def _keeper(device: torch.device) -> Iterator[Callable[[Tensor, int, Tensor, Ten
 
 
 def _keep_best_compiled(in_threads: InThreads, similarity: Tensor, start: int, best: Tensor, rows: Tensor) -> None:
-    """Do what `_keep_best` does, in one pass over the similarities."""
+    """Keep the best keys as `_keep_best` does, in one pass over the similarities."""
     from bleep_sc.models.search.compiled import keep_best
 
     arrays = similarity.numpy(), best.numpy(), rows.numpy()
 
-    def one(part: slice) -> None:
+    def keep_part(part: slice) -> None:
         block, kept, kept_rows = (array[part] for array in arrays)
         keep_best(block, start, kept, kept_rows)
 
-    in_threads(one, len(similarity))
+    in_threads(keep_part, len(similarity))
 
 
 def _keep_best(similarity: Tensor, start: int, best: Tensor, rows: Tensor) -> None:
-    """Bring what is among the k largest of each row into `best` and `rows` (n, k), which are sorted, largest first.
+    """Bring values among the k largest of each row into `best` and `rows` (n, k), which are sorted, largest first.
 
-    Column j of `similarity` is key `start + j`. An equal value of a later key comes after those before.
+    Column j of `similarity` is key `start + j`. Of equal values that of the earlier key comes first.
     """
     k, width = best.shape[1], similarity.shape[1]
     highest, columns = similarity.topk(min(k + 1, width), dim=1)
@@ -142,7 +145,7 @@ def _keep_best(similarity: Tensor, start: int, best: Tensor, rows: Tensor) -> No
 
 
 def _in_order(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Values and columns of the k largest of each row, largest first, of equal ones the first column first."""
+    """Find values and columns of the k largest of each row, largest first; of equal ones the first column is first."""
     least = similarity.topk(k, dim=1).values[:, -1:]
     more, equal = similarity > least, similarity == least
     room = k - more.sum(1, keepdim=True)
@@ -153,7 +156,7 @@ def _in_order(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def quicker_search(n_queries: int, n_keys: int, dim: int, device: torch.device) -> str:
-    """``"pynndescent"`` where it should take less than half as long as the exact search, since it misses some."""
+    """Choose a search: ``"pynndescent"``, which misses some keys, only where it should take less than half as long."""
     exact = _SECONDS_A_PRODUCT * n_queries * n_keys * dim
     approximate = _SECONDS_A_KEY * n_keys + _SECONDS_A_QUERY * n_queries
     return "pynndescent" if device.type == "cpu" and exact > 2 * approximate else "exact"
@@ -162,7 +165,7 @@ def quicker_search(n_queries: int, n_keys: int, dim: int, device: torch.device) 
 def nearest_approximately(
     query: np.ndarray, keys: np.ndarray, k: int, *, leave_out: np.ndarray | None = None, random_state: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find most of the k nearest keys with pynndescent; arguments and result as in `nearest`."""
+    """Find most of the k nearest keys with pynndescent. Arguments and result are those of `nearest`."""
     with python_random_state_kept():
         from pynndescent import NNDescent
 

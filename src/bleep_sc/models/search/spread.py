@@ -1,4 +1,4 @@
-"""Whether the joint space still tells spots apart."""
+"""Measure whether the joint space still tells spots apart."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,14 @@ MIN_SHARE_IN_USE = 0.2
 
 @dataclass(frozen=True)
 class Spread:
-    """How far a space is from collapse."""
+    """The measures of how far a joint space is from collapse."""
 
     image_cosine: float
     """Mean cosine between the image embeddings of two spots."""
     expression_cosine: float
     """Mean cosine between the expression embeddings of two spots."""
     in_use: int
-    """Reference spots that are among the k nearest of some other spot's image."""
+    """Number of reference spots that are among the k nearest of the image of any other spot."""
     n_reference: int
     k: int
 
@@ -31,7 +31,7 @@ class Spread:
         return self.image_cosine > MAX_COSINE or self.in_use < MIN_SHARE_IN_USE * self.n_reference
 
     def record(self) -> dict[str, float]:
-        """Plain numbers for a config."""
+        """Return the measures as plain numbers, for a config."""
         return {
             "image_cosine": self.image_cosine,
             "expression_cosine": self.expression_cosine,

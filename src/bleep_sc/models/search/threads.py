@@ -5,24 +5,24 @@ from contextlib import contextmanager
 import torch
 
 InThreads = Callable[[Callable[[slice], None], int], None]
-"""Does work on n rows in parts, each in a thread, and returns when all are done."""
+"""Function that does work on n rows in parts, each in a thread, and returns when all parts are done."""
 
 
 @contextmanager
 def threads() -> Iterator[InThreads]:
-    """Lend as many threads as torch has, the calling one among them, to compiled code that lets go of Python's lock.
+    """Lend as many threads as torch has, the calling one among them, to compiled code that releases Python's lock.
 
-    They wait for the next work until the ``with`` block ends: to start one takes a millisecond, often as long as the
-    work itself.
+    The threads wait for the next work until the ``with`` block ends. To start one takes a millisecond, often as long as
+    the work itself.
     """
     n_threads = torch.get_num_threads()
-    with ThreadPoolExecutor(max(1, n_threads - 1)) as others:
+    with ThreadPoolExecutor(max(1, n_threads - 1)) as pool:
 
         def in_threads(work: Callable[[slice], None], n: int) -> None:
             n_parts = max(1, min(n_threads, n))
-            own, *rest = (slice(n * i // n_parts, n * (i + 1) // n_parts) for i in range(n_parts))
-            started = [others.submit(work, part) for part in rest]
-            work(own)
+            own_part, *parts = (slice(n * i // n_parts, n * (i + 1) // n_parts) for i in range(n_parts))
+            started = [pool.submit(work, part) for part in parts]
+            work(own_part)
             for task in started:
                 task.result()
 

@@ -1,4 +1,4 @@
-"""How much each of a spot's neighbours counts, by name."""
+"""Weight the neighbours of a spot, by rules that have names."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -8,22 +8,22 @@ import numpy as np
 from bleep_sc._checks import check_choice
 
 Weighting = Literal["mean", "distance", "softmax"]
-"""The names, for signatures: those of `WEIGHTINGS`."""
+"""Names of the rules in `WEIGHTINGS`, for signatures."""
 
 
 def _alike(distances: np.ndarray, temperature: float) -> np.ndarray:
-    """All count alike: the paper's default."""
+    """Give all neighbours the same weight, which is the paper's default."""
     return np.ones_like(distances, dtype=np.float64)
 
 
 def _by_distance(distances: np.ndarray, temperature: float) -> np.ndarray:
-    """Each counts by the inverse of its distance, 1 - cosine."""
+    """Weight each neighbour by the inverse of its distance, 1 - cosine."""
     weights: np.ndarray = 1 / np.maximum(distances.astype(np.float64), 1e-6)
     return weights
 
 
 def _by_softmax(distances: np.ndarray, temperature: float) -> np.ndarray:
-    """Each counts by exp(cosine / temperature)."""
+    """Weight each neighbour by exp(cosine / temperature)."""
     # relative to the nearest, so that no exponential overflows
     with np.errstate(over="ignore"):  # to minus infinity, of which the exponential is 0
         weights: np.ndarray = np.exp((distances[:, :1].astype(np.float64) - distances) / temperature)
@@ -35,11 +35,11 @@ WEIGHTINGS: Mapping[Weighting, Callable[[np.ndarray, float], np.ndarray]] = {
     "distance": _by_distance,
     "softmax": _by_softmax,
 }
-"""From distances (n, k), ascending, and a temperature to weights (n, k) of any sum."""
+"""Rules by name: functions of distances (n, k), ascending, and a temperature that return weights (n, k) of any sum."""
 
 
 def neighbor_weights(distances: np.ndarray, weighting: Weighting, *, temperature: float = 0.1) -> np.ndarray:
-    """Weights of the neighbours, each row summing to 1, float32 (n, k); `temperature` is of ``"softmax"`` alone."""
+    """Compute weights of neighbours, float32 (n, k). Each row sums to 1. Only ``"softmax"`` has a `temperature`."""
     check_choice("weighting", weighting, WEIGHTINGS)
     weights = WEIGHTINGS[weighting](distances, temperature)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -33,7 +33,7 @@ class Batch:
     positions: Tensor | None = None
     """Row and column of each spot in its window (n, 2), where the spots are one sequence."""
     share: Share | None = None
-    """Which spots of a larger batch these are; None if they are all of it."""
+    """Part of a larger batch that these spots are; None if they are all of it."""
 
     def __len__(self) -> int:
         """Number of spots in the whole batch, on all processes together."""
@@ -44,9 +44,9 @@ class Batch:
         """Factor for a mean over these spots, so that the mean over processes is the mean over all spots."""
         return 1.0 if self.share is None else self.share.weight
 
-    def gather(self, own: Tensor) -> Tensor:
+    def gather(self, own_rows: Tensor) -> Tensor:
         """Gather what each process computed of its spots (n_own, d) into the whole batch (n, d)."""
-        return own if self.share is None else self.share.gather(own)
+        return own_rows if self.share is None else self.share.gather(own_rows)
 
     def pin_memory(self) -> "Batch":
         """Return the batch in memory that a GPU copies from by itself."""
@@ -115,7 +115,7 @@ class Batches:
         self.epoch = 0
 
     def divide(self, rank: int, n_processes: int) -> None:
-        """From now on yield one process's part of each batch; the batches and their turns stay the same."""
+        """Yield one process's part of each batch from now on. The batches and their turns stay the same."""
         self._rank, self._n_processes = rank, n_processes
 
     def __len__(self) -> int:

@@ -41,14 +41,14 @@ class CheckpointFolder:
 
     path: Path
     run: Mapping[str, Any]
-    """What the call asked for, as JSON can hold it. Each file states it, so that no other call goes on from it."""
+    """Arguments of the call, as JSON can hold them. Each file states them, so that no other call goes on from it."""
 
     def of(self, training: str) -> "Checkpoints":
         """Return the checkpoints of one training of the call."""
         return Checkpoints(self, training)
 
-    def found(self) -> Iterator[tuple[Path, dict[str, Any]]]:
-        """Yield all files that can be read, with what the call asked for that wrote them."""
+    def readable(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Yield the path of each file that can be read, with the arguments of the call that wrote it."""
         for path in sorted(self.path.glob("*.safetensors")):
             if _FILE.fullmatch(path.name):
                 with suppress(Damaged), _opened(path) as file:
@@ -117,7 +117,7 @@ class Checkpoints:
         return None
 
     def _files(self) -> list[tuple[int, Path]]:
-        """Number of epochs and path of each checkpoint, newest first."""
+        """List the number of epochs and the path of each checkpoint, newest first."""
         matches = ((_FILE.fullmatch(path.name), path) for path in self.path.glob("*.safetensors"))
         return sorted(
             ((int(match[2]), path) for match, path in matches if match and match[1] == self._training), reverse=True
@@ -180,7 +180,7 @@ def _metadata(file: Any, path: Path) -> dict[str, str]:
 
 
 def _digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """Checksum of tensors and metadata: safetensors sees whether a file is complete, not whether a byte changed."""
+    """Compute the checksum of tensors and metadata. safetensors sees whether a file is complete, not what changed."""
     checksum = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
     for name, values in sorted(tensors.items()):
         checksum.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())

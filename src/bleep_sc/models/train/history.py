@@ -1,4 +1,4 @@
-"""How far a training has come, and when it is over."""
+"""Record how far a training has come, and tell when it is over."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass
 class History:
-    """Losses by epoch; `best_epoch` counts from 0."""
+    """The losses of a training by epoch. `best_epoch` counts from 0."""
 
     train_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
@@ -19,21 +19,21 @@ class History:
         return len(self.train_loss)
 
     def has_waited(self, patience: int) -> bool:
-        """Whether the last `patience` epochs brought no better loss; never, with a patience of 0."""
+        """Tell whether the last `patience` epochs brought no better loss. With a patience of 0 it is never so."""
         return 0 < patience <= self.epochs - 1 - self.best_epoch
 
     def epochs_left(self, max_epochs: int, patience: int) -> int:
-        """Number of epochs that may follow."""
+        """Return the number of epochs that may follow."""
         return 0 if self.has_waited(patience) else max(0, max_epochs - self.epochs)
 
     def first(self, epochs: int) -> "History":
-        """Losses of the first epochs alone, with the same best epoch: the caller sees to it that it is among them."""
+        """Return the losses of the first epochs alone. The best epoch, which stays the same, must be among them."""
         return History(self.train_loss[:epochs], self.validation_loss[:epochs], self.best_epoch)
 
 
 @dataclass
 class Standing:
-    """What a training has brought so far, besides the weights with which it goes on."""
+    """The results of a training so far, besides the weights with which it goes on."""
 
     history: History = field(default_factory=History)
     best: dict[str, Tensor] = field(default_factory=dict)

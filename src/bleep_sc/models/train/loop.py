@@ -117,7 +117,7 @@ def _interrupted(history: History, max_epochs: int, checkpoints: Checkpoints | N
 
 
 def _machines(compute: Compute) -> dict[str, Any]:
-    """Arguments that tell Lightning where to train."""
+    """Return the arguments that tell Lightning where to train."""
     device, processes = compute.device, compute.processes
     accelerator = "gpu" if device.type == "cuda" else device.type
     if len(processes) > 1:
@@ -141,7 +141,7 @@ def _machines(compute: Compute) -> dict[str, Any]:
 
 
 class _Feed:
-    """Batches, epoch after epoch, made ready for the device."""
+    """An iterable of the batches of each epoch, made ready for the device."""
 
     def __init__(self, batches: Batches | Sequences, device: torch.device) -> None:
         self._batches = batches
@@ -190,7 +190,7 @@ class _Plan(L.LightningModule):
 
 
 class _Losses:
-    """Losses of an epoch. They are left on the device until its end: reading each would make the device wait."""
+    """The losses of an epoch. They are left on the device until its end: reading each would make the device wait."""
 
     def __init__(self) -> None:
         self._values: list[Tensor] = []
@@ -286,16 +286,16 @@ class _EachEpoch(Callback):
 
 
 def _total(model: nn.Module) -> Tensor:
-    """Sum of all weights, which is NaN or infinite if one of them is."""
+    """Compute the sum of all weights, which is NaN or infinite if one of them is."""
     values = [value for value in model.state_dict().values() if value.is_floating_point()]
     return torch.stack([value.sum(dtype=torch.float32) for value in values]).sum()
 
 
 class _Divide(Callback):
-    """Gives each process its part of every batch, and random numbers of its own for dropout."""
+    """A callback that gives each process its part of every batch, and random numbers of its own for dropout."""
 
     def __init__(self, *batches: Batches | Sequences | None) -> None:
-        self._batches = [each for each in batches if isinstance(each, Batches)]
+        self._batches = [source for source in batches if isinstance(source, Batches)]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         for batches in self._batches:

@@ -13,10 +13,10 @@ from bleep_sc.models.train.history import History, Standing
 
 
 class Resume(Callback):
-    """Go on from the newest checkpoint, if there is one, and write one after each epoch.
+    """A callback that goes on from the newest checkpoint, if there is one, and writes one after each epoch.
 
-    A checkpoint holds all that the next epoch depends on: weights, the optimiser's averages, the random state of every
-    process (dropout), the scale of gradients in float16, and how far training has come. Which spots make a batch, and
+    A checkpoint holds all that the next epoch depends on. These are weights, the optimiser's averages, the random state
+    of every process, how far training has come and, in float16, the scale of gradients. Which spots make a batch, and
     how they are turned, depends on seed and epoch alone.
 
     Parameters
@@ -112,13 +112,13 @@ class Resume(Callback):
         trainer.strategy.barrier()
 
 
-def _history(found: Checkpoint) -> History:
-    losses = {name: found.tensors[f"history.{name}"].tolist() for name in ("train_loss", "validation_loss")}
-    return History(**losses, best_epoch=found.facts["best_epoch"])
+def _history(checkpoint: Checkpoint) -> History:
+    losses = {name: checkpoint.tensors[f"history.{name}"].tolist() for name in ("train_loss", "validation_loss")}
+    return History(**losses, best_epoch=checkpoint.facts["best_epoch"])
 
 
 def _random(device: str) -> Any:
-    """Module of torch that has the random state of a kind of device."""
+    """Return the module of torch that has the random state of a kind of device."""
     return torch if device == "cpu" else getattr(torch, device)
 
 

@@ -35,23 +35,23 @@ class Share:
         """Factor for a mean over the part's spots that keeps the rule above."""
         return self.sizes[self.rank] * len(self.sizes) / self.total
 
-    def gather(self, own: Tensor) -> Tensor:
+    def gather(self, own_rows: Tensor) -> Tensor:
         """Gather the rows (n_own, d) of all processes, in the order of the batch (n, d).
 
         A loss of the gathered rows is the same on every process. Its gradient flows into the process's own rows alone,
         multiplied by the number of processes. So the mean over processes is the sum of what flows into all rows.
         """
-        whole: Tensor = _Gather.apply(own, self)
+        whole: Tensor = _Gather.apply(own_rows, self)
         return whole
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, own: Tensor, share: Share) -> Tensor:
+    def forward(ctx: Any, own_rows: Tensor, share: Share) -> Tensor:
         ctx.share = share
         # collectives take equal shapes: the parts may differ by one row
-        padded = own.new_zeros(max(share.sizes), *own.shape[1:])
-        padded[: len(own)] = own
+        padded = own_rows.new_zeros(max(share.sizes), *own_rows.shape[1:])
+        padded[: len(own_rows)] = own_rows
         parts = [torch.empty_like(padded) for _ in share.sizes]
         torch.distributed.all_gather(parts, padded)
         return torch.cat([part[:size] for part, size in zip(parts, share.sizes, strict=True)])
