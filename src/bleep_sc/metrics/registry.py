@@ -5,7 +5,7 @@ scores, `tl.evaluate`, `tl.cross_validate` and the plots take all they need to k
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 import pandas as pd
@@ -28,37 +28,20 @@ NEEDS_OF_PLACES: frozenset[Need] = frozenset({"grid", "moran"})
 
 
 @dataclass(frozen=True)
-class Metric:
-    """The record of a metric: all that the package knows of it."""
+class PlottedMetric:
+    """What a plot knows of a metric: its words, and which values are good."""
 
     name: str
     """Name that users call the metric by, and that tables hold in the column ``metric``."""
     label: str
     """Name of the metric in words, as an axis shows it."""
-    score: Callable[..., Any]
-    """Function that takes truth and prediction (n_obs, n_genes), then each of `needs`, all by place.
-
-    A metric of genes gets dense float64 of genes that vary as measured and were predicted, and returns (n_genes,). A
-    metric of whole panels gets the predicted genes of a panel, dense or CSR, and returns one number.
-    """
-    whole_panel: bool = False
-    """Whether the metric has one value for a panel and section; otherwise it has one for each gene."""
-    needs: tuple[Need, ...] = ()
-    """Things that the metric reads beside truth and prediction; without any of them its values are NaN."""
+    _: KW_ONLY
     best: float | None = None
     """The best value, to which others should be near; None where higher values are better."""
     mark: float | None = 0.0
     """The value that an axis shows in any case, because it means something; None where there is none."""
-    zero_without_value: bool = True
-    """Whether a gene without a value counts as 0 in the mean of a panel; otherwise it is left out.
-
-    Only right where 0 is the score of a prediction that knows nothing.
-    """
     has_ceiling: bool = False
     """Whether the noise ceiling limits the metric, so that its share of the ceiling means something."""
-    over_spots: Literal["plain", "partial"] | None = None
-    """Result of `bootstrap_pearson` that redraws the metric over spots: the correlations, or those with depth regressed
-    out. With None the metric has no interval where sections and patients are too few."""
 
     @property
     def title(self) -> str:
@@ -70,6 +53,31 @@ class Metric:
     def rank(self, values: pd.Series) -> pd.Series:
         """Turn values into numbers of which the higher is the better."""
         return values if self.best is None else -(values - self.best).abs()
+
+
+@dataclass(frozen=True)
+class Metric(PlottedMetric):
+    """The record of a metric: all that the package knows of it."""
+
+    score: Callable[..., Any]
+    """Function that takes truth and prediction (n_obs, n_genes), then each of `needs`, all by place.
+
+    A metric of genes gets dense float64 of genes that vary as measured and were predicted, and returns (n_genes,). A
+    metric of whole panels gets the predicted genes of a panel, dense or CSR, and returns one number.
+    """
+    _: KW_ONLY
+    whole_panel: bool = False
+    """Whether the metric has one value for a panel and section; otherwise it has one for each gene."""
+    needs: tuple[Need, ...] = ()
+    """Things that the metric reads beside truth and prediction; without any of them its values are NaN."""
+    zero_without_value: bool = True
+    """Whether a gene without a value counts as 0 in the mean of a panel; otherwise it is left out.
+
+    Only right where 0 is the score of a prediction that knows nothing.
+    """
+    over_spots: Literal["plain", "partial"] | None = None
+    """Result of `bootstrap_pearson` that redraws the metric over spots: the correlations, or those with depth regressed
+    out. With None the metric has no interval where sections and patients are too few."""
 
     def value(self, truth: Any, prediction: Any, beside: Mapping[Need, Any]) -> Any:
         """Compute the metric; None where something that it needs is None in `beside`."""

@@ -9,7 +9,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import check_readable
 from bleep_sc._checks import check_in, check_int, check_names
-from bleep_sc.metrics.registry import Metric
+from bleep_sc.metrics.registry import PlottedMetric
 from bleep_sc.pl._figure import axes_for, check_axes, errors_naming, finish, text_colour
 from bleep_sc.pl._summary import named_genes, number_text, panel_names, record_of
 
@@ -183,7 +183,7 @@ def _panels(
     return {name: np.asarray(named_genes(adata, name, layer=layer), dtype=object) for name in names}
 
 
-def _ranked(values: pd.Series, measure: Metric) -> pd.Series:
+def _ranked(values: pd.Series, measure: PlottedMetric) -> pd.Series:
     """Order the values of genes, best first."""
     return values.loc[measure.rank(values).sort_values(ascending=False, kind="stable").index]
 

@@ -8,7 +8,7 @@ from anndata import AnnData
 
 from bleep_sc._adata import check_readable
 from bleep_sc._checks import check_choice, check_names
-from bleep_sc.metrics.registry import Metric
+from bleep_sc.metrics.registry import PlottedMetric
 from bleep_sc.pl._figure import finish, text_colour
 from bleep_sc.pl._summary import chosen, count_of, number_text, record_of, stored_summary, words_of
 
@@ -134,7 +134,7 @@ def _is_floor(method: str, floors: Iterable[str]) -> bool:
     return any(method.startswith(floor) and not method[len(floor) :][:1].isalnum() for floor in floors)
 
 
-def _best_floor(values: pd.Series, floors: Sequence[str], measure: Metric) -> str | None:
+def _best_floor(values: pd.Series, floors: Sequence[str], measure: PlottedMetric) -> str | None:
     """Name the best of the floors by a metric; None where no floor has a score."""
     ranks = measure.rank(values[values.index.isin(floors)]).dropna()
     return str(ranks.idxmax()) if len(ranks) else None

@@ -1,7 +1,6 @@
 """The tables of scores that `tl` has written: which rows are drawn, and how names and numbers are put in words."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,21 +8,16 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._checks import check_choice, check_in, check_names
-from bleep_sc.metrics.registry import METRICS, Metric
+from bleep_sc.metrics.registry import METRICS, PlottedMetric
 from bleep_sc.pl._figure import errors_naming
 
 _NAMED = ["method", "panel", "metric"]
 """Columns that tell the rows of a table of scores apart: no two rows have the same three."""
 
 
-def record_of(metric: str) -> Metric:
+def record_of(metric: str) -> PlottedMetric:
     """Give the record of a metric. One that only a table knows goes by its name, and high values of it are good."""
-    return METRICS.get(metric, Metric(metric, label=metric, score=_only_drawn))
-
-
-def _only_drawn(*_: Any) -> float:
-    msg = "the metric is not in the registry: its values are drawn, but cannot be computed."
-    raise NotImplementedError(msg)
+    return METRICS.get(metric, PlottedMetric(metric, label=metric))
 
 
 def stored_summary(

@@ -140,7 +140,6 @@ def test_a_record_is_filled_from_a_recipe() -> None:
 def test_what_a_model_reads_follows_from_its_arguments() -> None:
     known = {kind: KINDS[kind].from_spec({"kind": kind, **SPECS[kind]}) for kind in KINDS}
     assert [kind for kind, arguments in known.items() if arguments.reads_crops] == ["histogene"]
-    assert [kind for kind, arguments in known.items() if arguments.reads_windows] == ["histogene"]
     for kind in ("bleep", "regressor", "features"):
         network = replace(known[kind], encoder="resnet18", image_size=32, n_image_features=None)
         assert network.reads_crops

@@ -25,8 +25,6 @@ class Arguments(ABC):
 
     kind: ClassVar[str]
     """Name of the kind in a config."""
-    reads_windows: ClassVar[bool] = False
-    """Whether the model reads neighbouring spots together, as a sequence."""
 
     @classmethod
     def rules(cls) -> dict[str, Rule]:

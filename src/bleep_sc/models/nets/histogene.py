@@ -23,7 +23,6 @@ class HisToGeneArguments(Arguments):
     """The arguments of HisToGene. Their docstrings name the published values."""
 
     kind: ClassVar[str] = "histogene"
-    reads_windows: ClassVar[bool] = True
     image_size: Annotated[int, whole(1, MAX_SIDE)]
     """Side of the crops in pixels; 112 as published."""
     n_genes: Annotated[int, whole(1)]

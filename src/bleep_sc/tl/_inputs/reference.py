@@ -1,5 +1,6 @@
 """Reads and checks what a reference offers to a query, before any image is embedded."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,11 +87,8 @@ def _with_values(
     mixes = space.centred and how.predict != "retrieval"
     components = _components(ref, key, trained) if mixes else None
     values = reference_values(ref, how.layer)
-    return Reference(
-        bare.n_obs,
-        bare.same_name,
-        bare.same_place,
-        bare.shares_spots,
+    return replace(
+        bare,
         images=rows_of(ref.obsm[images_key]) if images_key in ref.obsm else None,
         keys=keys,
         values=values,
