@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader
 
 import bleep_sc as bl
 from bleep_sc.models.device import Compute, resolve_compute
-from bleep_sc.models.nets.build import build_model
+from bleep_sc.models.nets.bleep import BleepArguments
 from bleep_sc.models.train.batches import Batch
 
 SIZE = 224
@@ -153,8 +153,16 @@ def main() -> None:
     rows = []
     some = Batch(torch.from_numpy(adata.obsm["crops"][:batch]), torch.from_numpy(adata.X[:batch]))
     for encoder in ("resnet18", "resnet50"):
-        spec = {"kind": "bleep", "encoder": encoder, "image_size": SIZE, "n_image_features": None, "standardize": False}
-        model = build_model({**spec, "n_genes": arguments.genes, "dim": 256, "dropout": 0.1, "temperature": 1.0})
+        model = BleepArguments(
+            encoder=encoder,
+            image_size=SIZE,
+            n_image_features=None,
+            standardize=False,
+            n_genes=arguments.genes,
+            dim=256,
+            dropout=0.1,
+            temperature=1.0,
+        ).build()
         found, detail = compare(encoder, bare_epoch(model, some, n_steps, compute))
         goal = ">= 0.90" if gpu else ">= 0.95"
         rows.append(Row(f"training images a second, {encoder}", "a bare loop", found, goal, detail))

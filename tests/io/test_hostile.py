@@ -335,7 +335,7 @@ def test_divisors_of_the_hybrid_are_not_0(tensor: str, good: fuzz_model.Good) ->
 
 def test_a_negative_variance_is_refused() -> None:
     """As the root of it would be NaN."""
-    from bleep_sc.models.nets.build import build_model
+    from bleep_sc.models.nets.kinds import arguments_of
     from bleep_sc.models.nets.serialize import weights_to_bytes
 
     spec = {
@@ -343,7 +343,7 @@ def test_a_negative_variance_is_refused() -> None:
         **{"standardize": False, "hidden": None, "rank": None, "dropout": 0.0, "loss": "mse", "symmetries": False},
     }
     with torch.random.fork_rng():
-        model = build_model(spec)
+        model = arguments_of(spec).build()
     model_from_bytes(spec, weights_to_bytes(model), where="here")
     model.get_buffer("image_encoder.network.bn1.running_var")[3] = -1
     with pytest.raises(ValueError, match=r"here.*'running_var' of a BatchNorm2d is too small"):

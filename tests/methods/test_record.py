@@ -12,7 +12,7 @@ from bleep_sc.methods.names import MethodName, Mode, PresetName
 from bleep_sc.methods.recipe import values_of
 from bleep_sc.methods.record import Method
 from bleep_sc.methods.registry import all_methods, choose, method_of_stored, methods_named, settable
-from bleep_sc.models.nets.build import KINDS
+from bleep_sc.models.nets.kinds import KINDS
 
 METHODS = all_methods()
 IDS = [f"{method.name}, {method.kind}" for method in METHODS]

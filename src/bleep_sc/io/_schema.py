@@ -12,7 +12,7 @@ from typing import Any
 from bleep_sc._untrusted import REMEDY
 from bleep_sc.methods.inputs import KINDS as INPUTS
 from bleep_sc.methods.registry import all_methods
-from bleep_sc.models.nets.build import KINDS as MODELS
+from bleep_sc.models.nets.kinds import KINDS as MODELS
 from bleep_sc.models.nets.rules import (
     MAX_K,
     MAX_SIDE,

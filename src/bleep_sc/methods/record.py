@@ -74,7 +74,7 @@ class Method(Generic[R]):
     name: str
     """The name that users give it; two methods may share one, if their models are of different kinds."""
     kind: str
-    """The kind of its model, one of ``models.nets.build.KINDS``."""
+    """The kind of its model, one of ``models.nets.kinds.KINDS``."""
     presets: Mapping[str, R]
     """Its recipe in each preset that it has."""
     needs: Callable[[Values], Needs]

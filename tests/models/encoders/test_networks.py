@@ -9,7 +9,7 @@ from bleep_sc.models.encoders.networks import ImageNetwork, build_network
 from bleep_sc.models.encoders.record import Encoder
 from bleep_sc.models.encoders.registry import ENCODERS, NETWORKS, check_encoder_name, encoder_named
 from bleep_sc.models.encoders.weights import imagenet_state
-from bleep_sc.models.nets.build import build_model
+from bleep_sc.models.nets.kinds import arguments_of
 from bleep_sc.models.nets.serialize import model_from_bytes, weights_to_bytes
 
 WIDTHS = {
@@ -179,7 +179,7 @@ def test_a_stored_network_comes_back_in_the_memory_order_it_was_trained_in() -> 
         **{"kind": "bleep", "encoder": "resnet18", "image_size": 32, "n_image_features": None, "standardize": False},
         **{"n_genes": 5, "dim": 8, "dropout": 0.1, "temperature": 1.0},
     }
-    trained = build_model(spec).eval()
+    trained = arguments_of(spec).build().eval()
     stored = model_from_bytes(spec, weights_to_bytes(trained), where="here")
     kernels = [value for value in stored.parameters() if value.ndim == 4 and value.shape[2] > 1]
     assert kernels

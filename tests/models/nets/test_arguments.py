@@ -10,11 +10,11 @@ from torch import nn
 
 from bleep_sc.models.nets.arguments import Arguments, BuiltEncoder, Weights
 from bleep_sc.models.nets.bleep import Bleep, BleepArguments
-from bleep_sc.models.nets.build import KINDS, build_model
 from bleep_sc.models.nets.feature_space import FeatureArguments, FeatureSpace
 from bleep_sc.models.nets.histogene import HisToGene, HisToGeneArguments
 from bleep_sc.models.nets.hybrid import Hybrid, HybridArguments
 from bleep_sc.models.nets.joint import JointArguments, JointSpace
+from bleep_sc.models.nets.kinds import KINDS, arguments_of
 from bleep_sc.models.nets.regressor import Regressor, RegressorArguments
 from bleep_sc.models.nets.rules import REPEATS, whole
 
@@ -68,16 +68,16 @@ def test_every_argument_has_a_rule_that_its_own_value_fits(kind: str) -> None:
 def test_names_that_a_kind_does_not_have_or_lacks_are_refused(kind: str) -> None:
     spec = {"kind": kind, **SPECS[kind]}
     with pytest.raises(ValueError, match=rf"a model of the kind '{kind}' has no argument 'widht'; it has .*"):
-        build_model({**spec, "widht": 3})
+        arguments_of({**spec, "widht": 3})
     for name in SPECS[kind]:
         with pytest.raises(KeyError, match=name):
-            build_model({other: value for other, value in spec.items() if other != name})
+            arguments_of({other: value for other, value in spec.items() if other != name})
 
 
 @pytest.mark.parametrize("kind", ["linear", "", None, ["bleep"]])
 def test_unknown_kinds_are_refused(kind: Any) -> None:
     with pytest.raises(ValueError, match=r"unknown kind of model"):
-        build_model({"kind": kind, **SPECS["bleep"]})
+        arguments_of({"kind": kind, **SPECS["bleep"]})
 
 
 @every_kind
@@ -86,7 +86,7 @@ def test_the_record_builds_what_its_description_builds(kind: str) -> None:
     torch.manual_seed(0)
     built = arguments.build()
     torch.manual_seed(0)
-    again = build_model(arguments.spec())
+    again = arguments_of(arguments.spec()).build()
     assert type(built) is type(again) is MODULES[kind]
     assert list(built.state_dict()) == list(again.state_dict())
     for name, values in built.state_dict().items():

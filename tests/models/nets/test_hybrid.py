@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bleep_sc.models.nets.build import build_model
 from bleep_sc.models.nets.hybrid import Hybrid, half_whitened
+from bleep_sc.models.nets.kinds import arguments_of
 from bleep_sc.models.nets.serialize import model_from_bytes, weights_to_bytes
 
 SPEC: dict[str, Any] = {
@@ -18,7 +18,7 @@ SPEC: dict[str, Any] = {
 def hybrid() -> Hybrid:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = build_model(SPEC)
+        model = arguments_of(SPEC).build()
         for values in model.state_dict().values():
             values.normal_()
         model.kernel.width.fill_(20.0)

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from bleep_sc.models.nets.arguments import BuiltEncoder
-from bleep_sc.models.nets.build import build_model
 from bleep_sc.models.nets.heads import MeanHead, regression_head
+from bleep_sc.models.nets.kinds import arguments_of
 from bleep_sc.models.nets.regressor import Loss, Regressor, RegressorArguments
 from bleep_sc.models.train.augment import N_SYMMETRIES, symmetry
 from bleep_sc.models.train.batches import Batch
@@ -36,14 +36,14 @@ def forked() -> object:
 
 def test_stnet_is_a_densenet_121_of_published_size() -> None:
     with torch.device("meta"):
-        model = build_model(STNET)
+        model = arguments_of(STNET).build()
     # torchvision's DenseNet-121 has 7,978,856 parameters, of which 1024 × 1000 + 1000 are its classifier's
     backbone = 7_978_856 - 1_025_000
     assert sum(p.numel() for p in model.parameters()) == backbone + 1024 * 250 + 250
 
 
 def test_the_first_prediction_is_the_training_mean() -> None:
-    model = build_model(STNET).eval()
+    model = arguments_of(STNET).build().eval()
     mean = torch.rand(250)
     model.head[-1].start_at(mean)
     with torch.inference_mode():
@@ -107,7 +107,7 @@ def test_heads() -> None:
 
 
 def test_channels_are_normalised_by_the_crops_learned_from() -> None:
-    model = build_model({**STNET, "encoder": "resnet18"})
+    model = arguments_of({**STNET, "encoder": "resnet18"}).build()
     crops = torch.randint(0, 256, (6, 8, 8, 3), dtype=torch.uint8)
     network = model.image_encoder
     network.learn(crops)

@@ -6,7 +6,7 @@ import torch
 
 from bleep_sc.models.device import resolve_compute
 from bleep_sc.models.nets.arguments import BuiltEncoder
-from bleep_sc.models.nets.build import build_model
+from bleep_sc.models.nets.kinds import arguments_of
 from bleep_sc.models.nets.regressor import Regressor, RegressorArguments
 from bleep_sc.models.train.batches import Batches
 from bleep_sc.models.train.loop import Optimization, train
@@ -25,7 +25,7 @@ def test_accumulated_gradients_are_the_mean_of_the_batches() -> None:
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = build_model(spec)
+        model = arguments_of(spec).build()
     by_hand = build_and_copy(model, spec)
     # three batches, two for each step: the second step holds one batch, whose gradient must not be halved
     optimization = Optimization(lr=1e-3, weight_decay=1e-3, max_epochs=1, patience=0, accumulate=2)
@@ -59,6 +59,6 @@ def test_the_losses_of_an_epoch_are_the_mean_over_its_spots() -> None:
 
 def build_and_copy(model: Any, spec: dict[str, Any]) -> Any:
     with torch.random.fork_rng():
-        copied = build_model(spec)
+        copied = arguments_of(spec).build()
     copied.load_state_dict(model.state_dict())
     return copied

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from bleep_sc._untrusted import REMEDY, TensorFacts, tensors_in
 from bleep_sc.models.encoders.networks import ImageNetwork
 from bleep_sc.models.nets.arguments import Arguments
-from bleep_sc.models.nets.build import arguments_of
 from bleep_sc.models.nets.hybrid import Hybrid
 from bleep_sc.models.nets.kernel import KernelRegression
+from bleep_sc.models.nets.kinds import arguments_of
 from bleep_sc.models.nets.projection import Standardize
 from bleep_sc.models.train.randomness import borrowed_random_state
 

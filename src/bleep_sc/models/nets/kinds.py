@@ -1,11 +1,9 @@
-"""Build a model from its description, the plain values in a stored config. No class is imported by a name in a file."""
+"""The kinds of model, and the arguments that a stored config describes. No class is imported by a name in a file."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
-from bleep_sc.models.nets.arguments import Arguments, Weights
+from bleep_sc.models.nets.arguments import Arguments
 from bleep_sc.models.nets.bleep import BleepArguments
 from bleep_sc.models.nets.feature_space import FeatureArguments
 from bleep_sc.models.nets.histogene import HisToGeneArguments
@@ -29,8 +27,3 @@ def arguments_of(spec: Mapping[str, Any]) -> Arguments:
         msg = f"unknown kind of model {kind!r}"
         raise ValueError(msg)
     return KINDS[kind].from_spec(spec)
-
-
-def build_model(spec: Mapping[str, Any], *, weights: Weights = None) -> nn.Module:
-    """Build the model that `spec` describes, with random weights. Its image network begins with `weights`."""
-    return arguments_of(spec).build(weights)
