@@ -81,7 +81,7 @@ def spatial_coordinates(adata: AnnData, *, spatial_key: str = _keys.SPATIAL, nam
         adata.obsm.keys(),
         remedy="It must hold the x and y of each spot centre in full-resolution pixels, as `squidpy.read.visium` does.",
     )
-    stored: Any = adata.obsm[spatial_key]
+    stored: Any = x_then_y(adata.obsm[spatial_key])
     try:
         if np.iscomplexobj(stored):
             msg = "complex numbers"
@@ -107,6 +107,19 @@ def spatial_coordinates(adata: AnnData, *, spatial_key: str = _keys.SPATIAL, nam
     return xy
 
 
+_NAMES_OF_X = frozenset({"x", "col", "column", "imagecol", "pxl_col", "pxl_col_in_fullres", "pixel_x", "x_centroid"})
+_NAMES_OF_Y = frozenset({"y", "row", "imagerow", "pxl_row", "pxl_row_in_fullres", "pixel_y", "y_centroid"})
+"""What tables of coordinates call x and y; R's tables often have the row, which is y, first."""
+
+
+def x_then_y(places: Any) -> Any:
+    """Put the columns of a table in order where their names say which is x and which is y."""
+    if not isinstance(places, pd.DataFrame) or places.shape[1] != 2:
+        return places
+    first, second = (str(name).lower() for name in places.columns)
+    return places.iloc[:, ::-1] if first in _NAMES_OF_Y and second in _NAMES_OF_X else places
+
+
 def crop_records(adata: AnnData, crops_key: str = _keys.CROPS) -> dict[str, Mapping[str, Any]]:
     """Return the record that `pp.crops` left for each library.
 
@@ -120,7 +133,7 @@ def crop_records(adata: AnnData, crops_key: str = _keys.CROPS) -> dict[str, Mapp
 def known_places(adata: AnnData) -> np.ndarray | None:
     """Return spot centres (n_obs, 2) to recognise spots by; None where they are no numbers. NaN equals no place."""
     try:
-        return np.asarray(adata.obsm[_keys.SPATIAL], dtype=np.float64).reshape(adata.n_obs, 2)
+        return np.asarray(x_then_y(adata.obsm[_keys.SPATIAL]), dtype=np.float64).reshape(adata.n_obs, 2)
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -8,6 +8,9 @@ import numpy as np
 from bleep_sc import _keys
 from bleep_sc._checks import check_in, check_number
 
+SPOT_DIAMETER_FROM = "spot_diameter_from"
+"""Entry of the metadata of a slide without measured spots: "argument", or "reference", which tells no scale."""
+
 
 def libraries(uns: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return every library by its name."""
@@ -31,6 +34,7 @@ def scale_factor(scalefactors: Mapping[str, Any], name: str, *, library_id: str,
     if value is None:
         return np.nan
     number = np.asarray(value)
+    number = number.reshape(()) if number.size == 1 else number  # R writes a number as an array of one
     fine = number.ndim == 0 and number.dtype.kind in "fiu"
     if fine and (number == 0 or np.isnan(number)):
         return np.nan
@@ -65,7 +69,9 @@ def needed_scale_factor(library: Mapping[str, Any], name: str, factor: str) -> f
         factors,
         remedy="It tells where spots lie on the image, as `squidpy.read.visium` stores it.",
     )
-    return check_number(f"adata.uns['spatial'][{name!r}]['scalefactors'][{factor!r}]", factors[factor], above=0)
+    value = factors[factor]
+    value = np.asarray(value).item() if np.size(value) == 1 and not isinstance(value, str | bytes) else value
+    return check_number(f"adata.uns['spatial'][{name!r}]['scalefactors'][{factor!r}]", value, above=0)
 
 
 def _parts(libraries: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -36,6 +36,8 @@ def test_crops_are_those_of_pp_crops() -> None:
     painted, records = adata.obsm.pop("crops"), adata.uns.pop("crops")
     bl.pp.crops(adata, images, size=64, library_key="section")
     assert np.array_equal(painted, adata.obsm["crops"])
+    for library, record in adata.uns["crops"].items():
+        assert record.pop("findings").equals(records[library].pop("findings"))
     assert adata.uns["crops"] == records
 
 

@@ -220,6 +220,11 @@ TABLE: dict[str, tuple[set[str], str]] = {
     "crops library_id": (set(), r"must be a name, found|is not in `adata\.uns\['spatial'\]`|holds 2 libraries"),
     "crops image_layer": (NOTHING, r"has no layer .*; it has \['image'\]"),
     "crops border": (set(), "must be one of 'white', 'reflect', found"),
+    "crops check": (set(), "must be one of 'warn', 'raise', 'off', found"),
+    "crops series": (
+        NOTHING | {"dict"},
+        "chooses one of the images in a TIFF|must be the number or the name of an image",
+    ),
     "crops spatial_key": (set(), KEYS),
     "crops key_added": (NAMES, WRITABLE),
     "crops image": (set(), "has no entry for|ImageContainer or a path|mapping from library to image|there is no file"),

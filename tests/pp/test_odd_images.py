@@ -373,7 +373,7 @@ def library(**changed: Any) -> dict[str, Any]:
 
 
 UNKNOWN = (None, np.nan, 0, np.array(0.0))
-WRONG = (-5, np.inf, "1.0", [1], True, b"1")
+WRONG = (-5, np.inf, "1.0", [1, 2], True, b"1")
 
 
 @pytest.mark.parametrize("value", UNKNOWN, ids=repr)

@@ -14,8 +14,8 @@ from bleep_sc import _keys
 from bleep_sc._checks import check_choice, check_names
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
-from bleep_sc.pp._images import existing_path, open_image
-from bleep_sc.pp._thumbnails import thumbnails
+from bleep_sc.pp._images.open import existing_path, open_image
+from bleep_sc.pp._images.thumbnails import thumbnails
 
 _PITCH_UM, _SPOT_UM = 200.0, 100.0
 _COLUMNS = ("x", "y", "new_x", "new_y", "pixel_x", "pixel_y")

@@ -11,8 +11,11 @@ from bleep_sc._checks import check_int
 from bleep_sc._progress import progress
 from bleep_sc._side_effects import python_random_state_kept
 from bleep_sc.datasets._tissue import REGIONS, Tissue, draw_stain, paint, smooth_field
-from bleep_sc.pp._cut import cut_windows, leave_image, native_corners
-from bleep_sc.pp._thumbnails import thumbnails
+from bleep_sc.pp._cut import cut_windows
+from bleep_sc.pp._images.section import SectionImage
+from bleep_sc.pp._images.thumbnails import thumbnails
+from bleep_sc.pp._record import crop_record
+from bleep_sc.pp._section_crops import SectionCrops
 
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
@@ -224,13 +227,6 @@ def _library(image: np.ndarray) -> dict[str, Any]:
 
 def _record(xy: np.ndarray, side: int) -> Mapping[str, Any]:
     """The record that `pp.crops` would have made of these crops."""
-    return {
-        "size": _CROP,
-        "size_um": _CROP * _UM_PER_PX,
-        "um_per_px": _UM_PER_PX,
-        "spot_diameters": _CROP / _DIAMETER,
-        "source": "ImageContainer",
-        "border": "white",
-        "padded": int(leave_image(native_corners(xy, _CROP), _CROP, np.array([side, side])).sum()),
-        "library_key": "section",
-    }
+    image = SectionImage(np.empty((side, side, 0)), 1.0, np.zeros(2), "ImageContainer")
+    section = SectionCrops("", np.arange(len(xy)), image, xy, _CROP, None, "white")
+    return crop_record(section, um_per_px=_UM_PER_PX, spot_diameter=float(_DIAMETER), library_key="section")

@@ -9,10 +9,10 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import check_readable
 from bleep_sc._checks import check_name, check_number, odd_characters
-from bleep_sc._library import libraries, library_part, scale_factor
+from bleep_sc._library import SPOT_DIAMETER_FROM, libraries, library_part, scale_factor
 from bleep_sc._logging import logger
-from bleep_sc.pp._images import open_image
-from bleep_sc.pp._thumbnails import thumbnails
+from bleep_sc.pp._images.open import open_image
+from bleep_sc.pp._images.thumbnails import thumbnails
 
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
@@ -89,6 +89,7 @@ def blank(
         obsm=obsm,
     )
     diameter = _spot_diameter(ref, spot_diameter)
+    metadata = {SPOT_DIAMETER_FROM: "reference" if spot_diameter is None else "argument"}
     scalefactors: dict[str, float] = {"spot_diameter_fullres": diameter, "fiducial_diameter_fullres": diameter}
     images: dict[str, np.ndarray] = {}
     if image is not None:
@@ -102,7 +103,7 @@ def blank(
         for name, (small, factor) in thumbnails(opened.array, _SIDES, name="image").items():
             images[name] = small
             scalefactors[f"tissue_{name}_scalef"] = factor * opened.scale
-    slide.uns[_keys.SPATIAL] = {library_id: {"images": images, "scalefactors": scalefactors, "metadata": {}}}
+    slide.uns[_keys.SPATIAL] = {library_id: {"images": images, "scalefactors": scalefactors, "metadata": metadata}}
     return slide
 
 

@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bleep_sc.pp._images import reader_errors_naming, to_rgb
-from bleep_sc.pp._patches import patches
+from bleep_sc.pp._images.colors import to_rgb
+from bleep_sc.pp._images.patches import patches
+from bleep_sc.pp._images.readers import reader_errors_naming
 
 Border = Literal["white", "reflect"]
 
@@ -40,7 +41,7 @@ def write_windows(
     out
         Array that the windows are written to, uint8 (n, size, size, 3).
     array
-        The image (y, x, channels): NumPy, dask or a TIFF on disk.
+        The image (y, x, channels): NumPy, dask or a file.
     centres
         Centres of the windows, x and y in pixels (n, 2).
     rows

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from bleep_sc._blocks import budget
-from bleep_sc.pp._images import check_rgb, quiet_readers, reader_errors_naming, to_rgb
-from bleep_sc.pp._patches import check_parts, patches
+from bleep_sc.pp._images.colors import check_rgb, to_rgb
+from bleep_sc.pp._images.patches import check_parts, patches
+from bleep_sc.pp._images.readers import quiet_readers, reader_errors_naming
 
 _GAP = 2.0
 """Averaging blocks of pixels brings an image down to this many times its new size; a filter does the rest."""
@@ -19,7 +20,7 @@ def thumbnails(array: Any, sides: Mapping[str, int], *, name: str) -> dict[str, 
     Parameters
     ----------
     array
-        The image (y, x, channels): NumPy, dask or a TIFF on disk.
+        The image (y, x, channels): NumPy, dask or a file.
     sides
         Largest side of each picture in pixels, by name, from large to small: each is made from the one before.
     name

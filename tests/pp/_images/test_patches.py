@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bleep_sc as bl
-from bleep_sc.pp._patches import patches, side_by_side
+from bleep_sc.pp._images.patches import patches, side_by_side
 
 
 @pytest.fixture

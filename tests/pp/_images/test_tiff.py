@@ -16,8 +16,8 @@ from conftest import import_path, threads_left
 from squidpy.im import ImageContainer
 
 import bleep_sc as bl
-from bleep_sc.pp import _tiff
-from bleep_sc.pp._tiff import TiffImage
+from bleep_sc.pp._images import tiff
+from bleep_sc.pp._images.tiff import TiffImage
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the scale of the image is unknown:UserWarning"),
@@ -89,7 +89,7 @@ MAKES: dict[str, Callable[[Path, np.ndarray], None]] = {
         photometric="minisblack",
         tile=(32, 48),
         compression="zlib",
-        metadata={"axes": "CYX"},
+        metadata={"axes": "CYX", "Channel": {"Name": ["R", "G", "B"]}},
     ),
     "smaller image first": lambda path, pixels: (
         tifffile.imwrite(path, pixels[:50, :60], photometric="rgb"),
@@ -120,13 +120,14 @@ def test_every_make_is_read_as_the_whole_page(
     with tifffile.TiffFile(path) as file:
         whole = max(file.series, key=lambda series: series.keyframe.imagelength).asarray()
     whole = np.moveaxis(whole, 0, -1) if whole.shape[0] == 3 else whole
+    if make == "sparse tiles":  # tifffile makes them black
+        whole = np.where((np.arange(len(whole)) >= 96)[:, None, None], np.uint8(255), whole)
     assert whole.shape == pixels.shape
     if make in EXACT:
         assert np.array_equal(whole, pixels)
     bl.pp.crops(adata, path, size=40)
     assert np.array_equal(adata.obsm["crops"], cut_in_memory(adata, whole, size=40))
     assert adata.uns["crops"]["library"]["source"] == path.name
-    assert np.array_equal(np.asarray(TiffImage.find(path)), whole)
 
 
 @pytest.mark.parametrize("working_mb", [1e-6, 128])
@@ -142,7 +143,7 @@ def test_at_random(
 ) -> None:
     """Any size, border and resampling; with memory for one crop at a time, and for all."""
     monkeypatch.setattr(bl.settings, "_memory", 2 * working_mb)
-    monkeypatch.setattr(_tiff, "_ROWS", 44)
+    monkeypatch.setattr(tiff, "_ROWS", 44)
     path, rng = made(make, pixels, tmp_path), np.random.default_rng(7)
     for seed in range(6):
         adata = spots(20 if lazy else 40, seed=seed)
@@ -191,13 +192,12 @@ def test_any_suffix_will_do(pixels: np.ndarray, tmp_path: Path) -> None:
         bl.pp.crops(adata, path, image_layer="he")
 
 
-def test_stacks_of_planes_are_left_to_squidpy(pixels: np.ndarray, tmp_path: Path) -> None:
+def test_each_section_may_have_a_plane(pixels: np.ndarray, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "slide.tif", np.stack([pixels, 255 - pixels]), photometric="rgb")
-    assert TiffImage.find(tmp_path / "slide.tif") is None
     adata = spots()
     adata.obs["section"] = np.where(np.arange(adata.n_obs) % 2, "1", "0")
     paths = dict.fromkeys("01", tmp_path / "slide.tif")
-    bl.pp.crops(adata, paths, size=16, library_key="section")
+    bl.pp.crops(adata, paths, size=16, library_key="section", series={"0": 0, "1": 1})
     assert np.array_equal(adata.obsm["crops"][1::2], cut_in_memory(adata, 255 - pixels, size=16)[1::2])
 
 
@@ -272,7 +272,7 @@ def test_a_range_that_fails_late_changes_nothing(
     tifffile.imwrite(tmp_path / "slide.tif", wide, photometric="rgb", tile=(32, 48), compression="zlib")
     adata = spots()
     unchanged(adata)
-    with pytest.raises(ValueError, match=r"uint16 with values from .* to 256; 0 to 255 is expected"):
+    with pytest.raises(ValueError, match=r"values of 16 bits that seemed to go from 0 to 255 and go up to 256"):
         bl.pp.crops(adata, tmp_path / "slide.tif", size=20)
     assert all(file.filehandle.closed for file in opened)
 

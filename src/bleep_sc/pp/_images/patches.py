@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from bleep_sc._blocks import budget
-from bleep_sc.pp._images import quiet_readers
-from bleep_sc.pp._tiff import Place, TiffImage
+from bleep_sc.pp._images.raster import RasterFile
+from bleep_sc.pp._images.readers import quiet_readers
+from bleep_sc.pp._images.tiff import Place, TiffImage
 
 _MOST_BYTES = 4 * 2**30
 """Largest number of bytes that are read at one go.
@@ -24,6 +25,8 @@ def check_parts(array: Any, *, name: str) -> None:
     """Refuse an image of which too much must be read at one go, as a few bytes can claim any size."""
     if isinstance(array, TiffImage):
         height, width = array.tile or (0, 0)
+    elif isinstance(array, RasterFile):
+        height, width = array.shape[:2]
     elif not hasattr(array, "dask"):
         return
     elif _is_read_whole(array):
@@ -47,10 +50,20 @@ def patches(array: Any, low: np.ndarray, high: np.ndarray) -> Iterator[tuple[int
     Parameters
     ----------
     array
-        The image (y, x, channels): NumPy, dask or a TIFF on disk.
+        The image (y, x, channels): NumPy, dask or a file.
     low, high
         First pixel of each rectangle and the one after its last, x and y (n, 2); all inside the image.
     """
+    if not isinstance(array, TiffImage):
+        yield from _patches_as_stored(array, low, high)
+        return
+    height, width = array.shape[:2]
+    low, high = array.turn.stored(low, high, (width, height))
+    for i, patch in _patches_as_stored(array, low, high):
+        yield i, array.turn.upright(patch)
+
+
+def _patches_as_stored(array: Any, low: np.ndarray, high: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     if isinstance(array, TiffImage) and array.tile is None:
         with array.bare_parts() as read:
             for i in np.lexsort(low.T).tolist():
@@ -66,6 +79,24 @@ def patches(array: Any, low: np.ndarray, high: np.ndarray) -> Iterator[tuple[int
         return
     patch_bytes = int((high - low).prod(axis=1).max(initial=1)) * array.dtype.itemsize * array.shape[2]
     yield from tiles.patches(low, high, most=budget(patch_bytes, parts=2))
+
+
+def n_missing_tiles(array: Any, low: np.ndarray, high: np.ndarray) -> int:
+    """Count the tiles under some rectangles that the scanner left out; no image but a TIFF says so."""
+    if not isinstance(array, TiffImage) or array.missing is None or array.tile is None:
+        return 0
+    height, width = array.shape[:2]
+    low, high = array.turn.stored(np.maximum(low, 0), np.minimum(high, [width, height]), (width, height))
+    inside = (low < high).all(axis=1)
+    tile = np.array(array.tile, dtype=np.int64)
+    first, last = low[inside, ::-1] // tile, (high[inside, ::-1] - 1) // tile
+    # each rectangle adds 1 from its first tile on and takes it away after its last, along both axes
+    touched = np.zeros(np.add(array.missing.shape, 1), dtype=np.int64)
+    for row, one in ((first[:, 0], 1), (last[:, 0] + 1, -1)):
+        for column, other in ((first[:, 1], 1), (last[:, 1] + 1, -1)):
+            np.add.at(touched, (row, column), one * other)
+    touched = touched.cumsum(axis=0).cumsum(axis=1)[:-1, :-1]
+    return int((array.missing & (touched > 0)).sum())
 
 
 def side_by_side(x: np.ndarray, first: np.ndarray, last: np.ndarray, *, most: int) -> Iterator[np.ndarray]:
@@ -119,8 +150,8 @@ class _Tiles:
         """The tiles of an image; None if it is in memory, or comes into memory whole whatever part is read."""
         if isinstance(array, TiffImage):
             assert array.tile is not None  # noqa: S101
-            down, right = (np.arange(0, n, step) for n, step in zip(array.shape, array.tile, strict=False))
-            return cls((down, right), array.shape, array.read_tiles)
+            down, right = (np.arange(0, n, step) for n, step in zip(array.stored_size, array.tile, strict=True))
+            return cls((down, right), (*array.stored_size, array.shape[2]), array.read_tiles)
         if not hasattr(array, "dask") or _is_read_whole(array):
             return None
         down, right = (np.cumsum([0, *lengths[:-1]]) for lengths in array.chunks[:2])

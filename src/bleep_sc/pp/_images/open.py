@@ -1,0 +1,173 @@
+"""Open what a user names as an image: an ImageContainer, a file, or a folder that squidpy stored."""
+
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bleep_sc._checks import check_number
+from bleep_sc._side_effects import python_random_state_kept
+from bleep_sc.pp._images.patches import check_parts
+from bleep_sc.pp._images.raster import RasterFile
+from bleep_sc.pp._images.readers import quiet_readers, reader_errors_naming
+from bleep_sc.pp._images.section import SectionImage, with_levels
+from bleep_sc.pp._images.series import ImageChoiceError, choose_image, images_of
+from bleep_sc.pp._images.tags import scale_of
+from bleep_sc.pp._images.tiff import TiffImage
+
+_EIGHT_BITS = 255
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def open_image(
+    image: Any,
+    *,
+    library_id: str,
+    image_layer: str | None = None,
+    series: int | str | None = None,
+    name: str = "image",
+) -> SectionImage:
+    """Read an ImageContainer or a file, choosing the layer and the z plane of the library, or one of several images.
+
+    Raises
+    ------
+    TypeError
+        `image` is neither an ImageContainer nor a path.
+    ValueError
+        The file is no image, or no single layer, plane or image can be chosen.
+    """
+    with python_random_state_kept():
+        from squidpy.im import ImageContainer
+
+    if isinstance(image, str | Path):
+        path = existing_path(image)
+        if path is None:
+            msg = f"`{name}`: there is no file {str(image)[:500]!r}."
+            raise FileNotFoundError(msg)
+        if not path.is_dir():
+            _choose_layer(["image"], image_layer, name=name)
+            return _of_file(path, given=str(image), series=series, name=name)
+        container, source = _stored_container(path, given=str(image), name=name), path.name
+    elif isinstance(image, ImageContainer):
+        container, source = image, "ImageContainer"
+    else:
+        msg = f"`{name}` must be a squidpy ImageContainer or a path, found {type(image).__name__}."
+        raise TypeError(msg)
+    _check_no_series(series, name=name)
+    data = container[_choose_layer(list(container), image_layer, name=name)]
+    attributes = container.data.attrs
+    coords, padding = attributes.get("coords"), attributes.get("padding")
+    offset = np.zeros(2) if coords is None else np.array([coords.x0, coords.y0], dtype=np.float64)
+    if padding is not None:  # a crop that was padded holds that much more before its first real pixel
+        offset -= [padding.x_pre, padding.y_pre]
+    scale = check_number(f"{name}.data.attrs['scale']", attributes.get("scale", 1), above=0)
+    plane = _choose_plane([str(z) for z in container.library_ids], library_id, name=name)
+    return SectionImage(data.data[:, :, plane, :], scale, offset, source)
+
+
+def existing_path(path: Any) -> Path | None:
+    """Return the path of a file or folder; None if there is none at that path.
+
+    Nothing else is ever opened: to read from a pipe or a device may never end.
+    """
+    try:
+        expanded = Path(path).expanduser()
+        mode = expanded.stat().st_mode if str(path) else 0
+    except (OSError, RuntimeError, TypeError, ValueError):  # too long, of an unknown home, or no path at all
+        return None
+    return expanded if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else None
+
+
+def _of_file(path: Path, *, given: str, series: int | str | None, name: str) -> SectionImage:
+    try:
+        with quiet_readers():
+            if _is_tiff(path):
+                image, lower = _of_tiff(path, series=series, name=name)
+            else:
+                image, lower = SectionImage(RasterFile.of(path), 1.0, np.zeros(2), path.name), []
+    except ImageChoiceError:
+        raise
+    except Exception as err:  # each reader has errors of its own
+        raise _no_image(given, err, name=name) from err
+    if isinstance(image.array, RasterFile):
+        _check_no_series(series, name=name)
+        return image
+    full, *lower = _settled([image.array, *lower], name=name)
+    return with_levels(replace(image, array=full), lower)
+
+
+def _of_tiff(path: Path, *, series: int | str | None, name: str) -> tuple[SectionImage, list[TiffImage]]:
+    """Open the image that shows the section, and its lower levels."""
+    from tifffile import TiffFile
+
+    with TiffFile(path) as tiff:
+        chosen, findings = choose_image(images_of(tiff), series, name=name, file=path.name)
+        assert chosen.colors is not None  # noqa: S101 - `choose_image` sees to it
+        full, *lower = [TiffImage.of(path.resolve(), tiff, pages, chosen.colors) for pages in chosen.levels]
+        tag = scale_of(tiff, chosen.levels[0].series)
+    return SectionImage(full, 1.0, np.zeros(2), path.name, tag=tag, findings=tuple(findings)), lower
+
+
+def _check_no_series(series: int | str | None, *, name: str) -> None:
+    if series is not None:
+        msg = f"`series={series!r}` chooses one of the images in a TIFF, and `{name}` is none: leave `series` out."
+        raise ValueError(msg)
+
+
+def _settled(levels: list[TiffImage], *, name: str) -> list[TiffImage]:
+    """Settle the range of the values of all levels by the smallest one."""
+    if levels[-1].colors.maximum == _EIGHT_BITS:
+        return levels
+    check_parts(levels[-1], name=name)
+    with reader_errors_naming(name), quiet_readers():
+        colors = levels[-1].in_eight_bits().colors
+    return [replace(level, colors=colors) for level in levels]
+
+
+def _is_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in _TIFF_SIGNATURES
+
+
+def _stored_container(path: Path, *, given: str, name: str) -> Any:
+    with python_random_state_kept():
+        from squidpy.im import ImageContainer
+
+    try:
+        with quiet_readers():
+            return ImageContainer(str(path))
+    except Exception as err:  # each reader has errors of its own
+        raise _no_image(given, err, name=name) from err
+
+
+def _no_image(given: str, err: Exception, *, name: str) -> ValueError:
+    return ValueError(
+        f"`{name}`: {given!r} could not be read as an image ({err}). JPEG, PNG, TIFF (OME-TIFF and SVS too) and "
+        "squidpy's zarr stores are read: convert other slide formats to TIFF first, or pass an ImageContainer."
+    )
+
+
+def _choose_layer(layers: list[str], image_layer: str | None, *, name: str) -> str:
+    if image_layer is None:
+        if len(layers) != 1:
+            msg = f"`{name}` has the layers {layers}: choose one by `image_layer`."
+            raise ValueError(msg)
+        return layers[0]
+    if image_layer not in layers:
+        msg = f"`{name}` has no layer {image_layer!r}; it has {layers}."
+        raise ValueError(msg)
+    return image_layer
+
+
+def _choose_plane(planes: list[str], library_id: str, *, name: str) -> int:
+    if len(planes) == 1:
+        return 0
+    if library_id not in planes:
+        msg = (
+            f"`{name}` has {len(planes)} planes, for the libraries {planes}, and none for {library_id!r}. Name them by "
+            "`container.library_ids = [...]`, or pass a mapping from library to image."
+        )
+        raise ValueError(msg)
+    return planes.index(library_id)

@@ -1,0 +1,100 @@
+"""Refuse spots that lie outside their image, and say how they would come to lie inside."""
+
+import numpy as np
+
+from bleep_sc.pp._section_crops import SectionCrops
+from bleep_sc.pp._signs.section import SectionToCheck
+
+_FEW = 0.05
+"""Share of the spots that may be left out; of more, something else is wrong."""
+_ALIKE = 0.03
+"""An image has the size that a factor says if it differs by no more than this share."""
+
+
+def check_inside(sections: list[tuple[SectionCrops, SectionToCheck]], library_key: str | None) -> None:
+    """Refuse sections of which a spot lies outside the image."""
+    faults = []
+    for section, to_check in sections:
+        limit = section.image.width_height
+        outside = ~_inside(section.centres, limit)
+        if not outside.any():
+            continue
+        low, high = section.centres.min(axis=0), section.centres.max(axis=0)
+        faults.append(
+            f"{outside.sum()} of {len(outside)} spots of {section.library_id!r} (x from {_places(low[0], high[0])}, "
+            f"y from {_places(low[1], high[1])}, on an image of {limit[0]} x {limit[1]} pixels). "
+            + _advice(to_check, outside, library_key)
+        )
+    if faults:
+        msg = f"`{sections[0][1].places}` lies outside the image for " + " And for ".join(faults)
+        raise ValueError(msg)
+
+
+def _places(low: float, high: float) -> str:
+    """Put a range of pixels in words, in powers of ten where the numbers are absurdly large."""
+    return f"{low:.0f} to {high:.0f}" if max(-low, high) < 1e9 else f"{low:.3g} to {high:.3g}"
+
+
+def _advice(section: SectionToCheck, outside: np.ndarray, library_key: str | None) -> str:
+    """Say what would bring all spots into the image; a scale is named only where one is recorded."""
+    places, image = section.places, section.image
+    if section.image.scale == 1:
+        factor = _factor_of_size(section)
+        if factor:
+            return factor
+    advice = []
+    if outside.mean() <= _FEW:
+        advice.append(
+            f"If these few are beyond the rim of the scan, leave them out: {_leaving_out(section, library_key)}."
+        )
+    if _inside(image.centres(section.xy[:, ::-1]), image.width_height).all():
+        advice.append(f"All spots fit with x and y swapped: `{places} = {places}[:, ::-1].copy()`.")
+    return " ".join(advice) or _fitting_factor(section)
+
+
+def _factor_of_size(section: SectionToCheck) -> str:
+    """Name the recorded factor of the picture whose size the image has."""
+    if section.picture is None:
+        return ""
+    picture, of_picture = section.picture
+    expected = np.array(picture.shape[1::-1]) / of_picture
+    for name, factor in section.factors.items():
+        if (np.abs(section.image.width_height / (expected * factor) - 1) <= _ALIKE).all():
+            return _container(name, factor)
+    return ""
+
+
+def _fitting_factor(section: SectionToCheck) -> str:
+    """Name the largest recorded factor that brings all spots into the image and makes them fill it."""
+    image = section.image
+    largest = float(np.min((image.width_height + image.offset - 1) / np.maximum(section.xy.max(axis=0), 1)))
+    for name, factor in sorted(section.factors.items(), key=lambda item: -item[1]):
+        # any factor fits that is small enough: one at which the spots fill half of the image is likely its own
+        if factor >= largest / 2 and _inside(section.xy * factor - image.offset, image.width_height).all():
+            return _container(name, factor)
+    if largest > 0 and _inside(section.xy * largest - image.offset, image.width_height).all():
+        return (
+            "If the image was shrunk, pass the factor by which it was: "
+            "`squidpy.im.ImageContainer(..., scale=...)`; none that is recorded fits."
+        )
+    return "No scale would fit: image and coordinates do not belong together."
+
+
+def _container(name: str, factor: float) -> str:
+    return f"The scale {factor:.6g} (`{name}`) would fit: pass `squidpy.im.ImageContainer(..., scale={factor:.6g})`."
+
+
+def _leaving_out(section: SectionToCheck, library_key: str | None) -> str:
+    image = section.image
+    low, high = (image.offset / image.scale, (image.offset + image.width_height - 1) / image.scale)
+    bounds = [f"[{x:.6g}, {y:.6g}]" for x, y in (low, high)]
+    inside = f"(({section.places} >= {bounds[0]}) & ({section.places} <= {bounds[1]})).all(axis=1)"
+    if library_key is not None:
+        inside = f"{inside} | (adata.obs[{library_key!r}] != {section.library_id!r})"
+    return f"`adata = adata[{inside}].copy()`"
+
+
+def _inside(centres: np.ndarray, width_height: np.ndarray) -> np.ndarray:
+    """Tell which places lie in the image, rounded to pixels (n,)."""
+    rounded = np.rint(centres)
+    return np.asarray(((rounded >= 0) & (rounded < width_height)).all(axis=1))

@@ -1,0 +1,28 @@
+"""The crops are dark, as those of a fluorescence image or of one whose colours are inverted."""
+
+import numpy as np
+
+from bleep_sc.pp._signs.section import FEWEST_SPOTS, SectionToCheck
+
+_DARK, _MOST = 50, 0.9
+"""Crops of a mean below this, of 255, are dark; so many must be."""
+_SPREAD = 0.5
+
+
+def looks_dark(section: SectionToCheck) -> tuple[str, str] | None:
+    """Nearly all crops are dark, where brightfield shows light tissue on bright glass."""
+    if section.crops is None or len(section.crops) < FEWEST_SPOTS:
+        return None
+    step = max(1, section.crops.shape[1] // 32)
+    brightness = section.crops[:, ::step, ::step].mean(axis=(1, 2, 3))
+    dark = float((brightness < _DARK).mean())
+    if dark < _MOST or brightness.std() < _SPREAD:
+        return None
+    found = (
+        f"{dark:.0%} of the crops are dark (mean {np.median(brightness):.0f} of 255), where H&E shows light tissue on "
+        "bright glass."
+    )
+    return found, (
+        "Is it a fluorescence image, are its colours inverted, or do its 16-bit values reach only 4095? Pass the H&E "
+        "image in 8 bits."
+    )

@@ -1,0 +1,56 @@
+"""Places that cannot be right by themselves: several spots on one, or too coarse a number."""
+
+import numpy as np
+import pandas as pd
+
+from bleep_sc.pp._signs.section import SectionToCheck
+
+_REPEATED = 0.01
+"""Share of spots that share their place with another from which on it is spoken of."""
+_EXACT_TO = 2048
+"""Half precision holds whole numbers up to here; above, its steps are 2 pixels and more."""
+_MOST_SECTIONS = 100
+
+
+def repeated_places(section: SectionToCheck) -> tuple[str, str] | None:
+    """Several spots stand at one place: sections that were joined and are cut from one image."""
+    if coarse_places(section) is not None:  # which makes places coincide
+        return None
+    repeated = pd.DataFrame(section.xy).duplicated(keep=False).to_numpy()
+    n = int(repeated.sum())
+    if n < max(2, _REPEATED * len(repeated)):
+        return None
+    column = _telling_apart(section)
+    found = (
+        f"{n} of {len(repeated)} spots stand at the same place as another spot, as where several sections are taken "
+        "for one and are all cut from one image."
+    )
+    if column is None:
+        return found, "Name the column of `obs` that tells the sections apart: `library_key=...`."
+    return found, f"The column {column!r} of `obs` tells them apart: pass `library_key={column!r}`."
+
+
+def coarse_places(section: SectionToCheck) -> tuple[str, str] | None:
+    """Places were stored with half precision, which large slides do not fit in."""
+    largest = float(np.abs(section.xy).max(initial=0))
+    if section.stored_dtype != np.float16 or largest <= _EXACT_TO:
+        return None
+    step = float(np.spacing(np.float16(largest)))
+    found = (
+        f"`{section.places}` is stored in half precision (float16) and goes up to {largest:.0f}, where it knows only "
+        f"every {step:.0f}th pixel: crops are up to {step / 2:.0f} pixels off."
+    )
+    return found, "Read the places anew from their source, as float32 or float64."
+
+
+def _telling_apart(section: SectionToCheck) -> str | None:
+    """Find the first column of `obs` that sets apart all spots at one place."""
+    places = pd.DataFrame(section.xy, columns=["x", "y"])
+    for name in section.obs.columns:
+        values = section.obs[name].astype(str).to_numpy()
+        n_kinds = len(np.unique(values))
+        if not 2 <= n_kinds <= min(_MOST_SECTIONS, len(values) // 2):
+            continue
+        if not places.assign(section=values).duplicated().any():
+            return str(name)
+    return None

@@ -1,0 +1,45 @@
+"""The image has another size than the small picture of the tissue and its factor say."""
+
+import numpy as np
+
+from bleep_sc.pp._images.section import HIRES
+from bleep_sc.pp._signs.section import SectionToCheck
+
+_APART = 0.02
+"""Sizes of small pictures are rounded by a pixel of about 600: below this nothing is said."""
+
+
+def size_of_another_image(section: SectionToCheck) -> tuple[str, str] | None:
+    """The full-resolution size that the hires picture stands for is not the image's."""
+    if section.picture is None or not section.whole or section.image.source == HIRES:
+        return None
+    picture, factor = section.picture
+    expected = np.array(picture.shape[1::-1]) / factor
+    allowed = _APART + 2 / min(picture.shape[:2])
+    if _alike(section.full_size, expected, allowed):
+        return None
+    width, height = section.full_size
+    found = (
+        f"the image is {width:.0f} x {height:.0f} full-resolution pixels in size. By the hires picture of `uns` "
+        f"({picture.shape[1]} x {picture.shape[0]} pixels, `tissue_hires_scalef` {factor:.4g}) it should be about "
+        f"{expected[0]:.0f} x {expected[1]:.0f}."
+    )
+    if _alike(section.full_size, expected[::-1], allowed):
+        return found, "It is turned by 90°: turn it back, such as by `numpy.rot90(image)`, or pass the image as it was."
+    ratios = section.image.width_height / expected
+    if abs(ratios[0] / ratios[1] - 1) > allowed:
+        return found, "Is it cropped, or of another section? Pass the image that the places were found on."
+    for name, recorded in section.factors.items():
+        if abs(ratios.mean() / recorded - 1) <= allowed:
+            return found, (
+                f"Its size is that of the factor {recorded:.6g} (`{name}`): pass "
+                f"`squidpy.im.ImageContainer(..., scale={recorded:.6g})`."
+            )
+    return found, (
+        f"Its size is {ratios.mean():.4g} times that of the picture's: if it was shrunk or enlarged by that, pass "
+        f"`squidpy.im.ImageContainer(..., scale={ratios.mean():.6g})`."
+    )
+
+
+def _alike(size: np.ndarray, expected: np.ndarray, allowed: float) -> bool:
+    return bool((np.abs(size / expected - 1) <= allowed).all())

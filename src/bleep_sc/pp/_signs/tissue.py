@@ -1,0 +1,101 @@
+"""The spots lie beside the tissue, and would lie on it if their places were read in another way."""
+
+from typing import Any
+
+import numpy as np
+
+from bleep_sc.pp._images.thumbnails import thumbnails
+from bleep_sc.pp._signs.placements import Placement, rescaled, turned
+from bleep_sc.pp._signs.section import FEWEST_SPOTS, SectionToCheck
+
+_SIDE, _MOST_PIXELS, _CHANNELS = 400, 4_000_000, 3
+_BETTER, _ENOUGH, _SURE = 0.15, 0.75, 4.0
+"""Another placement is named if its share of spots on tissue is higher by so much, is so high, and by so many sd."""
+_NONE = 0.05
+"""Fewer spots on tissue than this share are named even where no other placement is better."""
+_CONTRAST = 8
+"""Least distance between tissue and glass, of 255, for a picture to show both."""
+
+
+def misses_the_tissue(section: SectionToCheck) -> tuple[str, str] | None:
+    """Many more spots would lie on tissue if their places were turned, swapped or rescaled: by a small picture."""
+    return _judged(section, _picture_at_hand(section))
+
+
+def misses_the_tissue_of_the_image(section: SectionToCheck) -> tuple[str, str] | None:
+    """The same by the image itself, where it is in memory and there is no small picture of it."""
+    image = section.image
+    if _picture_at_hand(section) is not None or not section.whole or not isinstance(image.array, np.ndarray):
+        return None
+    if image.array.dtype != np.uint8 or image.array.shape[2] != _CHANNELS:
+        return None
+    return _judged(section, _strided(image.array, image.scale))
+
+
+def _judged(section: SectionToCheck, small: tuple[np.ndarray, float] | None) -> tuple[str, str] | None:
+    chosen = section.on_tissue
+    if small is None or chosen.sum() < FEWEST_SPOTS:
+        return None
+    pixels, factor = small
+    mask = _tissue(pixels)
+    if mask is None:
+        return None
+    given = _share(section.xy[chosen], mask, factor)
+    best: Placement | None = None
+    highest = given
+    for placement in (*turned(section), *rescaled(section)):
+        share = _share(placement.xy[chosen], mask, factor)
+        if share > highest:
+            best, highest = placement, share
+    sd = np.sqrt(max(given * (1 - given), 0.01) / chosen.sum())
+    n = int(chosen.sum())
+    if best is not None and highest >= _ENOUGH and highest - given >= max(_BETTER, _SURE * sd):
+        found = f"{given:.0%} of {n} spots lie on tissue as given, and {highest:.0%} {best.name}."
+        return found, f"If that is right: {best.remedy}."
+    if given <= _NONE:
+        found = f"only {given:.0%} of {n} spots lie on tissue."
+        return found, "Pass the image that the places were found on, or the factor by which it was shrunk."
+    return None
+
+
+def _share(xy: np.ndarray, mask: np.ndarray, factor: float) -> float:
+    """Share of the spots that lie on tissue, of all; those beyond the picture do not."""
+    places = np.floor(xy * factor).astype(np.int64)
+    inside = ((places >= 0) & (places < [mask.shape[1], mask.shape[0]])).all(axis=1)
+    on = np.zeros(len(xy), dtype=bool)
+    on[inside] = mask[places[inside, 1], places[inside, 0]]
+    return float(on.mean())
+
+
+def _picture_at_hand(section: SectionToCheck) -> tuple[np.ndarray, float] | None:
+    """Take the small picture of `uns`, else the lowest level of a pyramid: they cost next to nothing."""
+    if section.picture is not None:
+        return _strided(*section.picture)
+    if not section.whole or not section.image.levels:
+        return None
+    level = section.image.levels[-1]
+    if level.array.shape[0] * level.array.shape[1] > _MOST_PIXELS:
+        return None
+    pixels, share = thumbnails(level.array, {"small": _SIDE}, name="image")["small"]
+    return pixels, share * level.scale
+
+
+def _strided(pixels: np.ndarray, scale: float) -> tuple[np.ndarray, float]:
+    """Leave out rows and columns until a picture is small."""
+    step = max(1, max(pixels.shape[:2]) // _SIDE)
+    return pixels[::step, ::step], scale / step
+
+
+def _tissue(pixels: Any) -> np.ndarray | None:
+    """Tell tissue from glass by how coloured it is (Otsu); None where the picture does not show both."""
+    from skimage.filters import gaussian, threshold_otsu
+
+    colored = pixels.max(axis=2).astype(np.float32) - pixels.min(axis=2)
+    colored = gaussian(colored, sigma=max(pixels.shape[:2]) / 200, preserve_range=True)
+    if np.ptp(colored) < _CONTRAST:
+        return None
+    threshold = threshold_otsu(colored)
+    mask = colored > threshold
+    if colored[mask].mean() - colored[~mask].mean() < _CONTRAST:
+        return None
+    return np.asarray(mask)

@@ -1,0 +1,260 @@
+"""Signs that image and spots do not belong together: what is wrong is named with what mends it."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from PIL import Image
+from squidpy.im import ImageContainer
+
+import bleep_sc as bl
+from bleep_sc.pp._images.turn import TURNS
+from bleep_sc.pp._signs.placements import NAMES_OF_TURNS
+
+SIDE, FACTOR, PITCH = 640, 0.25, 20
+
+
+def tissue() -> np.ndarray:
+    """Stained tissue without any symmetry on glass (560, 640, 3)."""
+    y, x = np.mgrid[:560, :SIDE]
+    inside = ((x - 220) / 170) ** 2 + ((y - 200) / 120) ** 2 < 1
+    inside |= ((x - 330) / 60) ** 2 + ((y - 330) / 150) ** 2 < 1
+    shade = np.random.default_rng(0).integers(0, 70, size=(28, 32), dtype=np.uint8)
+    shade = np.asarray(Image.fromarray(shade).resize((SIDE, 560), Image.Resampling.BICUBIC)).astype(int)
+    colored = np.stack([215 - shade, 150 - shade, 195 - shade], axis=2)
+    return np.where(inside[..., None], colored, 245).astype(np.uint8)
+
+
+IMAGE = tissue()
+GRID = np.stack(np.meshgrid(np.arange(10, SIDE, PITCH), np.arange(10, 560, PITCH)), axis=-1).reshape(-1, 2) * 1.0
+XY = GRID[(IMAGE[GRID[:, 1].astype(int), GRID[:, 0].astype(int), 1] < 200)]
+
+
+def section(xy: np.ndarray = XY, *, picture: bool = True) -> AnnData:
+    adata = AnnData(np.ones((len(xy), 1), dtype=np.float32), obsm={"spatial": xy.copy()})
+    hires = np.asarray(Image.fromarray(IMAGE).reduce(4))
+    factors = {"tissue_hires_scalef": FACTOR, "spot_diameter_fullres": 12.0, "microns_per_pixel": 5.0}
+    adata.uns["spatial"] = {"lib": {"images": {"hires": hires} if picture else {}, "scalefactors": factors}}
+    return adata
+
+
+def found(adata: AnnData, image: Any, **how: Any) -> pd.DataFrame:
+    """Cut with the findings that must be warned of, exactly."""
+    with pytest.warns(UserWarning, match="image, scale and spots may not belong together") as warned:
+        bl.pp.crops(adata, image, **{"size": 16} | how)
+    assert len(warned) == 1
+    findings = adata.uns["crops"]["lib"]["findings"]
+    for _, finding in findings.iterrows():
+        assert f"'lib': {finding['found']} {finding['remedy']}" in str(warned[0].message)
+    return findings
+
+
+def box(pixels: np.ndarray, **how: Any) -> ImageContainer:
+    return ImageContainer(np.ascontiguousarray(pixels), **how)
+
+
+@pytest.mark.parametrize("picture", [True, False])
+def test_what_is_right_is_silent(picture: bool) -> None:  # noqa: FBT001
+    adata = section(picture=picture)
+    bl.pp.crops(adata, box(IMAGE), size=16)
+    assert adata.uns["crops"]["lib"]["findings"].empty
+
+
+@pytest.mark.parametrize("number", NAMES_OF_TURNS)
+def test_a_turned_image_is_named_and_turned_back(number: int) -> None:
+    """The line of the remedy is run: the crops then are those of the right image."""
+    turn = TURNS[number]
+    undone = {6: TURNS[8], 8: TURNS[6]}.get(number, turn)
+    image = np.pad(IMAGE, ((0, 80), (0, 0), (0, 0)), constant_values=245)  # square, so that the size tells nothing
+    adata = section()
+    adata.uns["spatial"]["lib"]["images"]["hires"] = np.asarray(Image.fromarray(image).reduce(4))
+    findings = found(adata, box(undone.upright(image)))
+    assert findings["sign"].tolist() == ["look"]
+    assert f"if the image is {NAMES_OF_TURNS[number]} (1.00)" in findings["found"].iloc[0]
+    (line,) = re.findall(r"ascontiguousarray\((.*)\)\)`", findings["remedy"].iloc[0])
+    mended = eval(line, {"numpy": np, "image": undone.upright(image)})  # noqa: S307 - as a user would
+    assert np.array_equal(mended, image)
+
+
+@pytest.mark.parametrize("picture", [True, False])
+@pytest.mark.parametrize("number", NAMES_OF_TURNS)
+def test_turned_places_are_named_and_put_right(number: int, picture: bool) -> None:  # noqa: FBT001
+    """The line of the remedy is run: the places then are the right ones."""
+    turn = TURNS[number]
+    size = np.array([SIDE, 560])
+    wrong = {6: TURNS[8], 8: TURNS[6]}.get(number, turn).place(XY, size)
+    if not ((wrong >= 0) & (wrong < size)).all():
+        pytest.skip("the error about spots outside the image speaks of it")
+    adata = section(wrong, picture=picture)
+    findings = found(adata, box(IMAGE))
+    assert findings["sign"].tolist() == ["tissue"]
+    assert NAMES_OF_TURNS[number] in findings["found"].iloc[0]
+    (line,) = re.findall(r"`(.*?)`", findings["remedy"].iloc[0])
+    exec(line, {"adata": adata})  # noqa: S102 - as a user would
+    np.testing.assert_allclose(adata.obsm["spatial"], XY)
+
+
+def half(image: np.ndarray) -> np.ndarray:
+    small = np.asarray(Image.fromarray(image).reduce(2))
+    return np.pad(small, ((0, 560 - len(small)), (0, SIDE - small.shape[1]), (0, 0)), constant_values=245)
+
+
+WRONG: dict[str, tuple[Callable[[], AnnData], Callable[[], Any], str, str, str]] = {
+    "the image of another section": (
+        section,
+        lambda: box(np.roll(IMAGE, (150, 120), axis=(0, 1))),
+        "look",
+        "do not look like the hires picture",
+        "Pass the image of 'lib'",
+    ),
+    "half the size on a canvas of the same": (
+        section,
+        lambda: box(half(IMAGE)),
+        "look",
+        "do not look",
+        "at its full size",
+    ),
+    "places in pixels of the hires picture": (
+        lambda: section(XY * FACTOR),
+        lambda: box(IMAGE),
+        "tissue",
+        r"as pixels of a smaller picture \(`tissue_hires_scalef` 0\.25\)",
+        r"`adata\.obsm\['spatial'\] = adata\.obsm\['spatial'\] / 0\.25`",
+    ),
+    "places in micrometres": (
+        lambda: section(XY / 2),
+        lambda: box(IMAGE),
+        "tissue",
+        r"as micrometres \(0\.5 µm per pixel by the argument `mpp`\)",
+        r"/ 0\.5`",
+    ),
+    "a larger image": (
+        section,
+        lambda: box(np.asarray(Image.fromarray(IMAGE).resize((2 * SIDE, 1120)))),
+        "size",
+        "1280 x 1120 full-resolution pixels in size.*should be about 640 x 560",
+        r"2 times that.*scale=2\)",
+    ),
+    "an image turned by 90°": (section, lambda: box(np.rot90(IMAGE)[:, :]), "size", "560 x 640", "turned by 90°"),
+    "a cropped image": (section, lambda: box(IMAGE[:, :520]), "size", "520 x 560", "cropped, or of another section"),
+    "inverted colours": (section, lambda: box(255 - IMAGE), "look", "do not look like", "Pass the image"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_named(case: str) -> None:
+    make, image, sign, seen, remedy = WRONG[case]
+    adata = make()
+    if case == "an image turned by 90°":
+        adata.obsm["spatial"] = adata.obsm["spatial"][:, ::-1].copy()
+    if case == "places in micrometres":
+        del adata.uns["spatial"]["lib"]["scalefactors"]["microns_per_pixel"]
+    findings = found(adata, image(), mpp=0.5 if case == "places in micrometres" else None)
+    assert findings["sign"].tolist() == [sign], findings
+    assert re.search(seen, findings["found"].iloc[0])
+    assert re.search(remedy, findings["remedy"].iloc[0])
+
+
+def test_the_size_of_a_recorded_factor_is_named() -> None:
+    adata = section(XY[(XY < 260).all(axis=1)])
+    small = np.asarray(Image.fromarray(IMAGE).reduce(2))
+    adata.uns["spatial"]["lib"]["scalefactors"]["regist_target_img_scalef"] = 0.5
+    findings = found(adata, box(small))
+    assert "`regist_target_img_scalef`" in findings["remedy"].iloc[0]
+    bl.pp.crops(adata, box(small, scale=0.5), size=8)
+    assert adata.uns["crops"]["lib"]["findings"].empty
+
+
+def test_a_fluorescence_image_is_dark() -> None:
+    adata = section(picture=False)
+    findings = found(adata, box(np.clip(245 - IMAGE.astype(int), 0, 40).astype(np.uint8)))
+    assert findings["sign"].tolist() == ["dark"]
+
+
+@pytest.mark.parametrize("column", ["section", None])
+def test_two_sections_cut_from_one_image(column: str | None) -> None:
+    both = ad.concat({"A": section(), "B": section()}, label=column, uns_merge="first", index_unique="-")
+    findings = found(both, box(IMAGE))
+    assert findings["sign"].tolist() == ["places"]
+    n = 2 * len(XY)
+    assert f"{n} of {n} spots stand at the same place" in findings["found"].iloc[0]
+    assert ("library_key='section'" if column else "library_key=...") in findings["remedy"].iloc[0]
+
+
+def test_places_of_half_precision() -> None:
+    adata = AnnData(np.ones((40, 1), dtype=np.float32))
+    adata.obsm["spatial"] = np.random.default_rng(0).uniform(5000, 6000, size=(40, 2)).astype(np.float16)
+    adata.uns["spatial"] = {"lib": {"scalefactors": {"microns_per_pixel": 1.0}}}
+    findings = found(adata, box(np.full((6100, 6100, 3), 200, dtype=np.uint8)))
+    assert findings["sign"].tolist() == ["precision"]
+    assert "every 4th pixel: crops are up to 2 pixels off" in findings["found"].iloc[0]
+    adata.obsm["spatial"] = (adata.obsm["spatial"] / 4).astype(np.float16)
+    bl.pp.crops(adata, box(np.full((2000, 2000, 3), 200, dtype=np.uint8)), size=8)
+
+
+def test_check_raises_before_anything_is_stored_or_is_off(unchanged: Callable[..., None]) -> None:
+    adata, shrunk = section(), section(XY * FACTOR)
+    unchanged(adata)
+    with pytest.raises(ValueError, match=r"may not belong together\.\n'lib': .* spots lie on tissue"):
+        bl.pp.crops(shrunk, box(IMAGE), size=16, check="raise")
+    with pytest.raises(ValueError, match="the crops do not look like"):
+        bl.pp.crops(adata, box(half(IMAGE)), size=16, check="raise")
+    copy = bl.pp.crops(adata, box(half(IMAGE)), size=16, check="off", copy=True)
+    assert copy is not None
+    assert copy.uns["crops"]["lib"]["findings"].empty
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data will no longer be the default:UserWarning")
+@pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
+def test_findings_are_stored_with_the_object(suffix: str, tmp_path: Path) -> None:
+    adata = section(XY * FACTOR)
+    findings = found(adata, box(IMAGE))
+    right = section()
+    bl.pp.crops(right, box(IMAGE), size=16)
+    for name, each, expected in (("wrong", adata, findings), ("right", right, findings[:0])):
+        path = tmp_path / f"{name}.{suffix}"
+        if suffix == "h5ad":
+            each.write_h5ad(path)
+            back = ad.read_h5ad(path)
+        else:
+            each.write_zarr(path)
+            back = ad.read_zarr(path)
+        stored = back.uns["crops"]["lib"]["findings"]
+        assert list(stored.columns) == ["sign", "found", "remedy"]
+        assert stored.astype(object).to_numpy().tolist() == expected.to_numpy().tolist()
+
+
+def test_few_spots_and_one_colour_tell_nothing() -> None:
+    """A sign that cannot tell stays silent."""
+    few = section(XY[:20] * FACTOR)
+    bl.pp.crops(few, box(IMAGE), size=16)
+    plain = section(XY * FACTOR)
+    plain.uns["spatial"]["lib"]["images"]["hires"] = np.full((140, 160, 3), 240, dtype=np.uint8)
+    bl.pp.crops(plain, box(np.full_like(IMAGE, 240)), size=16)
+    for adata in (few, plain):
+        assert adata.uns["crops"]["lib"]["findings"].empty
+
+
+SECTIONS = [f"her2st/C{i}" for i in range(2, 7)] + ["her2st_b/B4", "mob1k_layers/Rep11", "mob1k_layers/Rep12"]
+SECTIONS += [f"mob2k/{name}" for name in ("MOB1", "MOB2", "MOB3", "MOB4", "MOB1_all_spots")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SECTIONS)
+@pytest.mark.parametrize("um", [None, 100.0])
+def test_no_false_alarm_on_real_sections(name: str, um: float | None, real_data: Path) -> None:
+    """Warnings are errors here."""
+    adata = ad.read_h5ad(real_data / f"{name}.h5ad")
+    image = real_data / f"{name.replace('_all_spots', '')}.jpg"
+    bl.pp.crops(adata, image, um=um, mpp=float(adata.uns["source"]["um_per_px"]), check="raise")
+
+
+@pytest.mark.parametrize("name", ["mob2k/MOB1", "mob1k_layers/Rep12"])
+def test_no_false_alarm_on_a_real_section(name: str, real_data: Path) -> None:
+    test_no_false_alarm_on_real_sections(name, 100.0, real_data)
