@@ -10,7 +10,7 @@ from bleep_sc import _keys
 from bleep_sc._adata import check_readable
 from bleep_sc._checks import check_name, check_number, odd_characters
 from bleep_sc._library import SPOT_DIAMETER_FROM, libraries, library_part, scale_factor
-from bleep_sc._logging import logger
+from bleep_sc._logging import logger, warn
 from bleep_sc.pp._images.open import open_image
 from bleep_sc.pp._images.thumbnails import thumbnails
 
@@ -28,6 +28,7 @@ def blank(
     library_id: str,
     image: "ImageContainer | str | Path | None" = None,
     image_layer: str | None = None,
+    series: int | str | None = None,
     obs_names: list[str] | None = None,
     spot_diameter: float | None = None,
 ) -> AnnData:
@@ -49,6 +50,8 @@ def blank(
         spots on. A TIFF is read part by part, however large. ``None`` stores no image.
     image_layer
         Layer of the ImageContainer; needed only where it has several.
+    series
+        Which image of a TIFF shows the section, where it holds several: its number (from 0) or its name.
     obs_names
         Names of the spots. ``None`` names them ``"{library_id}_0"`` and so on.
     spot_diameter
@@ -63,12 +66,15 @@ def blank(
         Spot centres.
     `uns['spatial'][library_id]` : `dict`
         ``images`` (hires and lowres, uint8), ``scalefactors`` and ``metadata``, as ``squidpy.read.visium`` gives them.
+        The entry ``spot_diameter_from`` of the metadata, ``"reference"`` or ``"argument"``, says whose spot diameter it
+        is. That of the reference is drawn, and never used to tell the slide's scale.
 
     Raises
     ------
     ValueError
         Coordinates that are NaN or of another shape; names that are not unique; no `spot_diameter` here nor in `ref`;
-        a cropped ImageContainer; an image that is damaged, or of which more than 4 GiB must be read at one go.
+        a cropped ImageContainer; an image that is damaged, no brightfield image, or of which more than 4 GiB must be
+        read at one go; several images in a file that could be meant.
     TypeError
         `obs_names` is no list of names.
     """
@@ -93,7 +99,9 @@ def blank(
     scalefactors: dict[str, float] = {"spot_diameter_fullres": diameter, "fiducial_diameter_fullres": diameter}
     images: dict[str, np.ndarray] = {}
     if image is not None:
-        opened = open_image(image, library_id=library_id, image_layer=image_layer)
+        opened = open_image(image, library_id=library_id, image_layer=image_layer, series=series)
+        for finding in opened.findings:
+            warn(str(finding))
         if opened.offset.any():
             msg = (
                 "`image` is a crop of a larger ImageContainer, so spots would be drawn beside their place. Pass the "

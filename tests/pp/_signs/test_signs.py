@@ -177,6 +177,25 @@ def test_a_fluorescence_image_is_dark() -> None:
     assert findings["sign"].tolist() == ["dark"]
 
 
+@pytest.mark.parametrize("mpp", [0.25, None])
+def test_places_of_a_spatialdata_table_in_micrometres(mpp: float | None) -> None:
+    """No picture shows the tissue, and no pixel is read."""
+    adata = section(XY / 4, picture=False)
+    adata.uns["spatialdata_attrs"] = {"region": "cells", "region_key": "region", "instance_key": "cell_id"}
+    del adata.uns["spatial"]["lib"]["scalefactors"]["microns_per_pixel"]
+    with pytest.warns(UserWarning) as warned:
+        bl.pp.crops(adata, box(IMAGE), size=16, mpp=mpp, lazy=True)
+    findings = adata.uns["crops"]["lib"]["findings"]
+    assert findings["sign"].tolist() == ["units"]
+    assert findings["found"].iloc[0] in str(warned[-1].message)
+    if mpp:
+        (line,) = re.findall(r"`(.*?)`", findings["remedy"].iloc[0])
+        exec(line, {"adata": adata})  # noqa: S102 - as a user would
+        np.testing.assert_allclose(adata.obsm["spatial"], XY)
+        bl.pp.crops(adata, box(IMAGE), size=16, mpp=mpp, lazy=True)
+        assert adata.uns["crops"]["lib"]["findings"].empty
+
+
 @pytest.mark.parametrize("column", ["section", None])
 def test_two_sections_cut_from_one_image(column: str | None) -> None:
     both = ad.concat({"A": section(), "B": section()}, label=column, uns_merge="first", index_unique="-")

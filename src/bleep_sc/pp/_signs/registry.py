@@ -14,6 +14,7 @@ from bleep_sc.pp._signs.places import coarse_places, repeated_places
 from bleep_sc.pp._signs.section import SectionToCheck
 from bleep_sc.pp._signs.size import size_of_another_image
 from bleep_sc.pp._signs.tissue import misses_the_tissue, misses_the_tissue_of_the_image
+from bleep_sc.pp._signs.units import fills_a_corner
 
 _LOOKED_AT = 500
 """Number of crops of a section that the signs look at."""
@@ -40,6 +41,7 @@ BEFORE_CUTTING = (
     Sign("precision", coarse_places),
     Sign("size", size_of_another_image, of_place=True),
     Sign("tissue", misses_the_tissue, of_place=True),
+    Sign("units", fills_a_corner, of_place=True),
 )
 """They read no pixel of the image."""
 AFTER_CUTTING = (

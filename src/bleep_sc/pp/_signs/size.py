@@ -25,7 +25,10 @@ def size_of_another_image(section: SectionToCheck) -> tuple[str, str] | None:
         f"{expected[0]:.0f} x {expected[1]:.0f}."
     )
     if _alike(section.full_size, expected[::-1], allowed):
-        return found, "It is turned by 90°: turn it back, such as by `numpy.rot90(image)`, or pass the image as it was."
+        return found, (
+            "It is turned by 90°: turn it back by `numpy.rot90(image, -1)` (to the right) or `numpy.rot90(image)` (to "
+            "the left), or pass the image as it was."
+        )
     ratios = section.image.width_height / expected
     if abs(ratios[0] / ratios[1] - 1) > allowed:
         return found, "Is it cropped, or of another section? Pass the image that the places were found on."

@@ -19,13 +19,13 @@ _CONTRAST = 8
 
 def misses_the_tissue(section: SectionToCheck) -> tuple[str, str] | None:
     """Many more spots would lie on tissue if their places were turned, swapped or rescaled: by a small picture."""
-    return _judged(section, _picture_at_hand(section))
+    return _judged(section, picture_at_hand(section))
 
 
 def misses_the_tissue_of_the_image(section: SectionToCheck) -> tuple[str, str] | None:
     """The same by the image itself, where it is in memory and there is no small picture of it."""
     image = section.image
-    if _picture_at_hand(section) is not None or not section.whole or not isinstance(image.array, np.ndarray):
+    if picture_at_hand(section) is not None or not section.whole or not isinstance(image.array, np.ndarray):
         return None
     if image.array.dtype != np.uint8 or image.array.shape[2] != _CHANNELS:
         return None
@@ -67,7 +67,7 @@ def _share(xy: np.ndarray, mask: np.ndarray, factor: float) -> float:
     return float(on.mean())
 
 
-def _picture_at_hand(section: SectionToCheck) -> tuple[np.ndarray, float] | None:
+def picture_at_hand(section: SectionToCheck) -> tuple[np.ndarray, float] | None:
     """Take the small picture of `uns`, else the lowest level of a pyramid: they cost next to nothing."""
     if section.picture is not None:
         return _strided(*section.picture)
