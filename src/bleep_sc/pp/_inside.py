@@ -56,8 +56,7 @@ def _factor_of_size(section: SectionToCheck) -> str:
     """Name the recorded factor of the picture whose size the image has."""
     if section.picture is None:
         return ""
-    picture, of_picture = section.picture
-    expected = np.array(picture.shape[1::-1]) / of_picture
+    expected = section.picture.width_height / section.picture.factor
     for name, factor in section.factors.items():
         if (np.abs(section.image.width_height / (expected * factor) - 1) <= _ALIKE).all():
             return _container(name, factor)

@@ -5,7 +5,7 @@ import numpy as np
 from bleep_sc.pp._images.section import HIRES
 from bleep_sc.pp._images.turn import TURNS, UPRIGHT, Turn
 from bleep_sc.pp._signs.placements import NAMES_OF_TURNS
-from bleep_sc.pp._signs.section import FEWEST_SPOTS, SectionToCheck
+from bleep_sc.pp._signs.section import FEWEST_SPOTS, GREEN, SAMPLES, SectionToCheck
 
 _SAME, _OTHER = 0.9, 0.75
 """Correlation of brightness from which on two pictures are one, and below which they are not."""
@@ -27,21 +27,20 @@ _TURN_BACK = {
 
 def looks_otherwise(section: SectionToCheck) -> tuple[str, str] | None:
     """The brightness of the crops does not follow that of the picture, or follows it when turned."""
-    if section.picture is None or section.crops is None or section.cut is None or not section.whole:
+    picture = section.picture
+    if picture is None or section.crops is None or section.looked_at is None or not section.whole:
         return None
-    picture, factor = section.picture
-    width = section.full_width * factor
-    if len(section.cut) < FEWEST_SPOTS or width < _NARROWEST or section.image.source == HIRES:
+    width = section.full_width * picture.factor
+    if len(section.looked_at) < FEWEST_SPOTS or width < _NARROWEST or section.image.source == HIRES:
         return None
-    step = max(1, section.crops.shape[1] // 32)
-    brightness = section.crops[:, ::step, ::step].mean(axis=(1, 2, 3))
+    green = picture.colors(GREEN)
+    brightness = section.brightness
     if brightness.std() < _SPREAD:
         return None
-    sums = np.pad(picture.mean(axis=2).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
 
     def agreement(turn: Turn) -> float:
-        xy = turn.place(section.xy[section.cut], section.full_size)
-        expected = _means(sums, (xy + 0.5) * factor, width)
+        centres = (turn.place(section.xy[section.looked_at], section.full_size) + 0.5) * picture.factor
+        expected = _sampled(green, centres, width)
         return float(np.corrcoef(brightness, expected)[0, 1]) if expected.std() >= _SPREAD else np.nan
 
     given = agreement(UPRIGHT)
@@ -59,12 +58,11 @@ def looks_otherwise(section: SectionToCheck) -> tuple[str, str] | None:
     )
 
 
-def _means(sums: np.ndarray, centres: np.ndarray, width: float) -> np.ndarray:
-    """Average a picture over squares, from its sums over all upper left rectangles; borders cut squares short."""
-    limit = np.array([sums.shape[1] - 1, sums.shape[0] - 1])
-    low = np.clip(np.rint(centres - width / 2).astype(np.int64), 0, limit - 1)
-    high = np.clip(np.rint(centres + width / 2).astype(np.int64), low + 1, limit)
-    (left, top), (right, bottom) = low.T, high.T
-    total = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
-    means: np.ndarray = total / (high - low).prod(axis=1)
+def _sampled(picture: np.ndarray, centres: np.ndarray, width: float) -> np.ndarray:
+    """Average some pixels of a picture in a square around each place."""
+    reach = ((np.arange(SAMPLES) + 0.5) / SAMPLES - 0.5) * width
+    columns, rows = (
+        np.clip((centres[:, axis, None] + reach).astype(np.int64), 0, picture.shape[1 - axis] - 1) for axis in (0, 1)
+    )
+    means: np.ndarray = picture[rows[:, :, None], columns[:, None, :]].mean(axis=(1, 2))
     return means

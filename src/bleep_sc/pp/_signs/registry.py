@@ -67,7 +67,7 @@ def found_after(
     of_place = {sign.name for sign in BEFORE_CUTTING if sign.of_place}
     if isinstance(image.array, np.ndarray) and not section.image.levels:
         section = replace(section, image=image)
-    seen = replace(section, crops=crops[rows[chosen]], cut=chosen)
+    seen = replace(section, crops=crops, looked_at=chosen, rows=rows[chosen])
     return _look_for(AFTER_CUTTING, seen, lies_otherwise=any(finding.sign in of_place for finding in known))
 
 

@@ -12,10 +12,37 @@ from bleep_sc._library import library_part, scale_factor
 from bleep_sc.pp._images.section import SectionImage
 from bleep_sc.pp._scale.witnesses import Scale
 
+GREEN, SAMPLES = 1, 16
+"""The channel that is compared, and the number of places along each side of a crop."""
 FEWEST_SPOTS = 30
 """With fewer spots no share and no correlation says anything."""
 _RECORDED_FACTORS = ("tissue_hires_scalef", "tissue_lowres_scalef", "regist_target_img_scalef")
 """Factors that Space Ranger records: of its two small pictures, and of the image of a CytAssist."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A small picture of a section."""
+
+    pixels: np.ndarray
+    """As it is stored: uint8, or floats from 0 to 1 (y, x, channels)."""
+    factor: float
+    """Its pixels per full-resolution pixel."""
+
+    @property
+    def width_height(self) -> np.ndarray:
+        """Size in pixels, x first."""
+        return np.array(self.pixels.shape[1::-1])
+
+    def smaller(self, side: int) -> "Picture":
+        """Leave out rows and columns until it has about this side."""
+        step = max(1, max(self.pixels.shape[:2]) // side)
+        return Picture(self.pixels[::step, ::step], self.factor / step)
+
+    def colors(self, channel: int | slice = slice(3)) -> np.ndarray:
+        """Take channels as numbers from 0 to 255."""
+        values = self.pixels[..., min(channel, self.pixels.shape[2] - 1) if isinstance(channel, int) else channel]
+        return values * np.float32(255) if values.dtype.kind == "f" else values
 
 
 @dataclass(frozen=True)
@@ -36,9 +63,11 @@ class SectionToCheck:
     full_width: float
     """Width of a crop in full-resolution pixels."""
     crops: np.ndarray | None = field(default=None)
-    """Some of the crops (m, size, size, 3), where they have been cut."""
-    cut: np.ndarray | None = field(default=None)
-    """Number of the spot of each of these crops (m,)."""
+    """The crops of all sections (n_obs, size, size, 3), where they have been cut."""
+    looked_at: np.ndarray | None = field(default=None)
+    """Numbers of the spots, of this section, whose crops are looked at (m,)."""
+    rows: np.ndarray | None = field(default=None)
+    """The rows of `crops` that hold them (m,)."""
 
     @property
     def places(self) -> str:
@@ -70,20 +99,24 @@ class SectionToCheck:
         return found
 
     @cached_property
-    def picture(self) -> tuple[np.ndarray, float] | None:
-        """The small picture of the tissue in `uns` as RGB uint8, and its pixels per full-resolution pixel."""
+    def picture(self) -> "Picture | None":
+        """The small picture of the tissue in `uns`."""
         factor = self.factors.get("tissue_hires_scalef")
         image = library_part(self.uns, self.library_id, "images").get("hires")
         if factor is None or not isinstance(image, np.ndarray) or image.ndim not in (2, 3):
             return None
         pixels = image[..., None] if image.ndim == 2 else image
-        if pixels.shape[2] not in (1, 3, 4) or min(pixels.shape[:2]) < 2:
-            return None
-        if pixels.dtype.kind == "f" and pixels.min() >= 0 and pixels.max() <= 1:
-            pixels = np.rint(pixels * 255).astype(np.uint8)
-        if pixels.dtype != np.uint8:
-            return None
-        return (pixels.repeat(3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]), factor
+        known = pixels.dtype == np.uint8 or pixels.dtype.kind == "f"
+        return Picture(pixels, factor) if known and pixels.shape[2] in (1, 3, 4) and min(pixels.shape[:2]) > 1 else None
+
+    @cached_property
+    def brightness(self) -> np.ndarray:
+        """Mean of the green channel of each crop looked at, where stained tissue is darkest; by some of its pixels."""
+        assert self.crops is not None and self.rows is not None  # noqa: S101 - the signs that ask look first
+        at = ((np.arange(SAMPLES) + 0.5) * (self.crops.shape[1] / SAMPLES)).astype(np.int64)
+        sampled = self.crops[self.rows[:, None, None], at[:, None], at, GREEN]
+        means: np.ndarray = sampled.mean(axis=(1, 2))
+        return means
 
     @cached_property
     def on_tissue(self) -> np.ndarray:

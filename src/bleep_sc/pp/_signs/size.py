@@ -13,15 +13,15 @@ def size_of_another_image(section: SectionToCheck) -> tuple[str, str] | None:
     """The full-resolution size that the hires picture stands for is not the image's."""
     if section.picture is None or not section.whole or section.image.source == HIRES:
         return None
-    picture, factor = section.picture
-    expected = np.array(picture.shape[1::-1]) / factor
-    allowed = _APART + 2 / min(picture.shape[:2])
+    columns, rows = section.picture.width_height
+    expected = section.picture.width_height / section.picture.factor
+    allowed = _APART + 2 / min(columns, rows)
     if _alike(section.full_size, expected, allowed):
         return None
     width, height = section.full_size
     found = (
         f"the image is {width:.0f} x {height:.0f} full-resolution pixels in size. By the hires picture of `uns` "
-        f"({picture.shape[1]} x {picture.shape[0]} pixels, `tissue_hires_scalef` {factor:.4g}) it should be about "
+        f"({columns} x {rows} pixels, `tissue_hires_scalef` {section.picture.factor:.4g}) it should be about "
         f"{expected[0]:.0f} x {expected[1]:.0f}."
     )
     if _alike(section.full_size, expected[::-1], allowed):

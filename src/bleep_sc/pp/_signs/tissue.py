@@ -1,14 +1,12 @@
 """The spots lie beside the tissue, and would lie on it if their places were read in another way."""
 
-from typing import Any
-
 import numpy as np
 
 from bleep_sc.pp._images.thumbnails import thumbnails
 from bleep_sc.pp._signs.placements import Placement, rescaled, turned
-from bleep_sc.pp._signs.section import FEWEST_SPOTS, SectionToCheck
+from bleep_sc.pp._signs.section import FEWEST_SPOTS, Picture, SectionToCheck
 
-_SIDE, _MOST_PIXELS, _CHANNELS = 400, 4_000_000, 3
+_SIDE, _MOST_PIXELS, _CHANNELS = 250, 4_000_000, 3
 _BETTER, _ENOUGH, _SURE = 0.15, 0.75, 4.0
 """Another placement is named if its share of spots on tissue is higher by so much, is so high, and by so many sd."""
 _NONE = 0.05
@@ -29,15 +27,15 @@ def misses_the_tissue_of_the_image(section: SectionToCheck) -> tuple[str, str] |
         return None
     if image.array.dtype != np.uint8 or image.array.shape[2] != _CHANNELS:
         return None
-    return _judged(section, _strided(image.array, image.scale))
+    return _judged(section, Picture(image.array, image.scale))
 
 
-def _judged(section: SectionToCheck, small: tuple[np.ndarray, float] | None) -> tuple[str, str] | None:
+def _judged(section: SectionToCheck, picture: Picture | None) -> tuple[str, str] | None:
     chosen = section.on_tissue
-    if small is None or chosen.sum() < FEWEST_SPOTS:
+    if picture is None or chosen.sum() < FEWEST_SPOTS:
         return None
-    pixels, factor = small
-    mask = _tissue(pixels)
+    small = picture.smaller(_SIDE)
+    mask, factor = _tissue(small.colors()), small.factor
     if mask is None:
         return None
     given = _share(section.xy[chosen], mask, factor)
@@ -67,35 +65,31 @@ def _share(xy: np.ndarray, mask: np.ndarray, factor: float) -> float:
     return float(on.mean())
 
 
-def picture_at_hand(section: SectionToCheck) -> tuple[np.ndarray, float] | None:
+def picture_at_hand(section: SectionToCheck) -> Picture | None:
     """Take the small picture of `uns`, else the lowest level of a pyramid: they cost next to nothing."""
     if section.picture is not None:
-        return _strided(*section.picture)
+        return section.picture
     if not section.whole or not section.image.levels:
         return None
     level = section.image.levels[-1]
     if level.array.shape[0] * level.array.shape[1] > _MOST_PIXELS:
         return None
     pixels, share = thumbnails(level.array, {"small": _SIDE}, name="image")["small"]
-    return pixels, share * level.scale
+    return Picture(pixels, share * level.scale)
 
 
-def _strided(pixels: np.ndarray, scale: float) -> tuple[np.ndarray, float]:
-    """Leave out rows and columns until a picture is small."""
-    step = max(1, max(pixels.shape[:2]) // _SIDE)
-    return pixels[::step, ::step], scale / step
-
-
-def _tissue(pixels: Any) -> np.ndarray | None:
+def _tissue(pixels: np.ndarray) -> np.ndarray | None:
     """Tell tissue from glass by how coloured it is (Otsu); None where the picture does not show both."""
     from skimage.filters import gaussian, threshold_otsu
 
-    colored = pixels.max(axis=2).astype(np.float32) - pixels.min(axis=2)
+    if pixels.shape[2] < _CHANNELS:
+        return None
+    red, green, blue = (pixels[..., channel].astype(np.float32) for channel in range(_CHANNELS))
+    colored = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     colored = gaussian(colored, sigma=max(pixels.shape[:2]) / 200, preserve_range=True)
     if np.ptp(colored) < _CONTRAST:
         return None
-    threshold = threshold_otsu(colored)
-    mask = colored > threshold
+    mask = colored > threshold_otsu(colored)
     if colored[mask].mean() - colored[~mask].mean() < _CONTRAST:
         return None
     return np.asarray(mask)
