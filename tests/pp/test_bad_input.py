@@ -231,7 +231,7 @@ TABLE: dict[str, tuple[set[str], str]] = {
     "blank spatial": (set(), r"must have the shape \(n_obs, 2\)|must hold numbers"),
     "blank library_id": (NAMES, WRITABLE),
     "blank image": (NOTHING, "must be a squidpy ImageContainer or a path, found|there is no file"),
-    "blank series": (NOTHING, "chooses one of the images in a TIFF"),
+    "blank series": (NOTHING, "chooses one of the images in a TIFF|must be the number or the name of an image"),
     "blank obs_names": (NOTHING, r"must be a list with the name of each spot, found|has \d names for 3 spots"),
     "blank spot_diameter": (POSITIVE | NOTHING | {"huge"}, "must be a finite number above 0, found"),
     "select_genes batch_key": (NOTHING, KEYS),

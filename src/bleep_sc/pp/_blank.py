@@ -11,7 +11,7 @@ from bleep_sc._adata import check_readable
 from bleep_sc._checks import check_name, check_number, odd_characters
 from bleep_sc._library import SPOT_DIAMETER_FROM, libraries, library_part, scale_factor
 from bleep_sc._logging import logger, warn
-from bleep_sc.pp._images.open import open_image
+from bleep_sc.pp._images.open import check_series, open_image
 from bleep_sc.pp._images.thumbnails import thumbnails
 
 if TYPE_CHECKING:
@@ -94,6 +94,10 @@ def blank(
         var=ref.var.copy(),
         obsm=obsm,
     )
+    check_series(series)
+    if image is None and series is not None:
+        msg = f"`series={series!r}` chooses one of the images in a TIFF, and there is no `image`: leave `series` out."
+        raise ValueError(msg)
     diameter = _spot_diameter(ref, spot_diameter)
     metadata = {SPOT_DIAMETER_FROM: "reference" if spot_diameter is None else "argument"}
     scalefactors: dict[str, float] = {"spot_diameter_fullres": diameter, "fiducial_diameter_fullres": diameter}

@@ -11,7 +11,7 @@ from bleep_sc._checks import check_key, check_section_names
 from bleep_sc._library import libraries, library_part, scale_factor
 from bleep_sc._logging import logger, warn
 from bleep_sc.pp._images.colors import check_rgb
-from bleep_sc.pp._images.open import existing_path, open_image
+from bleep_sc.pp._images.open import check_series, existing_path, open_image
 from bleep_sc.pp._images.patches import check_parts
 from bleep_sc.pp._images.section import HIRES, SectionImage, hires_image
 
@@ -109,10 +109,7 @@ def _series_by_library(series: Any, libraries: list[str]) -> dict[str, int | str
             raise ValueError(msg)
         by_library = {library: given.get(library) for library in libraries}
     for value in by_library.values():
-        fine = value is None or isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool))
-        if not fine or (isinstance(value, int) and value < 0):
-            msg = f"`series` must be the number or the name of an image in a TIFF, found {value!r}."
-            raise ValueError(msg)
+        check_series(value)
     return by_library
 
 

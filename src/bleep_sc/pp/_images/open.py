@@ -80,6 +80,14 @@ def existing_path(path: Any) -> Path | None:
     return expanded if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else None
 
 
+def check_series(series: Any) -> None:
+    """Refuse what cannot be the number or the name of an image."""
+    fine = series is None or isinstance(series, str | int | np.integer)
+    if not fine or isinstance(series, bool) or (not isinstance(series, str) and series is not None and series < 0):
+        msg = f"`series` must be the number or the name of an image in a TIFF, found {series!r}."
+        raise ValueError(msg)
+
+
 def _of_file(path: Path, *, given: str, series: int | str | None, name: str) -> SectionImage:
     try:
         with quiet_readers():
