@@ -75,6 +75,25 @@ def test_sixteen_spots_are_enough(shifted: AnnData) -> None:
     assert np.isfinite(few.obsm["X_harmony"]).all()
 
 
+SMALL: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+    "a batch of one spot": (lambda rows: np.where(rows, "A", "B"), r"1 of 2 batches .* the smallest 'B' with 1\."),
+    "a batch of seven": (lambda rows: np.where(rows < 7, "B", "A"), r"1 of 2 batches have fewer than 8 spots, the sm"),
+    "small ones among large": (lambda rows: np.minimum(rows // 3, 20), r"20 of 21 batches .* the smallest '0' with 3"),
+    "barcodes": (lambda rows: rows, r"`adata\.obs\['batch'\]`: 120 of 120 batches .* with 1\..*whole sections or pat"),
+}
+
+
+@pytest.mark.odd
+@pytest.mark.parametrize("case", SMALL)
+def test_batches_of_next_to_no_spots_are_warned_of_once(case: str, shifted: AnnData) -> None:
+    make, message = SMALL[case]
+    shifted.obs["batch"] = make(np.arange(120)).astype(str)
+    with pytest.warns(UserWarning, match=message) as caught:
+        bl.pp.harmonize(shifted, batch_key="batch")
+    assert len(caught) == 1
+    assert np.isfinite(shifted.obsm["X_harmony"]).all()
+
+
 @pytest.mark.odd
 def test_bad_input(shifted: AnnData, unchanged: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     unchanged(shifted)

@@ -24,6 +24,7 @@ pytestmark = [
     pytest.mark.odd,
     pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning"),
     pytest.mark.filterwarnings("ignore:image features are standardised within each section:UserWarning"),
+    pytest.mark.filterwarnings("ignore:`query` and `ref` share few genes:UserWarning"),
 ]
 
 FEW = settings(

@@ -64,7 +64,7 @@ def test_writes_what_the_contract_says(hybrid_once: AnnData) -> None:
         assert hybrid_once.obsm[f"X_bleep_{name}"].shape == (96, width)
         assert hybrid_once.obsm[f"X_bleep_{name}"].dtype == np.float32
     entry, found = hybrid_once.uns["bleep"], config(hybrid_once)
-    assert set(entry) == {"model", "genes", "history", "panels", "config"}
+    assert set(entry) == {"model", "genes", "history", "panels", "config", "placed", "measured"}
     assert list(entry["genes"]) == list(hybrid_once.var_names)
     assert len(entry["history"]["train_loss"]) == 10
     assert len(entry["history"]["validation_loss"]) == 0

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from anndata import AnnData
@@ -15,6 +16,7 @@ from bleep_sc._checks import check_key, check_key_added, odd_characters
 from bleep_sc._files import check_plain, flush_folder, read_plain, write_whole
 from bleep_sc._logging import logger
 from bleep_sc._untrusted import REMEDY, parse_json
+from bleep_sc.io._reference_record import ENTRIES
 from bleep_sc.io._stored import (
     MAX_CONFIG,
     StoredModel,
@@ -147,8 +149,11 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
     folder = _folder(path)
     with _said_clearly(folder, "read"):
         stored = _read_folder(folder)
+    kept: dict[str, Any] = {}
     with all_or_nothing(adata):
-        if not _holds(adata, key_added, stored):
+        if _holds(adata, key_added, stored):  # then its record of the reference is that of this model too
+            kept = {name: adata.uns[key_added][name] for name in ENTRIES if name in adata.uns[key_added]}
+        else:
             for obsm_key in (
                 _keys.image_embedding(key_added),
                 _keys.expression_embedding(key_added),
@@ -157,7 +162,7 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
                 if obsm_key in adata.obsm:
                     del adata.obsm[obsm_key]
                     logger.info("Removed `adata.obsm[%r]`, of another model: run `bleep_sc.tl.embed(adata)`.", obsm_key)
-        adata.uns[key_added] = stored.to_uns()
+        adata.uns[key_added] = {**stored.to_uns(), **kept}
 
 
 def _folder(path: str | Path) -> Path:

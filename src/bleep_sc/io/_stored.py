@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class StoredModel:
     panels: dict[str, np.ndarray]
     """Genes of each panel that scores are given for, chosen on the reference."""
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """The checksum of the weights, which a prediction names as its origin."""
         return hashlib.sha256(self.weights).hexdigest()
@@ -174,7 +175,7 @@ def check_gene_names(names: Iterable[Any], *, path: str) -> None:
     """
     texts = [str(name) for name in names]
     for position, text in enumerate(texts):
-        if fault := _fault_of(text):
+        if fault := fault_of_name(text):
             msg = (
                 f"`{path}[{position}]` is {text[:50]!r}, {fault}: a model with such a gene could not be read back. "
                 "Give the gene another name, or leave it out."
@@ -216,8 +217,8 @@ def check_sections_fit(sections: Iterable[str], *, n_components: int, path: str)
         raise ValueError(msg)
 
 
-def _fault_of(name: str) -> str:
-    """Say what is wrong with a name; empty if nothing is."""
+def fault_of_name(name: str) -> str:
+    """Say why a name could not be read back; empty if it could."""
     if not name:
         return "an empty name"
     if len(name) > _MAX_NAME:
@@ -231,7 +232,7 @@ def names_from(values: Any, *, where: str) -> np.ndarray:
     names = _list(values, where, "gene names").astype(object)
     widest = 0
     for name in names:
-        if not isinstance(name, str) or _fault_of(name):
+        if not isinstance(name, str) or fault_of_name(name):
             msg = f"{where} must be a list of gene names; found {str(name)[:50]!r}, {type(name).__name__}. {REMEDY}"
             raise ValueError(msg)
         widest = max(widest, len(name))

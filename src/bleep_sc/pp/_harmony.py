@@ -8,10 +8,12 @@ from bleep_sc._adata import check_adata, section_of_spots
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import MAX_SEED, check_int, check_key, check_key_added
 from bleep_sc._expression import expression_input
-from bleep_sc._logging import logger
+from bleep_sc._logging import logger, warn
 
 _FEWEST_TO_CLUSTER = 16
 """Fewest spots. With fewer, harmonypy would make no cluster: it makes one for every 30 spots."""
+_FEWEST_IN_BATCH = 8
+"""Fewest spots of a batch whose shift is told from the spots themselves: half of what Harmony needs in all."""
 _MOST_ITER = 10_000
 """Largest `max_iter` that is accepted. Harmony stops earlier, once its rounds change little."""
 
@@ -81,7 +83,8 @@ def harmonize(
     max_iter = check_int("max_iter", max_iter, maximum=_MOST_ITER)
     random_state = check_int("random_state", random_state, minimum=0, maximum=MAX_SEED)
     batches = section_of_spots(adata, batch_key)
-    n_batches = len(np.unique(np.asarray(batches, dtype=str)))
+    names, sizes = np.unique(np.asarray(batches, dtype=str), return_counts=True)
+    n_batches = len(names)
     if n_batches < 2:
         msg = f"`adata.obs[{batch_key!r}]` holds a single batch: there is nothing to correct."
         raise ValueError(msg)
@@ -89,6 +92,7 @@ def harmonize(
         msg = f"`adata` has {adata.n_obs} spots; Harmony needs at least {_FEWEST_TO_CLUSTER} to make clusters of."
         raise ValueError(msg)
     expression = expression_input(adata, layer=layer, use_rep=None, mask_var=mask_var)
+    _warn_of_small_batches(names, sizes, batch_key)
     matrix = expression.matrix.astype(np.float64)
     corrected = _run_harmony(matrix, np.asarray(batches), max_iter=max_iter, random_state=random_state)
     logger.info("Harmony corrected %d genes of %d spots over %d batches.", matrix.shape[1], adata.n_obs, n_batches)
@@ -101,6 +105,20 @@ def harmonize(
             "params": {"max_iter": max_iter, "random_state": random_state, "layer": "X" if layer is None else layer},
         }
     return adata if copy else None
+
+
+def _warn_of_small_batches(names: np.ndarray, sizes: np.ndarray, batch_key: str) -> None:
+    """Warn of batches of next to no spots: each is moved to where the others are, whatever it holds."""
+    small = int((sizes < _FEWEST_IN_BATCH).sum())
+    if not small:
+        return
+    smallest = sizes.argmin()
+    warn(
+        f"`adata.obs[{batch_key!r}]`: {small} of {len(names)} batches have fewer than {_FEWEST_IN_BATCH} spots, the "
+        f"smallest {str(names[smallest])!r} with {sizes[smallest]}. Harmony cannot tell what is batch and what is "
+        "tissue in so few, and takes both out. Pass a column of whole sections or patients as `batch_key`, or leave "
+        "these spots out."
+    )
 
 
 def _run_harmony(matrix: np.ndarray, batches: np.ndarray, *, max_iter: int, random_state: int) -> np.ndarray:

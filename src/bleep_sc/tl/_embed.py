@@ -63,6 +63,9 @@ def embed(
     `adata.obsm['X_bleep_components' | 'X_{key_added}_components']` : :class:`numpy.ndarray` (float32, (n_obs, q))
         Scores on the q components of expression, if `adata` has the expression and the model has components (BLEEP's
         default recipe).
+    `adata.uns['bleep' | key_added]` : `dict`
+        ``placed``: fingerprints of these embeddings, by which :func:`~bleep_sc.tl.impute` knows its model's own. They
+        are put beside what is there.
 
     Raises
     ------
@@ -81,6 +84,7 @@ def embed(
     from bleep_sc.models.inference import embed_in_batches
     from bleep_sc.models.scheduled import embed_images
     from bleep_sc.tl._inputs import AsStored, read
+    from bleep_sc.tl._inputs.placed import record_placed
     from bleep_sc.tl._inputs.reference import read_expression_rows
     from bleep_sc.tl._load import check_no_other_model, load_model, sections_like
 
@@ -117,4 +121,5 @@ def embed(
     adata = adata.copy() if copy else adata
     with all_or_nothing(adata):
         adata.obsm.update(embeddings)
+        record_placed(adata, embeddings, name, stored.sha256)
     return adata if copy else None

@@ -211,7 +211,9 @@ def fit(
         that a regression predicts. ``history``: ``train_loss`` and ``validation_loss`` by epoch, and ``best_epoch``,
         counted from 0; empty for what is not trained by gradient descent. ``panels``: the genes of highest mean
         (HEG-50) and of highest within-section variance (HVG-50 and HVG-200) in this reference. ``config``: JSON with
-        method, parameters, what was chosen, image scale, units and versions.
+        method, parameters, what was chosen, image scale, units and versions. Methods that retrieve add ``placed``,
+        fingerprints of the embeddings, and ``measured``, up to 16 × 32 values of expression, by which a changed
+        reference is noticed.
 
     Raises
     ------
@@ -238,6 +240,9 @@ def fit(
     Retrieval in that space, ridge regression and kernel ridge regression all predict the components. Their mix, number
     of neighbours and penalties are those that predict held-out sections of `adata` best. Where a plain ridge regression
     is the best predictor for your tissue, that is what you get.
+
+    **Units.** A warning names sections whose units differ, such as counts beside logarithms or other target sums, and
+    says where the logarithm was taken twice.
 
     **Several processes** train the model that one would. Every batch, with its shuffling and augmentation, is the same
     as with one process. It is divided among them, the embeddings of all parts are gathered, and the contrastive loss is

@@ -1,16 +1,14 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import as_text, check_adata, check_readable, with_frames
+from bleep_sc._adata import check_adata, check_readable, with_frames
 from bleep_sc._all_or_nothing import AllOrNothing, set_or_delete
 from bleep_sc._checks import check_choice, check_int, check_key_added, check_number
-from bleep_sc._logging import logger
 from bleep_sc._settings import Precision
 from bleep_sc.methods.names import Match, Mode, Search
 from bleep_sc.models.search.weighting import Weighting
@@ -139,6 +137,10 @@ def impute(
     not retrieve themselves. The result is then marked as in-sample: the model has seen these spots, so scores on them
     say little.
 
+    A warning says where fewer than half of the genes are shared, and gives the code that spells the query's names as
+    the model does. Another says where rows of `ref` were placed by another model, as after a concat of references that
+    were fitted apart, or where expression was changed since the fit.
+
     **Larger than memory.** Dask arrays in `query` (``bl.pp.crops(..., lazy=True)``) and in both objects
     (:func:`anndata.experimental.read_lazy`) are read part by part, with `store` or without. With `store` the work runs
     where dask runs: on the cluster whose `distributed.Client` was started, or on the scheduler that dask is configured
@@ -172,6 +174,7 @@ def impute(
     from bleep_sc.methods.prediction import Neighbors, Request
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.tl._inputs import AsStored, read
+    from bleep_sc.tl._inputs.genes import Available, shared_genes
     from bleep_sc.tl._inputs.reference import neighbors_to_average, read_reference
     from bleep_sc.tl._load import check_no_other_model, load_model, sections_like
     from bleep_sc.tl._store import check_store
@@ -196,9 +199,10 @@ def impute(
     reference = read_reference(seen, ref, key, trained=trained, stored=stored, how=how)
     sections = sections_like(seen, stored, image_key, name="query")
     if method.retrieves:
-        columns = _shared_genes(query, ref.var_names, of="the reference")
+        available = Available(ref.var_names, "the reference", "ref.var_names", ref.var)
     else:
-        columns = _shared_genes(query, pd.Index(stored.genes), of="the model")
+        available = Available(pd.Index(stored.genes), "the model", f"ref.uns[{key!r}]['genes']", ref.var)
+    columns = shared_genes(seen, available)
     images = AsStored(stored.config.image, image_key, encoder)
     spots = read(seen, method.needs(trained.method_config), images, sections=sections, compute=compute, name="query")
     spots = method.see_in_section(trained, spots)
@@ -220,7 +224,8 @@ def _write(
     copy: bool,
 ) -> AnnData | None:
     """Impute, in memory or into a store, and set all fields of the result or none."""
-    from bleep_sc.tl._load import has_model
+    from bleep_sc.io._reference_record import PLACED
+    from bleep_sc.tl._inputs.placed import record_placed
     from bleep_sc.tl._store import impute_to_store
 
     with AllOrNothing() as undo:
@@ -237,10 +242,22 @@ def _write(
             _keys.distances(name): imputed.distances,
         }
         set_or_delete(query.obsm, retrieved)
-        # a reference that is its own query keeps its model
-        kept = dict(query.uns[name]) if has_model(query, name) else {}
+        kept = _kept(query, name)
         query.uns[name] = {**kept, **imputation.provenance}
+        if imputation.embedding is not None and PLACED in kept:
+            record_placed(query, retrieved, name, imputation.provenance["model_sha256"])
     return query if copy else None
+
+
+def _kept(query: AnnData, name: str) -> dict[str, Any]:
+    """Return what stays: the model of a reference that is its own query, and the record of what `embed` placed."""
+    from bleep_sc.io._reference_record import PLACED
+    from bleep_sc.tl._load import has_model
+
+    entry = query.uns.get(name)
+    if not isinstance(entry, Mapping):
+        return {}
+    return dict(entry) if has_model(query, name) else {part: entry[part] for part in (PLACED,) if part in entry}
 
 
 def _check_goes_in_chunks(method: "Method[Any]", search: Search) -> None:
@@ -251,29 +268,3 @@ def _check_goes_in_chunks(method: "Method[Any]", search: Search) -> None:
     if search == "pynndescent":
         msg = "`store`: `search='pynndescent'` would build its index anew for each chunk. Take `search='exact'`."
         raise ValueError(msg)
-
-
-def _shared_genes(query: AnnData, available: pd.Index, *, of: str) -> np.ndarray:
-    """Find the position of each gene of the query in `available` (n_vars,); -1 where it is not there."""
-    columns: np.ndarray = as_text(available).get_indexer(as_text(query.var_names))
-    shared = int((columns >= 0).sum())
-    if shared == 0:
-        msg = (
-            f"`query` and `ref` share no gene: `query.var_names` are such as {list(query.var_names[:3])}, "
-            f"those of {of} such as {list(available[:3])}. Name genes alike in both (symbols or Ensembl ids), or "
-            "make the query with `bleep_sc.pp.blank(ref, ...)`."
-        )
-        raise ValueError(msg)
-    if shared < len(available):
-        logger.info(
-            "%d of the %d genes of %s are not in `query` and are left out; a query made with "
-            "`bleep_sc.pp.blank(ref, ...)` has them all.",
-            len(available) - shared,
-            len(available),
-            of,
-        )
-    if shared < query.n_vars:
-        logger.info(
-            "%d of the query's %d genes are not among those of %s: NaN.", query.n_vars - shared, query.n_vars, of
-        )
-    return columns

@@ -14,6 +14,7 @@ from bleep_sc._all_or_nothing import all_or_nothing, set_or_delete
 from bleep_sc._expression import training_expression
 from bleep_sc._stats import Expression, describe_units, panels
 from bleep_sc.io._config import Config, ExpressionSource
+from bleep_sc.io._reference_record import ReferenceRecord
 from bleep_sc.io._stored import StoredModel, check_gene_names, check_gene_table, check_sections_fit
 from bleep_sc.methods.learning.network import check_divides
 from bleep_sc.methods.recipe import values_of
@@ -24,6 +25,9 @@ from bleep_sc.models.nets.serialize import weights_to_bytes
 from bleep_sc.tl._fingerprint import checkpoint_folder
 from bleep_sc.tl._inputs import AsAsked, read
 from bleep_sc.tl._inputs.held_out import inner_folds, validation_spots
+from bleep_sc.tl._inputs.measured import remember
+from bleep_sc.tl._inputs.placed import fingerprints_of
+from bleep_sc.tl._inputs.units import warn_of_units
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ def read_task(
             random_state=seed,
             at_most=method.held_out.most_folds,
         )
-    expression, everything = _read_expression(adata, method, data)
+    expression, everything = _read_expression(adata, method, data, sections)
     image_source = AsAsked(data.image_key, method.name, explicit=model.explicit_encoder)
     spots = read(adata, method.needs(values_of(model.recipe)), image_source, sections=sections, compute=compute)
     task = Task(
@@ -107,7 +111,9 @@ def read_task(
     return replace(task, checkpoint_folder=folder)
 
 
-def _read_expression(adata: AnnData, method: Method[Any], data: Data) -> tuple[Expression, Expression]:
+def _read_expression(
+    adata: AnnData, method: Method[Any], data: Data, sections: np.ndarray | None
+) -> tuple[Expression, Expression]:
     """Read the expression that is learned, and that of all genes; refuse names that could not be read back."""
     check_gene_names(adata.var_names, path="adata.var_names")
     expression, everything = training_expression(adata, layer=data.layer, use_rep=data.use_rep, mask_var=data.mask_var)
@@ -115,6 +121,8 @@ def _read_expression(adata: AnnData, method: Method[Any], data: Data) -> tuple[E
         check_gene_names(expression.genes, path=f"adata.uns[{data.use_rep.removeprefix('X_')!r}]['genes']")
     stored = everything.genes if method.names_all_genes and data.use_rep is None else expression.genes
     check_gene_table(stored, path="adata.var_names")
+    if data.use_rep is None:
+        warn_of_units(everything.matrix, sections, layer=data.layer)
     return expression, everything
 
 
@@ -131,14 +139,18 @@ def store_fitted(adata: AnnData, fitted: Fitted, task: Task[Any], model: Model, 
         },
         panels=panels(task.all_genes.matrix, task.all_genes.genes, task.spots.sections),
     )
+    learned = {
+        _keys.image_embedding(key_added): fitted.image_embedding,
+        _keys.expression_embedding(key_added): fitted.expression_embedding,
+        _keys.components(key_added): fitted.components,
+    }
+    record = ReferenceRecord()
+    if model.method.retrieves:  # others put out values of their own, and need no reference
+        placed = fingerprints_of(learned, key_added, stored.sha256)
+        record = ReferenceRecord(placed, remember(adata, task.all_genes))
     with all_or_nothing(adata):
-        learned = {
-            _keys.image_embedding(key_added): fitted.image_embedding,
-            _keys.expression_embedding(key_added): fitted.expression_embedding,
-            _keys.components(key_added): fitted.components,
-        }
         set_or_delete(adata.obsm, learned)
-        adata.uns[key_added] = stored.to_uns()
+        adata.uns[key_added] = {**stored.to_uns(), **record.to_uns()}
 
 
 def _config(fitted: Fitted, task: Task[Any], model: Model, data: Data, *, log1p_recorded: bool) -> Config:

@@ -9,7 +9,7 @@ from anndata import AnnData
 from scipy import sparse
 
 from bleep_sc import _keys
-from bleep_sc._adata import spatial_coordinates
+from bleep_sc._adata import section_of_spots, spatial_coordinates
 from bleep_sc._checks import check_in
 from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
@@ -21,6 +21,7 @@ from bleep_sc.methods.registry import choose, settable
 from bleep_sc.models.encoders.registry import names_network
 from bleep_sc.tl._fit import fit
 from bleep_sc.tl._inputs.places import neighbor_places
+from bleep_sc.tl._inputs.units import warn_of_units
 from bleep_sc.tl._noise_ceiling import count_values
 
 _DECIDED_HERE = {
@@ -157,6 +158,7 @@ def make_plan(
             msg = f"`adata.X` has negative values, found {expression.min():.3g}: log-normalised expression is expected."
             raise ValueError(msg)
         warn_if_counts(expression, path_of("adata", None))
+        warn_of_units(expression, section_of_spots(adata, rest["library_key"]), layer=None)
         values = sparse.csr_matrix(expression)
         logger.info(
             "`adata.X` is taken as it is: there are no counts in `layers[%r]`, so it was normalised outside the folds.",

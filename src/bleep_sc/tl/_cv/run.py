@@ -21,6 +21,7 @@ from bleep_sc.tl._cv.plan import OF_IMPUTE, Asked, Plan
 from bleep_sc.tl._fit import fit
 from bleep_sc.tl._impute import impute
 from bleep_sc.tl._inputs.held_out import by_section, inner_folds, validation_spots
+from bleep_sc.tl._inputs.units import units_known
 
 _GRID = ("array_row", "array_col")
 _MODEL = "model_of_fold"
@@ -82,7 +83,8 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
         "key_added": _MODEL,
     }
     of_fit = {name: value for name, value in arguments.items() if name not in OF_IMPUTE}
-    fit(ref, **{**of_fit, **common}, validation_key=prepared.validation_key)
+    with units_known():
+        fit(ref, **{**of_fit, **common}, validation_key=prepared.validation_key)
     chosen: dict[str, Any] = dict(from_uns(ref.uns, _MODEL).config.method_config.get("chosen", {}))
     if method.space is not None:
         chosen["k"] = plan.k or chosen.get("k") or _choose_k(plan, prepared, ref, method)
@@ -90,7 +92,8 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
         chosen["best_epoch"] = int(np.atleast_1d(ref.uns[_MODEL]["history"]["best_epoch"])[0])
         if plan.refit:
             again = {**of_fit, **common, "max_epochs": chosen["best_epoch"] + 1}
-            fit(ref, **again, validation_share=0.0)
+            with units_known():
+                fit(ref, **again, validation_share=0.0)
     encoder = arguments.get("encoder")
     impute(
         query,

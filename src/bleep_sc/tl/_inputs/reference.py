@@ -1,5 +1,6 @@
 """Reads and checks what a reference offers to a query, before any image is embedded."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +15,14 @@ from bleep_sc._checks import MissingKeyError
 from bleep_sc._expression import expression_input, lacks_expression, reference_values
 from bleep_sc._logging import warn
 from bleep_sc._stats import all_finite, describe_units, section_rows
+from bleep_sc.io._reference_record import ReferenceRecord
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.methods.predicting.neighbors import cosine
 from bleep_sc.methods.prediction import Neighbors, Reference
 from bleep_sc.methods.record import Space
 from bleep_sc.methods.task import Trained
+from bleep_sc.tl._inputs.measured import warn_of_other_values
+from bleep_sc.tl._inputs.placed import warn_of_strange_rows
 from bleep_sc.tl._load import sections_like
 
 _ROWS_TO_CHECK = 16
@@ -82,11 +86,11 @@ def _with_values(
     images_key = _keys.image_embedding(key)
     if images_key in ref.obsm:  # by which the reference's own spots are recognised
         _in_space(ref, key, images_key, width=width)
-    if how.match == "expression":
-        _warn_of_another_models_embedding(ref, key, keys, trained=trained, space=space, stored=stored)
     mixes = space.centred and how.predict != "retrieval"
     components = _components(ref, key, trained) if mixes else None
     values = reference_values(ref, how.layer)
+    placed = {_embedding_key(key, how.match): keys, _keys.components(key): components}
+    _warn_of_another_reference(ref, key, placed, values, trained=trained, space=space, stored=stored, how=how)
     return replace(
         bare,
         images=rows_of(ref.obsm[images_key]) if images_key in ref.obsm else None,
@@ -99,13 +103,35 @@ def _with_values(
     )
 
 
-def _warn_of_another_models_embedding(
-    ref: AnnData, key: str, embedding: Any, *, trained: Trained, space: Space, stored: StoredModel
+def _warn_of_another_reference(
+    ref: AnnData,
+    key: str,
+    placed: Mapping[str, Any],
+    values: Any,
+    *,
+    trained: Trained,
+    space: Space,
+    stored: StoredModel,
+    how: Neighbors,
 ) -> None:
-    """Warn where a few rows, embedded again, differ from those stored.
+    """Warn once where rows are of another model, or expression is not that which the model was fitted on.
 
-    After a concat of references the rows may be of two models, and nothing else would show it.
+    `placed` holds the rows that are read, by field of `obsm`. Models of earlier versions have no record of either.
     """
+    record, layer = ReferenceRecord.from_uns(ref.uns[key], where=f"ref.uns[{key!r}]"), stored.config.expression.layer
+    said = bool(record.placed) and warn_of_strange_rows(placed, record.fingerprints, key=key, model=stored.sha256)
+    if record.measured is not None and how.layer == layer and not said:
+        said = warn_of_other_values(ref, values, record.measured, layer=layer, key=key)
+    # where another layer is averaged, what the model has read may have changed since
+    if how.match == "expression" and (how.layer == layer or not record.placed):
+        rows = placed[_keys.expression_embedding(key)]
+        _warn_of_other_expression(ref, key, rows, trained=trained, space=space, stored=stored, said=said)
+
+
+def _warn_of_other_expression(
+    ref: AnnData, key: str, embedding: Any, *, trained: Trained, space: Space, stored: StoredModel, said: bool
+) -> None:
+    """Warn where a few rows, embedded again, differ from those stored, unless that was said; refuse negative values."""
     sections = sections_like(ref, stored, None, name="ref")
     rows = np.arange(ref.n_obs)
     if space.centred:  # sections that were added later are centred by all of their spots: not by a few
@@ -122,7 +148,7 @@ def _warn_of_another_models_embedding(
     with torch.inference_mode():
         again = trained.model.embed_expression(torch.from_numpy(expression)).numpy()
     similarity = cosine(again, rows_at(embedding, rows))
-    if (similarity < _SAME).any():
+    if (similarity < _SAME).any() and not said:
         warn(
             f"`ref.obsm[{_keys.expression_embedding(key)!r}]` is not what the model {key!r} makes of `ref`'s "
             f"expression ({(similarity < _SAME).sum()} of {len(rows)} rows looked at): it is of another model, or the "
@@ -144,9 +170,13 @@ def _components(ref: AnnData, key: str, trained: Trained) -> np.ndarray:
     return scores
 
 
+def _embedding_key(key: str, match: str) -> str:
+    return _keys.expression_embedding(key) if match == "expression" else _keys.image_embedding(key)
+
+
 def _embedding(ref: AnnData, key: str, match: str, *, width: int) -> Any:
     """Read the embedding of every spot that queries are compared with."""
-    obsm_key = _keys.expression_embedding(key) if match == "expression" else _keys.image_embedding(key)
+    obsm_key = _embedding_key(key, match)
     path = f"ref.obsm[{obsm_key!r}]"
     if obsm_key not in ref.obsm:
         msg = f"`{path}` does not exist. {_PLACE_ALL.format(key=key)}"
