@@ -89,7 +89,8 @@ def cut_crops(sections: dict[str, AnnData], root: Path, *, size: int) -> None:
     for name, adata in sections.items():
         # the first page, as the paper's cv2.imread
         image = ImageContainer(tifffile.imread(image_file(root, name), key=0))
-        bl.pp.crops(adata, {name: image}, library_key="section", size=size)
+        # it is Visium, but the files name no spot diameter that would confirm its lattice
+        bl.pp.crops(adata, {name: image}, library_key="section", size=size, check="off")
 
 
 def paper_genes(root: Path, sections: dict[str, AnnData]) -> tuple[np.ndarray, bool]:
