@@ -14,10 +14,9 @@ from bleep_sc._logging import warn
 from bleep_sc._progress import progress
 from bleep_sc.pp._cut import Border
 from bleep_sc.pp._finding import Finding, in_words
-from bleep_sc.pp._images.section import SectionImage
 from bleep_sc.pp._inside import check_inside
 from bleep_sc.pp._record import crop_record
-from bleep_sc.pp._scale.witnesses import Scale, scale_of_section
+from bleep_sc.pp._scale.witnesses import Evidence, scale_of_section
 from bleep_sc.pp._section_crops import MOST_PIXELS, SectionCrops, lazy_crops, section_crops
 from bleep_sc.pp._section_images import images_by_library, rows_by_library
 from bleep_sc.pp._signs.registry import found_after, found_before
@@ -178,14 +177,23 @@ def crops(
     )
     to_cut: list[tuple[SectionCrops, SectionToCheck]] = []
     for library, rows in spots.items():
-        scale = _scale(adata, library, rows, xy, mpp=mpp, image=images[library])
+        evidence = Evidence(
+            library,
+            mpp,
+            library_part(adata.uns, library, "scalefactors"),
+            library_part(adata.uns, library, "metadata"),
+            obs=adata.obs.iloc[rows],
+            xy=xy[rows],
+            tag=images[library].tag,
+        )
+        scale = scale_of_section(evidence)
         section = section_crops(
-            library, rows, images[library], xy[rows], size=size, um=um, um_per_px=scale.um_per_px, border=border
+            library, rows, images[library], evidence.xy, size=size, um=um, um_per_px=scale.um_per_px, border=border
         )
         to_check = SectionToCheck(
             library_id=library,
-            obs=adata.obs.iloc[rows],
-            xy=xy[rows],
+            obs=evidence.obs,
+            xy=evidence.xy,
             stored_dtype=np.asarray(adata.obsm[spatial_key]).dtype,
             image=images[library],
             scale=scale,
@@ -241,26 +249,6 @@ def _checked_mpp(
         msg = f"`mpp` has no entry for any of {list(spots)}; it has {list(by_library)}."
         raise ValueError(msg)
     return by_library
-
-
-def _scale(
-    adata: AnnData,
-    library: str,
-    rows: np.ndarray,
-    xy: np.ndarray,
-    *,
-    mpp: float | Mapping[str, float] | None,
-    image: SectionImage,
-) -> Scale:
-    return scale_of_section(
-        library,
-        mpp=mpp,
-        scalefactors=library_part(adata.uns, library, "scalefactors"),
-        metadata=library_part(adata.uns, library, "metadata"),
-        obs=adata.obs.iloc[rows],
-        xy=xy[rows],
-        tag=image.tag,
-    )
 
 
 def _cut(section: SectionCrops, out: np.ndarray, *, progress_bar: bool | None) -> None:

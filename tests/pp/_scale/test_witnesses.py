@@ -1,5 +1,6 @@
 """Which scale is believed, who contradicts it, and what is no witness."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from squidpy.im import ImageContainer
 
 import bleep_sc as bl
 from bleep_sc.pp._scale.witness import Witness
-from bleep_sc.pp._scale.witnesses import Scale, contradiction, scale_of_section
+from bleep_sc.pp._scale.witnesses import Evidence, Scale, contradiction, scale_of_section
 
 PITCH, MPP = 200.0, 0.5
 TAG = Witness("the file's tags", 0.25)
@@ -30,7 +31,7 @@ def asked(
 ) -> Scale:
     obs, xy = visium()
     obs = obs if lattice else obs.iloc[:, :0]
-    return scale_of_section("lib", mpp=mpp, scalefactors=factors, metadata=metadata or {}, obs=obs, xy=xy, tag=tag)
+    return scale_of_section(Evidence("lib", mpp, factors, metadata or {}, obs=obs, xy=xy, tag=tag))
 
 
 def test_order_of_precedence() -> None:
@@ -101,9 +102,8 @@ def test_witnesses_that_agree_are_silent() -> None:
 def test_places_in_micrometres_are_recognised() -> None:
     """Neighbours 100 units apart where the file has 0.25 µm per pixel."""
     obs, xy = visium(100.0)
-    scale = scale_of_section(
-        "lib", mpp=None, scalefactors={"spot_diameter_fullres": 55.0}, metadata={}, obs=obs, xy=xy, tag=TAG
-    )
+    factors = {"spot_diameter_fullres": 55.0}
+    scale = scale_of_section(Evidence("lib", None, factors, {}, obs=obs, xy=xy, tag=TAG))
     found = contradiction(scale, size=224, um=None, spatial_key="spatial")
     assert found is not None
     assert "`adata.obsm['spatial'] = adata.obsm['spatial'] / 0.25`" in found.remedy
@@ -114,7 +114,7 @@ def test_first_generation_arrays_stay_unknown(real_data: Path, section: str) -> 
     adata = ad.read_h5ad(real_data / f"{section}.h5ad")
     factors = adata.uns["spatial"][section.split("/")[1]]["scalefactors"]
     xy = adata.obsm["spatial"]
-    scale = scale_of_section("x", mpp=None, scalefactors=factors, metadata={}, obs=adata.obs, xy=xy, tag=None)
+    scale = scale_of_section(Evidence("x", None, factors, {}, obs=adata.obs, xy=xy, tag=None))
     assert np.isnan(scale.um_per_px)
     assert scale.doubt is None
 
@@ -135,13 +135,17 @@ def ref() -> AnnData:
     return ref
 
 
-def test_impute_never_compares_a_copied_number_with_itself(ref: AnnData, tmp_path: Path) -> None:
+def test_impute_never_compares_a_copied_number_with_itself(
+    ref: AnnData, tmp_path: Path, log: pytest.LogCaptureFixture
+) -> None:
     """A slide scanned four times as finely as the reference, whose spot diameter was taken over."""
     (record, *_) = ref.uns["crops"].values()
     xy = np.random.default_rng(0).uniform(60, 140, size=(20, 2))
     image = slide(tmp_path / "slide.ome.tif", record["um_per_px"] / 4)
     blank = bl.pp.blank(ref, spatial=xy, library_id="new")
-    bl.pp.crops(blank, image, size=record["size"])
+    with log.at_level(logging.INFO, logger="bleep_sc"):
+        bl.pp.crops(blank, image, size=record["size"])
+    assert "µm per pixel by the file's OME metadata" in log.text
     found = blank.uns["crops"]["new"]
     assert np.isnan(found["spot_diameters"])
     assert found["um_per_px"] == pytest.approx(record["um_per_px"] / 4, rel=1e-4), "by the file"

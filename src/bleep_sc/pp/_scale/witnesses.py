@@ -1,8 +1,7 @@
 """Ask everybody who knows the scale of a section: the first is believed, and those who contradict it are named."""
 
-from collections.abc import Mapping
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 
 from bleep_sc._checks import check_number
 from bleep_sc._library import SPOT_DIAMETER_FROM, scale_factor
+from bleep_sc._logging import logger
 from bleep_sc.pp._finding import Finding
 from bleep_sc.pp._scale.visium import PITCH_IN_DIAMETERS, PITCH_UM, visium_pitch
 from bleep_sc.pp._scale.witness import Witness
@@ -18,6 +18,35 @@ _APART = 0.05
 """Two witnesses contradict each other where their values differ by more than this share."""
 _UNIT_IS_UM = 0.01
 """A lattice whose pitch is so near to 100 may have its places in µm."""
+_LATTICE = "the lattice of the spots (Visium's are 100 µm apart)"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What witnesses look at: all that is known of one section."""
+
+    library_id: str
+    mpp: float | Mapping[str, float] | None
+    """The argument of `crops`."""
+    scalefactors: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    obs: pd.DataFrame
+    xy: np.ndarray
+    """Spot centres in full-resolution pixels (n, 2)."""
+    tag: Witness | None
+    """What the image's file says."""
+
+    @property
+    def has_spots(self) -> bool:
+        """Whether spots were measured on this slide, and not laid on it by `pp.blank`."""
+        return SPOT_DIAMETER_FROM not in self.metadata
+
+    @property
+    def spot_diameter(self) -> float:
+        """In full-resolution pixels; NaN where unknown. One that was copied from the reference tells nothing here."""
+        if str(self.metadata.get(SPOT_DIAMETER_FROM, "")) == "reference":
+            return np.nan
+        return scale_factor(self.scalefactors, "spot_diameter_fullres", library_id=self.library_id)
 
 
 @dataclass(frozen=True)
@@ -29,45 +58,93 @@ class Scale:
     spot_diameter: float
     """In full-resolution pixels; NaN where it is not known of this very slide."""
     witnesses: tuple[Witness, ...]
-    """All who know the scale; the first one that counts is believed."""
+    """All who know the scale, in the order in which they are believed."""
     doubt: Finding | None = None
-    """What is odd about the lattice."""
+    """What is odd about the only one who could know it."""
 
 
-def scale_of_section(
-    library_id: str,
-    *,
-    mpp: float | Mapping[str, float] | None,
-    scalefactors: Mapping[str, Any],
-    metadata: Mapping[str, Any],
-    obs: pd.DataFrame,
-    xy: np.ndarray,
-    tag: Witness | None,
-) -> Scale:
-    """Find µm per full-resolution pixel of one section; it is never guessed.
+def given(evidence: Evidence) -> Witness | None:
+    """The user says it."""
+    by_library = isinstance(evidence.mpp, Mapping)
+    value = evidence.mpp.get(evidence.library_id) if isinstance(evidence.mpp, Mapping) else evidence.mpp
+    if value is None:
+        return None
+    name = f"mpp[{evidence.library_id!r}]" if by_library else "mpp"
+    return Witness("the argument `mpp`", check_number(name, value, above=0))
 
-    The first of these that is known is believed: `mpp`; ``scalefactors["microns_per_pixel"]``; a Visium lattice, whose
-    neighbouring spots are 100 µm apart; for a slide without spots of its own the tags of its file. Other distances
-    between spots are not used: first-generation arrays have other pitches, and a wrong scale is worse than none.
+
+def recorded(evidence: Evidence) -> Witness | None:
+    """It stands among the scale factors."""
+    value = scale_factor(evidence.scalefactors, "microns_per_pixel", library_id=evidence.library_id)
+    return Witness("`scalefactors['microns_per_pixel']`", value) if np.isfinite(value) else None
+
+
+def lattice(evidence: Evidence) -> Witness | None:
+    """Neighbouring spots of a Visium slide are 100 µm apart, if their diameter fits to that.
+
+    Other distances between spots are not used: first-generation arrays have other pitches, and a wrong scale is worse
+    than none.
     """
-    without_spots = SPOT_DIAMETER_FROM in metadata
-    copied = str(metadata.get(SPOT_DIAMETER_FROM, "")) == "reference"
-    diameter = np.nan if copied else scale_factor(scalefactors, "spot_diameter_fullres", library_id=library_id)
-    witnesses = _given(library_id, mpp)
-    with suppress(ValueError) if witnesses else nullcontext():  # what is recorded may be odd where it is not needed
-        witnesses += _recorded(library_id, scalefactors)
-    lattice, doubt = (None, None) if without_spots else _lattice(obs, xy, diameter)
-    if lattice is not None:
-        witnesses.append(lattice)
-    elif witnesses:
-        doubt = None  # the scale is known: what the lattice is does not matter
-    believed = [*witnesses, *([tag] if tag is not None and without_spots else [])]
-    if tag is not None:
-        witnesses.append(tag)
-    if lattice is not None and len(witnesses) > 1:
-        doubt = None  # others are there to compare with
-    um_per_px = believed[0].um_per_px if believed else np.nan
-    return Scale(um_per_px, diameter, tuple(witnesses), doubt)
+    pitch = visium_pitch(evidence.obs, evidence.xy) if evidence.has_spots else None
+    if pitch is None:
+        return None
+    diameter, um_per_px = evidence.spot_diameter, PITCH_UM / pitch
+    if np.isnan(diameter):
+        found = (
+            f"the spots form a lattice as on a Visium slide, {pitch:.4g} pixels from one to the next, which is taken "
+            f"for {PITCH_UM:g} µm: {um_per_px:.4g} µm per pixel. No spot diameter is known to confirm that."
+        )
+        remedy = f"If it is Visium, pass `mpp={um_per_px:.6g}`, else its own."
+        return Witness(_LATTICE, um_per_px, doubt=Finding("lattice", found, remedy))
+    low, high = PITCH_IN_DIAMETERS
+    if low <= pitch / diameter <= high:
+        return Witness(_LATTICE, um_per_px)
+    found = (
+        f"the spots form a lattice as on a Visium slide, but are {pitch / diameter:.3g} spot diameters apart "
+        f"({pitch:.4g} and {diameter:.4g} pixels). Visium has {low:g} to {high:g}, so the lattice tells no scale."
+    )
+    remedy = "Pass `mpp=`, the µm per full-resolution pixel, or mend the spot diameter."
+    return Witness(_LATTICE, np.nan, doubt=Finding("lattice", found, remedy))
+
+
+def file_tags(evidence: Evidence) -> Witness | None:
+    """The image's file says it: the scale of a slide without spots, and a check of all others."""
+    return None if evidence.tag is None else replace(evidence.tag, believed=not evidence.has_spots)
+
+
+WITNESSES: tuple[Callable[[Evidence], Witness | None], ...] = (given, recorded, lattice, file_tags)
+"""In the order in which they are believed; a new one is a function and its place here."""
+
+
+def scale_of_section(evidence: Evidence) -> Scale:
+    """Find µm per full-resolution pixel of one section: that of the first witness who is believed; it is never guessed.
+
+    Raises
+    ------
+    ValueError
+        What a witness goes by is malformed, and nobody before it knows the scale.
+    """
+    heard: list[Witness] = []
+    for ask in WITNESSES:
+        try:
+            witness = ask(evidence)
+        except ValueError:
+            if not any(each.believed for each in heard):
+                raise
+            continue  # what is recorded may be odd where it is not needed
+        if witness is not None:
+            heard.append(witness)
+    known = tuple(witness for witness in heard if np.isfinite(witness.um_per_px))
+    believed = next((witness for witness in known if witness.believed), None)
+    if believed is not None and believed is known[-1] and evidence.tag is not None and not evidence.has_spots:
+        logger.info("%r has %.4g µm per pixel by %s.", evidence.library_id, believed.um_per_px, believed.source)
+    doubts = [witness.doubt for witness in heard if witness.doubt is not None and not set(known) - {witness}]
+    return Scale(
+        np.nan if believed is None else believed.um_per_px,
+        evidence.spot_diameter,
+        known,
+        doubts[0] if doubts else None,
+    )
 
 
 def contradiction(scale: Scale, *, size: int, um: float | None, spatial_key: str) -> Finding | None:
@@ -95,41 +172,3 @@ def _remedy(first: Witness, other: Witness, spatial_key: str) -> str:
             places = f"adata.obsm[{spatial_key!r}]"
             return f"The places of the spots seem to be in µm: `{places} = {places} / {rest.um_per_px:.6g}`."
     return f"If the second is right, pass `mpp={other.um_per_px:.6g}`."
-
-
-_LATTICE = "the lattice of the spots (Visium's are 100 µm apart)"
-
-
-def _given(library_id: str, mpp: float | Mapping[str, float] | None) -> list[Witness]:
-    value = mpp.get(library_id) if isinstance(mpp, Mapping) else mpp
-    if value is None:
-        return []
-    name = f"mpp[{library_id!r}]" if isinstance(mpp, Mapping) else "mpp"
-    return [Witness("the argument `mpp`", check_number(name, value, above=0))]
-
-
-def _recorded(library_id: str, scalefactors: Mapping[str, Any]) -> list[Witness]:
-    recorded = scale_factor(scalefactors, "microns_per_pixel", library_id=library_id)
-    return [Witness("`scalefactors['microns_per_pixel']`", recorded)] if np.isfinite(recorded) else []
-
-
-def _lattice(obs: pd.DataFrame, xy: np.ndarray, diameter: float) -> tuple[Witness | None, Finding | None]:
-    """Read the scale off a Visium lattice, where no spot diameter speaks against it; else say what does."""
-    pitch = visium_pitch(obs, xy)
-    if pitch is None:
-        return None, None
-    witness = Witness(_LATTICE, PITCH_UM / pitch)
-    if np.isnan(diameter):
-        found = (
-            f"the spots form a lattice as on a Visium slide, {pitch:.4g} pixels from one to the next, which is taken "
-            f"for {PITCH_UM:g} µm: {witness.um_per_px:.4g} µm per pixel. No spot diameter is known to confirm that."
-        )
-        return witness, Finding("lattice", found, f"If it is Visium, pass `mpp={witness.um_per_px:.6g}`, else its own.")
-    low, high = PITCH_IN_DIAMETERS
-    if low <= pitch / diameter <= high:
-        return witness, None
-    found = (
-        f"the spots form a lattice as on a Visium slide, but are {pitch / diameter:.3g} spot diameters apart "
-        f"({pitch:.4g} and {diameter:.4g} pixels). Visium has {low:g} to {high:g}, so the lattice tells no scale."
-    )
-    return None, Finding("lattice", found, "Pass `mpp=`, the µm per full-resolution pixel, or mend the spot diameter.")
