@@ -165,6 +165,22 @@ def test_the_level_nearest_above_the_need_is_read(um: float, scale: float, side:
     assert difference.mean(axis=(1, 2, 3)).max() < 3
 
 
+@pytest.mark.parametrize("is_copy", [True, False])
+def test_an_image_of_half_the_size_is_a_level_if_it_shows_the_same(is_copy: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """As where a file does not mark its levels, or marks them as something else; another scene is told."""
+    pixels = smooth(512)
+    small = np.asarray(Image.fromarray(pixels).reduce(2))
+    path = written(tmp_path / "a.ome.tif", pixels, small if is_copy else small[::-1].copy(), names=("scan", "label"))
+    adata = AnnData(np.ones((1, 1), dtype=np.float32), obsm={"spatial": np.array([[200.0, 100.0]])})
+    bl.pp.crops(adata, path, size=16, um=40.0, mpp=0.5)
+    assert adata.uns["crops"]["library"]["level_scale"] == (0.5 if is_copy else 1.0)
+    scenes = written(tmp_path / "b.ome.tif", pixels, small if is_copy else small[::-1].copy())
+    bl.pp.crops(adata, scenes, size=16, um=40.0, mpp=0.5, check="warn" if is_copy else "off")
+    if not is_copy:
+        with pytest.warns(UserWarning, match=r"holds 2 images.*`series=1`"):
+            bl.pp.crops(adata, scenes, size=16, um=40.0, mpp=0.5)
+
+
 def test_native_pixels_are_those_of_full_resolution(tmp_path: Path) -> None:
     pixels = smooth(512)
     path = pyramid(tmp_path / "a.tif", pixels)

@@ -297,7 +297,7 @@ def test_lazy_crops_on_a_cluster(pixels: np.ndarray, tmp_path: Path) -> None:
     """In a process of its own: a cluster that fails would stay every later test's scheduler."""
     path, found = made("deflated tiles", pixels, tmp_path), tmp_path / "found.npy"
     command = [sys.executable, __file__, str(path), str(found)]
-    environment = os.environ | import_path(Path(__file__).parents[1])  # of conftest
+    environment = os.environ | import_path(Path(__file__).parents[2])  # of conftest
     subprocess.run(command, env=environment, check=True, timeout=120, capture_output=True)
     assert np.array_equal(np.load(found), cut_in_memory(spots(300), pixels, size=20))
 

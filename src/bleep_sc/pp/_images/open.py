@@ -9,11 +9,12 @@ import numpy as np
 
 from bleep_sc._checks import check_number
 from bleep_sc._side_effects import python_random_state_kept
+from bleep_sc.pp._images.levels import shows_the_same
 from bleep_sc.pp._images.patches import check_parts
 from bleep_sc.pp._images.raster import RasterFile
 from bleep_sc.pp._images.readers import quiet_readers, reader_errors_naming
 from bleep_sc.pp._images.section import SectionImage, with_levels
-from bleep_sc.pp._images.series import ImageChoiceError, choose_image, images_of
+from bleep_sc.pp._images.series import FileImage, ImageChoiceError, PagesAt, choose_image, images_of
 from bleep_sc.pp._images.tags import scale_of
 from bleep_sc.pp._images.tiff import TiffImage
 
@@ -111,9 +112,17 @@ def _of_tiff(path: Path, *, series: int | str | None, name: str) -> tuple[Sectio
     from tifffile import TiffFile
 
     with TiffFile(path) as tiff:
-        chosen, findings = choose_image(images_of(tiff), series, name=name, file=path.name)
-        assert chosen.colors is not None  # noqa: S101 - `choose_image` sees to it
-        full, *lower = [TiffImage.of(path.resolve(), tiff, pages, chosen.colors) for pages in chosen.levels]
+
+        def level(image: FileImage, pages: PagesAt) -> TiffImage:
+            assert image.colors is not None  # noqa: S101 - `choose_image` sees to it
+            return TiffImage.of(path.resolve(), tiff, pages, image.colors)
+
+        def same(whole: FileImage, smaller: FileImage) -> bool | None:
+            with reader_errors_naming(name):
+                return shows_the_same(level(whole, whole.levels[0]), level(smaller, smaller.levels[0]))
+
+        chosen, findings = choose_image(images_of(tiff), series, same=same, name=name, file=path.name)
+        full, *lower = [level(chosen, pages) for pages in chosen.levels]
         tag = scale_of(tiff, chosen.levels[0].series)
     return SectionImage(full, 1.0, np.zeros(2), path.name, tag=tag, findings=tuple(findings)), lower
 

@@ -1,9 +1,9 @@
 """The images that one TIFF holds, and which of them is the section: scans, labels, channels, planes, levels."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ _ALIKE, _NOTABLE = 0.9, 0.25
 """Another image of so large a share of the largest's area could be meant as well; a notable one is spoken of."""
 _PLANES = {"Z": "focal plane", "T": "time", "I": "page", "Q": "page", "R": "page"}
 _MOST_SHOWN = 8
+_STEPS = (2, 4, 8, 16, 32, 64)
+"""Factors between the levels of a pyramid."""
 
 
 class ImageChoiceError(ValueError):
@@ -49,7 +51,7 @@ class PagesAt:
             yield self.of(tiff)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FileImage:
     """One of the images of a file."""
 
@@ -89,9 +91,25 @@ def images_of(tiff: Any) -> list[FileImage]:
 
 
 def choose_image(
-    images: Sequence[FileImage], series: int | str | None, *, name: str, file: str
+    images: Sequence[FileImage],
+    series: int | str | None,
+    *,
+    same: Callable[[FileImage, FileImage], bool | None],
+    name: str,
+    file: str,
 ) -> tuple[FileImage, list[Finding]]:
     """Choose the image of the section: the one that `series` names, else the largest with colours.
+
+    Parameters
+    ----------
+    images
+        All images of the file.
+    series
+        The number or the name of one; None where the user names none.
+    same
+        Tells whether the second image is a lower resolution of the first one; None where that cannot be told.
+    name, file
+        What messages call the image and its file.
 
     Raises
     ------
@@ -100,8 +118,8 @@ def choose_image(
     """
     listed = _listed(images)
     if series is not None:
-        chosen = _named_by(images, series, name=name, file=file)
-        return _readable(chosen, name=name, file=file), []
+        chosen = _readable(_named_by(images, series, name=name, file=file), name=name, file=file)
+        return _with_levels(chosen, _smaller_copies(chosen, images, same)), []
     candidates = [image for image in images if not _BESIDE_THE_SCAN.search(image.name)] or list(images)
     best = min(candidates, key=lambda image: (image.rank, -image.area))
     rivals = [
@@ -121,14 +139,16 @@ def choose_image(
     number = images.index(best)
     if len(images) > 1:
         logger.info("%s holds %d images: %s. Number %d is read.", file, len(images), listed, number)
-    unmarked = [image for image in rivals if not _is_smaller_copy(image, best)]
-    if not unmarked:
+    copies = _smaller_copies(best, images, same)
+    others = [image for image in rivals if copies.get(image, False) is False]
+    best = _with_levels(best, copies)
+    if not others:
         return best, []
     found = (
         f"{file!r} holds {len(images)} images: {listed}. Number {number} is read, since it is the largest with "
         f"{'colours' if best.rank == 0 else 'readable values'}."
     )
-    remedy = f"If another one shows the section, name it: `series={images.index(unmarked[0])}`."
+    remedy = f"If another one shows the section, name it: `series={images.index(others[0])}`."
     return best, [Finding("series", found, remedy)]
 
 
@@ -199,11 +219,22 @@ def _readable(image: FileImage, *, name: str, file: str) -> FileImage:
     raise ImageChoiceError(msg)
 
 
-def _is_smaller_copy(image: FileImage, whole: FileImage) -> bool:
-    """Whether an image has the size of a level of a pyramid that the file does not mark as one."""
-    return any(
+def _smaller_copies(
+    chosen: FileImage, images: Sequence[FileImage], same: Callable[[FileImage, FileImage], bool | None]
+) -> dict[FileImage, bool | None]:
+    """Tell of each image with the size of a pyramid's level whether it is one, though the file does not say so."""
+    sized = [image for image in images if image.colors is not None and _has_size_of_level(image, chosen)]
+    return {image: same(chosen, image) for image in sized}
+
+
+def _with_levels(chosen: FileImage, copies: Mapping[FileImage, bool | None]) -> FileImage:
+    return replace(chosen, levels=(*chosen.levels, *(image.levels[0] for image, is_copy in copies.items() if is_copy)))
+
+
+def _has_size_of_level(image: FileImage, whole: FileImage) -> bool:
+    return image is not whole and any(
         abs(image.width * step - whole.width) <= step and abs(image.height * step - whole.height) <= step
-        for step in (2, 4, 8, 16)
+        for step in _STEPS
     )
 
 
