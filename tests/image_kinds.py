@@ -224,6 +224,12 @@ RIGHT: dict[str, tuple[str, Write, np.ndarray]] = {
     "Aperio's JPEG 2000 of RGB that says YCbCr": ("svs", aperio("ycbcr", 33005, RGB), RGB),
     "CMYK": ("tif", tiff(CMYK, photometric="separated", tile=TILE), RGB),
     "CMYK, 16 bits": ("tif", tiff(CMYK.astype(np.uint16) * 257, photometric="separated", **FULL), RGB),
+    "CMYK and opacity": (
+        "tif",
+        tiff(np.dstack([CMYK, OPACITY]), photometric="separated", planarconfig="contig", extrasamples=["unassalpha"]),
+        on_white(RGB, 128 / 255),
+    ),
+    "palette and opacity": ("tif", lambda path: Image.fromarray(RGB).quantize(4).convert("PA").save(path), RGB),
     "CMYK in JPEG": ("tif", pillow("CMYK", compression="jpeg", quality=99), RGB),
     "CIELab": ("tif", lambda path: lab().save(path), SEEN_OF_LAB),
     "CIELab in LZW": ("tif", lambda path: lab().save(path, compression="tiff_lzw"), SEEN_OF_LAB),
@@ -290,6 +296,10 @@ REFUSED: dict[str, tuple[Write, str]] = {
     "colour filter": (tiff(GRAY, photometric="cfa", tile=TILE), "stores its colours as CFA"),
     "32 bits": (tiff(GRAY.astype(np.uint32), photometric="minisblack"), r"gray as uint32 \(32 bits\)"),
     "signed": (tiff(GRAY.astype(np.int16), photometric="minisblack"), "gray as int16"),
+    "fax": (
+        lambda path: Image.fromarray(GRAY).convert("1").save(path, compression="group4"),
+        "compressed as CCITTFAX4",
+    ),
     "five inks": (
         tiff(np.dstack([CMYK, GRAY]), photometric="separated", planarconfig="contig", extratags=[(332, 3, 1, 2, True)]),
         "5 inks that are not CMYK",

@@ -1,5 +1,6 @@
 """Read names, places, sections and records of crops from an AnnData, and check them as they are read."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -107,17 +108,23 @@ def spatial_coordinates(adata: AnnData, *, spatial_key: str = _keys.SPATIAL, nam
     return xy
 
 
-_NAMES_OF_X = frozenset({"x", "col", "column", "imagecol", "pxl_col", "pxl_col_in_fullres", "pixel_x", "x_centroid"})
-_NAMES_OF_Y = frozenset({"y", "row", "imagerow", "pxl_row", "pxl_row_in_fullres", "pixel_y", "y_centroid"})
-"""What tables of coordinates call x and y; R's tables often have the row, which is y, first."""
+_OF_X = frozenset({"x", "col", "cols", "column", "columns", "imagecol", "imgcol"})
+_OF_Y = frozenset({"y", "row", "rows", "imagerow", "imgrow"})
+"""Words by which tables of coordinates name x and y; R's tables often have the row, which is y, first."""
+
+
+def _words(name: object) -> set[str]:
+    """Split the name of a column, such as ``pxl_row_in_fullres``."""
+    return set(re.split(r"[^a-z]+", str(name).lower()))
 
 
 def x_then_y(places: Any) -> Any:
     """Put the columns of a table in order where their names say which is x and which is y."""
     if not isinstance(places, pd.DataFrame) or places.shape[1] != 2:
         return places
-    first, second = (str(name).lower() for name in places.columns)
-    return places.iloc[:, ::-1] if first in _NAMES_OF_Y and second in _NAMES_OF_X else places
+    first, second = (_words(name) for name in places.columns)
+    y_first = first & _OF_Y and second & _OF_X and not (first & _OF_X or second & _OF_Y)
+    return places.iloc[:, ::-1] if y_first else places
 
 
 def crop_records(adata: AnnData, crops_key: str = _keys.CROPS) -> dict[str, Mapping[str, Any]]:

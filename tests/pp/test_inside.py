@@ -28,6 +28,11 @@ CASES: dict[str, tuple[tuple[tuple[float, float], ...], dict[str, float], str]] 
     "a recorded factor": (FAR, FACTORS, r"2 of 3 spots of 'lib'.*150 x 120.*scale 0\.1 \(`tissue_hires_scalef`\)"),
     "none is recorded": (FAR, {}, MADE_UP),
     "one that fits any image": (FAR, {"tissue_hires_scalef": 0.005}, MADE_UP),
+    "micrometres of a coarse image": (
+        ((300, 270), (20, 30), (80, 100)),
+        {"tissue_hires_scalef": 0.4, "microns_per_pixel": 2.5},
+        r"All spots fit as micrometres \(2\.5 µm per pixel by .*`adata\.obsm\['spatial'\] = .* / 2\.5`",
+    ),
     "below zero": (((1400, 1100), (300, 200), (-5, 3)), {}, r"3 of 3 spots.*No scale would fit"),
     "x and y swapped": (
         ((10, 140), (20, 130), (90, 20)),

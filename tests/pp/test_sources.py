@@ -99,7 +99,13 @@ def test_scale_factors_that_r_wrote() -> None:
 
 @pytest.mark.parametrize(
     ("row", "column"),
-    [("pxl_row_in_fullres", "pxl_col_in_fullres"), ("imagerow", "imagecol"), ("y", "x"), ("Row", "Col")],
+    [
+        ("pxl_row_in_fullres", "pxl_col_in_fullres"),
+        ("imagerow", "imagecol"),
+        ("y", "x"),
+        ("Row", "Col"),
+        ("Y_px", "X_px"),
+    ],
 )
 @pytest.mark.parametrize("row_first", [True, False])
 def test_tables_of_places_are_read_by_their_names(row: str, column: str, row_first: bool) -> None:  # noqa: FBT001

@@ -6,7 +6,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_adata, spatial_coordinates
+from bleep_sc._adata import check_adata, spatial_coordinates, with_frames
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_choice, check_int, check_key, check_key_added, check_number
 from bleep_sc._library import library_part
@@ -15,6 +15,7 @@ from bleep_sc._progress import progress
 from bleep_sc.pp._cut import Border
 from bleep_sc.pp._finding import Finding, in_words
 from bleep_sc.pp._inside import check_inside
+from bleep_sc.pp._places_code import PlacesCode
 from bleep_sc.pp._record import crop_record
 from bleep_sc.pp._scale.witnesses import Evidence, scale_of_section
 from bleep_sc.pp._section_crops import MOST_PIXELS, SectionCrops, lazy_crops, section_crops
@@ -170,6 +171,7 @@ def crops(
     if um is not None:
         um = check_number("um", um, above=0)
     xy = spatial_coordinates(adata, spatial_key=spatial_key)
+    obs = with_frames(adata).obs
     spots = rows_by_library(adata, library_key, library_id)
     mpp = _checked_mpp(mpp, spots)
     images = images_by_library(
@@ -182,7 +184,7 @@ def crops(
             mpp,
             library_part(adata.uns, library, "scalefactors"),
             library_part(adata.uns, library, "metadata"),
-            obs=adata.obs.iloc[rows],
+            obs=obs.iloc[rows],
             xy=xy[rows],
             tag=images[library].tag,
         )
@@ -198,11 +200,11 @@ def crops(
             image=images[library],
             scale=scale,
             uns=adata.uns,
-            spatial_key=spatial_key,
+            code=PlacesCode.of(adata.obsm[spatial_key], spatial_key, library, library_key),
             full_width=section.full_width,
         )
         to_cut.append((section, to_check))
-    check_inside(to_cut, library_key)
+    check_inside(to_check for _, to_check in to_cut)
     findings: dict[str, list[Finding]] = {section.library_id: [] for section, _ in to_cut}
     if check != "off":
         for section, to_check in to_cut:

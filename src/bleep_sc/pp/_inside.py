@@ -1,8 +1,10 @@
 """Refuse spots that lie outside their image, and say how they would come to lie inside."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from bleep_sc.pp._section_crops import SectionCrops
+from bleep_sc.pp._signs.placements import in_micrometres
 from bleep_sc.pp._signs.section import SectionToCheck
 
 _FEW = 0.05
@@ -11,22 +13,24 @@ _ALIKE = 0.03
 """An image has the size that a factor says if it differs by no more than this share."""
 
 
-def check_inside(sections: list[tuple[SectionCrops, SectionToCheck]], library_key: str | None) -> None:
+def check_inside(sections: Iterable[SectionToCheck]) -> None:
     """Refuse sections of which a spot lies outside the image."""
-    faults = []
-    for section, to_check in sections:
+    faults, stored = [], ""
+    for section in sections:
         limit = section.image.width_height
-        outside = ~_inside(section.centres, limit)
+        centres = section.image.centres(section.xy)
+        outside = ~_inside(centres, limit)
         if not outside.any():
             continue
-        low, high = section.centres.min(axis=0), section.centres.max(axis=0)
+        stored = section.code.stored
+        low, high = centres.min(axis=0), centres.max(axis=0)
         faults.append(
             f"{outside.sum()} of {len(outside)} spots of {section.library_id!r} (x from {_places(low[0], high[0])}, "
             f"y from {_places(low[1], high[1])}, on an image of {limit[0]} x {limit[1]} pixels). "
-            + _advice(to_check, outside, library_key)
+            + _advice(section, outside)
         )
     if faults:
-        msg = f"`{sections[0][1].places}` lies outside the image for " + " And for ".join(faults)
+        msg = f"`{stored}` lies outside the image for " + " And for ".join(faults)
         raise ValueError(msg)
 
 
@@ -35,20 +39,21 @@ def _places(low: float, high: float) -> str:
     return f"{low:.0f} to {high:.0f}" if max(-low, high) < 1e9 else f"{low:.3g} to {high:.3g}"
 
 
-def _advice(section: SectionToCheck, outside: np.ndarray, library_key: str | None) -> str:
+def _advice(section: SectionToCheck, outside: np.ndarray) -> str:
     """Say what would bring all spots into the image; a scale is named only where one is recorded."""
-    places, image = section.places, section.image
-    if section.image.scale == 1:
-        factor = _factor_of_size(section)
-        if factor:
-            return factor
+    image = section.image
+    factor = _factor_of_size(section) if image.scale == 1 else ""
+    if factor:
+        return factor
+    for placement in in_micrometres(section):
+        centres = image.centres(placement.xy)
+        if _inside(centres, image.width_height).all() and (centres.max(axis=0) > image.width_height / 2).any():
+            return f"All spots fit {placement.name}: {placement.remedy}."
     advice = []
     if outside.mean() <= _FEW:
-        advice.append(
-            f"If these few are beyond the rim of the scan, leave them out: {_leaving_out(section, library_key)}."
-        )
+        advice.append(f"If these few are beyond the rim of the scan, leave them out: {_leaving_out(section)}.")
     if _inside(image.centres(section.xy[:, ::-1]), image.width_height).all():
-        advice.append(f"All spots fit with x and y swapped: `{places} = {places}[:, ::-1].copy()`.")
+        advice.append(f"All spots fit with x and y swapped: `{section.code.moved('{}[:, ::-1].copy()')}`.")
     return " ".join(advice) or _fitting_factor(section)
 
 
@@ -67,7 +72,9 @@ def _fitting_factor(section: SectionToCheck) -> str:
     """Name the largest recorded factor that brings all spots into the image and makes them fill it."""
     image = section.image
     largest = float(np.min((image.width_height + image.offset - 1) / np.maximum(section.xy.max(axis=0), 1)))
-    for name, factor in sorted(section.factors.items(), key=lambda item: -item[1]):
+    # with a picture its size has spoken: the image has that of none of them
+    factors = {} if section.picture is not None and section.whole else section.factors
+    for name, factor in sorted(factors.items(), key=lambda item: -item[1]):
         # any factor fits that is small enough: one at which the spots fill half of the image is likely its own
         if factor >= largest / 2 and _inside(section.xy * factor - image.offset, image.width_height).all():
             return _container(name, factor)
@@ -83,13 +90,14 @@ def _container(name: str, factor: float) -> str:
     return f"The scale {factor:.6g} (`{name}`) would fit: pass `squidpy.im.ImageContainer(..., scale={factor:.6g})`."
 
 
-def _leaving_out(section: SectionToCheck, library_key: str | None) -> str:
+def _leaving_out(section: SectionToCheck) -> str:
     image = section.image
     low, high = (image.offset / image.scale, (image.offset + image.width_height - 1) / image.scale)
     bounds = [f"[{x:.6g}, {y:.6g}]" for x, y in (low, high)]
-    inside = f"(({section.places} >= {bounds[0]}) & ({section.places} <= {bounds[1]})).all(axis=1)"
-    if library_key is not None:
-        inside = f"{inside} | (adata.obs[{library_key!r}] != {section.library_id!r})"
+    places = section.code.read
+    inside = f"(({places} >= {bounds[0]}) & ({places} <= {bounds[1]})).all(axis=1)"
+    if section.code.library_key is not None:
+        inside = f"{inside} | ~{section.code.of_section}"
     return f"`adata = adata[{inside}].copy()`"
 
 

@@ -181,6 +181,14 @@ def test_an_image_of_half_the_size_is_a_level_if_it_shows_the_same(is_copy: bool
             bl.pp.crops(adata, scenes, size=16, um=40.0, mpp=0.5)
 
 
+def test_places_are_judged_at_full_resolution(tmp_path: Path) -> None:
+    """A level may lack the last pixels of an image whose side is no multiple of its step."""
+    path = pyramid(tmp_path / "a.tif", smooth(1024)[:1023, :1023], steps=(2, 4, 8))
+    adata = AnnData(np.ones((2, 1), dtype=np.float32), obsm={"spatial": np.array([[1022.0, 500.0], [10.0, 1022.0]])})
+    bl.pp.crops(adata, path, size=8, um=80, mpp=1.0)
+    assert adata.uns["crops"]["library"]["level_scale"] == 0.125
+
+
 def test_native_pixels_are_those_of_full_resolution(tmp_path: Path) -> None:
     pixels = smooth(512)
     path = pyramid(tmp_path / "a.tif", pixels)

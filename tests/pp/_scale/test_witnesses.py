@@ -13,10 +13,12 @@ from anndata import AnnData
 from squidpy.im import ImageContainer
 
 import bleep_sc as bl
+from bleep_sc.pp._places_code import PlacesCode
 from bleep_sc.pp._scale.witness import Witness
 from bleep_sc.pp._scale.witnesses import Evidence, Scale, contradiction, scale_of_section
 
 PITCH, MPP = 200.0, 0.5
+CODE = PlacesCode("spatial", "lib", None)
 TAG = Witness("the file's tags", 0.25)
 
 
@@ -83,20 +85,20 @@ def test_a_lattice_that_nothing_confirms_is_told() -> None:
     ],
 )
 def test_two_witnesses_that_differ_are_told(scale: Scale, first: float, second: float) -> None:
-    found = contradiction(scale, size=224, um=100, spatial_key="spatial")
+    found = contradiction(scale, size=224, um=100, code=CODE)
     assert found is not None
     for value in (first, second):
         assert f"{value:.4g} by" in found.found
         assert f"{100 / value:.4g} pixels" in found.found
     assert f"`mpp={second:g}`" in found.remedy
-    native = contradiction(scale, size=224, um=None, spatial_key="spatial")
+    native = contradiction(scale, size=224, um=None, code=CODE)
     assert native is not None
     assert f"{224 * second:.4g} µm" in native.found
 
 
 def test_witnesses_that_agree_are_silent() -> None:
     for scale in (asked(0.52, lattice=True, microns_per_pixel=0.51, tag=Witness("tag", 0.5)), asked(0.5), asked()):
-        assert contradiction(scale, size=224, um=100, spatial_key="spatial") is None
+        assert contradiction(scale, size=224, um=100, code=CODE) is None
 
 
 def test_places_in_micrometres_are_recognised() -> None:
@@ -104,7 +106,7 @@ def test_places_in_micrometres_are_recognised() -> None:
     obs, xy = visium(100.0)
     factors = {"spot_diameter_fullres": 55.0}
     scale = scale_of_section(Evidence("lib", None, factors, {}, obs=obs, xy=xy, tag=TAG))
-    found = contradiction(scale, size=224, um=None, spatial_key="spatial")
+    found = contradiction(scale, size=224, um=None, code=CODE)
     assert found is not None
     assert "`adata.obsm['spatial'] = adata.obsm['spatial'] / 0.25`" in found.remedy
 

@@ -139,7 +139,7 @@ WRONG: dict[str, tuple[Callable[[], AnnData], Callable[[], Any], str, str, str]]
         lambda: box(np.asarray(Image.fromarray(IMAGE).resize((2 * SIDE, 1120)))),
         "size",
         "1280 x 1120 full-resolution pixels in size.*should be about 640 x 560",
-        r"2 times that.*scale=2\)",
+        r"enlarged 2 times.*scale=2\)`; if it was cropped",
     ),
     "an image turned by 90°": (section, lambda: box(np.rot90(IMAGE)[:, :]), "size", "560 x 640", "turned by 90°"),
     "a cropped image": (section, lambda: box(IMAGE[:, :520]), "size", "520 x 560", "cropped, or of another section"),
@@ -212,7 +212,7 @@ def test_places_of_half_precision() -> None:
     adata.uns["spatial"] = {"lib": {"scalefactors": {"microns_per_pixel": 1.0}}}
     findings = found(adata, box(np.full((6100, 6100, 3), 200, dtype=np.uint8)))
     assert findings["sign"].tolist() == ["precision"]
-    assert "every 4th pixel: crops are up to 2 pixels off" in findings["found"].iloc[0]
+    assert "its steps are of 4 pixels: places are up to 2 px off" in findings["found"].iloc[0]
     adata.obsm["spatial"] = (adata.obsm["spatial"] / 4).astype(np.float16)
     bl.pp.crops(adata, box(np.full((2000, 2000, 3), 200, dtype=np.uint8)), size=8)
 
@@ -247,6 +247,103 @@ def test_findings_are_stored_with_the_object(suffix: str, tmp_path: Path) -> Non
         stored = back.uns["crops"]["lib"]["findings"]
         assert list(stored.columns) == ["sign", "found", "remedy"]
         assert stored.astype(object).to_numpy().tolist() == expected.to_numpy().tolist()
+
+
+def test_the_line_moves_only_the_section_that_is_wrong() -> None:
+    parts = {"A": section(XY[:, ::-1]), "B": section()}
+    parts["A"] = section(np.stack([SIDE - 1 - XY[:, 0], XY[:, 1]], axis=1))
+    both = ad.concat(parts, label="section", index_unique="-")
+    both.uns["spatial"] = {name: part.uns["spatial"]["lib"] for name, part in parts.items()}
+    how: dict[str, Any] = {"image": dict.fromkeys("AB", box(IMAGE)), "library_key": "section", "size": 16}
+    with pytest.warns(UserWarning, match="'A': .* mirrored left to right") as warned:
+        bl.pp.crops(both, **how)
+    (line,) = re.findall(r"right: `(.*?)`", str(warned[0].message))
+    exec(line, {"adata": both})  # noqa: S102 - as a user would
+    np.testing.assert_allclose(both.obsm["spatial"], np.concatenate([XY, XY]))
+    bl.pp.crops(both, check="raise", **how)
+
+
+@pytest.mark.parametrize("names", [("x", "y"), ("pxl_row", "pxl_col")])
+def test_the_line_mends_a_table_too(names: tuple[str, str]) -> None:
+    wrong = np.stack([SIDE - 1 - XY[:, 0], XY[:, 1]], axis=1)
+    adata = section()
+    adata.obsm["spatial"] = pd.DataFrame(wrong if names[0] == "x" else wrong[:, ::-1], adata.obs_names, list(names))
+    findings = found(adata, box(IMAGE))
+    (line,) = re.findall(r"`(.*?)`", findings["remedy"].iloc[0])
+    exec(line, {"adata": adata})  # noqa: S102 - as a user would
+    np.testing.assert_allclose(adata.obsm["spatial"], XY)
+
+
+def pen(side: float) -> np.ndarray:
+    """Blue ink in a corner of glass."""
+    image = IMAGE.copy()
+    image[-28:, -int(side * SIDE) :] = (20, 40, 200)
+    return image
+
+
+def with_picture(adata: AnnData, hires: np.ndarray, **factors: float) -> AnnData:
+    library = adata.uns["spatial"]["lib"]
+    library["images"]["hires"] = hires
+    library["scalefactors"].update(factors)
+    return adata
+
+
+def tissue_in_a_corner() -> tuple[AnnData, Any]:
+    """Spots over all of a slide of which a biopsy covers a few percent, as an unfiltered matrix has them."""
+    image = np.full((2000, 2400, 3), 245, dtype=np.uint8)
+    image[30:170, 60:220] = np.asarray(Image.fromarray(IMAGE).reduce(4))
+    grid = np.stack(np.meshgrid(np.arange(10, 2390, 20.0), np.arange(10, 1990, 20.0)), axis=-1).reshape(-1, 2)
+    return section(grid, picture=False), box(image)
+
+
+GOOD: dict[str, Callable[[], tuple[AnnData, Any]]] = {
+    "ink of a pen": lambda: (with_picture(section(), np.asarray(Image.fromarray(pen(0.3)).reduce(4))), box(pen(0.3))),
+    "ink and no picture": lambda: (section(picture=False), box(pen(0.1))),
+    "a strip of the section": lambda: (section(XY[XY[:, 0] < 150]), box(IMAGE)),
+    "a strip and no picture": lambda: (section(XY[XY[:, 1] > 330], picture=False), box(IMAGE)),
+    "spots over a slide with a small biopsy": tissue_in_a_corner,
+    "a crop from the corner": lambda: (section(XY[(XY < 390).all(axis=1)]), box(IMAGE).crop_corner(0, 0, size=400)),
+    "NaN in the picture": lambda: (with_picture(section(), np.full((140, 160, 3), np.nan)), box(IMAGE)),
+    "cells on whole pixels": lambda: (
+        section(np.random.default_rng(0).integers(0, [SIDE, 560], size=(9000, 2)).astype(float), picture=False),
+        box(IMAGE),
+    ),
+    "in_tissue in words": lambda: (with_words(section()), box(IMAGE)),
+}
+
+
+def with_words(adata: AnnData) -> AnnData:
+    adata.obs["in_tissue"] = "in"
+    return adata
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_odd_but_right(case: str) -> None:
+    adata, image = GOOD[case]()
+    bl.pp.crops(adata, image, size=16, check="raise")
+
+
+def test_in_tissue_in_words_does_not_silence_the_sign() -> None:
+    wrong = np.stack([SIDE - 1 - XY[:, 0], XY[:, 1]], axis=1)
+    assert found(with_words(section(wrong)), box(IMAGE))["sign"].tolist() == ["tissue"]
+
+
+def test_a_mirrored_image_of_another_scale_keeps_it() -> None:
+    image = np.ascontiguousarray(np.fliplr(np.asarray(Image.fromarray(IMAGE).reduce(2))))
+    findings = found(section(), box(image, scale=0.5), size=8)
+    (line,) = re.findall(r"`squidpy\.im\.(.*?)`", findings["remedy"].iloc[0])
+    mended = eval(line, {"numpy": np, "image": image, "ImageContainer": ImageContainer})  # noqa: S307 - as a user would
+    bl.pp.crops(section(), mended, size=8, check="raise")
+
+
+def test_an_object_on_disk_is_checked_too(tmp_path: Path) -> None:
+    """As `read_lazy` opens it, with `obs` on disk."""
+    adata = section()
+    adata.obs["in_tissue"], adata.obs["array_row"], adata.obs["array_col"] = 1, np.arange(len(XY)), 0
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    lazy = ad.experimental.read_lazy(tmp_path / "a.h5ad")
+    bl.pp.crops(lazy, box(IMAGE), size=16)
+    assert lazy.uns["crops"]["lib"]["findings"].empty
 
 
 def test_few_spots_and_one_colour_tell_nothing() -> None:

@@ -65,7 +65,8 @@ def open_image(
         offset -= [padding.x_pre, padding.y_pre]
     scale = check_number(f"{name}.data.attrs['scale']", attributes.get("scale", 1), above=0)
     plane = _choose_plane([str(z) for z in container.library_ids], library_id, name=name)
-    return SectionImage(data.data[:, :, plane, :], scale, offset, source)
+    is_part = any(any(reach.to_tuple()) for reach in (coords, padding) if reach is not None)
+    return SectionImage(data.data[:, :, plane, :], scale, offset, source, is_part)
 
 
 def existing_path(path: Any) -> Path | None:

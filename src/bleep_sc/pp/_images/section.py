@@ -30,6 +30,8 @@ class SectionImage:
     offset: np.ndarray
     """Place of the first pixel, x and y in pixels of this image; it is not zero in a crop of a larger image."""
     source: str
+    is_part: bool = False
+    """Whether it was cut out of a larger image, whose size is not known."""
     tag: Witness | None = None
     """What the image's file says of its scale."""
     levels: tuple["SectionImage", ...] = ()

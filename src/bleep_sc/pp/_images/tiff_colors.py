@@ -15,6 +15,8 @@ _COEFFICIENTS, _REFERENCES = (0.299, 0.587, 0.114), (0.0, 255.0, 128.0, 255.0, 1
 _PREMULTIPLIED, _ALPHA = 1, 2
 """Two kinds of ExtraSamples; the third, 0, is unspecified and no part of the picture."""
 _EIGHT_BITS = 255
+_N_COLORS = {"gray": 1, "white is zero": 1, "palette": 1, "CMYK": 4}
+"""Number of samples that make up a colour; three in all other models."""
 
 
 class ColorError(ValueError):
@@ -80,15 +82,14 @@ def stored_colors(page: Any, *, channels: Sequence[str] = (), n_pages: int = 1) 
     if page.dtype is None:
         msg = f"holds samples of a kind that is not read (SampleFormat {page.sampleformat}, {page.bitspersample} bits)"
         raise ColorError(msg)
+    _check_compression(page)
     model = _model(page, samples, channels)
     maximum = _maximum(page, model)
-    if model == "palette":
-        return StoredColors(model, maximum, palette=_palette(page))
-    alpha, premultiplied = _opacity(page, 1 if model in ("gray", "white is zero") else 3)
-    if alpha is not None and maximum is None:
-        msg = "holds floats with an opacity"
+    alpha, premultiplied = _opacity(page, _N_COLORS.get(model, 3))
+    if alpha is not None and (maximum is None or (model == "palette" and maximum != _EIGHT_BITS)):
+        msg = f"holds {'floats' if maximum is None else 'a palette of other than 8 bits'} with an opacity"
         raise ColorError(msg)
-    return StoredColors(model, maximum, alpha, premultiplied)
+    return StoredColors(model, maximum, alpha, premultiplied, _palette(page) if model == "palette" else None)
 
 
 def over_white(colors: np.ndarray, opacity: np.ndarray, *, premultiplied: bool) -> np.ndarray:
@@ -132,8 +133,7 @@ def _model(page: Any, samples: int, channels: Sequence[str]) -> str:
 
 
 def _gray(page: Any, samples: int, channels: Sequence[str]) -> str:
-    opacity = [kind for kind in page.extrasamples if int(kind) in (_PREMULTIPLIED, _ALPHA)]
-    colors = samples - len(opacity)
+    colors = samples - len(_opacities(page))
     if colors == 1:
         return "gray"
     if [name.strip().lower()[:1] for name in channels[:3]] == ["r", "g", "b"] and {
@@ -160,7 +160,7 @@ def _rgb(page: Any, samples: int, channels: Sequence[str]) -> str:
 
 
 def _indexed(page: Any, samples: int, channels: Sequence[str]) -> str:
-    if samples != 1 or page.colormap is None:
+    if samples - len(_opacities(page)) != 1 or page.colormap is None:
         msg = "says that it has a palette, and lacks one or has several channels"
         raise ColorError(msg)
     return "palette"
@@ -285,6 +285,22 @@ def _palette(page: Any) -> np.ndarray:
     colors = np.asarray(page.colormap).reshape(3, -1).T
     # TIFF's entries have 16 bits; some writers put in 8 (as libtiff allows for)
     return (colors if colors.max(initial=0) < 256 else colors >> 8).astype(np.uint8)
+
+
+def _opacities(page: Any) -> list[int]:
+    return [int(kind) for kind in page.extrasamples if int(kind) in (_PREMULTIPLIED, _ALPHA)]
+
+
+def _check_compression(page: Any) -> None:
+    """Refuse what neither tifffile nor imagecodecs decodes."""
+    from tifffile import TIFF
+
+    try:
+        if page.compression != 1:
+            TIFF.DECOMPRESSORS[page.compression]
+    except KeyError as err:
+        msg = f"is compressed as {_named(page.compression)}"
+        raise ColorError(msg) from err
 
 
 def _opacity(page: Any, n_colors: int) -> tuple[int | None, bool]:

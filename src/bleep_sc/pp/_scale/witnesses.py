@@ -11,14 +11,15 @@ from bleep_sc._checks import check_number
 from bleep_sc._library import SPOT_DIAMETER_FROM, scale_factor
 from bleep_sc._logging import logger
 from bleep_sc.pp._finding import Finding
+from bleep_sc.pp._places_code import PlacesCode
 from bleep_sc.pp._scale.visium import PITCH_IN_DIAMETERS, PITCH_UM, visium_pitch
 from bleep_sc.pp._scale.witness import Witness
 
 _APART = 0.05
 """Two witnesses contradict each other where their values differ by more than this share."""
-_UNIT_IS_UM = 0.01
-"""A lattice whose pitch is so near to 100 may have its places in µm."""
-_LATTICE = "the lattice of the spots (Visium's are 100 µm apart)"
+_UNIT_IS_UM, _EXACTLY_UM = 0.01, 0.002
+"""A lattice whose pitch is so near to 100 has its places in µm where others know another scale, or by itself."""
+LATTICE = "the lattice of the spots (Visium's are 100 µm apart)"
 
 
 @dataclass(frozen=True)
@@ -95,16 +96,27 @@ def lattice(evidence: Evidence) -> Witness | None:
             f"for {PITCH_UM:g} µm: {um_per_px:.4g} µm per pixel. No spot diameter is known to confirm that."
         )
         remedy = f"If it is Visium, pass `mpp={um_per_px:.6g}`, else its own."
-        return Witness(_LATTICE, um_per_px, doubt=Finding("lattice", found, remedy))
+        return Witness(LATTICE, um_per_px, doubt=Finding("lattice", found, remedy))
     low, high = PITCH_IN_DIAMETERS
     if low <= pitch / diameter <= high:
-        return Witness(_LATTICE, um_per_px)
+        return Witness(LATTICE, um_per_px, doubt=_places_in_um(pitch))
     found = (
         f"the spots form a lattice as on a Visium slide, but are {pitch / diameter:.3g} spot diameters apart "
         f"({pitch:.4g} and {diameter:.4g} pixels). Visium has {low:g} to {high:g}, so the lattice tells no scale."
     )
     remedy = "Pass `mpp=`, the µm per full-resolution pixel, or mend the spot diameter."
-    return Witness(_LATTICE, np.nan, doubt=Finding("lattice", found, remedy))
+    return Witness(LATTICE, np.nan, doubt=Finding("lattice", found, remedy))
+
+
+def _places_in_um(pitch: float) -> Finding | None:
+    """Doubt a lattice whose pitch is 100 to the digit: its unit may be the micrometre."""
+    if abs(pitch / PITCH_UM - 1) > _EXACTLY_UM:
+        return None
+    found = (
+        f"neighbouring spots are {pitch:.4g} apart, as on a Visium slide whose places are in micrometres; taken for "
+        "pixels, the image has 1 µm per pixel. Nothing else confirms that."
+    )
+    return Finding("lattice", found, "If it has, pass `mpp=1`. Else divide the places by its µm per pixel.")
 
 
 def file_tags(evidence: Evidence) -> Witness | None:
@@ -147,7 +159,7 @@ def scale_of_section(evidence: Evidence) -> Scale:
     )
 
 
-def contradiction(scale: Scale, *, size: int, um: float | None, spatial_key: str) -> Finding | None:
+def contradiction(scale: Scale, *, size: int, um: float | None, code: PlacesCode) -> Finding | None:
     """Tell which witness contradicts the one that is believed most, and what that means for the crops."""
     for first, other in zip(scale.witnesses[:1] * len(scale.witnesses), scale.witnesses, strict=True):
         if abs(other.um_per_px / first.um_per_px - 1) <= _APART:
@@ -162,13 +174,13 @@ def contradiction(scale: Scale, *, size: int, um: float | None, spatial_key: str
             f"{other.um_per_px:.4g} by {other.source}. {crop} is {widths[0]} wide by the first and {widths[1]} by the "
             "second. The first one is used."
         )
-        return Finding("scale", found, _remedy(first, other, spatial_key))
+        return Finding("scale", found, _remedy(first, other, code))
     return None
 
 
-def _remedy(first: Witness, other: Witness, spatial_key: str) -> str:
+def _remedy(first: Witness, other: Witness, code: PlacesCode) -> str:
     for each, rest in ((first, other), (other, first)):
-        if each.source == _LATTICE and abs(each.um_per_px - 1) <= _UNIT_IS_UM:
-            places = f"adata.obsm[{spatial_key!r}]"
-            return f"The places of the spots seem to be in µm: `{places} = {places} / {rest.um_per_px:.6g}`."
+        if each.source == LATTICE and abs(each.um_per_px - 1) <= _UNIT_IS_UM:
+            line = code.moved(f"{{}} / {rest.um_per_px:.6g}")
+            return f"The places of the spots seem to be in µm: `{line}`."
     return f"If the second is right, pass `mpp={other.um_per_px:.6g}`."

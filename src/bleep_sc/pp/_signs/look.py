@@ -50,8 +50,9 @@ def looks_otherwise(section: SectionToCheck) -> tuple[str, str] | None:
     best = max(turns, key=lambda number: np.nan_to_num(turns[number], nan=-1.0))
     found = f"the crops do not look like the hires picture of `uns` at the same places (correlation {given:.2f})."
     if turns[best] >= _SAME:
+        scale = "" if section.image.scale == 1 else f", scale={section.image.scale:.6g}"
         return f"{found} They do if the image is {NAMES_OF_TURNS[best]} ({turns[best]:.2f}).", (
-            f"Turn it: `squidpy.im.ImageContainer(numpy.ascontiguousarray({_TURN_BACK[best]}))`."
+            f"Turn it: `squidpy.im.ImageContainer(numpy.ascontiguousarray({_TURN_BACK[best]}){scale})`."
         )
     return f"{found} No way to turn the image changes that.", (
         f"Pass the image of {section.library_id!r} that the places were found on, at its full size."

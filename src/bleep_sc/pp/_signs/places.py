@@ -5,8 +5,11 @@ import pandas as pd
 
 from bleep_sc.pp._signs.section import SectionToCheck
 
-_REPEATED = 0.01
-"""Share of spots that share their place with another from which on it is spoken of."""
+_REPEATED, _OF_WHOLE_NUMBERS, _BY_CHANCE = 0.01, 0.2, 3
+"""Share of spots that share their place with another from which on it is spoken of; and where places are whole numbers,
+
+on which cells may fall together; and how many times as many as chance makes of these.
+"""
 _EXACT_TO = 2048
 """Half precision holds whole numbers up to here; above, its steps are 2 pixels and more."""
 _MOST_SECTIONS = 100
@@ -18,16 +21,18 @@ def repeated_places(section: SectionToCheck) -> tuple[str, str] | None:
         return None
     repeated = pd.DataFrame(section.xy).duplicated(keep=False).to_numpy()
     n = int(repeated.sum())
-    if n < max(2, _REPEATED * len(repeated)):
+    if n < max(2, _least_share(section.xy) * len(repeated)):
         return None
     column = _telling_apart(section)
     found = (
         f"{n} of {len(repeated)} spots stand at the same place as another spot, as where several sections are taken "
         "for one and are all cut from one image."
     )
+    given = section.code.library_key
+    instead = "" if given is None else f" in place of {given!r}"
     if column is None:
-        return found, "Name the column of `obs` that tells the sections apart: `library_key=...`."
-    return found, f"The column {column!r} of `obs` tells them apart: pass `library_key={column!r}`."
+        return found, f"Name the column of `obs` that tells the sections apart: `library_key=...`{instead}."
+    return found, f"The column {column!r} of `obs` tells them apart: pass `library_key={column!r}`{instead}."
 
 
 def coarse_places(section: SectionToCheck) -> tuple[str, str] | None:
@@ -37,10 +42,18 @@ def coarse_places(section: SectionToCheck) -> tuple[str, str] | None:
         return None
     step = float(np.spacing(np.float16(largest)))
     found = (
-        f"`{section.places}` is stored in half precision (float16) and goes up to {largest:.0f}, where it knows only "
-        f"every {step:.0f}th pixel: crops are up to {step / 2:.0f} pixels off."
+        f"`{section.code.stored}` is stored in half precision (float16) and goes up to {largest:.0f}, where its steps "
+        f"are of {step:.0f} pixels: places are up to {step / 2:.0f} px off."
     )
     return found, "Read the places anew from their source, as float32 or float64."
+
+
+def _least_share(xy: np.ndarray) -> float:
+    """Share of repeated places that is no accident."""
+    if (xy != np.rint(xy)).any():
+        return _REPEATED
+    by_chance = len(xy) / max(1.0, float(np.ptp(xy, axis=0).prod()))
+    return max(_OF_WHOLE_NUMBERS, _BY_CHANCE * by_chance)
 
 
 def _telling_apart(section: SectionToCheck) -> str | None:

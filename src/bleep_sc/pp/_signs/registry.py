@@ -54,7 +54,7 @@ AFTER_CUTTING = (
 
 def found_before(section: SectionToCheck, *, size: int, um: float | None) -> list[Finding]:
     """Find what can be told before anything is cut: as the image was opened, of its scale, and by signs."""
-    of_scale = contradiction(section.scale, size=size, um=um, spatial_key=section.spatial_key)
+    of_scale = contradiction(section.scale, size=size, um=um, code=section.code)
     told = [*section.image.findings, *(finding for finding in (of_scale, section.scale.doubt) if finding)]
     return told + _look_for(BEFORE_CUTTING, section, lies_otherwise=False)
 

@@ -10,12 +10,15 @@ import pandas as pd
 
 from bleep_sc._library import library_part, scale_factor
 from bleep_sc.pp._images.section import SectionImage
+from bleep_sc.pp._places_code import PlacesCode
 from bleep_sc.pp._scale.witnesses import Scale
 
 GREEN, SAMPLES = 1, 16
 """The channel that is compared, and the number of places along each side of a crop."""
 FEWEST_SPOTS = 30
 """With fewer spots no share and no correlation says anything."""
+_YES = frozenset({"1", "1.0", "true", "t", "yes", "in"})
+"""How `in_tissue` is written for a spot on tissue."""
 _RECORDED_FACTORS = ("tissue_hires_scalef", "tissue_lowres_scalef", "regist_target_img_scalef")
 """Factors that Space Ranger records: of its two small pictures, and of the image of a CytAssist."""
 
@@ -59,7 +62,8 @@ class SectionToCheck:
     image: SectionImage
     scale: Scale
     uns: Mapping[str, Any]
-    spatial_key: str
+    code: PlacesCode
+    """The places as code."""
     full_width: float
     """Width of a crop in full-resolution pixels."""
     crops: np.ndarray | None = field(default=None)
@@ -70,11 +74,6 @@ class SectionToCheck:
     """The rows of `crops` that hold them (m,)."""
 
     @property
-    def places(self) -> str:
-        """The places as code."""
-        return f"adata.obsm[{self.spatial_key!r}]"
-
-    @property
     def full_size(self) -> np.ndarray:
         """Width and height of the image in full-resolution pixels."""
         return self.image.width_height / self.image.scale
@@ -82,7 +81,7 @@ class SectionToCheck:
     @cached_property
     def whole(self) -> bool:
         """Whether the image is not a part of a larger one."""
-        return not self.image.offset.any()
+        return not self.image.is_part
 
     @cached_property
     def factors(self) -> dict[str, float]:
@@ -106,7 +105,7 @@ class SectionToCheck:
         if factor is None or not isinstance(image, np.ndarray) or image.ndim not in (2, 3):
             return None
         pixels = image[..., None] if image.ndim == 2 else image
-        known = pixels.dtype == np.uint8 or pixels.dtype.kind == "f"
+        known = pixels.dtype == np.uint8 or (pixels.dtype.kind == "f" and np.isfinite(pixels).all())
         return Picture(pixels, factor) if known and pixels.shape[2] in (1, 3, 4) and min(pixels.shape[:2]) > 1 else None
 
     @cached_property
@@ -123,5 +122,5 @@ class SectionToCheck:
         """Which spots are said to lie on tissue (n,)."""
         if "in_tissue" not in self.obs:
             return np.ones(len(self.xy), dtype=bool)
-        said = pd.to_numeric(self.obs["in_tissue"].astype(str).replace({"True": "1", "TRUE": "1"}), errors="coerce")
-        return (said == 1).to_numpy()
+        said = self.obs["in_tissue"].astype(str).str.lower().isin(_YES).to_numpy(dtype=bool)
+        return said if said.any() else np.ones(len(self.xy), dtype=bool)

@@ -38,9 +38,16 @@ def size_of_another_image(section: SectionToCheck) -> tuple[str, str] | None:
                 f"Its size is that of the factor {recorded:.6g} (`{name}`): pass "
                 f"`squidpy.im.ImageContainer(..., scale={recorded:.6g})`."
             )
+    ratio = float(ratios.mean())
+    steps = max(ratio, 1 / ratio)
+    if abs(steps / round(steps) - 1) <= _APART:
+        return found, (
+            f"If it was {'shrunk' if ratio < 1 else 'enlarged'} {round(steps)} times, pass "
+            f"`squidpy.im.ImageContainer(..., scale={ratio:.6g})`; if it was cropped, pass the whole image."
+        )
     return found, (
-        f"Its size is {ratios.mean():.4g} times that of the picture's: if it was shrunk or enlarged by that, pass "
-        f"`squidpy.im.ImageContainer(..., scale={ratios.mean():.6g})`."
+        "If it was cropped, pass the whole image. If it was shrunk or enlarged, pass the factor by which it was: "
+        "`squidpy.im.ImageContainer(..., scale=...)`."
     )
 
 

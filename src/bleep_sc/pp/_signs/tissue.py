@@ -11,6 +11,11 @@ _BETTER, _ENOUGH, _SURE = 0.15, 0.75, 4.0
 """Another placement is named if its share of spots on tissue is higher by so much, is so high, and by so many sd."""
 _NONE = 0.05
 """Fewer spots on tissue than this share are named even where no other placement is better."""
+_COVERED = 0.4
+"""Another placement is named only if its spots cover so much of the tissue."""
+_HALF_OF_CHANCE = 0.5
+_NO_PEN = 96
+"""Percentile of colourfulness at which it is cut off, so that pen marks do not set the threshold."""
 _CONTRAST = 8
 """Least distance between tissue and glass, of 255, for a picture to show both."""
 
@@ -47,10 +52,11 @@ def _judged(section: SectionToCheck, picture: Picture | None) -> tuple[str, str]
             best, highest = placement, share
     sd = np.sqrt(max(given * (1 - given), 0.01) / chosen.sum())
     n = int(chosen.sum())
-    if best is not None and highest >= _ENOUGH and highest - given >= max(_BETTER, _SURE * sd):
+    better = best is not None and highest >= _ENOUGH and highest - given >= max(_BETTER, _SURE * sd)
+    if best is not None and better and _covered(best.xy[chosen], mask, factor) >= _COVERED:
         found = f"{given:.0%} of {n} spots lie on tissue as given, and {highest:.0%} {best.name}."
         return found, f"If that is right: {best.remedy}."
-    if given <= _NONE:
+    if given <= _NONE and not given >= _HALF_OF_CHANCE * _by_chance(section.xy[chosen], mask, factor) > 0:
         found = f"only {given:.0%} of {n} spots lie on tissue."
         return found, "Pass the image that the places were found on, or the factor by which it was shrunk."
     return None
@@ -58,11 +64,36 @@ def _judged(section: SectionToCheck, picture: Picture | None) -> tuple[str, str]
 
 def _share(xy: np.ndarray, mask: np.ndarray, factor: float) -> float:
     """Share of the spots that lie on tissue, of all; those beyond the picture do not."""
-    places = np.floor(xy * factor).astype(np.int64)
+    places = _places(xy, mask, factor)
+    return float(mask[places[:, 1], places[:, 0]].sum() / len(xy))
+
+
+def _places(xy: np.ndarray, mask: np.ndarray, factor: float) -> np.ndarray:
+    """Find the pixels of the picture that spots lie on, x and y; spots beyond it have none."""
+    places = np.floor(xy * factor)
     inside = ((places >= 0) & (places < [mask.shape[1], mask.shape[0]])).all(axis=1)
-    on = np.zeros(len(xy), dtype=bool)
-    on[inside] = mask[places[inside, 1], places[inside, 0]]
-    return float(on.mean())
+    return places[inside].astype(np.int64)
+
+
+def _covered(xy: np.ndarray, mask: np.ndarray, factor: float) -> float:
+    """Share of the tissue that lies near a spot: a few spots of a section fit on tissue in many ways."""
+    from scipy.ndimage import distance_transform_edt
+    from scipy.spatial import KDTree
+
+    places = _places(xy, mask, factor)
+    empty = np.ones(mask.shape, dtype=bool)
+    empty[places[:, 1], places[:, 0]] = False
+    pitch = float(np.median(KDTree(xy).query(xy, k=2)[0][:, 1])) * factor
+    return float((distance_transform_edt(empty)[mask] <= max(1.5, pitch)).mean())
+
+
+def _by_chance(xy: np.ndarray, mask: np.ndarray, factor: float) -> float:
+    """Share of tissue in the rectangle of the spots: that of spots which are laid evenly over a slide."""
+    places = _places(xy, mask, factor)
+    if not len(places):
+        return 0.0
+    (left, top), (right, bottom) = places.min(axis=0), places.max(axis=0)
+    return float(mask[top : bottom + 1, left : right + 1].mean())
 
 
 def picture_at_hand(section: SectionToCheck) -> Picture | None:
@@ -79,7 +110,7 @@ def picture_at_hand(section: SectionToCheck) -> Picture | None:
 
 
 def _tissue(pixels: np.ndarray) -> np.ndarray | None:
-    """Tell tissue from glass by how coloured it is (Otsu); None where the picture does not show both."""
+    """Tell tissue from glass by how coloured it is (Otsu's threshold); None where the picture does not show both."""
     from skimage.filters import gaussian, threshold_otsu
 
     if pixels.shape[2] < _CHANNELS:
@@ -87,6 +118,7 @@ def _tissue(pixels: np.ndarray) -> np.ndarray | None:
     red, green, blue = (pixels[..., channel].astype(np.float32) for channel in range(_CHANNELS))
     colored = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     colored = gaussian(colored, sigma=max(pixels.shape[:2]) / 200, preserve_range=True)
+    colored = np.minimum(colored, np.percentile(colored, _NO_PEN))
     if np.ptp(colored) < _CONTRAST:
         return None
     mask = colored > threshold_otsu(colored)

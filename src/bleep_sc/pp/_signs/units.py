@@ -1,5 +1,6 @@
 """The places come from SpatialData, whose tables may be in micrometres, and fill only a corner of the image."""
 
+from bleep_sc.pp._scale.witnesses import LATTICE
 from bleep_sc.pp._signs.section import SectionToCheck
 from bleep_sc.pp._signs.tissue import picture_at_hand
 
@@ -21,15 +22,16 @@ def fills_a_corner(section: SectionToCheck) -> tuple[str, str] | None:
         f"the spots reach to {reach[0]:.0%} of the width and {reach[1]:.0%} of the height of the image, and the object "
         "comes from SpatialData, whose tables can hold places in micrometres (those of Xenium do)."
     )
-    places = section.places
-    for witness in section.scale.witnesses:
+    # a lattice of places in micrometres would be its own witness
+    witnesses = [witness for witness in section.scale.witnesses if witness.source != LATTICE]
+    for witness in witnesses:
         scaled = reach / witness.um_per_px
         if (scaled <= 1).all() and (scaled > _CORNER).any():
             return (
                 f"{found} As micrometres they reach to {scaled[0]:.0%} and {scaled[1]:.0%} ({witness.um_per_px:.4g} µm "
                 f"per pixel by {witness.source}).",
-                f"If that is right: `{places} = {places} / {witness.um_per_px:.6g}`.",
+                f"If that is right: `{section.code.moved(f'{{}} / {witness.um_per_px:.6g}')}`.",
             )
-    if section.scale.witnesses:
+    if witnesses:
         return None
-    return found, f"If they are, divide them by the µm per pixel of the image: `{places} = {places} / ...`."
+    return found, f"If they are, divide them by the µm per pixel of the image: `{section.code.moved('{} / ...')}`."
