@@ -13,7 +13,8 @@ _NONE = 0.05
 """Fewer spots on tissue than this share are named even where no other placement is better."""
 _COVERED = 0.4
 """Another placement is named only if its spots cover so much of the tissue."""
-_HALF_OF_CHANCE = 0.5
+_ALL_COVERED = 0.8
+"""Where spots cover so much of the tissue they are laid over all of a slide, however little of it is tissue."""
 _NO_PEN = 96
 """Percentile of colourfulness at which it is cut off, so that pen marks do not set the threshold."""
 _CONTRAST = 8
@@ -56,7 +57,7 @@ def _judged(section: SectionToCheck, picture: Picture | None) -> tuple[str, str]
     if best is not None and better and _covered(best.xy[chosen], mask, factor) >= _COVERED:
         found = f"{given:.0%} of {n} spots lie on tissue as given, and {highest:.0%} {best.name}."
         return found, f"If that is right: {best.remedy}."
-    if given <= _NONE and not given >= _HALF_OF_CHANCE * _by_chance(section.xy[chosen], mask, factor) > 0:
+    if given <= _NONE and _covered(section.xy[chosen], mask, factor) < _ALL_COVERED:
         found = f"only {given:.0%} of {n} spots lie on tissue."
         return found, "Pass the image that the places were found on, or the factor by which it was shrunk."
     return None
@@ -85,15 +86,6 @@ def _covered(xy: np.ndarray, mask: np.ndarray, factor: float) -> float:
     empty[places[:, 1], places[:, 0]] = False
     pitch = float(np.median(KDTree(xy).query(xy, k=2)[0][:, 1])) * factor
     return float((distance_transform_edt(empty)[mask] <= max(1.5, pitch)).mean())
-
-
-def _by_chance(xy: np.ndarray, mask: np.ndarray, factor: float) -> float:
-    """Share of tissue in the rectangle of the spots: that of spots which are laid evenly over a slide."""
-    places = _places(xy, mask, factor)
-    if not len(places):
-        return 0.0
-    (left, top), (right, bottom) = places.min(axis=0), places.max(axis=0)
-    return float(mask[top : bottom + 1, left : right + 1].mean())
 
 
 def picture_at_hand(section: SectionToCheck) -> Picture | None:
