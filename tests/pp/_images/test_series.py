@@ -117,6 +117,20 @@ def test_series_that_is_not_there(series: Any, message: str, tmp_path: Path) -> 
         value_of(tmp_path / "a.png", series=0)
 
 
+def test_the_largest_image_is_never_passed_over_because_it_cannot_be_read(tmp_path: Path) -> None:
+    """An overview beside it is no stand-in; a fluorescence scan is none for H&E, however large."""
+    with tifffile.TiffWriter(tmp_path / "a.tif") as out:
+        out.write(np.zeros((300, 300), dtype=np.uint8), photometric="cfa", tile=(64, 64))
+        out.write(solid(50, 90, 100), photometric="rgb", tile=(64, 64))
+    with pytest.raises(ValueError, match=r"'a\.tif' stores its colours as CFA.*as RGB of 8 bits"):
+        value_of(tmp_path / "a.tif")
+    assert value_of(tmp_path / "a.tif", series=1, mpp=0.5) == 50
+    with tifffile.TiffWriter(tmp_path / "b.tif") as out:
+        out.write(np.zeros((300, 300, 3), dtype=np.uint8), photometric="minisblack", planarconfig="contig")
+        out.write(solid(50, 90, 100), photometric="rgb", tile=(64, 64))
+    assert value_of(tmp_path / "b.tif", mpp=0.5) == 50
+
+
 def test_another_large_image_is_told(tmp_path: Path) -> None:
     path = written(tmp_path / "a.ome.tif", solid(50), solid(200, 70, 80))
     with pytest.warns(UserWarning, match=r"holds 2 images.*Number 0 is read.*`series=1`"):

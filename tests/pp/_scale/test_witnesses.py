@@ -111,6 +111,16 @@ def test_places_in_micrometres_are_recognised() -> None:
     assert "`adata.obsm['spatial'] = adata.obsm['spatial'] / 0.25`" in found.remedy
 
 
+def test_a_lattice_of_100_to_the_digit_may_be_in_micrometres() -> None:
+    """Nobody else knows the scale; a pitch of 98 pixels is one of pixels."""
+    for pitch, doubted in ((100.0, True), (98.0, False)):
+        obs, xy = visium(pitch)
+        factors = {"spot_diameter_fullres": 0.55 * pitch}
+        scale = scale_of_section(Evidence("lib", None, factors, {}, obs=obs, xy=xy, tag=None))
+        assert (scale.doubt is not None) == doubted
+        assert scale_of_section(Evidence("lib", 100 / pitch, factors, {}, obs=obs, xy=xy, tag=None)).doubt is None
+
+
 @pytest.mark.parametrize("section", ["her2st/C2", "her2st/C6", "mob2k/MOB1", "mob2k/MOB3"])
 def test_first_generation_arrays_stay_unknown(real_data: Path, section: str) -> None:
     adata = ad.read_h5ad(real_data / f"{section}.h5ad")

@@ -12,7 +12,7 @@ import numpy as np
 from bleep_sc._logging import logger
 from bleep_sc.pp._finding import Finding
 from bleep_sc.pp._images.tags import channel_names
-from bleep_sc.pp._images.tiff_colors import ColorError, StoredColors, stored_colors
+from bleep_sc.pp._images.tiff_colors import ColorError, NoBrightfieldError, StoredColors, stored_colors
 
 _BESIDE_THE_SCAN = re.compile(r"\b(label|macro|map|thumbnail|overview)\b", re.IGNORECASE)
 """Names of pictures that a scanner stores beside its scan."""
@@ -64,6 +64,8 @@ class FileImage:
     colors: StoredColors | None
     fault: str
     """Why its colours are not read; empty where they are."""
+    could_be_meant: bool = True
+    """Whether it may show a section in brightfield."""
 
     @property
     def area(self) -> int:
@@ -114,7 +116,7 @@ def choose_image(
     Raises
     ------
     ImageChoiceError
-        There is no such image; several could be meant; the one that is meant has colours that are not read.
+        There is no such image; several could be meant; the largest one that could be has colours that are not read.
     """
     listed = _listed(images)
     if series is not None:
@@ -127,7 +129,9 @@ def choose_image(
         for image in candidates
         if image is not best and image.rank == best.rank and image.area >= _NOTABLE * best.area
     ]
-    _readable(best, name=name, file=file)
+    unread = [image for image in candidates if image.colors is None and image.could_be_meant]
+    larger = [image for image in unread if image.area > best.area]
+    _readable(larger[0] if larger else best, name=name, file=file)
     alike = [image for image in rivals if image.area >= _ALIKE * best.area]
     if alike:
         msg = (
@@ -185,12 +189,12 @@ def _image(series: Any, index: int, pages: tuple[int, ...], name: str, channels:
     levels = [
         PagesAt(index, number, pages) for number, level in enumerate(series.levels) if len(level.pages) > max(pages)
     ]
-    colors, fault = None, ""
+    colors, fault, could_be_meant = None, "", True
     try:
         colors = stored_colors(series.pages[pages[0]].keyframe, channels=channels, n_pages=len(pages))
     except ColorError as err:
-        fault = str(err)
-    return FileImage(name, key.imagewidth, key.imagelength, tuple(levels), colors, fault)
+        fault, could_be_meant = str(err), not isinstance(err, NoBrightfieldError)
+    return FileImage(name, key.imagewidth, key.imagelength, tuple(levels), colors, fault, could_be_meant)
 
 
 def _named_by(images: Sequence[FileImage], series: int | str, *, name: str, file: str) -> FileImage:

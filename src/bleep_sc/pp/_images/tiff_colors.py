@@ -23,6 +23,10 @@ class ColorError(ValueError):
     """The colours of a file cannot be told, or are not those of a brightfield image; the text goes on from "it "."""
 
 
+class NoBrightfieldError(ColorError):
+    """The image is of another kind than a section in brightfield."""
+
+
 @dataclass(frozen=True, eq=False)
 class StoredColors:
     """How the samples of an image become RGB. It can be pickled."""
@@ -145,7 +149,7 @@ def _gray(page: Any, samples: int, channels: Sequence[str]) -> str:
         f"holds {colors} channels{names} of one grey value each, as a fluorescence image does: no brightfield image. "
         "Pass the H&E image of the same section. If these channels are red, green and blue"
     )
-    raise ColorError(msg)
+    raise NoBrightfieldError(msg)
 
 
 def _white_is_zero(page: Any, samples: int, channels: Sequence[str]) -> str:
