@@ -33,6 +33,8 @@ class Config:
     expression: ExpressionSource
     library_key: str
     """Column of `obs` with the sections; empty where none was known."""
+    patient_key: str
+    """Column of `obs` with the patients; empty where none was known."""
     units: str
     """Units of the expression that the model learned from."""
     method_config: Mapping[str, Any]
@@ -51,6 +53,7 @@ class Config:
             "image": self.image.to_json(),
             "expression": asdict(self.expression),
             "library_key": self.library_key,
+            "patient_key": self.patient_key,
             "units": self.units,
             **self.method_config,
             "versions": dict(self.versions),
@@ -66,7 +69,7 @@ class Config:
         rest = dict(values)
         of_methods = {name for method in all_methods() for name in method.own_config}
         method_config = {name: rest.pop(name) for name in values if name in of_methods}
-        common = ("method", "preset", "params", "model", "library_key", "units", "versions")
+        common = ("method", "preset", "params", "model", "library_key", "patient_key", "units", "versions")
         common_values = {name: rest.pop(name) for name in common}
         image, expression = InputRecord.from_json(rest.pop("image")), ExpressionSource(**rest.pop("expression"))
         return cls(**common_values, image=image, expression=expression, method_config=method_config, rest=rest)

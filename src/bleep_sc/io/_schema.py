@@ -41,6 +41,7 @@ _NEEDED: _Record = {
 _POSSIBLE: _Record = {
     "preset": TEXT,
     "library_key": TEXT,
+    "patient_key": TEXT,
     "params": each(PLAIN),
     "versions": each(TEXT),
     **{name: rule for method in all_methods() for name, rule in method.own_config.items()},

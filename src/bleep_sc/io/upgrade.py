@@ -3,13 +3,21 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The version that is written; all earlier ones are read."""
 
-_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+_STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    1: dict,  # version 2 adds the patients' column, which may be missing
+}
 """The function that turns a config of an earlier version into one of the next, by that earlier version."""
 
-_NOT_ALWAYS_WRITTEN: Mapping[str, Any] = {"preset": "", "library_key": "", "params": {}, "versions": {}}
+_NOT_ALWAYS_WRITTEN: Mapping[str, Any] = {
+    "preset": "",
+    "library_key": "",
+    "patient_key": "",
+    "params": {},
+    "versions": {},
+}
 """The values of a config that need not be written, with their meaning where they are missing."""
 
 

@@ -42,6 +42,8 @@ class Task(Generic[R]):
     """Whether a spot is held out for validation (n_obs,); no spot for methods that do not find a best epoch."""
     folds: InnerFolds
     """The folds on which a penalty or a blend is chosen; none for methods that choose neither."""
+    patients: np.ndarray | None = None
+    """The patient of each spot (n_obs,); None where they are unknown."""
     weights: str | Path | None = None
     """First weights of a network: a name or a file; None: random ones."""
     checkpoint_folder: CheckpointFolder | None = None

@@ -14,7 +14,7 @@ from bleep_sc._logging import warn
 from bleep_sc._stats import section_rows
 from bleep_sc.metrics.panels import check_metrics
 from bleep_sc.pp._near_empty import warn_of_near_empty
-from bleep_sc.tl._sections import check_section_sizes, patient_of_sections
+from bleep_sc.tl._sections import check_section_sizes, known_patient_key, patient_of_sections
 
 DEFAULT_METHODS = ("mean", "coordinates", "ridge", "knn", "bleep")
 DEFAULT_METRICS = ("pearson", "pearson_depth_free")
@@ -173,7 +173,7 @@ def cross_validate(
     by_section = section_rows(sections, adata.n_obs)
     check_section_sizes(by_section)
     check_sections_in_groups(sections, groups, library_key=library_key, group_key=group_key)
-    patient_key = patient_key or (_keys.PATIENT if _keys.PATIENT in adata.obs else None)
+    patient_key = known_patient_key(adata, patient_key)
     patients = dict(
         zip(
             (name for name, _ in by_section),
@@ -187,6 +187,7 @@ def cross_validate(
         counts_layer=counts_layer,
         library_key=library_key,
         group_key=group_key,
+        patient_key=patient_key,
         markers=markers,
         n_top_genes=n_top_genes,
         min_fraction=min_fraction,

@@ -26,7 +26,7 @@ from bleep_sc.metrics.panels import SectionPair, check_metrics, score_genes, sco
 from bleep_sc.metrics.registry import METRICS, NEEDS_OF_PLACES, needs_of
 from bleep_sc.metrics.summary import interval_unit, spot_draws, summarize, tabulate
 from bleep_sc.tl._noise_ceiling import ceiling_by_name, ceiling_params, common_total, count_values
-from bleep_sc.tl._sections import check_section_sizes, ordered_by_name, patient_of_sections
+from bleep_sc.tl._sections import check_section_sizes, known_patient_key, ordered_by_name, patient_of_sections
 
 _ALL, _MARKERS = "all", "markers"
 
@@ -162,7 +162,7 @@ def evaluate(
     else:
         predicted = _aligned(prediction, query)
     library_key = library_key or recorded_library_key(query)
-    patient_key = patient_key or (_keys.PATIENT if _keys.PATIENT in query.obs else None)
+    patient_key = known_patient_key(query, patient_key)
     sections = ordered_by_name(query, section_rows(section_of_spots(query, library_key, name="query"), query.n_obs))
     check_section_sizes(sections)
     patients = patient_of_sections(query, sections, patient_key, name="query")

@@ -28,6 +28,7 @@ def fit(
     use_rep: str | None = None,
     mask_var: str | None = None,
     library_key: str | None = None,
+    patient_key: str | None = None,
     validation_key: str | None = None,
     validation_share: float = 0.2,
     temperature: float | None = None,
@@ -130,13 +131,17 @@ def fit(
         these alone.
     library_key
         Column of `adata.obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told.
+    patient_key
+        Column of `obs` with each spot's patient or animal. ``None`` takes ``"patient"`` if there is such a column. What
+        is chosen on held-out spots is chosen on whole patients where there are two or more, else on whole sections, so
+        that it suits tissue of other patients. A single section is cut into five neighbouring parts.
     validation_key
         How to choose validation spots. ``None`` takes a share of the spots of each section, as the paper does. A
         boolean column of `adata.obs` marks them by True. Any other column names groups, such as sections or patients:
         whole groups are drawn until they hold that share.
 
-        Some methods hold out each of these groups, or each section, once. BLEEP's default recipe chooses its blend so
-        (more than five groups are joined to five), ridge and coordinates their penalty.
+        Some methods hold out each of these groups, or each patient or section, once. BLEEP's default recipe chooses its
+        blend so (more than five groups are joined to five), ridge and coordinates their penalty.
     validation_share
         Share of the spots that are held out for validation, 20 % in the paper. With 0, all spots are trained on for
         all `max_epochs`, and the last epoch is kept. BLEEP's default recipe trains on all spots anyway, once it has
@@ -326,6 +331,7 @@ def fit(
         raise ValueError(msg)
 
     from bleep_sc.models.device import resolve_compute
+    from bleep_sc.tl._sections import known_patient_key
     from bleep_sc.tl._training import Data, Model, read_task, store_fitted
 
     compute = resolve_compute(
@@ -343,6 +349,7 @@ def fit(
         use_rep=use_rep,
         mask_var=mask_var,
         library_key=library_key or recorded_library_key(adata, image_key) or recorded_library_key(adata),
+        patient_key=known_patient_key(adata, patient_key),
         validation_key=validation_key,
         validation_share=validation_share,
     )

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from anndata import AnnData
 
+from bleep_sc import _keys
 from bleep_sc._adata import section_of_spots
+from bleep_sc._stats import section_rows
 from bleep_sc.metrics.panels import LEAST_SPOTS_FOR_CORRELATION
 
 Sections = Sequence[tuple[str, np.ndarray]]
@@ -27,6 +29,19 @@ def check_section_sizes(sections: Sections) -> None:
                 "Leave it out."
             )
             raise ValueError(msg)
+
+
+def known_patient_key(adata: AnnData, patient_key: str | None) -> str | None:
+    """Return the column of patients: the user's, else ``"patient"`` if there is one; None where they are unknown."""
+    return patient_key or (_keys.PATIENT if _keys.PATIENT in adata.obs else None)
+
+
+def patients_of_spots(adata: AnnData, patient_key: str | None, sections: np.ndarray | None) -> np.ndarray | None:
+    """Read the patient of each spot (n_obs,); None where no column is named. A section must be of one patient."""
+    patients = section_of_spots(adata, patient_key)
+    if patients is not None and sections is not None:
+        patient_of_sections(adata, section_rows(sections, adata.n_obs), patient_key, name="adata")
+    return patients
 
 
 def patient_of_sections(adata: AnnData, sections: Sections, patient_key: str | None, *, name: str) -> list[str]:

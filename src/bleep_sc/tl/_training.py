@@ -28,6 +28,7 @@ from bleep_sc.tl._inputs.held_out import inner_folds, validation_spots
 from bleep_sc.tl._inputs.measured import remember
 from bleep_sc.tl._inputs.placed import fingerprints_of
 from bleep_sc.tl._inputs.units import warn_of_units
+from bleep_sc.tl._sections import patients_of_spots
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Data:
     use_rep: str | None
     mask_var: str | None
     library_key: str | None
+    patient_key: str | None
     validation_key: str | None
     validation_share: float
 
@@ -71,6 +73,7 @@ def read_task(
     if sections is not None:
         path = f"adata.obs[{data.library_key!r}]"
         check_sections_fit(dict.fromkeys(sections), n_components=method.n_centers(model.recipe), path=path)
+    patients = patients_of_spots(adata, data.patient_key, sections)
     held_out, folds = np.zeros(adata.n_obs, dtype=bool), []
     if method.held_out.spots:
         held_out = validation_spots(
@@ -87,6 +90,7 @@ def read_task(
             sections=sections,
             validation_key=data.validation_key,
             random_state=seed,
+            patients=patients,
             at_most=method.held_out.most_folds,
         )
     expression, everything = _read_expression(adata, method, data, sections)
@@ -103,6 +107,7 @@ def read_task(
         weights=model.weights,
         held_out=held_out,
         folds=folds,
+        patients=patients,
     )
     if checkpoint_dir is None:
         return task
@@ -174,6 +179,7 @@ def _config(fitted: Fitted, task: Task[Any], model: Model, data: Data, *, log1p_
         image=task.spots.record(data.image_key),
         expression=ExpressionSource(data.layer, data.use_rep),
         library_key=data.library_key or "",
+        patient_key=data.patient_key or "",
         units=units,
         method_config=fitted.record,
         versions={name: version(name) for name in ("bleep-sc", "torch", "torchvision", "lightning", "numpy")},

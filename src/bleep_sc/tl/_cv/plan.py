@@ -25,7 +25,7 @@ from bleep_sc.tl._inputs.units import warn_of_units
 from bleep_sc.tl._noise_ceiling import count_values
 
 _DECIDED_HERE = {
-    *("layer", "mask_var", "library_key", "validation_key", "validation_share"),
+    *("layer", "mask_var", "library_key", "patient_key", "validation_key", "validation_share"),
     *("random_state", "key_added", "copy", "progress_bar", "checkpoint_dir"),
 }
 """Arguments of `fit` that each fold sets itself.
@@ -73,6 +73,7 @@ class Plan:
     is_counts: bool
     library_key: str
     group_key: str
+    patient_key: str | None
     image_keys: tuple[str, ...]
     markers: tuple[str, ...]
     n_top_genes: int

@@ -78,6 +78,7 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
         query.layers[_keys.COUNTS] = plan.values[fold.test]
     common: dict[str, Any] = {
         "library_key": plan.library_key,
+        "patient_key": plan.patient_key,
         "random_state": plan.random_state,
         "progress_bar": False,
         "key_added": _MODEL,
@@ -125,8 +126,9 @@ def log_normalized(counts: sparse.csr_matrix, target_sum: float) -> sparse.csr_m
 def _bare(plan: Plan, rows: np.ndarray) -> AnnData:
     """Make an AnnData of some spots with their names, places and images, but no expression in any form."""
     adata = plan.adata
-    columns = dict.fromkeys((plan.library_key, plan.group_key, *(c for c in _GRID if c in adata.obs)))
-    made = AnnData(obs=adata.obs[list(columns)].iloc[rows].copy(), var=pd.DataFrame(index=adata.var_names))
+    named = (plan.library_key, plan.group_key, plan.patient_key)
+    columns = [column for column in dict.fromkeys((*named, *_GRID)) if column in adata.obs]
+    made = AnnData(obs=adata.obs[columns].iloc[rows].copy(), var=pd.DataFrame(index=adata.var_names))
     for key in dict.fromkeys((_keys.SPATIAL, *plan.image_keys)):
         if key in adata.obsm:
             values = adata.obsm[key]

@@ -3,10 +3,13 @@
 import numpy as np
 from anndata import AnnData
 
+from bleep_sc._adata import known_places
 from bleep_sc._checks import check_in
 from bleep_sc.methods.task import InnerFolds
 
 _MIN_PART = 3
+_PARTS = 5
+"""The number of parts that a single section is cut into."""
 
 
 def validation_spots(
@@ -58,25 +61,26 @@ def inner_folds(
     sections: np.ndarray | None,
     validation_key: str | None,
     random_state: int,
-    n_random: int = 5,
+    patients: np.ndarray | None = None,
     at_most: int | None = None,
 ) -> InnerFolds:
-    """Make the folds on which a penalty or a number of neighbours is chosen.
+    """Make the folds on which a penalty, a blend or a number of neighbours is chosen.
 
-    Each group is held out once, section by section. The groups are those of `validation_key`, else the sections. More
-    than `at_most` groups are joined at random to that number. A boolean `validation_key` makes one fold. A single
-    section is split at random into `n_random` groups.
+    Each group is held out once, section by section. The groups are those of `validation_key`, else the patients if
+    there are two or more, else the sections. More than `at_most` groups are joined at random to that number. A boolean
+    `validation_key` makes one fold. A single section is cut into neighbouring parts.
     """
     if validation_key is not None:
         held_out = validation_spots(adata, sections=None, validation_key=validation_key, random_state=random_state)
         if adata.obs[validation_key].dtype == bool:
             return [(np.flatnonzero(~held_out), by_section(held_out, sections))]
         groups = adata.obs[validation_key].astype(str).to_numpy()
-    elif sections is not None and len(np.unique(sections.astype(str))) > 1:
-        groups = sections.astype(str)
+    elif _several(patients):
+        groups = np.asarray(patients, dtype=str)
+    elif _several(sections):
+        groups = np.asarray(sections, dtype=str)
     else:
-        rng = np.random.default_rng(random_state)
-        groups = rng.permutation(np.arange(adata.n_obs) % n_random)
+        groups = parts_of_section(known_places(adata), adata.n_obs, random_state=random_state)
         sections = None
     names = np.unique(groups)
     if at_most is not None and len(names) > at_most:
@@ -85,6 +89,25 @@ def inner_folds(
         )
         groups = np.array([joined[group] for group in groups])
     return [(np.flatnonzero(groups != group), by_section(groups == group, sections)) for group in np.unique(groups)]
+
+
+def _several(groups: np.ndarray | None) -> bool:
+    return groups is not None and len(set(groups)) > 1
+
+
+def parts_of_section(xy: np.ndarray | None, n_obs: int, *, random_state: int) -> np.ndarray:
+    """Cut a section across its longest way into parts of equal size; return the part of each spot (n_obs,).
+
+    Random spots would lie among those that are trained on, and look like them. They are taken only where the places
+    of the spots are not known.
+    """
+    if xy is None or not np.isfinite(xy).all():
+        return np.random.default_rng(random_state).permutation(np.arange(n_obs) % _PARTS)
+    centred = xy - xy.mean(axis=0)
+    direction = np.linalg.svd(centred, full_matrices=False)[2][0]
+    rank = np.empty(n_obs, dtype=np.int64)
+    rank[np.argsort(centred @ direction, kind="stable")] = np.arange(n_obs)
+    return rank * _PARTS // n_obs
 
 
 def by_section(held_out: np.ndarray, sections: np.ndarray | None) -> list[np.ndarray]:
