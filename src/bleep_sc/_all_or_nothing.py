@@ -43,7 +43,7 @@ def all_or_nothing(adata: AnnData) -> AllOrNothing:
     return undo
 
 
-def set_or_delete(fields: MutableMapping[str, Any], values: Mapping[str, Any]) -> None:
+def set_or_delete(fields: "MutableMapping[str, Any] | pd.DataFrame", values: Mapping[str, Any]) -> None:
     """Write each value that is not None; where it is None, delete an earlier result of that name: it would mislead."""
     for key, value in values.items():
         if value is not None:

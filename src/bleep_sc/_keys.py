@@ -40,6 +40,16 @@ def components(key: str) -> str:
     return f"X_{key}_components"
 
 
+def out_of_fold(key: str) -> str:
+    """`obsm` key of what a model that never saw a reference spot predicts of it."""
+    return f"{key}_out_of_fold"
+
+
+def fold(key: str) -> str:
+    """`obs` column of the fold that left a reference spot out."""
+    return f"{key}_fold"
+
+
 def neighbors(key: str) -> str:
     """`obsm` key of the reference rows that a query spot retrieved."""
     return f"{key}_neighbors"

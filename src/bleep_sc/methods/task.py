@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from bleep_sc._stats import Expression
+from bleep_sc.methods.hybrid.components import Decoder
 from bleep_sc.methods.inputs import Spots
 from bleep_sc.models.device import Compute
 from bleep_sc.models.nets.arguments import Arguments
@@ -48,9 +49,40 @@ class Task(Generic[R]):
     """First weights of a network: a name or a file; None: random ones."""
     checkpoint_folder: CheckpointFolder | None = None
 
+    @property
+    def n_patients(self) -> int:
+        """The number of patients; 0 where they are unknown."""
+        return 0 if self.patients is None else len(set(self.patients))
+
+    @property
+    def leaves_out_sections(self) -> bool:
+        """Whether no fold is trained on other spots of the sections that it predicts, nor of their patients."""
+        patients = self.patients if self.n_patients > 1 else None  # sections of the only patient are on both sides
+        known = [labels for labels in (self.spots.sections, patients) if labels is not None]
+        return bool(known and self.folds) and all(_separate(self.folds, labels) for labels in known)
+
     def checkpoints(self, training: str) -> Checkpoints | None:
         """Return the checkpoints of one of the method's trainings; None where the user wants none."""
         return None if self.checkpoint_folder is None else self.checkpoint_folder.of(training)
+
+
+def _separate(folds: InnerFolds, labels: np.ndarray) -> bool:
+    """Tell whether no label stands both among the training spots and among the held-out spots of a fold."""
+    return not any(set(labels[training]) & set(labels[np.concatenate(parts)]) for training, parts in folds)
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """The predictions of the reference's spots by models that never saw their section, nor their patient."""
+
+    scores: np.ndarray
+    """The predicted scores on the fold's own components, float32 (n_obs, n_components); NaN where none left it out."""
+    fold: np.ndarray
+    """The number of the fold that left a spot out, int32 (n_obs,); -1 for none."""
+    decoders: list[Decoder]
+    """The decoder of each fold, learned on its training spots alone."""
+    trained_on: int | None
+    """The number of spots that a fold was trained on where it had more; None where all were."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +101,8 @@ class Fitted:
     history: History = field(default_factory=History)
     record: dict[str, Any] = field(default_factory=dict)
     """The method's own part of the config: what was chosen, how far the space is from collapse."""
+    out_of_fold: OutOfFold | None = None
+    """The predictions of held-out parts, of methods that make them as they choose something."""
 
 
 @dataclass(frozen=True)

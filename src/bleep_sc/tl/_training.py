@@ -14,6 +14,7 @@ from bleep_sc._all_or_nothing import all_or_nothing, set_or_delete
 from bleep_sc._expression import training_expression
 from bleep_sc._stats import Expression, describe_units, panels
 from bleep_sc.io._config import Config, ExpressionSource
+from bleep_sc.io._out_of_fold import OUT_OF_FOLD, to_uns
 from bleep_sc.io._reference_record import ReferenceRecord
 from bleep_sc.io._stored import StoredModel, check_gene_names, check_gene_table, check_sections_fit
 from bleep_sc.methods.learning.network import check_divides
@@ -153,9 +154,13 @@ def store_fitted(adata: AnnData, fitted: Fitted, task: Task[Any], model: Model, 
     if model.method.retrieves:  # others put out values of their own, and need no reference
         placed = fingerprints_of(learned, key_added, stored.sha256)
         record = ReferenceRecord(placed, remember(adata, task.all_genes))
+    left_out = fitted.out_of_fold
+    learned[_keys.out_of_fold(key_added)] = None if left_out is None else left_out.scores
+    entries = {} if left_out is None else {OUT_OF_FOLD: to_uns(left_out, task.all_genes.genes)}
     with all_or_nothing(adata):
         set_or_delete(adata.obsm, learned)
-        adata.uns[key_added] = {**stored.to_uns(), **record.to_uns()}
+        set_or_delete(adata.obs, {_keys.fold(key_added): None if left_out is None else left_out.fold})
+        adata.uns[key_added] = {**stored.to_uns(), **record.to_uns(), **entries}
 
 
 def _config(fitted: Fitted, task: Task[Any], model: Model, data: Data, *, log1p_recorded: bool) -> Config:

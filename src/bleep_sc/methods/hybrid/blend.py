@@ -25,6 +25,10 @@ Setting = tuple[float, ...]
 class HeldOutPart:
     """One held-out part of the reference, and all that is predicted of it."""
 
+    fold: int
+    """The number of the fold, from 0."""
+    rows: np.ndarray
+    """The rows of its spots (n,)."""
     truth: np.ndarray
     """The measured expression (n, n_genes)."""
     loadings: np.ndarray
@@ -43,13 +47,19 @@ class Blend:
     weights: Mapping[str, float]
     """The weight of each predictor; weights sum to 1."""
 
+    def mix(self, part: HeldOutPart) -> np.ndarray:
+        """Mix what the predictors say of a held-out part, scores (n, n_components)."""
+        return _mixed(
+            part, {predictor: (self.settings[predictor], weight) for predictor, weight in self.weights.items()}
+        )
 
-def choose_blend(parts: Sequence[HeldOutPart]) -> tuple[Blend, float]:
+
+def choose_blend(parts: Sequence[HeldOutPart], *, least_linear: float = 0.0) -> tuple[Blend, float]:
     """Choose the blend that correlates best with the held-out parts, by gene, and return it with its score.
 
-    First each predictor's own best setting is chosen, then the weights. The score is the mean over all genes and over
-    the genes that vary most, half each. Most genes are sparse: what can be told of them is mostly how deep a spot was
-    sequenced.
+    First each predictor's own best setting is chosen, then the weights; that of the linear one is `least_linear` or
+    more. The score is the mean over all genes and over the genes that vary most, half each. Most genes are sparse: what
+    can be told of them is mostly how deep a spot was sequenced.
     """
     settings = {}
     for predictor in PREDICTORS:
@@ -59,7 +69,11 @@ def choose_blend(parts: Sequence[HeldOutPart]) -> tuple[Blend, float]:
     score_of = {}
     for quarters in product(range(_STEPS + 1), repeat=len(PREDICTORS)):
         if sum(quarters) == _STEPS:
-            weights = tuple(quarter / _STEPS for quarter in quarters)
+            free = [(1 - least_linear) * quarter / _STEPS for quarter in quarters]
+            weights = tuple(
+                weight + (least_linear if predictor == "linear" else 0)
+                for predictor, weight in zip(PREDICTORS, free, strict=True)
+            )
             mixed = {
                 predictor: (settings[predictor], weight) for predictor, weight in zip(PREDICTORS, weights, strict=True)
             }
@@ -71,9 +85,12 @@ def choose_blend(parts: Sequence[HeldOutPart]) -> tuple[Blend, float]:
 def _score(parts: Sequence[HeldOutPart], mixed: Mapping[str, tuple[Setting, float]]) -> float:
     score_of_parts = []
     for part in parts:
-        scores = sum(
-            weight * part.scores[predictor][setting] for predictor, (setting, weight) in mixed.items() if weight
-        )
-        by_gene = np.nan_to_num(pearson(part.truth, scores @ part.loadings))
+        by_gene = np.nan_to_num(pearson(part.truth, _mixed(part, mixed) @ part.loadings))
         score_of_parts.append(float(by_gene.mean() + by_gene[part.leading].mean()) / 2)
     return float(np.mean(score_of_parts))
+
+
+def _mixed(part: HeldOutPart, mixed: Mapping[str, tuple[Setting, float]]) -> np.ndarray:
+    return np.asarray(
+        sum(weight * part.scores[predictor][setting] for predictor, (setting, weight) in mixed.items() if weight)
+    )

@@ -1,6 +1,5 @@
-"""Chooses the blend of the default recipe on held-out parts of the reference."""
+"""Chooses the blend of the default recipe on held-out parts of the reference, and keeps what it predicts of them."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,31 +10,30 @@ from bleep_sc._progress import progress
 from bleep_sc._stats import panels
 from bleep_sc.methods.hybrid.blend import Blend, HeldOutPart, choose_blend
 from bleep_sc.methods.hybrid.component_models import ComponentModels, LearnedSpots
-from bleep_sc.methods.task import Task
+from bleep_sc.methods.hybrid.components import Decoder
+from bleep_sc.methods.task import OutOfFold, Task
 
-_MOST_TO_CHOOSE_ON = 4000
+MOST_TO_CHOOSE_ON = 4000
 """The most training spots of a fold when the blend is chosen: more would not make the choice finer."""
+_LINEAR_SHARE_OF_TWO = 1 / 3
+"""The least linear share with two patients: leaving out one of two chooses badly, and the linear way transfers best."""
 
 
-def choose_on_folds(task: Task[Any], spots: LearnedSpots) -> Blend:
-    """Predict each held-out part of the reference from the rest, by every model, and take the best blend."""
-    blend, score = choose_blend(list(_held_out_parts(task, spots)))
-    logger.info(
-        "Chosen on held-out parts of the reference (Pearson %.3f): %s.",
-        score,
-        ", ".join(f"{weight:.0%} {model}" for model, weight in blend.weights.items() if weight),
-    )
-    return blend
+def choose_on_folds(task: Task[Any], spots: LearnedSpots) -> tuple[Blend, OutOfFold | None]:
+    """Predict each held-out part of the reference from the rest, by every model, and take the best blend.
 
-
-def _held_out_parts(task: Task[Any], spots: LearnedSpots) -> Iterator[HeldOutPart]:
+    What the blend predicts is kept where no fold was trained on other spots of the sections that it predicts.
+    """
+    parts, decoders = [], []
+    kept = task.leaves_out_sections
     rng = np.random.default_rng(task.seed)
     quiet = replace(task.compute, progress_bar=False)
-    genes = task.expression.genes
+    genes, largest = task.expression.genes, 0
     folds = progress(task.folds, desc="Choosing the blend", show=task.compute.progress_bar)
-    for number, (training, held_out_parts) in enumerate(folds, start=1):
-        if len(training) > _MOST_TO_CHOOSE_ON:
-            training = np.sort(rng.choice(training, _MOST_TO_CHOOSE_ON, replace=False))
+    for fold, (training, held_out_parts) in enumerate(folds):
+        largest = max(largest, len(training))
+        if len(training) > MOST_TO_CHOOSE_ON:
+            training = np.sort(rng.choice(training, MOST_TO_CHOOSE_ON, replace=False))
         training_spots = spots.at_rows(training)
         models = ComponentModels.learn(
             training_spots,
@@ -43,9 +41,34 @@ def _held_out_parts(task: Task[Any], spots: LearnedSpots) -> Iterator[HeldOutPar
             compute=quiet,
             seed=task.seed,
             announce=False,
-            checkpoints=task.checkpoints(f"fold{number}"),
+            checkpoints=task.checkpoints(f"fold{fold + 1}"),
         )
+        if kept:
+            decoders.append(Decoder.learn(models.scores, task.all_genes.matrix[training]))
         leading = np.isin(genes, panels(training_spots.expression, genes, training_spots.sections)["HVG-50"])
-        for held_out in held_out_parts:
-            predicted = models.predict(spots.features[held_out])
-            yield HeldOutPart(spots.expression[held_out], models.components.loadings, leading, predicted)
+        for rows in held_out_parts:
+            predicted = models.predict(spots.features[rows])
+            truth = spots.expression[rows]
+            parts.append(HeldOutPart(fold, rows, truth, models.components.loadings, leading, predicted))
+    blend, score = choose_blend(parts, least_linear=_LINEAR_SHARE_OF_TWO if task.n_patients == 2 else 0.0)
+    logger.info(
+        "Chosen on held-out parts of the reference (Pearson %.3f): %s.",
+        score,
+        ", ".join(f"{weight:.0%} {model}" for model, weight in blend.weights.items() if weight),
+    )
+    limited = MOST_TO_CHOOSE_ON if largest > MOST_TO_CHOOSE_ON else None
+    return blend, _collected(blend, parts, decoders, n_obs=len(spots.features), trained_on=limited) if kept else None
+
+
+def _collected(
+    blend: Blend, parts: list[HeldOutPart], decoders: list[Decoder], *, n_obs: int, trained_on: int | None
+) -> OutOfFold:
+    """Put the predictions of all parts together; folds may have unlike numbers of components."""
+    width = max(len(part.loadings) for part in parts)
+    scores = np.full((n_obs, width), np.nan, dtype=np.float32)
+    fold = np.full(n_obs, -1, dtype=np.int32)
+    for part in parts:
+        scores[part.rows] = 0
+        scores[part.rows, : len(part.loadings)] = blend.mix(part)
+        fold[part.rows] = part.fold
+    return OutOfFold(scores, fold, decoders, trained_on)

@@ -86,7 +86,7 @@ def _fit(task: Task[HybridRecipe]) -> Fitted:
         learned.expression.shape[1],
         task.compute,
     )
-    blend = choose_on_folds(task, learned)
+    blend, out_of_fold = choose_on_folds(task, learned)
     models = ComponentModels.learn(
         learned, recipe, compute=task.compute, seed=task.seed, announce=True, checkpoints=task.checkpoints("all-spots")
     )
@@ -121,6 +121,7 @@ def _fit(task: Task[HybridRecipe]) -> Fitted:
         components=models.scores,
         history=models.history,
         record=record,
+        out_of_fold=out_of_fold,
     )
 
 
