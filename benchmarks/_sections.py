@@ -25,14 +25,14 @@ def data_folder() -> Path:
     return folder
 
 
-def load_her2st(*, min_counts: int = 500) -> dict[str, AnnData]:
-    """The sections with near-empty spots left out, counts kept, log-normalised to each section's median."""
+def load_her2st(*, min_counts: int = 500, target_sum: float | None = 1e4) -> dict[str, AnnData]:
+    """The sections with near-empty spots left out, counts kept, log-normalised; to each section's median by None."""
     sections = {}
     for name in HER2ST:
         adata = ad.read_h5ad(data_folder() / "her2st" / f"{name}.h5ad")
         sc.pp.filter_cells(adata, min_counts=min_counts)
         adata.layers["counts"] = adata.X.copy()
-        sc.pp.normalize_total(adata)
+        sc.pp.normalize_total(adata, target_sum=target_sum)
         sc.pp.log1p(adata)
         sections[name] = adata
     return sections

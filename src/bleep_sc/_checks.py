@@ -55,6 +55,16 @@ def check_number(name: str, value: Any, *, above: float | None = None, minimum: 
     return float(value)
 
 
+def check_levels(name: str, values: Any) -> tuple[float, ...]:
+    """Return shares of spots to cover, in order; refuse what is not between 0 and 1."""
+    levels = tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else (values,)
+    numbers = sorted({check_number(name, level, above=0) for level in levels})
+    if not numbers or numbers[-1] >= 1:
+        msg = f"`{name}` must be between 0 and 1, such as 0.9; found {values!r}."
+        raise ValueError(msg)
+    return tuple(numbers)
+
+
 def check_name(name: str, value: Any) -> None:
     """Refuse a name that h5ad cannot write."""
     if not isinstance(value, str) or not value or "/" in value or odd_characters(value):

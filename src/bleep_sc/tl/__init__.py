@@ -1,11 +1,23 @@
 """Train, embed, impute, evaluate, compare."""
 
 from bleep_sc.tl._alignment import alignment
+from bleep_sc.tl._calibrate import calibrate
 from bleep_sc.tl._cross_validate import cross_validate
 from bleep_sc.tl._embed import embed
 from bleep_sc.tl._evaluate import evaluate
 from bleep_sc.tl._fit import fit
 from bleep_sc.tl._impute import impute
+from bleep_sc.tl._intervals import intervals
 from bleep_sc.tl._noise_ceiling import noise_ceiling
 
-__all__ = ["alignment", "cross_validate", "embed", "evaluate", "fit", "impute", "noise_ceiling"]
+__all__ = [
+    "alignment",
+    "calibrate",
+    "cross_validate",
+    "embed",
+    "evaluate",
+    "fit",
+    "impute",
+    "intervals",
+    "noise_ceiling",
+]

@@ -1,0 +1,66 @@
+"""Finds the held-out spots of a predictor: those that `fit` has kept, or those of folds that are trained anew."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from anndata import AnnData
+
+from bleep_sc.io._stored import StoredModel
+from bleep_sc.methods.task import Trained
+from bleep_sc.tl._trust.cross_fit import cross_fitted
+from bleep_sc.tl._trust.predictor import predictor_of
+from bleep_sc.tl._trust.spots import HeldOutSpots, Labels, Measured, kept_spots
+
+
+def held_out_spots(
+    ref: AnnData,
+    key: str,
+    measured: Measured,
+    labels: Labels,
+    *,
+    stored: StoredModel,
+    trained: Trained,
+    anew: bool,
+    of_impute: Mapping[str, Any],
+    encoder: Callable[..., Any] | None,
+    of_compute: Mapping[str, Any],
+    progress_bar: bool | None,
+) -> tuple[HeldOutSpots, dict[str, Any]]:
+    """Return held-out spots with their predictions, and the record of the predictor.
+
+    Raises
+    ------
+    ValueError
+        `fit` has kept nothing, or the predictions of another predictor, and the folds are not to be trained anew.
+    """
+    predictor = predictor_of(ref, stored, trained, **of_impute)
+    if anew:
+        spots = cross_fitted(
+            ref,
+            measured,
+            labels,
+            stored=stored,
+            trained=trained,
+            of_impute=of_impute,
+            encoder=encoder,
+            of_compute=of_compute,
+            progress_bar=progress_bar,
+        )
+        return spots, predictor
+    usual = predictor_of(ref, stored, trained)
+    if predictor != usual:
+        changed = ", ".join(f"{name}={predictor[name]!r}" for name in predictor if predictor[name] != usual.get(name))
+        msg = (
+            f"`fit` has kept the predictions of its usual predictor alone, not those with {changed}. Pass "
+            "`cross_fit=True`, which trains the folds anew."
+        )
+        raise ValueError(msg)
+    kept = kept_spots(ref, key, measured, labels)
+    if kept is None:
+        msg = (
+            f"the model {key!r} keeps no predictions of spots that it did not see. BLEEP's default recipe makes them "
+            f"when it is fitted on two or more patients, or sections: `bleep_sc.tl.fit(ref, key_added={key!r})`. For "
+            "any other method pass `cross_fit=True`, which trains the folds anew. A concat of references drops them."
+        )
+        raise ValueError(msg)
+    return kept, predictor
