@@ -16,6 +16,7 @@ COVERAGE = "coverage"
 """The entry of `uns[key]` with the table that `pl.calibration` draws."""
 SCOPE = "scope"
 """The entry of `uns[key]` that says in words what the calibration speaks of."""
+ENTRIES = (CALIBRATION, COVERAGE, SCOPE)
 COVERAGE_COLUMNS = {"group": str, "n_spots": int, "panel": str, "level": float, "coverage": float, "genes_above": float}
 _PARTS = {
     "genes": Part("uint8", ("characters of genes",)),

@@ -1,6 +1,7 @@
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -11,11 +12,12 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._adata import check_adata, check_readable
-from bleep_sc._all_or_nothing import all_or_nothing
+from bleep_sc._all_or_nothing import all_or_nothing, set_or_delete
 from bleep_sc._checks import check_key, check_key_added, odd_characters
 from bleep_sc._files import check_plain, flush_folder, read_plain, write_whole
 from bleep_sc._logging import logger
 from bleep_sc._untrusted import REMEDY, parse_json
+from bleep_sc.io._calibration import CALIBRATION, Calibration
 from bleep_sc.io._reference_record import ENTRIES
 from bleep_sc.io._stored import (
     MAX_CONFIG,
@@ -35,6 +37,10 @@ _NEXT_CONFIG = ".config.json.next"
 
 So the move of one file, the weights, turns the earlier model into the new one.
 """
+_TRAVELS: Mapping[str, Callable[[np.ndarray, str], dict[str, Any]]] = {
+    CALIBRATION: lambda stored, where: Calibration.from_bytes(stored, where=where).to_uns(),
+}
+"""Entries of `uns` that go with a model, and the function that checks the bytes of each and makes entries of them."""
 _MAX_WEIGHTS = 2**32
 """The largest file of weights, in bytes; :func:`write_model` writes none that is larger."""
 
@@ -43,8 +49,8 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
     """Write the model of a reference to a folder, without the reference's data.
 
     The folder gets ``model.safetensors`` (the weights) and ``config.json`` (how they were trained, the genes, the
-    panels and the training history). A model that is there already is replaced. The earlier model stays whole until the
-    new one is, even if the process is killed.
+    panels, the training history, and what says how far to trust the model). A model that is there already is replaced.
+    The earlier model stays whole until the new one is, even if the process is killed.
 
     Parameters
     ----------
@@ -81,6 +87,11 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
         "genes": stored.genes.tolist(),
         "panels": {name: genes.tolist() for name, genes in stored.panels.items()},
         "history": {name: _finite(values) for name, values in stored.history.items()},
+        "trust": {
+            name: b64encode(np.asarray(adata.uns[key][name]).tobytes()).decode()
+            for name in _TRAVELS
+            if name in adata.uns[key]
+        },
     }
     text = json.dumps(config, indent=1, allow_nan=False).encode()
     if len(text) > MAX_CONFIG or len(stored.weights) > _MAX_WEIGHTS:
@@ -148,7 +159,7 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
     check_key_added("key_added", key_added)
     folder = _folder(path)
     with _said_clearly(folder, "read"):
-        stored = _read_folder(folder)
+        stored, trust = _read_folder(folder)
     kept: dict[str, Any] = {}
     with all_or_nothing(adata):
         if _holds(adata, key_added, stored):  # then its record of the reference is that of this model too
@@ -158,11 +169,13 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
                 _keys.image_embedding(key_added),
                 _keys.expression_embedding(key_added),
                 _keys.components(key_added),
+                _keys.out_of_fold(key_added),
             ):
                 if obsm_key in adata.obsm:
                     del adata.obsm[obsm_key]
                     logger.info("Removed `adata.obsm[%r]`, of another model: run `bleep_sc.tl.embed(adata)`.", obsm_key)
-        adata.uns[key_added] = {**stored.to_uns(), **kept}
+            set_or_delete(adata.obs, {_keys.fold(key_added): None})
+        adata.uns[key_added] = {**stored.to_uns(), **kept, **trust}
 
 
 def _folder(path: str | Path) -> Path:
@@ -177,8 +190,11 @@ def _holds(adata: AnnData, key: str, stored: StoredModel) -> bool:
     return isinstance(entry, Mapping) and "model" in entry and np.asarray(entry["model"]).tobytes() == stored.weights
 
 
-def _read_folder(folder: Path) -> StoredModel:
-    """Read the two files. Where a killed write has left two configs, read the one that belongs to the weights."""
+def _read_folder(folder: Path) -> tuple[StoredModel, dict[str, Any]]:
+    """Read the two files: the model, and the entries of `uns` that say how far to trust it.
+
+    Where a killed write has left two configs, read the one that belongs to the weights.
+    """
     config_names = [name for name in (_CONFIG, _NEXT_CONFIG) if _is_there(folder / name)]
     for name, exists in ((_WEIGHTS, _is_there(folder / _WEIGHTS)), (_CONFIG, bool(config_names))):
         if not exists:
@@ -193,7 +209,7 @@ def _read_folder(folder: Path) -> StoredModel:
     return _from_files(text, weights, where=f"{str(folder / name)!r}", weights_at=f"{str(folder / _WEIGHTS)!r}")
 
 
-def _from_files(text: bytes, weights: bytes, *, where: str, weights_at: str) -> StoredModel:
+def _from_files(text: bytes, weights: bytes, *, where: str, weights_at: str) -> tuple[StoredModel, dict[str, Any]]:
     try:
         config = parse_config(text.decode(), where=where)
     except UnicodeDecodeError as err:
@@ -208,7 +224,8 @@ def _from_files(text: bytes, weights: bytes, *, where: str, weights_at: str) -> 
         msg = f"{where}: `sha256`, the checksum of the weights, must be there. {REMEDY}"
         raise ValueError(msg)
     panels, history = (mapping_from(tables[name], where=f"{where}: `{name}`") for name in ("panels", "history"))
-    return checked(
+    trust = _trust(config.pop("trust", {}), where=where)
+    stored = checked(
         weights=weights,
         genes=names_from(tables["genes"], where=f"{where}: `genes`"),
         config=config,
@@ -217,6 +234,23 @@ def _from_files(text: bytes, weights: bytes, *, where: str, weights_at: str) -> 
         where=where,
         weights_at=weights_at,
     )
+    return stored, trust
+
+
+def _trust(texts: Any, *, where: str) -> dict[str, Any]:
+    """Read the entries that say how far to trust a model; those that a later release has added are left out."""
+    entries: dict[str, Any] = {}
+    for name, text in mapping_from(texts, where=f"{where}: `trust`").items():
+        if name not in _TRAVELS:
+            continue
+        path = f"{where}: `trust.{name}`"
+        try:
+            stored = np.frombuffer(b64decode(text, validate=True), dtype=np.uint8)
+        except (TypeError, ValueError) as err:
+            msg = f"{path} must be bytes as base64 text ({err}). {REMEDY}"
+            raise ValueError(msg) from err
+        entries |= _TRAVELS[name](stored, path)
+    return entries
 
 
 def _check_target(folder: Path) -> None:
