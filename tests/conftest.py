@@ -235,6 +235,29 @@ def hybrid(hybrid_once: AnnData) -> AnnData:
     return hybrid_once.copy()
 
 
+@pytest.fixture(scope="session")
+def calibrated_once() -> tuple[AnnData, AnnData]:
+    """A calibrated reference of three patients, and a query of a fourth that it has imputed; take `calibrated`."""
+    tissue = make_sections(60, sections=("A1", "A2", "B1", "C1", "D1"))
+    tissue.obs["patient"] = tissue.obs["section"].astype(str).str[0]
+    rng = np.random.default_rng(5)
+    tissue.obs["region"] = rng.choice(["core", "edge", "rim", "bed"], size=tissue.n_obs)
+    own = (tissue.obs["patient"] == "D").to_numpy()
+    ref, query = tissue[~own].copy(), tissue[own].copy()
+    with bl.settings.override(progress_bar=False, device="cpu", verbosity="error"):
+        bl.tl.fit(ref, max_epochs=5)
+        bl.tl.calibrate(ref, n_turns=20)
+        bl.tl.impute(query, ref)
+    return ref, query
+
+
+@pytest.fixture
+def calibrated(calibrated_once: tuple[AnnData, AnnData]) -> tuple[AnnData, AnnData]:
+    """A calibrated reference and its query, free to change."""
+    ref, query = calibrated_once
+    return ref.copy(), query.copy()
+
+
 def snapshot(adata: AnnData) -> dict[str, Any]:
     """All that is in an object, in a form that compares equal only if nothing changed."""
 

@@ -109,14 +109,23 @@ def matched_depths(totals: np.ndarray, sections: np.ndarray, wanted: np.ndarray)
     return out
 
 
-def noise_free_variance(first: np.ndarray, second: np.ndarray, groups: np.ndarray, *, joint: bool) -> np.ndarray:
+def noise_free_variance(
+    first: np.ndarray, second: np.ndarray, whole: np.ndarray, groups: np.ndarray, *, joint: bool
+) -> np.ndarray:
     """Estimate the mean squared error of each gene without count noise (n_genes,).
 
-    `first` and `second` are the errors of two halves of the counts (n_genes, n_spots): their noise is independent, so
-    that it drops out of the mean of their product. Groups are treated as in `half_widths`.
+    `first` and `second` are the errors at two halves of the counts, and `whole` those at all of them
+    (n_genes, n_spots). The noise of two halves is independent, so it drops out of their covariance. Half the counts
+    have lower logarithms, so the mean error is that at all of them. Logarithms of few counts spread further, which
+    would make more error than there is: it is no more than that at all counts. Groups are treated as in `half_widths`.
     """
-    product = first * second
+
+    def of(rows: np.ndarray | slice) -> np.ndarray:
+        one, other = (half[:, rows] - half[:, rows].mean(axis=1, keepdims=True) for half in (first, second))
+        at_all = whole[:, rows]
+        without_noise = np.maximum((one * other).mean(axis=1), 0) + at_all.mean(axis=1) ** 2
+        return np.asarray(np.minimum(without_noise, (at_all**2).mean(axis=1)))
+
     if joint:
-        return np.maximum(product.mean(axis=1), 0)
-    by_group = [product[:, groups == group].mean(axis=1) for group in np.unique(groups)]
-    return np.asarray(np.maximum(np.max(by_group, axis=0), 0))
+        return of(slice(None))
+    return np.asarray(np.max([of(groups == group) for group in np.unique(groups)], axis=0))

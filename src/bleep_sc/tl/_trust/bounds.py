@@ -127,7 +127,7 @@ def _check_enough_regions(of_regions: np.ndarray, spots: HeldOutSpots, *, level:
     numbers = np.bincount(of_regions, minlength=len(spots.group_names))
     least = int(numbers.sum() if spots.joint else numbers.min())
     if least < needed:
-        where = "the reference" if spots.joint else f"the patient {spots.group_names[numbers.argmin()]!r}"
+        where = "the reference" if spots.joint else f"the patient {str(spots.group_names[numbers.argmin()])!r}"
         msg = (
             f"`groupby={groupby!r}`: {where} has {least} regions of {_FEWEST_IN_REGION} or more spots, counted section "
             f"by section, and a level of {level:g} needs {needed}. Take a lower `level`, or finer regions."

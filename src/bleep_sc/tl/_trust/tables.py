@@ -63,10 +63,12 @@ def tabulate(
         for row, at_depth in enumerate(at_depths):
             found = differences(spots, predicted, columns, at_depth, seed=seed)
             half_width[row, :, block] = rounded_up(widths_of(spots, np.abs(found), at_depth, levels))
+            if row == 0:
+                as_measured = found
             if row == 0 and panel[block].any():
                 counted.add(np.abs(found[panel[block]]), (found + predicted)[panel[block]])
         one, other = differences_of_halves(spots, predicted, columns, seed=seed)
-        rate_sd[block] = rounded_up(np.sqrt(noise_free_variance(one, other, group, joint=spots.joint)))
+        rate_sd[block] = rounded_up(np.sqrt(noise_free_variance(one, other, as_measured, group, joint=spots.joint)))
     n_spots = np.array([np.bincount(group[depth.rows], minlength=len(spots.group_names)) for depth in at_depths])
     return Tables(depths, half_width, n_spots, rate_sd, counted.rows())
 
