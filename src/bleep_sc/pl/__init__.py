@@ -1,6 +1,7 @@
 """Draw what tl has written."""
 
 from bleep_sc.pl._alignment import alignment
+from bleep_sc.pl._calibration import calibration
 from bleep_sc.pl._gene_correlation import gene_correlation
 from bleep_sc.pl._gene_scores import gene_scores
 from bleep_sc.pl._history import history
@@ -9,4 +10,14 @@ from bleep_sc.pl._neighbors import neighbors
 from bleep_sc.pl._scores import scores
 from bleep_sc.pl._sweep import sweep
 
-__all__ = ["alignment", "gene_correlation", "gene_scores", "history", "imputed", "neighbors", "scores", "sweep"]
+__all__ = [
+    "alignment",
+    "calibration",
+    "gene_correlation",
+    "gene_scores",
+    "history",
+    "imputed",
+    "neighbors",
+    "scores",
+    "sweep",
+]

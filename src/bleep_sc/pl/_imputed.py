@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _TITLE_WIDTH = 32
+_WRITES_BOUNDS = "`bleep_sc.tl.intervals(query, ref, key_added={layer!r})` writes the bounds."
 
 
 def imputed(
@@ -34,6 +35,7 @@ def imputed(
     library_id: str | Sequence[str] | None = None,
     img_key: str | None = "hires",
     alpha_img: float = 0.5,
+    interval: bool = False,
     shared_scale: bool = True,
     cmap: str = "viridis",
     difference_cmap: str = "RdBu_r",
@@ -43,10 +45,10 @@ def imputed(
 ) -> "Figure | None":
     """Draw H&E, measured and imputed expression and their difference side by side, a row for each gene and section.
 
-    Measured and imputed expression share one colour scale for each gene, over all its sections, so that equal colours
-    are equal expression. The imputed map looks paler, because an average over neighbours varies less than a single
-    measurement. That is no artefact, and the difference shows where. To compare the patterns alone, give each panel a
-    scale of its own by ``shared_scale=False``.
+    Measured and imputed expression, and the bounds with `interval`, share one colour scale for each gene, over all
+    its sections, so that equal colours are equal expression. The imputed map looks paler, because an average over
+    neighbours varies less than a single measurement. That is no artefact, and the difference shows where. To
+    compare the patterns alone, give each panel a scale of its own by ``shared_scale=False``.
 
     Parameters
     ----------
@@ -69,9 +71,12 @@ def imputed(
         images are drawn as spots alone.
     alpha_img
         Opacity of the image below the spots. A paler image keeps its colours apart from theirs; 1 draws it as it is.
+    interval
+        Also draw the lower and the upper bound, ``layers["{layer}_lower"]`` and ``layers["{layer}_upper"]``, on the
+        scale of the expression. :func:`~bleep_sc.tl.intervals` writes them with ``key_added=layer``.
     shared_scale
-        Give measured and imputed values one colour scale. It runs from the lower of their 1st percentiles to the higher
-        of their 99th. Otherwise each panel has a scale of its own, by its own percentiles.
+        Give all values of expression one colour scale. It runs from the lowest of their 1st percentiles to the
+        highest of their 99th. Otherwise each panel has a scale of its own, by its own percentiles.
     cmap
         Colour map of the expression.
     difference_cmap
@@ -119,6 +124,9 @@ def imputed(
     check_in("adata.layers", layer, adata.layers.keys(), remedy="`bleep_sc.tl.impute` makes an imputed layer.")
     if truth is not None:
         check_in("adata.layers", truth, adata.layers.keys(), remedy="`truth=None` takes `X`.")
+    bounds = {f"{end} bound": f"{layer}_{end}" for end in ("lower", "upper")} if interval else {}
+    for bound in bounds.values():
+        check_in("adata.layers", bound, adata.layers.keys(), remedy=_WRITES_BOUNDS.format(layer=layer))
     for gene in genes:
         check_gene(adata, gene)
     sections = sections_to_draw(
@@ -129,6 +137,7 @@ def imputed(
         size=size,
     )
     drawn = {"imputed": values_of(adata, genes, layer=layer)}
+    drawn |= {title: values_of(adata, genes, layer=bound) for title, bound in bounds.items()}
     if truth is not None or adata.X is not None:
         drawn = {"measured": values_of(adata, genes, layer=truth), **drawn}
         if looks_like_counts(drawn["measured"]) and not looks_like_counts(np.nan_to_num(drawn["imputed"])):
@@ -148,7 +157,7 @@ def imputed(
     rows = iter(axes)
     for column, gene in enumerate(genes):
         of_gene = {name: values[:, column] for name, values in drawn.items()}
-        shared = _limits([of_gene[name][everywhere] for name in ("measured", "imputed") if name in of_gene])
+        shared = _limits([values[everywhere] for name, values in of_gene.items() if name != "difference"])
         for section in sections:
             row = next(rows)
             panels = list(row[pictures:])
@@ -168,7 +177,7 @@ def imputed(
                 ax.set_title(
                     _title(gene, name, section_values, correlations.get(gene, "")), fontsize="medium", parse_math=False
                 )
-            _draw_colour_bars(fig, panels, spots, shared=shared_scale)
+            _draw_colour_bars(fig, panels, spots, names=list(of_gene), shared=shared_scale)
     return finish(fig, show=show, return_fig=return_fig)
 
 
@@ -198,15 +207,21 @@ def _draw_picture(ax: "Axes", section: Section, *, title: str) -> None:
 
 
 def _draw_colour_bars(
-    fig: "Figure", panels: "Sequence[Axes]", spots: "Sequence[EllipseCollection]", *, shared: bool
+    fig: "Figure",
+    panels: "Sequence[Axes]",
+    spots: "Sequence[EllipseCollection]",
+    *,
+    names: Sequence[str],
+    shared: bool,
 ) -> None:
-    """Draw a colour bar for each scale: one for measured and imputed together where they share it.
+    """Draw a colour bar for each scale: one for all panels of expression together where they share it.
 
     Panels without any value get none.
     """
     groups = [[panel] for panel in range(len(panels))]
-    if shared and len(panels) > 1:
-        groups = [[0, 1], [2]]
+    if shared:
+        of_expression = [panel for panel, name in enumerate(names) if name != "difference"]
+        groups = [of_expression, [panel for panel in range(len(panels)) if panel not in of_expression]]
     for group in groups:
         with_values = [spots[panel] for panel in group if np.isfinite(np.asarray(spots[panel].get_array())).any()]
         if with_values:
