@@ -1,4 +1,4 @@
-from tables import ATLAS, PAGE, RESULTS, atlas, page
+from tables import ATLAS, PAGE, RESULTS, TRUST, atlas, page, trust
 
 
 def test_the_page_is_that_of_the_figures() -> None:
@@ -6,3 +6,4 @@ def test_the_page_is_that_of_the_figures() -> None:
     assert list(RESULTS.glob("*.json"))
     assert PAGE.read_text() == page()
     assert ATLAS.read_text() == atlas()
+    assert TRUST.read_text() == trust()
