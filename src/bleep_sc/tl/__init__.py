@@ -7,5 +7,6 @@ from bleep_sc.tl._evaluate import evaluate
 from bleep_sc.tl._fit import fit
 from bleep_sc.tl._impute import impute
 from bleep_sc.tl._noise_ceiling import noise_ceiling
+from bleep_sc.tl._predictability import predictability
 
-__all__ = ["alignment", "cross_validate", "embed", "evaluate", "fit", "impute", "noise_ceiling"]
+__all__ = ["alignment", "cross_validate", "embed", "evaluate", "fit", "impute", "noise_ceiling", "predictability"]
