@@ -20,7 +20,8 @@ FEWEST_TURNS = 20
 _FEWEST_SPOTS = 5
 """Fewest spots that a turned map must share with the section: fewer leave a correlation beyond depth no freedom."""
 _LEAST_OVERLAP = 0.5
-_TRIES = 40
+_TRIES, _HOPELESS = 40, 10
+"""Tries to find one turn, and turns in vain after which no other is looked for."""
 _SHORTEST, _LONGEST = 0.25, 0.8
 """Shifts, in radii of a disc that spreads as the section does. A disc shifted by .8 of its radius overlaps by half."""
 _REACH = 0.75
@@ -67,7 +68,11 @@ def random_turns(xy: np.ndarray, *, n_turns: int, rng: np.random.Generator) -> n
     # the fourth nearest is one step away on any lattice; where spots lie anyhow, the nearest one says less of gaps
     step = float(np.median(tree.query(centred, k=min(4, n - 1) + 1)[0].reshape(n, -1)[:, -1]))
     radius = float(np.sqrt(2 * np.mean((centred**2).sum(axis=1))))
-    for turn in out:
+    if n < _FEWEST_SPOTS or step == 0:
+        return out
+    for number, turn in enumerate(out):
+        if number == _HOPELESS and (out[:number] < 0).all():
+            break
         for longest in np.linspace(_LONGEST, _SHORTEST, _TRIES):
             # spread evenly over the area between the shortest and the longest shift
             shift = radius * np.sqrt(rng.uniform(_SHORTEST**2, longest**2))
@@ -76,7 +81,7 @@ def random_turns(xy: np.ndarray, *, n_turns: int, rng: np.random.Generator) -> n
             turned = (centred * [rng.choice([-1, 1]), 1]) @ _rotation(angle) + moved
             distance, nearest = tree.query(turned, distance_upper_bound=_REACH * step)
             covered = np.isfinite(distance)
-            if covered.sum() >= max(_LEAST_OVERLAP * n, 1) and n >= _FEWEST_SPOTS:
+            if covered.mean() >= _LEAST_OVERLAP:
                 turn[covered] = nearest[covered]
                 break
     return out
@@ -119,11 +124,20 @@ def beyond_depth(
     Two arrays, float64 (n_genes,). The correlation r of what depth leaves, as
     :func:`~bleep_sc.metrics.partial_pearson`. Then z, which is r less the mean of the turned predictions' r, in units
     of their standard deviation. A turned prediction is correlated over the spots that it covers, and regressed on the
-    depth of these. Both are 0 where truth or prediction does not vary beyond depth. z is 0 where fewer than 20 turns
-    cover enough spots.
+    depth of these. r is 0 where truth or prediction does not vary beyond depth. z is 0 where one of them is constant,
+    or fewer than 20 turns cover enough spots.
+
+    Notes
+    -----
+    Turned predictions cover about two thirds of the spots, and correlations over fewer spots scatter more. So z is on
+    the low side, its standard deviation about .7 to .8 for genes that cannot be predicted. That pays for what two
+    patients' scores share: each is predicted by what the other taught.
     """
     _check_block(truth, "truth", turns)
     _check_block(predicted, "predicted", turns)
+    if truth.shape != predicted.shape:
+        msg = f"`truth` and `predicted` must be of the same genes, found {truth.shape} and {predicted.shape}."
+        raise ValueError(msg)
     plan = _plan(turns, log_depth)
     r, z = np.zeros((2, truth.shape[1]))
 
