@@ -28,7 +28,8 @@ def combine_sections(z: np.ndarray, patients: np.ndarray) -> Evidence:
     """Combine what each section says of each gene.
 
     Sections of one patient are taken as fully dependent, so that a patient's z is their mean. Patients are combined as
-    Stouffer did. p-values are one-sided: of predictions that go with the truth. q-values are by Benjamini and Hochberg.
+    by Stouffer, for scores that depend on each other. p-values are one-sided: of predictions that go with the truth.
+    q-values are by Benjamini and Hochberg.
 
     Parameters
     ----------
@@ -42,6 +43,12 @@ def combine_sections(z: np.ndarray, patients: np.ndarray) -> Evidence:
     -------
     The combined z, its p-value, and the q-value. Genes of which no section says anything are not counted among those
     that were tested: their p and q are 1.
+
+    Notes
+    -----
+    A patient's predictions are what the others taught, and theirs in part what it taught. So the scores of two patients
+    are nearly one and the same bilinear form of both their expressions, read from either side. Among K patients, each
+    pair's form counts twice. The variance of the sum of their scores is then 2 K at most, not K.
     """
     from scipy.stats import false_discovery_control, norm
 
@@ -50,7 +57,8 @@ def combine_sections(z: np.ndarray, patients: np.ndarray) -> Evidence:
         msg = "`z` holds NaN or infinite values: 0 stands for a gene of which a section says nothing."
         raise ValueError(msg)
     by_patient = np.stack([z[patients == patient].mean(axis=0) for patient in np.unique(patients)])
-    combined = by_patient.sum(axis=0) / np.sqrt(len(by_patient))
+    n_patients = len(by_patient)
+    combined = by_patient.sum(axis=0) / np.sqrt(2 * n_patients if n_patients > 1 else 1)
     tested = (z != 0).any(axis=0)
     pvalue, qvalue = np.ones((2, z.shape[1]))
     if tested.any():

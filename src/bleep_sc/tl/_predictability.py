@@ -230,7 +230,7 @@ def _join(looks: np.ndarray, sections: Sections, patients: np.ndarray, n_neighbo
     groups = patients if len(set(patients)) > 1 else np.arange(len(sections))
     joined = []
     for number, (_, rows) in enumerate(sections):
-        others = np.concatenate([sections[i][1] for i in np.flatnonzero(groups != groups[number])])
+        others = np.concatenate([r for (_, r), group in zip(sections, groups, strict=True) if group != groups[number]])
         found, _ = nearest(standardised[rows], standardised[others], min(n_neighbors, len(others)))
         joined.append(_Joined(rows, others[found]))
     return joined
