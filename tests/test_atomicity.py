@@ -213,6 +213,7 @@ def calls(folder: Path) -> dict[str, Call]:
         ),
         "evaluate": (imputed, lambda a: bl.tl.evaluate(a, metrics=["pearson"], n_bootstrap=0)),
         "noise_ceiling": (reference, lambda a: bl.tl.noise_ceiling(a, n_splits=1)),
+        "predictability": (reference, lambda a: bl.tl.predictability(a, n_turns=20)),
         "alignment": (embedded, lambda a: bl.tl.alignment(a, layout="tsne")),
         "read_model": (lambda: fitted("default"), lambda a: bl.io.read_model(a, written("knn", folder))),
     }

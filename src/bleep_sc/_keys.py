@@ -15,7 +15,10 @@ PATIENT = "patient"
 NOISE_CEILING = "noise_ceiling"
 """`var` column of each gene's noise ceiling, `uns` key of how it was estimated."""
 
-RESERVED = (SPATIAL, CROPS, COUNTS, "harmony", "log1p", "noise_ceiling")
+PREDICTABILITY = "predictability"
+"""Beginning of the `var` columns of the screen for predictable genes, `uns` key of how it was made."""
+
+RESERVED = (SPATIAL, CROPS, COUNTS, "harmony", "log1p", "noise_ceiling", PREDICTABILITY)
 """Names that no model, layer or comparison may have, since results would replace input or each other."""
 
 HIGHLY_VARIABLE = "highly_variable"

@@ -7,6 +7,7 @@ from bleep_sc.pl._gene_scores import gene_scores
 from bleep_sc.pl._history import history
 from bleep_sc.pl._imputed import imputed
 from bleep_sc.pl._neighbors import neighbors
+from bleep_sc.pl._predictable_genes import predictable_genes
 from bleep_sc.pl._scores import scores
 from bleep_sc.pl._sweep import sweep
 
@@ -18,6 +19,7 @@ __all__ = [
     "history",
     "imputed",
     "neighbors",
+    "predictable_genes",
     "scores",
     "sweep",
 ]

@@ -9,6 +9,7 @@ from bleep_sc.tl._fit import fit
 from bleep_sc.tl._impute import impute
 from bleep_sc.tl._intervals import intervals
 from bleep_sc.tl._noise_ceiling import noise_ceiling
+from bleep_sc.tl._predictability import predictability
 
 __all__ = [
     "alignment",
@@ -20,4 +21,5 @@ __all__ = [
     "impute",
     "intervals",
     "noise_ceiling",
+    "predictability",
 ]

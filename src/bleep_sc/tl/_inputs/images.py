@@ -36,7 +36,7 @@ def choose_images(
 
     `explicit` says that the user asked for the encoder: then there must be crops for it to read.
     """
-    images = _stored_images(adata, image_key, name=name)
+    images = stored_images(adata, image_key, name=name)
     encoder = needs.encoder
     if images.ndim == 2:
         if not needs.source.takes_features:
@@ -76,7 +76,7 @@ def images_as_stored(
     kind = record.kind
     _check_encoder_of_stored(record, encoder)
     key = image_key or record.key
-    images = _stored_images(adata, key, name=name)
+    images = stored_images(adata, key, name=name)
     if (images.ndim == 2) == kind.from_crops:
         held_kind, expected_kind = ("features", "crops") if images.ndim == 2 else ("crops", "features")
         msg = (
@@ -173,7 +173,7 @@ def _checked(spots: Spots) -> Spots:
     return spots
 
 
-def _stored_images(adata: AnnData, image_key: str, *, name: str) -> Any:
+def stored_images(adata: AnnData, image_key: str, *, name: str) -> Any:
     """Read crops as uint8 (n_obs, y, x, 3), NumPy or dask, or features as float32 (n_obs, n_features)."""
     path = f"{name}.obsm[{image_key!r}]"
     if image_key not in adata.obsm:

@@ -1,0 +1,335 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+
+from bleep_sc import _keys
+from bleep_sc._adata import check_adata, recorded_library_key, section_of_spots, spatial_coordinates
+from bleep_sc._all_or_nothing import all_or_nothing
+from bleep_sc._blocks import budget
+from bleep_sc._checks import check_in, check_int, check_number
+from bleep_sc._expression import expression_values, path_of, warn_if_counts
+from bleep_sc._logging import logger, warn
+from bleep_sc._progress import progress
+from bleep_sc._stats import log_depth, section_rows
+from bleep_sc.tl._noise_ceiling import count_values
+from bleep_sc.tl._sections import Sections, check_section_sizes, ordered_by_name, patient_of_sections
+
+_FLAT = 1e-6
+"""Spread of a feature within a section below which it says nothing."""
+_FEWEST_TURNS = 20
+_COLUMNS = ("geary", "pvalue", "qvalue", "predictable")
+
+
+def predictability(
+    adata: AnnData,
+    *,
+    use_rep: str = "X_color",
+    layer: str | None = None,
+    library_key: str | None = None,
+    patient_key: str | None = None,
+    n_neighbors: int = 20,
+    n_turns: int = 150,
+    fdr: float = 0.1,
+    random_state: int = 0,
+    progress_bar: bool | None = None,
+) -> pd.DataFrame:
+    """Screen genes for those that an image can tell, before any model is trained.
+
+    Each spot is joined with the spots of *other* sections that look most like it, by image features. A gene that the
+    image tells has like values in such spots. This is compared with what comes out when the looks of a section are
+    turned, mirrored and shifted at random, which leaves them as smooth as they were.
+
+    Parameters
+    ----------
+    adata
+        Spots of two or more sections, with log-normalised expression and an image.
+    use_rep
+        Key of `obsm` with image features, one row a spot. Where ``"X_color"`` is not there but ``"crops"`` are,
+        features of colour and texture are made of the crops, and not stored.
+    layer
+        Layer with expression. ``None`` takes `X`.
+    library_key
+        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told.
+    patient_key
+        Column of `obs` with each spot's patient. ``None`` takes ``obs["patient"]`` if it is there. With two patients or
+        more, spots are joined with those of other patients only.
+    n_neighbors
+        Number of spots that each spot is joined with.
+    n_turns
+        Number of random turns of each section.
+    fdr
+        Share of false finds to allow among the genes called predictable.
+    random_state
+        Seed of the turns. The order of spots and genes does not matter.
+    progress_bar
+        Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
+
+    Returns
+    -------
+    A table with a row for each gene, in the order of `var`: ``geary``, ``pvalue``, ``qvalue``, ``predictable``. Sets
+    the following fields:
+
+    `adata.var['predictability_geary']` : :class:`pandas.Series` (dtype `float`)
+        Geary's C between spots that look alike: 1 where looks say nothing of the gene, 0 where they say all. It is NaN
+        where the gene does not vary in any section.
+    `adata.var['predictability_pvalue']`, `adata.var['predictability_qvalue']` : :class:`pandas.Series` (dtype `float`)
+        One-sided p-value of a C below that of turned looks, and its q-value by Benjamini and Hochberg. Both are 1 where
+        the gene does not vary.
+    `adata.var['predictability_predictable']` : :class:`pandas.Series` (dtype `bool`)
+        Whether the q-value is at most `fdr`.
+    `adata.uns['predictability']` : `dict`
+        ``params``. ``n_predictable``. ``scope``: ``"across patients"``, ``"within-patient"``, or ``"patients
+        unknown"``, where nobody said of whom the sections are. ``beyond_depth``: whether depth was taken out.
+
+    Raises
+    ------
+    KeyError
+        No such features, layer or column.
+    ValueError
+        One section only; a section of fewer than 3 spots; expression or features that are not finite; a view.
+
+    Notes
+    -----
+    - Genes are centred within each section. Where ``layers['counts']`` are there, each is also regressed on the log
+      total counts of its spots, since image and all genes may follow depth. Features are standardised within each
+      section, which takes out the stain.
+    - The list speaks of the patients at hand. ``"within-patient"`` says nothing of another patient, and lists made from
+      two patients have failed to repeat in a third.
+    - A gene that is called predictable is above chance; that does not say by how much. A gene that is not may still be
+      found by a model that learns what matters, since here all features count alike.
+
+    Examples
+    --------
+    >>> table = bl.tl.predictability(adata, library_key="section")  # doctest: +SKIP
+    >>> table.query("predictable").sort_values("geary")  # doctest: +SKIP
+    """
+    check_adata(adata)
+    check_int("n_neighbors", n_neighbors)
+    check_int("n_turns", n_turns, minimum=_FEWEST_TURNS)
+    check_number("fdr", fdr, above=0)
+    if fdr >= 1:
+        msg = f"`fdr` must be a share of false finds below 1, such as 0.1, found {fdr!r}."
+        raise ValueError(msg)
+    seed = check_int("random_state", random_state, minimum=0)
+    library_key = library_key or recorded_library_key(adata)
+    sections = ordered_by_name(adata, section_rows(section_of_spots(adata, library_key), adata.n_obs))
+    _check_several(sections, library_key)
+    check_section_sizes(sections)
+    patient_key = patient_key or (_keys.PATIENT if _keys.PATIENT in adata.obs else None)
+    patients = np.array(patient_of_sections(adata, sections, patient_key, name="adata"))
+    xy = spatial_coordinates(adata)
+    values = expression_values(adata, layer, name="adata")
+    warn_if_counts(values, path_of("adata", layer))
+    depth = log_depth(count_values(adata, _keys.COUNTS)) if _keys.COUNTS in adata.layers else None
+    looks = _looks(adata, use_rep, progress_bar=progress_bar)
+
+    turned = _turned_sections(xy, sections, n_turns=n_turns, seed=seed)
+    joined = _join(looks, sections, patients, n_neighbors)
+    geary, z = _score(values, depth, joined, turned, progress_bar=progress_bar)
+    table = _table(geary, z, patients, fdr, adata.var_names)
+    scope = _scope(patients, patient_key)
+    logger.info(
+        "%d of %d genes are predictable from the image before any model (false finds %.3g, %s%s).",
+        int(table["predictable"].sum()),
+        len(table),
+        fdr,
+        scope,
+        "" if depth is None else ", beyond depth",
+    )
+    with all_or_nothing(adata):
+        for column in _COLUMNS:
+            adata.var[f"{_keys.PREDICTABILITY}_{column}"] = table[column]
+        adata.uns[_keys.PREDICTABILITY] = {
+            "scope": scope,
+            "beyond_depth": depth is not None,
+            "n_predictable": int(table["predictable"].sum()),
+            "params": {
+                "use_rep": use_rep,
+                "layer": layer or "",
+                "library_key": library_key or "",
+                "patient_key": patient_key or "",
+                "n_neighbors": n_neighbors,
+                "n_turns": n_turns,
+                "fdr": fdr,
+                "random_state": seed,
+            },
+        }
+    return table
+
+
+def _check_several(sections: Sections, library_key: str | None) -> None:
+    if len(sections) > 1:
+        return
+    found = (
+        "no column of sections is known"
+        if library_key is None
+        else f"`adata.obs[{library_key!r}]` names one section only, {sections[0][0]!r}"
+    )
+    msg = (
+        f"two sections or more are needed, but {found}. Within one section neighbours look alike and are alike in all "
+        "genes, so that it cannot be known what the image tells. Join sections with `anndata.concat`, and name the "
+        "column of `obs` that tells them apart by `library_key`."
+    )
+    raise ValueError(msg)
+
+
+def _looks(adata: AnnData, use_rep: str, *, progress_bar: bool | None) -> np.ndarray:
+    """Read image features float32 (n_obs, n_features); colour features are made where only crops are there."""
+    from bleep_sc.models.encoders.registry import COLOR
+    from bleep_sc.tl._inputs.images import stored_images
+
+    color = _keys.representation(COLOR)
+    if use_rep not in adata.obsm and use_rep == color and _keys.CROPS in adata.obsm:
+        from bleep_sc.models.encoders.color import color_features
+
+        crops = stored_images(adata, _keys.CROPS, name="adata")
+        if crops.ndim == 4:
+            logger.info("`adata.obsm[%r]` is not there: features are made of `adata.obsm['crops']`, not stored.", color)
+            return color_features(crops, progress_bar=progress_bar)
+    check_in(
+        "adata.obsm",
+        use_rep,
+        adata.obsm.keys(),
+        remedy="It must hold image features, one row a spot. Features of colour and texture, 'X_color', are made of "
+        "`adata.obsm['crops']` where `bleep_sc.pp.crops(adata, image)` has cut these.",
+    )
+    features = stored_images(adata, use_rep, name="adata")
+    if features.ndim != 2:
+        msg = (
+            f"`adata.obsm[{use_rep!r}]` holds crops, but `use_rep` names features of them, one row a spot: leave it "
+            "out for features of colour and texture."
+        )
+        raise ValueError(msg)
+    return np.asarray(features)
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """Spots of one section, and those of other sections that look like them."""
+
+    rows: np.ndarray
+    """Rows of the section's spots (n_spots,)."""
+    near: np.ndarray
+    """Rows of the spots that look most like each, int32 (n_spots, n_neighbors)."""
+
+
+def _join(looks: np.ndarray, sections: Sections, patients: np.ndarray, n_neighbors: int) -> list[_Joined]:
+    """Join each spot with those of other patients, or else of other sections, that look most like it."""
+    from bleep_sc.models.search.nearest import nearest
+
+    standardised = np.zeros_like(looks)
+    for _, rows in sections:
+        part = looks[rows].astype(np.float64)
+        spread = part.std(axis=0)
+        standardised[rows] = (part - part.mean(axis=0)) / np.where(spread > _FLAT, spread, np.inf)
+    groups = patients if len(set(patients)) > 1 else np.arange(len(sections))
+    joined = []
+    for number, (_, rows) in enumerate(sections):
+        others = np.concatenate([r for (_, r), group in zip(sections, groups, strict=True) if group != groups[number]])
+        found, _ = nearest(standardised[rows], standardised[others], min(n_neighbors, len(others)))
+        joined.append(_Joined(rows, others[found]))
+    return joined
+
+
+def _turned_sections(xy: np.ndarray, sections: Sections, *, n_turns: int, seed: int) -> list[np.ndarray]:
+    """Draw the turns of each section, and tell of sections that cannot be turned."""
+    from bleep_sc.metrics.turns import random_turns
+
+    turned, odd = [], []
+    for number, (name, rows) in enumerate(sections):
+        turns = random_turns(xy[rows], n_turns=n_turns, rng=np.random.default_rng([seed, number]))
+        turned.append(turns)
+        if ((turns >= 0).any(axis=1)).sum() < _FEWEST_TURNS:
+            odd.append(name)
+    if len(odd) == len(sections):
+        msg = (
+            f"no section can be turned so that half of it still lies on tissue, such as {odd[0]!r} with "
+            f"{len(sections[0][1])} spots: they are too small, or `adata.obsm['spatial']` is not where the spots lie."
+        )
+        raise ValueError(msg)
+    if odd:
+        warn(
+            f"{len(odd)} of {len(sections)} sections, such as {odd[0]!r}, are too small or too scattered to be turned: "
+            "they say nothing here."
+        )
+    return turned
+
+
+def _score(
+    values: Any,
+    depth: np.ndarray | None,
+    joined: list[_Joined],
+    turned: list[np.ndarray],
+    *,
+    progress_bar: bool | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score each gene in each section: Geary's C and z (n_sections, n_genes); C is NaN where the gene is constant."""
+    from bleep_sc.metrics.turns import cross_geary
+    from bleep_sc.models.search.averaging import average_profiles
+    from bleep_sc.models.search.threads import threads
+
+    n_obs, n_genes = values.shape
+    geary, z = np.full((len(joined), n_genes), np.nan), np.zeros((len(joined), n_genes))
+    blocks = list(_gene_blocks(n_obs, n_genes))
+    steps = progress(blocks, desc="Turned looks", total=len(blocks), show=progress_bar if len(blocks) > 1 else False)
+    values = values.tocsc() if sparse.issparse(values) else values
+    with threads() as in_threads:
+        for block in steps:
+            part = values[:, block]
+            beyond = np.array(part.toarray() if sparse.issparse(part) else part, dtype=np.float32)
+            varies = np.stack([_beyond_depth(beyond, depth, section.rows) for section in joined])
+            square = beyond**2
+            for number, (section, turns) in enumerate(zip(joined, turned, strict=True)):
+                weights = np.full(section.near.shape, 1 / section.near.shape[1], dtype=np.float32)
+                mean, mean_square = (average_profiles(each, section.near, weights) for each in (beyond, square))
+                c, z[number, block] = cross_geary(beyond[section.rows], mean, mean_square, turns, in_threads=in_threads)
+                geary[number, block] = np.where(varies[number], c, np.nan)
+                z[number, block][~varies[number]] = 0
+    return geary, z
+
+
+def _gene_blocks(n_obs: int, n_genes: int) -> Iterator[slice]:
+    step = budget(4 * 4 * n_obs)
+    return (slice(start, min(start + step, n_genes)) for start in range(0, n_genes, step))
+
+
+def _beyond_depth(values: np.ndarray, depth: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+    """Centre genes over the spots of a section, take out depth, and tell which genes vary there (n_genes,)."""
+    part = values[rows].astype(np.float64)
+    varies = np.ptp(part, axis=0) > 0
+    part -= part.mean(axis=0)
+    if depth is not None:
+        centred = depth[rows] - depth[rows].mean()
+        square = float(centred @ centred)
+        if square > _FLAT:
+            part -= centred[:, None] * (centred @ part / square)
+    values[rows] = np.where(varies, part, 0)
+    return np.asarray(varies)
+
+
+def _table(geary: np.ndarray, z: np.ndarray, patients: np.ndarray, fdr: float, genes: pd.Index) -> pd.DataFrame:
+    from bleep_sc.metrics.predictable import combine_sections
+
+    known = np.isfinite(geary)
+    mean = np.where(known, geary, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    evidence = combine_sections(z, patients)
+    return pd.DataFrame(
+        {
+            "geary": np.where(known.any(axis=0), mean, np.nan),
+            "pvalue": evidence.pvalue,
+            "qvalue": evidence.qvalue,
+            "predictable": evidence.qvalue <= fdr,
+        },
+        index=genes,
+    )
+
+
+def _scope(patients: np.ndarray, patient_key: str | None) -> str:
+    if patient_key is None:
+        return "patients unknown"
+    return "across patients" if len(set(patients)) > 1 else "within-patient"
