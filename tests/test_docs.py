@@ -50,7 +50,7 @@ def _writes(function: object) -> list[tuple[str, str]]:
         return []
     block = text.split("Sets the following fields", 1)[1]
     block = re.split(r"^\w[\w ]*\n-+$", block, maxsplit=1, flags=re.M)[0]
-    heads = [line for line in block.splitlines() if re.match(r"`(?:adata|query)\.", line)]
+    heads = [line for line in block.splitlines() if re.match(r"`(?:adata|query|ref)\.", line)]
     assert heads, "a field is named at the beginning of a line, as `adata.obsm['key']`"
     return [
         # a name that an argument gives stands for its default, the model's

@@ -63,12 +63,10 @@ def test_signature(module: ModuleType, name: str) -> None:
     assert not any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
     assert all(p.annotation is not p.empty for p in parameters)
     assert signature.return_annotation is not signature.empty
-    if module in (bl.pp, bl.tl) and name not in (
-        "blank",
-        "cross_validate",
-        "predictability",
-    ):  # these return what they make
-        assert positional[0].name in ("adata", "query")
+    # these return what they make
+    returning = ("blank", "cross_validate", "intervals", "predictability")
+    if module in (bl.pp, bl.tl) and name not in returning:
+        assert positional[0].name in ("adata", "query", "ref")
         assert signature.parameters["copy"].default is False
         assert signature.parameters["copy"].kind is inspect.Parameter.KEYWORD_ONLY
 

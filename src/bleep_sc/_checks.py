@@ -55,6 +55,14 @@ def check_number(name: str, value: Any, *, above: float | None = None, minimum: 
     return float(value)
 
 
+def check_share(name: str, value: Any) -> float:
+    """Return a share between 0 and 1; refuse anything else."""
+    if check_number(name, value, above=0) >= 1:
+        msg = f"`{name}` must be between 0 and 1, such as 0.1; found {value!r}."
+        raise ValueError(msg)
+    return float(value)
+
+
 def check_levels(name: str, values: Any) -> tuple[float, ...]:
     """Return shares of spots to cover, in order; refuse what is not between 0 and 1."""
     levels = tuple(values) if isinstance(values, Iterable) and not isinstance(values, str) else (values,)

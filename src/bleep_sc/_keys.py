@@ -53,6 +53,21 @@ def fold(key: str) -> str:
     return f"{key}_fold"
 
 
+def predictable(key: str) -> str:
+    """`var` column of whether a gene can be read off an image."""
+    return f"{key}_predictable"
+
+
+def expected_pearson(key: str, end: str = "") -> str:
+    """`var` column of the correlation to expect of each gene, or of the ``"lower"`` or ``"upper"`` end of it."""
+    return f"{key}_expected_pearson" + (f"_{end}" if end else "")
+
+
+def of_calibrated_genes(key: str) -> tuple[str, ...]:
+    """`var` columns that a calibration writes."""
+    return (predictable(key), *(expected_pearson(key, end) for end in ("", "lower", "upper")))
+
+
 def neighbors(key: str) -> str:
     """`obsm` key of the reference rows that a query spot retrieved."""
     return f"{key}_neighbors"

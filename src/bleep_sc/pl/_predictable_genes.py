@@ -33,13 +33,13 @@ def predictable_genes(
 ) -> "Figure | None":
     """Draw how well each gene is expected to be predicted in another section, best gene first.
 
-    Genes that ``bleep_sc.tl.calibrate`` listed as predictable are in colour, the others pale. A gene may be expected to
-    score well and not be listed, where smooth maps reach as much by chance.
+    Genes that :func:`~bleep_sc.tl.calibrate` listed as predictable are in colour, the others pale. A gene may be
+    expected to score well and not be listed, where smooth maps reach as much by chance.
 
     Parameters
     ----------
     ref
-        Reference whose model ``bleep_sc.tl.calibrate`` has calibrated.
+        Reference whose model :func:`~bleep_sc.tl.calibrate` has calibrated.
     key
         Name of the model.
     n_genes
@@ -121,10 +121,10 @@ def predictable_genes(
 def _ranked_genes(ref: AnnData, key: str) -> tuple[pd.DataFrame, int]:
     """The genes with an expected correlation, best first, and the number of those without."""
     columns = {
-        "predictable": f"{key}_predictable",
-        "mean": f"{key}_expected_pearson",
-        "lower": f"{key}_expected_pearson_lower",
-        "upper": f"{key}_expected_pearson_upper",
+        "predictable": _keys.predictable(key),
+        "mean": _keys.expected_pearson(key),
+        "lower": _keys.expected_pearson(key, "lower"),
+        "upper": _keys.expected_pearson(key, "upper"),
     }
     for column in columns.values():
         check_in(

@@ -5,8 +5,8 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._adata import check_adata
-from bleep_sc._all_or_nothing import all_or_nothing
-from bleep_sc._checks import check_choice, check_int, check_key, check_levels, check_number
+from bleep_sc._all_or_nothing import all_or_nothing, set_or_delete
+from bleep_sc._checks import check_choice, check_int, check_key, check_levels, check_number, check_share
 from bleep_sc._settings import Precision
 from bleep_sc.methods.names import Match, Mode
 from bleep_sc.models.search.weighting import Weighting
@@ -53,7 +53,7 @@ def calibrate(
     levels
         Shares of the spots that intervals shall cover, each between 0 and 1.
     n_turns
-        Number of random turns of a predicted map that a gene is compared with (Notes); 0 makes no lists of genes.
+        Number of random turns of a predicted map that a gene is compared with (Notes), 20 or more; 0 makes no list.
     fdr
         Share of false entries that the list of predictable genes may have.
     patient_key
@@ -129,21 +129,22 @@ def calibrate(
     check_adata(ref, name="ref", copy=copy)
     check_key("key", key)
     levels = check_levels("levels", levels)
-    check_int("n_turns", n_turns, minimum=0)
-    if check_number("fdr", fdr, above=0) >= 1:
-        msg = f"`fdr` must be between 0 and 1, found {fdr!r}."
-        raise ValueError(msg)
+    check_share("fdr", fdr)
     seed = check_int("random_state", random_state, minimum=0)
     if k is not None:
         check_int("k", k)
     check_choice("weighting", weighting, get_args(Weighting))
     check_number("temperature", temperature, above=0)
 
+    from bleep_sc.metrics.turns import FEWEST_TURNS
     from bleep_sc.tl._load import load_model
     from bleep_sc.tl._trust.calibration import calibration_of, report
+    from bleep_sc.tl._trust.genes import judge_genes, report_genes
     from bleep_sc.tl._trust.held_out import held_out_spots
     from bleep_sc.tl._trust.spots import read_labels, read_measured
 
+    if n_turns != 0:
+        check_int("n_turns", n_turns, minimum=FEWEST_TURNS)
     stored, trained = load_model(ref, key)
     labels = read_labels(ref, stored, key, patient_key=patient_key, anew=cross_fit)
     measured = read_measured(ref, stored, key)
@@ -170,8 +171,14 @@ def calibrate(
         seed=seed,
         progress_bar=progress_bar,
     )
+    columns = None
+    if n_turns:
+        columns = judge_genes(ref, spots, key=key, n_turns=n_turns, fdr=fdr, seed=seed, progress_bar=progress_bar)
     ref = ref.copy() if copy else ref
     with all_or_nothing(ref):
         ref.uns[key] = {**ref.uns[key], **calibration.to_uns()}
+        set_or_delete(ref.var, dict.fromkeys(_keys.of_calibrated_genes(key)) if columns is None else columns)
     report(calibration.promise)
+    if columns is not None:
+        report_genes(columns, calibration.promise, key=key, fdr=fdr)
     return ref if copy else None

@@ -174,13 +174,8 @@ def cross_validate(
     check_section_sizes(by_section)
     check_sections_in_groups(sections, groups, library_key=library_key, group_key=group_key)
     patient_key = known_patient_key(adata, patient_key)
-    patients = dict(
-        zip(
-            (name for name, _ in by_section),
-            patient_of_sections(adata, by_section, patient_key, name="adata"),
-            strict=True,
-        )
-    )
+    of_sections = patient_of_sections(adata, by_section, patient_key, name="adata")
+    patients = dict(zip([name for name, _ in by_section], of_sections, strict=True))
     plan = make_plan(
         adata,
         asked,

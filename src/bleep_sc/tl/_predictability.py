@@ -11,17 +11,22 @@ from bleep_sc import _keys
 from bleep_sc._adata import check_adata, recorded_library_key, section_of_spots, spatial_coordinates
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._blocks import budget
-from bleep_sc._checks import check_in, check_int, check_number
+from bleep_sc._checks import check_in, check_int, check_share
 from bleep_sc._expression import expression_values, path_of, warn_if_counts
-from bleep_sc._logging import logger, warn
+from bleep_sc._logging import logger
 from bleep_sc._progress import progress
 from bleep_sc._stats import log_depth, section_rows
 from bleep_sc.tl._noise_ceiling import count_values
-from bleep_sc.tl._sections import Sections, check_section_sizes, ordered_by_name, patient_of_sections
+from bleep_sc.tl._sections import (
+    Sections,
+    check_section_sizes,
+    known_patient_key,
+    ordered_by_name,
+    patient_of_sections,
+)
 
 _FLAT = 1e-6
 """Spread of a feature within a section below which it says nothing."""
-_FEWEST_TURNS = 20
 _COLUMNS = ("geary", "pvalue", "qvalue", "predictable")
 
 
@@ -110,17 +115,18 @@ def predictability(
     """
     check_adata(adata)
     check_int("n_neighbors", n_neighbors)
-    check_int("n_turns", n_turns, minimum=_FEWEST_TURNS)
-    check_number("fdr", fdr, above=0)
-    if fdr >= 1:
-        msg = f"`fdr` must be a share of false finds below 1, such as 0.1, found {fdr!r}."
-        raise ValueError(msg)
+    check_share("fdr", fdr)
     seed = check_int("random_state", random_state, minimum=0)
+
+    from bleep_sc.metrics.turns import FEWEST_TURNS
+    from bleep_sc.tl._trust.turned import turned_sections
+
+    check_int("n_turns", n_turns, minimum=FEWEST_TURNS)
     library_key = library_key or recorded_library_key(adata)
     sections = ordered_by_name(adata, section_rows(section_of_spots(adata, library_key), adata.n_obs))
     _check_several(sections, library_key)
     check_section_sizes(sections)
-    patient_key = patient_key or (_keys.PATIENT if _keys.PATIENT in adata.obs else None)
+    patient_key = known_patient_key(adata, patient_key)
     patients = np.array(patient_of_sections(adata, sections, patient_key, name="adata"))
     xy = spatial_coordinates(adata)
     values = expression_values(adata, layer, name="adata")
@@ -128,7 +134,7 @@ def predictability(
     depth = log_depth(count_values(adata, _keys.COUNTS)) if _keys.COUNTS in adata.layers else None
     looks = _looks(adata, use_rep, progress_bar=progress_bar)
 
-    turned = _turned_sections(xy, sections, n_turns=n_turns, seed=seed)
+    turned = turned_sections(xy, sections, n_turns=n_turns, seed=seed, name="adata")
     joined = _join(looks, sections, patients, n_neighbors)
     geary, z = _score(values, depth, joined, turned, progress_bar=progress_bar)
     table = _table(geary, z, patients, fdr, adata.var_names)
@@ -234,30 +240,6 @@ def _join(looks: np.ndarray, sections: Sections, patients: np.ndarray, n_neighbo
         found, _ = nearest(standardised[rows], standardised[others], min(n_neighbors, len(others)))
         joined.append(_Joined(rows, others[found]))
     return joined
-
-
-def _turned_sections(xy: np.ndarray, sections: Sections, *, n_turns: int, seed: int) -> list[np.ndarray]:
-    """Draw the turns of each section, and tell of sections that cannot be turned."""
-    from bleep_sc.metrics.turns import random_turns
-
-    turned, odd = [], []
-    for number, (name, rows) in enumerate(sections):
-        turns = random_turns(xy[rows], n_turns=n_turns, rng=np.random.default_rng([seed, number]))
-        turned.append(turns)
-        if ((turns >= 0).any(axis=1)).sum() < _FEWEST_TURNS:
-            odd.append(name)
-    if len(odd) == len(sections):
-        msg = (
-            f"no section can be turned so that half of it still lies on tissue, such as {odd[0]!r} with "
-            f"{len(sections[0][1])} spots: they are too small, or `adata.obsm['spatial']` is not where the spots lie."
-        )
-        raise ValueError(msg)
-    if odd:
-        warn(
-            f"{len(odd)} of {len(sections)} sections, such as {odd[0]!r}, are too small or too scattered to be turned: "
-            "they say nothing here."
-        )
-    return turned
 
 
 def _score(

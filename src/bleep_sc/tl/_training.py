@@ -159,6 +159,9 @@ def store_fitted(adata: AnnData, fitted: Fitted, task: Task[Any], model: Model, 
     entries = {} if left_out is None else {OUT_OF_FOLD: to_uns(left_out, task.all_genes.genes)}
     with all_or_nothing(adata):
         set_or_delete(adata.obsm, learned)
+        set_or_delete(
+            adata.var, dict.fromkeys(_keys.of_calibrated_genes(key_added))
+        )  # of an earlier model's calibration
         set_or_delete(adata.obs, {_keys.fold(key_added): None if left_out is None else left_out.fold})
         adata.uns[key_added] = {**stored.to_uns(), **record.to_uns(), **entries}
 
