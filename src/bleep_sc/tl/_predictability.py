@@ -16,12 +16,13 @@ from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger, warn
 from bleep_sc._progress import progress
 from bleep_sc._stats import log_depth, section_rows
+from bleep_sc.metrics.predictable import combine_sections
+from bleep_sc.metrics.turns import FEWEST_TURNS, cross_geary, random_turns
 from bleep_sc.tl._noise_ceiling import count_values
 from bleep_sc.tl._sections import Sections, check_section_sizes, ordered_by_name, patient_of_sections
 
 _FLAT = 1e-6
 """Spread of a feature within a section below which it says nothing."""
-_FEWEST_TURNS = 20
 _COLUMNS = ("geary", "pvalue", "qvalue", "predictable")
 
 
@@ -110,7 +111,7 @@ def predictability(
     """
     check_adata(adata)
     check_int("n_neighbors", n_neighbors)
-    check_int("n_turns", n_turns, minimum=_FEWEST_TURNS)
+    check_int("n_turns", n_turns, minimum=FEWEST_TURNS)
     check_number("fdr", fdr, above=0)
     if fdr >= 1:
         msg = f"`fdr` must be a share of false finds below 1, such as 0.1, found {fdr!r}."
@@ -238,13 +239,11 @@ def _join(looks: np.ndarray, sections: Sections, patients: np.ndarray, n_neighbo
 
 def _turned_sections(xy: np.ndarray, sections: Sections, *, n_turns: int, seed: int) -> list[np.ndarray]:
     """Draw the turns of each section, and tell of sections that cannot be turned."""
-    from bleep_sc.metrics.turns import random_turns
-
     turned, odd = [], []
     for number, (name, rows) in enumerate(sections):
         turns = random_turns(xy[rows], n_turns=n_turns, rng=np.random.default_rng([seed, number]))
         turned.append(turns)
-        if ((turns >= 0).any(axis=1)).sum() < _FEWEST_TURNS:
+        if ((turns >= 0).any(axis=1)).sum() < FEWEST_TURNS:
             odd.append(name)
     if len(odd) == len(sections):
         msg = (
@@ -269,7 +268,6 @@ def _score(
     progress_bar: bool | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score each gene in each section: Geary's C and z (n_sections, n_genes); C is NaN where the gene is constant."""
-    from bleep_sc.metrics.turns import cross_geary
     from bleep_sc.models.search.averaging import average_profiles
     from bleep_sc.models.search.threads import threads
 
@@ -313,8 +311,6 @@ def _beyond_depth(values: np.ndarray, depth: np.ndarray | None, rows: np.ndarray
 
 
 def _table(geary: np.ndarray, z: np.ndarray, patients: np.ndarray, fdr: float, genes: pd.Index) -> pd.DataFrame:
-    from bleep_sc.metrics.predictable import combine_sections
-
     known = np.isfinite(geary)
     mean = np.where(known, geary, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     evidence = combine_sections(z, patients)
