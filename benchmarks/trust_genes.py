@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", module="squidpy|docrep|anndata|scanpy")
+    warnings.filterwarnings("ignore", message=".*DecompressionBomb|Image size")
     bl.settings.verbosity = "error"
     bl.settings.progress_bar = False
     runs = {"toy": lambda: toy(arguments.seeds), "mob2k": mob2k, "her2st": lambda: her2st(arguments.left_out)}
@@ -131,12 +132,13 @@ def mob2k() -> Iterator[dict[str, Any]]:
     for degrees in (0, 90, 180, 270):
         spots, source = _turned_by(adata, degrees)
         scored = Scored(adata[spots].copy(), truth[spots], predicted[source])
-        naive = combine_sections(np.arctanh(scored.r) * np.sqrt(scored.n - 3), np.arange(len(scored.n)))
+        # as if spots and sections were independent
+        naive = (np.arctanh(scored.r) * np.sqrt(scored.n - 3)).sum(axis=0) / np.sqrt(len(scored.n))
         row = {
             "degrees": degrees,
             "genes": int(genes.sum()),
             "listed": int((scored.evidence().qvalue <= FDR).sum()),
-            "listed, naive": int((naive.qvalue <= FDR).sum()),
+            "listed, naive": int((stats.false_discovery_control(stats.norm.sf(naive)) <= FDR).sum()),
         }
         if degrees == 0:
             screen = bl.tl.predictability(adata, library_key="section", patient_key="group", fdr=FDR)

@@ -5,13 +5,15 @@ They stay with the reference, whose rows hold the scores. A model that is writte
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bleep_sc.io._bundle import Part, names_from_bytes, names_to_bytes, pack, unpack
-from bleep_sc.methods.hybrid.components import Decoder
-from bleep_sc.methods.task import OutOfFold
+
+if TYPE_CHECKING:
+    from bleep_sc.methods.hybrid.components import Decoder
+    from bleep_sc.methods.task import OutOfFold
 
 OUT_OF_FOLD = "out_of_fold"
 """The entry of `uns[key]`."""
@@ -29,7 +31,7 @@ class FoldDecoders:
 
     genes: np.ndarray
     """Names of the genes (n_genes,)."""
-    decoders: list[Decoder]
+    decoders: "list[Decoder]"
     """The decoder of each fold."""
     trained_on: int | None
     """The number of spots that a fold was trained on where it had more; None where all were."""
@@ -48,7 +50,7 @@ class FoldDecoders:
         return out
 
 
-def to_uns(out_of_fold: OutOfFold, genes: np.ndarray) -> np.ndarray:
+def to_uns(out_of_fold: "OutOfFold", genes: np.ndarray) -> np.ndarray:
     """Write the decoders as bytes, uint8 (n_bytes,)."""
     n_folds, width = len(out_of_fold.decoders), out_of_fold.scores.shape[1]
     mean = np.stack([decoder.mean for decoder in out_of_fold.decoders]).astype(np.float32)
@@ -70,6 +72,9 @@ def from_uns(entry: Mapping[str, Any], *, where: str) -> FoldDecoders | None:
     """
     if OUT_OF_FOLD not in entry:
         return None
+
+    from bleep_sc.methods.hybrid.components import Decoder
+
     path = f"`{where}[{OUT_OF_FOLD!r}]`"
     arrays, record = unpack(entry[OUT_OF_FOLD], _PARTS, where=path)
     genes = names_from_bytes(arrays["genes"], where=path)

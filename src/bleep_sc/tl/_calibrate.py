@@ -9,6 +9,7 @@ from bleep_sc._all_or_nothing import all_or_nothing, set_or_delete
 from bleep_sc._checks import check_choice, check_int, check_key, check_levels, check_number, check_share
 from bleep_sc._settings import Precision
 from bleep_sc.methods.names import Match, Mode
+from bleep_sc.metrics.turns import FEWEST_TURNS
 from bleep_sc.models.search.weighting import Weighting
 
 
@@ -129,6 +130,8 @@ def calibrate(
     check_adata(ref, name="ref", copy=copy)
     check_key("key", key)
     levels = check_levels("levels", levels)
+    if n_turns != 0:
+        check_int("n_turns", n_turns, minimum=FEWEST_TURNS)
     check_share("fdr", fdr)
     seed = check_int("random_state", random_state, minimum=0)
     if k is not None:
@@ -136,15 +139,12 @@ def calibrate(
     check_choice("weighting", weighting, get_args(Weighting))
     check_number("temperature", temperature, above=0)
 
-    from bleep_sc.metrics.turns import FEWEST_TURNS
     from bleep_sc.tl._load import load_model
     from bleep_sc.tl._trust.calibration import calibration_of, report
     from bleep_sc.tl._trust.genes import judge_genes, report_genes
     from bleep_sc.tl._trust.held_out import held_out_spots
     from bleep_sc.tl._trust.spots import read_labels, read_measured
 
-    if n_turns != 0:
-        check_int("n_turns", n_turns, minimum=FEWEST_TURNS)
     stored, trained = load_model(ref, key)
     labels = read_labels(ref, stored, key, patient_key=patient_key, anew=cross_fit)
     measured = read_measured(ref, stored, key)

@@ -16,6 +16,8 @@ from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
 from bleep_sc._stats import log_depth, section_rows
+from bleep_sc.metrics.predictable import combine_sections
+from bleep_sc.metrics.turns import FEWEST_TURNS, cross_geary
 from bleep_sc.tl._noise_ceiling import count_values
 from bleep_sc.tl._sections import (
     Sections,
@@ -24,6 +26,7 @@ from bleep_sc.tl._sections import (
     ordered_by_name,
     patient_of_sections,
 )
+from bleep_sc.tl._trust.turned import turned_sections
 
 _FLAT = 1e-6
 """Spread of a feature within a section below which it says nothing."""
@@ -115,13 +118,9 @@ def predictability(
     """
     check_adata(adata)
     check_int("n_neighbors", n_neighbors)
+    check_int("n_turns", n_turns, minimum=FEWEST_TURNS)
     check_share("fdr", fdr)
     seed = check_int("random_state", random_state, minimum=0)
-
-    from bleep_sc.metrics.turns import FEWEST_TURNS
-    from bleep_sc.tl._trust.turned import turned_sections
-
-    check_int("n_turns", n_turns, minimum=FEWEST_TURNS)
     library_key = library_key or recorded_library_key(adata)
     sections = ordered_by_name(adata, section_rows(section_of_spots(adata, library_key), adata.n_obs))
     _check_several(sections, library_key)
@@ -251,7 +250,6 @@ def _score(
     progress_bar: bool | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score each gene in each section: Geary's C and z (n_sections, n_genes); C is NaN where the gene is constant."""
-    from bleep_sc.metrics.turns import cross_geary
     from bleep_sc.models.search.averaging import average_profiles
     from bleep_sc.models.search.threads import threads
 
@@ -295,8 +293,6 @@ def _beyond_depth(values: np.ndarray, depth: np.ndarray | None, rows: np.ndarray
 
 
 def _table(geary: np.ndarray, z: np.ndarray, patients: np.ndarray, fdr: float, genes: pd.Index) -> pd.DataFrame:
-    from bleep_sc.metrics.predictable import combine_sections
-
     known = np.isfinite(geary)
     mean = np.where(known, geary, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     evidence = combine_sections(z, patients)
