@@ -16,6 +16,7 @@ from bleep_sc._checks import check_key, check_key_added, odd_characters
 from bleep_sc._files import check_plain, flush_folder, read_plain, write_whole
 from bleep_sc._logging import logger
 from bleep_sc._untrusted import REMEDY, parse_json
+from bleep_sc.io._novelty import NOVELTY
 from bleep_sc.io._reference_record import ENTRIES
 from bleep_sc.io._stored import (
     MAX_CONFIG,
@@ -152,7 +153,7 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
     kept: dict[str, Any] = {}
     with all_or_nothing(adata):
         if _holds(adata, key_added, stored):  # then its record of the reference is that of this model too
-            kept = {name: adata.uns[key_added][name] for name in ENTRIES if name in adata.uns[key_added]}
+            kept = {name: adata.uns[key_added][name] for name in (*ENTRIES, NOVELTY) if name in adata.uns[key_added]}
         else:
             for obsm_key in (
                 _keys.image_embedding(key_added),

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -171,6 +172,8 @@ def impute(
     check_choice("search", search, get_args(Search))
     check_number("temperature", temperature, above=0)
 
+    from bleep_sc.io._novelty import novelty_from_uns
+    from bleep_sc.methods.look import see
     from bleep_sc.methods.prediction import Neighbors, Request
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.tl._inputs import AsStored, read
@@ -178,6 +181,7 @@ def impute(
     from bleep_sc.tl._inputs.reference import neighbors_to_average, read_reference
     from bleep_sc.tl._load import check_no_other_model, load_model, sections_like
     from bleep_sc.tl._store import check_store
+    from bleep_sc.tl._trust.reliability import RELIABILITY, judge, report
 
     path = None if store is None else check_store(store)
     compute = resolve_compute(device=device, precision=precision, batch_size=batch_size, progress_bar=progress_bar)
@@ -205,11 +209,20 @@ def impute(
     columns = shared_genes(seen, available)
     images = AsStored(stored.config.image, image_key, encoder)
     spots = read(seen, method.needs(trained.method_config), images, sections=sections, compute=compute, name="query")
+    novelty = novelty_from_uns(ref.uns[key], where=f"ref.uns[{key!r}]")
+    reliability = None
+    if novelty is not None:
+        features, trained, spots = see(trained, spots, compute)
+        reliability = judge(novelty, features, sections, where=f"ref.uns[{key!r}]")
+        report(reliability, image_key=image_key or stored.config.image.key, from_crops=spots.kind.from_crops)
     spots = method.see_in_section(trained, spots)
     imputation = method.predict(trained, spots, reference, Request(columns, compute, how))
     imputation.provenance.update(
         panels={panel: genes.astype(object) for panel, genes in stored.panels.items()}, model_sha256=stored.sha256
     )
+    if reliability is not None:
+        imputation.provenance[RELIABILITY] = reliability.sections
+        imputation = replace(imputation, reliability=reliability.p_values)
     return _write(query, seen, imputation, name, path=path, progress_bar=compute.progress_bar, copy=copy)
 
 
@@ -242,6 +255,7 @@ def _write(
             _keys.distances(name): imputed.distances,
         }
         set_or_delete(query.obsm, retrieved)
+        set_or_delete(query.obs, {_keys.reliability(name): imputation.reliability})
         kept = _kept(query, name)
         query.uns[name] = {**kept, **imputation.provenance}
         if imputation.embedding is not None and PLACED in kept:
@@ -253,11 +267,14 @@ def _kept(query: AnnData, name: str) -> dict[str, Any]:
     """Return what stays: the model of a reference that is its own query, and the record of what `embed` placed."""
     from bleep_sc.io._reference_record import PLACED
     from bleep_sc.tl._load import has_model
+    from bleep_sc.tl._trust.reliability import RELIABILITY
 
     entry = query.uns.get(name)
     if not isinstance(entry, Mapping):
         return {}
-    return dict(entry) if has_model(query, name) else {part: entry[part] for part in (PLACED,) if part in entry}
+    if has_model(query, name):
+        return {part: values for part, values in entry.items() if part != RELIABILITY}
+    return {part: entry[part] for part in (PLACED,) if part in entry}
 
 
 def _check_goes_in_chunks(method: "Method[Any]", search: Search) -> None:

@@ -1,0 +1,99 @@
+"""Whether the spots of a query, and its slides as wholes, look like the reference that a model was fitted on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bleep_sc._logging import logger, warn
+from bleep_sc._stats import section_rows
+from bleep_sc._untrusted import REMEDY
+from bleep_sc.models.search.novelty import Novelty
+
+RELIABILITY = "reliability"
+"""The entry of a query's `uns[key]` with the verdicts."""
+
+LIKE = "like the reference"
+OTHER = "another patient, stain or scanner"
+UNLIKE = "unlike the reference's tissue, or a fault of image or scale"
+
+RARE = 0.05
+"""The p-value up to which a spot counts as unlike the reference."""
+_SHARE_OF_OTHER = 0.2
+_SHARE_OF_UNLIKE, _DISTANCE_OF_UNLIKE = 0.9, 2.0
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """The reliability of each spot, and the verdict on each section."""
+
+    p_values: np.ndarray
+    """The p-value of each spot (n_obs,); low for a spot unlike any of the reference."""
+    sections: pd.DataFrame
+    """A row for each section: `section`, `n_spots`, `share_unlike`, `distance`, `verdict` and `moved`."""
+
+
+def judge(novelty: Novelty, features: np.ndarray, sections: np.ndarray | None, *, where: str) -> Reliability:
+    """Tell how unlike the reference each spot looks, and what that says of each section."""
+    if features.shape[1] != len(novelty.look.center):
+        msg = (
+            f"`{where}['novelty']` is of {len(novelty.look.center)} image features, and the model reads "
+            f"{features.shape[1]}, so it is damaged or another model's. {REMEDY}"
+        )
+        raise ValueError(msg)
+    distances = novelty.look.distances(features)
+    p_values = novelty.p_values(distances)
+    rows = []
+    for section, members in section_rows(sections, len(features)):
+        share, distance = float((p_values[members] <= RARE).mean()), novelty.relative(distances[members])
+        rows.append(
+            {
+                "section": section,
+                "n_spots": len(members),
+                "share_unlike": share,
+                "distance": distance,
+                "verdict": _verdict(share, distance),
+                "moved": ", ".join(f"{name} {shift:+.1f} SD" for name, shift in novelty.moved(features[members])),
+            }
+        )
+    return Reliability(p_values, pd.DataFrame(rows))
+
+
+def _verdict(share: float, distance: float) -> str:
+    # with a reference of a few spots no p-value is low, and the distance alone tells
+    if share <= _SHARE_OF_OTHER and distance <= 1:
+        return LIKE
+    return UNLIKE if distance > _DISTANCE_OF_UNLIKE else OTHER
+
+
+def report(reliability: Reliability, *, image_key: str, from_crops: bool) -> None:
+    """Warn of each section that is unlike the reference's tissue; log which ones are of another patient or scanner."""
+    for row in reliability.sections.to_dict("records"):
+        said = _evidence(row)
+        if row["verdict"] == UNLIKE:
+            check = (
+                "Check `um`, `mpp` and `image` of `bleep_sc.pp.crops`, and look at the crops."
+                if from_crops
+                else f"Check that `obsm[{image_key!r}]` was made as for the reference."
+            )
+            warn(
+                f"{said}. So far off are other tissue, another scale or a fault of the image, hardly another patient: "
+                f"the prediction is no more than a guess. {check}"
+            )
+        elif row["verdict"] == OTHER:
+            logger.info(
+                "%s: as of another patient, stain or scanner, which is usual for new tissue. The reliability does not "
+                "tell where the prediction errs there.",
+                said,
+            )
+
+
+def _evidence(row: Mapping[str, Any]) -> str:
+    section = f"section {row['section']!r}" if row["section"] else "`query`"
+    moved = f"; what moved most: {row['moved']}" if row["moved"] else ""
+    return (
+        f"{section}: {row['share_unlike']:.0%} of {row['n_spots']} spots look unlike the reference (p <= {RARE}), at "
+        f"{row['distance']:.2g} times its usual distance{moved}"
+    )
