@@ -6,7 +6,18 @@ from bleep_sc.pl._gene_scores import gene_scores
 from bleep_sc.pl._history import history
 from bleep_sc.pl._imputed import imputed
 from bleep_sc.pl._neighbors import neighbors
+from bleep_sc.pl._reliability import reliability
 from bleep_sc.pl._scores import scores
 from bleep_sc.pl._sweep import sweep
 
-__all__ = ["alignment", "gene_correlation", "gene_scores", "history", "imputed", "neighbors", "scores", "sweep"]
+__all__ = [
+    "alignment",
+    "gene_correlation",
+    "gene_scores",
+    "history",
+    "imputed",
+    "neighbors",
+    "reliability",
+    "scores",
+    "sweep",
+]

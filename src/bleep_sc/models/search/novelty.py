@@ -141,21 +141,22 @@ class Novelty:
         """Compute the median distance over the usual one."""
         return float(np.median(distances)) / max(self.usual, _TINY)
 
-    def moved(self, features: np.ndarray, n: int = 3) -> list[tuple[str, float]]:
-        """List the named features whose median moved most, in spreads of the reference.
+    def moved(self, features: np.ndarray) -> np.ndarray:
+        """Compute how far the median of each feature lies from the reference's mean, in its spreads (n_features,)."""
+        median = np.median(features, axis=0).astype(np.float64)
+        return np.asarray((median - self.look.center) / self.look.scale)
+
+    def named(self, moved: np.ndarray, n: int = 3) -> list[tuple[str, float]]:
+        """List the features that moved most, by name; none where they have no names.
 
         Names say first which view of the crop a feature is of. What is of one kind moves together in all views, so each
         kind is listed once.
         """
-        if not self.names:
-            return []
-        median = np.median(features, axis=0).astype(np.float64)
-        moved = (median - self.look.center) / self.look.scale
         listed: dict[str, tuple[str, float]] = {}
-        for feature in np.argsort(-np.abs(moved), kind="stable"):
+        for feature in np.argsort(-np.abs(moved), kind="stable") if self.names else ():
             name = self.names[feature]
             if len(listed) < n and moved[feature]:
-                listed.setdefault(name.partition("_")[2] or name, (name, float(moved[feature])))
+                listed.setdefault(name.partition("_")[2], (name, float(moved[feature])))
         return list(listed.values())
 
 
