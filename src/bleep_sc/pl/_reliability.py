@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 _TITLE_WIDTH = 36
 _COLUMNS = 3
+_LEGEND_WIDTH = 5.6
 _UNLIKE = 0.05
 _STEPS = (0.01, _UNLIKE, 0.2)
 _LABELS = ("p ≤ .01: unlike the reference", "p ≤ .05", "p ≤ .2", "above: like the reference")
-_FILLS = ("#ffe000", "#00b3a4", "#ffffffb0", "#ffffff00")
+_FILLS = ("#ffe000", "#00b3a4", "#c4f3eee0", "#ffffff00")
 """Yellow and turquoise, which no stain of tissue has; the tissue shows through spots that are like the reference."""
 _EDGES = ("#000000", "#000000", "#00000080", "#00000059")
 _WIDTHS = (1.1, 0.8, 0.4, 0.4)
@@ -101,12 +102,11 @@ def reliability(
         size=size,
     )
     sizes = np.array([np.diff(section.window, axis=0)[0] for section in sections])
-    height = 0.8 + 3.6 * float(np.clip((sizes[:, 1] / sizes[:, 0]).max(), 0.4, 2))
+    height = 1.2 + 3.6 * float(np.clip((sizes[:, 1] / sizes[:, 0]).max(), 0.4, 2))
     n_columns = min(_COLUMNS, len(sections))
     n_rows = -(-len(sections) // n_columns)
-    fig, axes = plt.subplots(
-        n_rows, n_columns, figsize=(4.2 * n_columns, height * n_rows + 0.5), squeeze=False, layout="constrained"
-    )
+    figsize = max(4.2 * n_columns, _LEGEND_WIDTH), height * n_rows + 0.5
+    fig, axes = plt.subplots(n_rows, n_columns, figsize=figsize, squeeze=False, layout="constrained")
     for ax in axes.flat[len(sections) :]:
         ax.set_axis_off()
     for ax, section in zip(axes.flat, sections, strict=False):
