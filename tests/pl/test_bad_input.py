@@ -37,6 +37,7 @@ def _finished() -> AnnData:
     for kind in ("image", "expression"):
         adata.obsm[f"X_bleep_alignment_{kind}"] = rng.normal(size=(n, 2)).astype(np.float32)
     adata.obs["bleep_pair_distance"] = np.linspace(0, 1, n)
+    adata.obs["bleep_reliability"] = np.linspace(0.001, 1, n)
     adata.uns["bleep_alignment"] = {
         **{"pair_distance": 0.25, "other_distance": 0.9, "recall": {"1": 0.5}, "recall_by_chance": {"1": 1 / n}},
         **{"n_spots": n, "in_sample": False, "params": {"layout": "umap"}},
@@ -44,6 +45,7 @@ def _finished() -> AnnData:
     adata.uns["bleep"] = {
         "params": {"layer": "X"},
         "panels": {"HVG-50": np.array(GENES, dtype=object)},
+        "reliability": pd.DataFrame({"section": ["q"], "verdict": ["like the reference"]}),
         "reference_names": np.array([f"spot{i}" for i in range(8)], dtype=object),
         "reference_library": np.array(["A"] * 8, dtype=object),
         "history": {
@@ -89,6 +91,7 @@ PLOTS: dict[str, Callable[..., Figure]] = {
     "neighbors ref": lambda ref, **more: bl.pl.neighbors(
         finished(), ref, spot="spot0", genes="g0", n_neighbors=2, **more
     ),
+    "reliability": bl.pl.reliability,
     "scores": bl.pl.scores,
     "sweep": partial(bl.pl.sweep, parameter="dim"),
 }

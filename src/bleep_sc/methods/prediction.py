@@ -88,7 +88,7 @@ class Imputation:
     """Embeddings of the query's images (n_obs, dim), where neighbours are looked for."""
     k: int = 0
     """The number of neighbours."""
-    reliability: np.ndarray | None = None
-    """How far each spot looks like the reference's (n_obs,), where the model can tell."""
     quiet: Callable[..., Imputed] | None = None
     """The same as `impute` without a progress bar, where it has one."""
+    reliability: np.ndarray | None = None
+    """How far each spot looks like the reference's (n_obs,), where the model can tell."""

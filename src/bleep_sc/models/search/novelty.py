@@ -37,19 +37,19 @@ class Look:
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """Compute how far spots lie from these, in spreads: float64 (n,)."""
-        out = np.empty(len(features))
+        out, axes = np.empty(len(features)), self.axes.astype(np.float64)
         for part in row_blocks(features):
             scaled = _scaled(features[part], self.center, self.scale) - self.middle
-            places = scaled @ self.axes.T
+            places = scaled @ axes.T
             square = np.square(places).sum(axis=1)
             if np.isfinite(self.rest[1]):
-                square += np.square((_log_rest(scaled, places, self.axes) - self.rest[0]) / self.rest[1])
+                square += np.square((_log_rest(scaled, places, axes) - self.rest[0]) / self.rest[1])
             out[part] = np.sqrt(square)
         return out
 
     @classmethod
-    def learn(cls, features: np.ndarray, sections: np.ndarray, *, on_components: bool) -> Self:
-        """Learn the look of spots (n, n_features) in these `sections` (n,)."""
+    def learn(cls, features: np.ndarray, sections: np.ndarray, *, n_axes: int | None) -> Self:
+        """Learn the look of spots (n, n_features) in `sections` (n,), on so many principal components or on none."""
         features = features.astype(np.float64)
         center = features.mean(axis=0)
         square = np.zeros_like(center)
@@ -63,7 +63,8 @@ class Look:
         scaled = _scaled(features, center, scale)
         middle = scaled.mean(axis=0).astype(np.float32)
         scaled -= middle
-        axes, rest = (_components if on_components else _whitened)(scaled, np.isfinite(scale))
+        varies = np.isfinite(scale)
+        axes, rest = _whitened(scaled, varies) if n_axes is None else _components(scaled, varies, n_axes)
         return cls(center, scale, middle, axes.astype(np.float32), rest.astype(np.float32))
 
 
@@ -116,14 +117,16 @@ class Novelty:
         rows = _some(groups)
         groups = _to_leave_out(groups[rows])
         features, sections = features[rows], sections[rows]
+        left_out = [own for own in (groups == group for group in np.unique(groups)) if _leaves_enough(own)]
+        n_axes = None
+        if on_components:  # as many in each, else the distances were not alike
+            fewest = min(len(own) - int(own.sum()) for own in left_out)
+            n_axes = min(_MOST_AXES, max(1, fewest // _SPOTS_OF_AN_AXIS))
         held_out = []
-        for group in np.unique(groups):
-            own = groups == group
-            if not _leaves_enough(int(own.sum()), len(groups)):
-                continue
-            others = Look.learn(features[~own], sections[~own], on_components=on_components)
+        for own in left_out:
+            others = Look.learn(features[~own], sections[~own], n_axes=n_axes)
             held_out.append(others.distances(features[own]))
-        look = Look.learn(features, sections, on_components=on_components)
+        look = Look.learn(features, sections, n_axes=n_axes)
         distances = np.sort(np.concatenate(held_out)).astype(np.float32)
         return cls(look, distances, tuple(names))
 
@@ -134,7 +137,7 @@ class Novelty:
 
     def p_values(self, distances: np.ndarray) -> np.ndarray:
         """Compute the share of reference spots that lie as far or farther (n,), the spot itself among them."""
-        nearer = np.searchsorted(self.held_out, distances.astype(np.float32), side="left")
+        nearer = np.searchsorted(self.held_out.astype(np.float64), distances, side="left")
         return np.asarray((1 + len(self.held_out) - nearer) / (len(self.held_out) + 1))
 
     def relative(self, distances: np.ndarray) -> float:
@@ -171,14 +174,14 @@ def _some(groups: np.ndarray) -> np.ndarray:
 def _to_leave_out(groups: np.ndarray) -> np.ndarray:
     """Join many groups to a few; make parts of neighbouring rows where most spots could not be left out so."""
     groups = groups % _MOST_GROUPS
-    if 2 * sum(size for size in np.bincount(groups) if _leaves_enough(size, len(groups))) < len(groups):
+    if 2 * sum(own.sum() for own in (groups == group for group in set(groups)) if _leaves_enough(own)) < len(groups):
         return np.arange(len(groups)) * _PARTS // len(groups)
     return groups
 
 
-def _leaves_enough(size: int, n: int) -> bool:
+def _leaves_enough(own: np.ndarray) -> bool:
     """Whether the spots beside a group are a quarter at least: a few would say of most others that they are far."""
-    return 4 * (n - size) >= n
+    return 4 * int((~own).sum()) >= len(own)
 
 
 def _scaled(features: np.ndarray, center: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -198,9 +201,9 @@ def _whitened(scaled: np.ndarray, varies: np.ndarray) -> tuple[np.ndarray, np.nd
     return axes, np.array([0, np.inf])
 
 
-def _components(scaled: np.ndarray, varies: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _components(scaled: np.ndarray, varies: np.ndarray, n_axes: int) -> tuple[np.ndarray, np.ndarray]:
     """Make axes of the first principal components, and say how much of a spot usually lies beside them."""
-    n_axes = min(_MOST_AXES, max(1, len(scaled) // _SPOTS_OF_AN_AXIS), int(varies.sum()))
+    n_axes = min(n_axes, int(varies.sum()))
     if not n_axes:
         return np.zeros((0, len(varies))), np.array([0, np.inf])
     with python_random_state_kept():
