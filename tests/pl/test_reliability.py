@@ -63,13 +63,13 @@ def test_one_section_without_a_name(judged: AnnData) -> None:
 
 
 def test_what_is_missing_is_named(judged: AnnData) -> None:
-    with pytest.raises(KeyError, match=r"query\.obs\['mine_reliability'\].*bleep_sc\.tl\.impute"):
+    with pytest.raises(KeyError, match=r"adata\.obs\['mine_reliability'\].*bleep_sc\.tl\.impute"):
         bl.pl.reliability(judged, key="mine", library_key="section")
     judged.uns["bleep"] = {"reliability": 3}
-    with pytest.raises(ValueError, match=r"query\.uns\['bleep'\]\['reliability'\]` is damaged.*bleep_sc\.tl\.impute"):
+    with pytest.raises(ValueError, match=r"adata\.uns\['bleep'\]\['reliability'\]` is damaged.*bleep_sc\.tl\.impute"):
         bl.pl.reliability(judged, library_key="section")
     judged.obs["bleep_reliability"] = "a"
-    with pytest.raises(ValueError, match=r"query\.obs\['bleep_reliability'\]` is damaged.*bleep_sc\.tl\.impute"):
+    with pytest.raises(ValueError, match=r"adata\.obs\['bleep_reliability'\]` is damaged.*bleep_sc\.tl\.impute"):
         bl.pl.reliability(judged, library_key="section")
 
 

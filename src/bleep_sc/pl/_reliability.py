@@ -7,7 +7,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._adata import check_readable, recorded_library_key
-from bleep_sc._checks import check_in
+from bleep_sc._checks import check_in, check_number
 from bleep_sc.pl._figure import NOT_KNOWN, errors_naming, finish
 from bleep_sc.pl._tissue import Section, draw_ground, draw_spots, sections_to_draw
 
@@ -28,7 +28,7 @@ _WIDTHS = (1.1, 0.8, 0.4, 0.4)
 
 
 def reliability(
-    query: AnnData,
+    adata: AnnData,
     *,
     key: str = _keys.MODEL,
     library_key: str | None = None,
@@ -43,12 +43,12 @@ def reliability(
 
     Parameters
     ----------
-    query
+    adata
         Spots that :func:`~bleep_sc.tl.impute` has filled in, by a method that reads images.
     key
         Name of the imputed layer, and of the fields beside it.
     library_key
-        Column of `obs` with each spot's section, where `query` holds several. ``None`` takes the one that
+        Column of `obs` with each spot's section, where `adata` holds several. ``None`` takes the one that
         :func:`~bleep_sc.pp.crops` was told.
     library_id
         The section to draw, or several; ``None`` draws all.
@@ -88,15 +88,18 @@ def reliability(
     """
     import matplotlib.pyplot as plt
 
-    check_readable(query, name="query")
+    check_readable(adata)
+    if check_number("alpha_img", alpha_img, minimum=0) > 1:
+        msg = f"`alpha_img` must be from 0 to 1, found {alpha_img!r}."
+        raise ValueError(msg)
     column = _keys.reliability(key)
-    remedy = "`bleep_sc.tl.impute` writes it, where the model was fitted on images by a version of today."
-    check_in("query.obs", column, query.obs.columns, remedy=remedy)
-    p_values = _p_values(query, column)
-    verdicts = _verdicts(query, key)
+    remedy = "`bleep_sc.tl.impute` writes it, where the model reads images."
+    check_in("adata.obs", column, adata.obs.columns, remedy=remedy)
+    p_values = _p_values(adata, column)
+    verdicts = _verdicts(adata, key)
     sections = sections_to_draw(
-        query,
-        library_key=library_key or recorded_library_key(query),
+        adata,
+        library_key=library_key or recorded_library_key(adata),
         library_id=library_id,
         img_key=img_key,
         size=size,
@@ -116,18 +119,18 @@ def reliability(
     return finish(fig, show=show, return_fig=return_fig)
 
 
-def _p_values(query: AnnData, column: str) -> np.ndarray:
+def _p_values(adata: AnnData, column: str) -> np.ndarray:
     """Fetch the p-value of each spot; NaN where it is no number from 0 to 1."""
-    with errors_naming(f"query.obs[{column!r}]", writer="impute"):
-        p_values = np.asarray(query.obs[column], dtype=np.float64)
+    with errors_naming(f"adata.obs[{column!r}]", writer="impute"):
+        p_values = np.asarray(adata.obs[column], dtype=np.float64)
     return np.where((p_values >= 0) & (p_values <= 1), p_values, np.nan)
 
 
-def _verdicts(query: AnnData, key: str) -> dict[str, str]:
+def _verdicts(adata: AnnData, key: str) -> dict[str, str]:
     """Fetch the verdict on each section; none where another version wrote none."""
-    path = f"query.uns[{key!r}]['reliability']"
+    path = f"adata.uns[{key!r}]['reliability']"
     with errors_naming(path, writer="impute"):
-        table: Any = query.uns.get(key, {}).get("reliability")
+        table: Any = adata.uns.get(key, {}).get("reliability")
         if table is None:
             return {}
         return dict(zip(table["section"].astype(str), table["verdict"].astype(str), strict=True))
