@@ -117,9 +117,13 @@ def impute(
         Rows of `ref` that were averaged, best first.
     `query.obsm['bleep_distances' | '{key_added}_distances']` : :class:`numpy.ndarray` (float32, (n_obs, k))
         Distances of these rows, 1 - cosine, ascending.
+    `query.obs['bleep_reliability' | '{key_added}_reliability']` : :class:`pandas.Series` (dtype `float64`)
+        How far each spot looks like the reference's: a p-value, low for a spot unlike anything in the reference. Only
+        methods that read images set it (Notes).
     `query.uns['bleep' | key_added]` : `dict`
         ``params``, ``units``, ``panels``, ``model_sha256`` and ``in_sample``. Retrieval also sets ``reference_names``
-        and ``reference_library``, the names and sections of the reference spots that the rows above point to.
+        and ``reference_library``, the names and sections of the reference spots that the rows above point to. Methods
+        that read images set ``reliability``, a table with the verdict on each section.
 
     Raises
     ------
@@ -141,6 +145,14 @@ def impute(
     A warning says where fewer than half of the genes are shared, and gives the code that spells the query's names as
     the model does. Another says where rows of `ref` were placed by another model, as after a concat of references that
     were fitted apart, or where expression was changed since the fit.
+
+    **Reliability.** The distance of a spot from the reference is taken in image features as they are, so that a slide
+    of another stain is not hidden. Its rank among spots of the reference, held out by patient or else by section, is
+    the p-value. About one in twenty spots of a slide like the reference is at 0.05 or below. A section with more than a
+    fifth of such spots is called "another patient, stain or scanner" in the log. Most new patients are, and that is no
+    alarm. A warning names sections that are so far off that other tissue or a fault of image or scale is likely. The
+    reliability does not rank errors: in a new patient, the prediction is no better where it is high. A model that an
+    earlier version fitted, or that was read from a folder, has none.
 
     **Larger than memory.** Dask arrays in `query` (``bl.pp.crops(..., lazy=True)``) and in both objects
     (:func:`anndata.experimental.read_lazy`) are read part by part, with `store` or without. With `store` the work runs
