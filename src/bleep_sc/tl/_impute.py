@@ -267,11 +267,12 @@ def _write(
             _keys.distances(name): imputed.distances,
         }
         set_or_delete(query.obsm, retrieved)
-        set_or_delete(query.obs, {_keys.reliability(name): imputation.reliability})
         kept = _kept(query, name)
         query.uns[name] = {**kept, **imputation.provenance}
         if imputation.embedding is not None and PLACED in kept:
             record_placed(query, retrieved, name, imputation.provenance["model_sha256"])
+        # last, since `obs` that `read_lazy` left on disk is not put back
+        set_or_delete(query.obs, {_keys.reliability(name): imputation.reliability})
     return query if copy else None
 
 
