@@ -2,7 +2,6 @@
 
     python benchmarks/trust_genes.py toy       # four patients, two sections each: false finds and power, coverage
     python benchmarks/trust_genes.py mob2k     # two animals: the list, and the lists of predictions that lie wrongly
-    python benchmarks/trust_genes.py her2st    # one patient: lists from four sections, tried on the fifth
 
 `toy`, for each seed: genes listed at a false discovery rate of .1; the share of them that the image does not show; the
 share of the genes that it shows which are listed; how often the expected Pearson's interval, of all patients but one,
@@ -12,10 +11,7 @@ list. Seeds are tissues: each paints another.
 `mob2k`: genes detected in a tenth of the spots. Predictions are of models that saw the other animal only. Turned ones
 are each section's own, by 90, 180 and 270 degrees: as smooth as the true ones, and wrong. Beside them stand the genes
 that p-values find which take spots for independent. The screen's Spearman is with the out-of-fold r.
-
-`her2st`: the union of each section's 1,000 most variable genes, of those detected in a tenth of the spots. Each
-section in turn is left out of everything: the list, the models and the interval come from the other four. The fifth is
-predicted by a model of these four.
+Lists of four HER2ST sections, tried on the fifth, are rows of `trust_intervals.py her2st`.
 """
 
 import argparse
@@ -28,7 +24,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import anndata as ad
 import numpy as np
 import scanpy as sc
 from _sections import commit
@@ -40,6 +35,7 @@ from sklearn.metrics import roc_auc_score
 
 import bleep_sc as bl
 from bleep_sc._stats import log_depth, section_rows
+from bleep_sc.io._out_of_fold import from_uns
 from bleep_sc.metrics import pearson
 from bleep_sc.metrics.predictable import Evidence, combine_sections, expected_pearson
 from bleep_sc.metrics.turns import beyond_depth, random_turns
@@ -51,18 +47,16 @@ N_TURNS = 150
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=["toy", "mob2k", "her2st"])
+    parser.add_argument("data", choices=["toy", "mob2k"])
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)), help="of toy tissue")
-    parser.add_argument("--left-out", nargs="+", help="sections of HER2ST to leave out in turn; all of them by default")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore", module="squidpy|docrep|anndata|scanpy")
     warnings.filterwarnings("ignore", message=".*DecompressionBomb|Image size")
     bl.settings.verbosity = "error"
     bl.settings.progress_bar = False
-    runs = {"toy": lambda: toy(arguments.seeds), "mob2k": mob2k, "her2st": lambda: her2st(arguments.left_out)}
     rows = []
-    for row in runs[arguments.data]():
+    for row in toy(arguments.seeds) if arguments.data == "toy" else mob2k():
         print("  ".join(f"{name} {_text(value)}" for name, value in row.items()), flush=True)
         rows.append(row)
         if arguments.json:  # after each: a long run that is cut off keeps what it has
@@ -79,20 +73,13 @@ def _text(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def out_of_fold(adata: AnnData, *, group_key: str) -> np.ndarray:
+def out_of_fold(adata: AnnData) -> np.ndarray:
     """Predictions of the default recipe, by models that saw no spot of a spot's group, float32 (n_obs, n_genes)."""
-    bl.tl.cross_validate(
-        adata,
-        group_key=group_key,
-        library_key="section",
-        patient_key="group",
-        methods=["bleep"],
-        method_kwargs={"bleep": {"image_key": "X_color"}},
-        metrics=["pearson"],
-        n_bootstrap=0,
-    )
-    del adata.uns["cv"]
-    return np.asarray(adata.layers.pop("cv_bleep"), dtype=np.float32)
+    bl.tl.fit(adata, image_key="X_color", library_key="section", patient_key="group")
+    decoders = from_uns(adata.uns["bleep"], where="adata.uns['bleep']")
+    assert decoders is not None
+    scores, fold = adata.obsm["bleep_out_of_fold"], adata.obs["bleep_fold"].to_numpy()
+    return decoders.decode(scores, fold, np.arange(adata.n_vars))
 
 
 def toy(seeds: list[int]) -> Iterator[dict[str, Any]]:
@@ -101,11 +88,9 @@ def toy(seeds: list[int]) -> Iterator[dict[str, Any]]:
         adata.obsm["X_color"] = color_features(adata.obsm.pop("crops"))
         adata.obs["group"] = adata.obs["patient"].astype(str)
         linked = adata.var["image_linked"].to_numpy()
-        truth, predicted = adata.X.toarray(), out_of_fold(adata, group_key="patient")
-        scored = np.isfinite(predicted).all(axis=0)
-        sections = Scored(adata, truth[:, scored], predicted[:, scored])
-        listed = np.zeros(len(linked), dtype=bool)
-        listed[scored] = sections.evidence().qvalue <= FDR
+        sections = Scored(adata, adata.X.toarray(), out_of_fold(adata))
+        bl.tl.calibrate(adata, fdr=FDR, n_turns=N_TURNS)
+        listed = adata.var["bleep_predictable"].to_numpy()
         screen = bl.tl.predictability(adata, library_key="section", fdr=FDR)
         found = screen["predictable"].to_numpy()
         patients = np.unique(sections.groups)
@@ -125,8 +110,8 @@ def mob2k() -> Iterator[dict[str, Any]]:
     adata = load("mob2k", size=64)
     adata.obs["group"] = adata.obs["animal"].astype(str)
     _normalise(adata)
-    predicted = out_of_fold(adata, group_key="group")
-    genes = _detected(adata) & np.isfinite(predicted).all(axis=0)
+    predicted = out_of_fold(adata)
+    genes = _detected(adata)
     adata, predicted = adata[:, genes].copy(), predicted[:, genes]
     truth = adata.X.toarray()
     for degrees in (0, 90, 180, 270):
@@ -145,36 +130,6 @@ def mob2k() -> Iterator[dict[str, Any]]:
             row["screen"] = int(screen["predictable"].sum())
             row["screen: Spearman"] = float(stats.spearmanr(-screen["geary"], scored.r.mean(axis=0))[0])
         yield row
-
-
-def her2st(left_out: list[str] | None) -> Iterator[dict[str, Any]]:
-    whole = load("her2st", size=64)
-    whole.obs["group"] = "C"
-    _normalise(whole)
-    predicted = out_of_fold(whole, group_key="section")
-    for name in left_out or sorted(whole.obs["section"].unique()):
-        held_out = (whole.obs["section"] == name).to_numpy()
-        adata = whole[~held_out].copy()
-        four = out_of_fold(adata, group_key="section")
-        finite = np.isfinite(four).all(axis=0) & np.isfinite(predicted[held_out]).all(axis=0)
-        genes = _detected(adata) & _variable(adata) & finite
-        scored = Scored(adata[:, genes].copy(), adata.X[:, genes].toarray(), four[:, genes])
-        fifth = whole[held_out][:, genes].copy()
-        new = Scored(fifth, fifth.X.toarray(), predicted[held_out][:, genes])
-        listed = scored.evidence().qvalue <= FDR
-        expected = expected_pearson(scored.pearson, scored.groups)
-        inside = (expected.lower <= new.pearson[0]) & (new.pearson[0] <= expected.upper)
-        known = np.isfinite(new.pearson[0]) & np.isfinite(expected.mean)
-        yield {
-            "left out": name,
-            "genes": int(genes.sum()),
-            "listed": int(listed.sum()),
-            "positive": float((new.r[0][listed] > 0).mean()) if listed.any() else float("nan"),
-            "unlisted positive": float((new.r[0][~listed] > 0).mean()),
-            "coverage": float(inside[known].mean()),
-            "coverage of listed": float(inside[known & listed].mean()) if listed.any() else float("nan"),
-            "Spearman of expected r": float(stats.spearmanr(expected.mean[known], new.pearson[0][known])[0]),
-        }
 
 
 class Scored:
@@ -215,13 +170,6 @@ def _normalise(adata: AnnData) -> None:
 def _detected(adata: AnnData) -> np.ndarray:
     detected: np.ndarray = np.asarray((adata.layers["counts"] > 0).mean(axis=0)).ravel() >= 0.1
     return detected
-
-
-def _variable(adata: AnnData) -> np.ndarray:
-    chosen = ad.AnnData(adata.X, obs=adata.obs, var=adata.var[[]], uns={"log1p": {}})
-    bl.pp.select_genes(chosen, batch_key="section", n_top_genes=1000)
-    variable: np.ndarray = chosen.var["highly_variable"].to_numpy()
-    return variable
 
 
 def _turned_by(adata: AnnData, degrees: int) -> tuple[np.ndarray, np.ndarray]:

@@ -78,6 +78,11 @@ def distances(key: str) -> str:
     return f"{key}_distances"
 
 
+def reliability(key: str) -> str:
+    """`obs` column of how far a spot looks like the reference's."""
+    return f"{key}_reliability"
+
+
 def representation(key: str) -> str:
     """`obsm` key of a low-level representation, as scanpy names them."""
     return f"X_{key}"

@@ -37,6 +37,7 @@ def _finished() -> AnnData:
     for kind in ("image", "expression"):
         adata.obsm[f"X_bleep_alignment_{kind}"] = rng.normal(size=(n, 2)).astype(np.float32)
     adata.obs["bleep_pair_distance"] = np.linspace(0, 1, n)
+    adata.obs["bleep_reliability"] = np.linspace(0.001, 1, n)
     adata.uns["bleep_alignment"] = {
         **{"pair_distance": 0.25, "other_distance": 0.9, "recall": {"1": 0.5}, "recall_by_chance": {"1": 1 / n}},
         **{"n_spots": n, "in_sample": False, "params": {"layout": "umap"}},
@@ -44,6 +45,7 @@ def _finished() -> AnnData:
     adata.uns["bleep"] = {
         "params": {"layer": "X"},
         "panels": {"HVG-50": np.array(GENES, dtype=object)},
+        "reliability": pd.DataFrame({"section": ["q"], "verdict": ["like the reference"]}),
         "reference_names": np.array([f"spot{i}" for i in range(8)], dtype=object),
         "reference_library": np.array(["A"] * 8, dtype=object),
         "history": {
@@ -89,6 +91,7 @@ PLOTS: dict[str, Callable[..., Figure]] = {
     "neighbors ref": lambda ref, **more: bl.pl.neighbors(
         finished(), ref, spot="spot0", genes="g0", n_neighbors=2, **more
     ),
+    "reliability": bl.pl.reliability,
     "scores": bl.pl.scores,
     "sweep": partial(bl.pl.sweep, parameter="dim"),
 }
@@ -187,6 +190,7 @@ OUTCOMES: dict[str, dict[str, Any]] = {
         ("one spot", "a view", "numbered spots"),
         r"`ref` is not the reference.*Pass the AnnData that `bleep_sc\.tl\.imp",
     ),
+    "reliability": UNREAD | PLACES | dict.fromkeys(("one spot", "a view", "spatial as a table"), PLAIN),
     "scores": UNREAD,
     "sweep": UNREAD,
 }
@@ -284,6 +288,10 @@ ARGUMENTS: list[tuple[str, dict[str, Any], str]] = [
     ("gene_scores", {"ax": 3}, "`ax` must be a matplotlib Axes"),
     ("history", {"key": "no"}, r"`adata\.uns\['no'\]\['history'\]` does not exist: `bleep_sc\.tl\.fit` writes it"),
     ("history", {"ax": 3}, "`ax` must be a matplotlib Axes"),
+    ("reliability", {"key": "no"}, r"`adata\.obs\['no_reliability'\]` does not exist.*tl\.impute` writes it"),
+    ("reliability", {"library_key": "no"}, r"`adata\.obs\['no'\]` does not exist.*name of a column"),
+    ("reliability", {"alpha_img": 2}, "`alpha_img` must be from 0 to 1, found 2"),
+    ("reliability", {"size": 0}, "`size` must be a finite number above 0, found 0"),
     ("imputed", {"genes": 3}, NO_NAMES["genes"]),
     ("imputed", {"genes": []}, "`genes` names none: pass a gene or several"),
     ("imputed", {"genes": "no"}, r"`adata\.var_names\['no'\]` does not exist.*`genes` names some"),
@@ -491,6 +499,16 @@ FIELDS: list[tuple[str, Change, str]] = [
     ("imputed", lambda a: a.var.__setitem__("bleep_pearson", "x"), damaged(r"var\['bleep_pearson'\]", "evaluate")),
     ("imputed", at("bleep_scores", to="x"), damaged(r"uns\['bleep_scores'\]", "evaluate")),
     ("imputed", at("bleep_scores", "n_sections", to="x"), damaged(r"uns\['bleep_scores'\]", "evaluate")),
+    ("reliability", at("bleep", to="x"), damaged(r"uns\['bleep'\]\['reliability'\]", "impute")),
+    *[
+        ("reliability", at("bleep", "reliability", to=what), damaged(r"uns\['bleep'\]\['reliability'\]", "impute"))
+        for what in ("x", 3, {}, pd.DataFrame({"section": ["q"]}))
+    ],
+    (
+        "reliability",
+        lambda a: a.obs.__setitem__("bleep_reliability", "x"),
+        damaged(r"obs\['bleep_reliability'\]", "impute"),
+    ),
     ("neighbors", at("bleep", to="x"), OF_IMPUTED),
     *[("neighbors", at("bleep", "reference_names", to=what), OF_IMPUTED) for what in (None, 3, [])],
     ("neighbors", at("bleep", "reference_names", to=["a"]), "`ref` is not the reference.*Pass the AnnData|damaged"),

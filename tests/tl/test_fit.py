@@ -29,7 +29,7 @@ def test_writes_what_the_contract_says(fitted_once: AnnData) -> None:
         assert fitted_once.obsm[name].shape == (96, 256)
         assert fitted_once.obsm[name].dtype == np.float32
     entry = fitted_once.uns["bleep"]
-    assert set(entry) == {"model", "genes", "history", "panels", "config", "placed", "measured"}
+    assert set(entry) == {"model", "genes", "history", "panels", "config", "placed", "measured", "novelty"}
     assert entry["model"].dtype == np.uint8
     assert list(entry["genes"]) == list(fitted_once.var_names)
     history = entry["history"]

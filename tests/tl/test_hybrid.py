@@ -64,7 +64,7 @@ def test_writes_what_the_contract_says(hybrid_once: AnnData) -> None:
         assert hybrid_once.obsm[f"X_bleep_{name}"].shape == (96, width)
         assert hybrid_once.obsm[f"X_bleep_{name}"].dtype == np.float32
     entry, found = hybrid_once.uns["bleep"], config(hybrid_once)
-    assert set(entry) == {"model", "genes", "history", "panels", "config", "placed", "measured"}
+    assert set(entry) == {"model", "genes", "history", "panels", "config", "placed", "measured", "novelty"}
     assert list(entry["genes"]) == list(hybrid_once.var_names)
     assert len(entry["history"]["train_loss"]) == 10
     assert len(entry["history"]["validation_loss"]) == 0
@@ -388,6 +388,7 @@ def test_expression_of_the_query_is_never_read(hybrid: AnnData, query: AnnData) 
     np.testing.assert_array_equal(noise.layers["bleep"], query.layers["bleep"])
 
 
+@pytest.mark.filterwarnings("ignore:.*look unlike the reference:UserWarning")
 def test_several_sections_at_once_are_as_one_by_one(hybrid: AnnData) -> None:
     both = make_sections(35, sections=("qa", "qb"), seed=1)
     both.obs_names = [f"query{i}" for i in range(70)]

@@ -262,6 +262,7 @@ def test_regression_on_a_representation_predicts_its_columns(method: str, ref: A
     assert "X_harmony" in query.uns["bleep"]["units"]
 
 
+@pytest.mark.filterwarnings("ignore:.*look unlike the reference:UserWarning")  # of noise, which they are
 def test_histogene_on_a_visium_grid(ref: AnnData) -> None:
     """78 × 128 staggered positions: more rows and columns than the published embeddings know."""
     row, column = (m.ravel() for m in np.meshgrid(np.arange(78), np.arange(128), indexing="ij"))

@@ -80,7 +80,12 @@ def assert_alike(found: AnnData, expected: AnnData, name: str = "bleep") -> None
             here, there = np.asarray(found.obsm[key]), expected.obsm[key]
             assert here.dtype == there.dtype
             np.testing.assert_allclose(here, there, atol=1e-4)
-    assert set(found.uns[name]) >= {*expected.uns[name]} - {"model", "genes", "config", "history", "placed", "measured"}
+    of_model = {"model", "genes", "config", "history", "placed", "measured", "novelty"}
+    assert set(found.uns[name]) >= {*expected.uns[name]} - of_model
+    column = f"{name}_reliability"
+    assert (column in found.obs) == (column in expected.obs)
+    if column in found.obs:
+        np.testing.assert_allclose(np.asarray(found.obs[column]), expected.obs[column], atol=1e-4)
 
 
 def check_store(query: AnnData, expected: AnnData, path: Path) -> None:
@@ -172,6 +177,7 @@ def test_lazy_crops_are_described_by_the_users_scheduler(
     check_store(query, expected, tmp_path / "imputed.zarr")
 
 
+@pytest.mark.filterwarnings("ignore:.*look unlike the reference:UserWarning")  # of noise, which they are
 def test_crops_cut_on_demand(fitted: AnnData, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     image = sq.im.ImageContainer(rng.integers(256, size=(200, 200, 3), dtype=np.uint8))

@@ -18,6 +18,7 @@ from bleep_sc._files import check_plain, flush_folder, read_plain, write_whole
 from bleep_sc._logging import logger
 from bleep_sc._untrusted import REMEDY, parse_json
 from bleep_sc.io._calibration import CALIBRATION, Calibration
+from bleep_sc.io._novelty import NOVELTY, novelty_from_uns
 from bleep_sc.io._reference_record import ENTRIES
 from bleep_sc.io._stored import (
     MAX_CONFIG,
@@ -37,10 +38,7 @@ _NEXT_CONFIG = ".config.json.next"
 
 So the move of one file, the weights, turns the earlier model into the new one.
 """
-_TRAVELS: Mapping[str, Callable[[np.ndarray, str], dict[str, Any]]] = {
-    CALIBRATION: lambda stored, where: Calibration.from_bytes(stored, where=where).to_uns(),
-}
-"""Entries of `uns` that go with a model, and the function that checks the bytes of each and makes entries of them."""
+
 _MAX_WEIGHTS = 2**32
 """The largest file of weights, in bytes; :func:`write_model` writes none that is larger."""
 
@@ -235,6 +233,18 @@ def _from_files(text: bytes, weights: bytes, *, where: str, weights_at: str) -> 
         weights_at=weights_at,
     )
     return stored, trust
+
+
+def _novelty(stored: np.ndarray, where: str) -> dict[str, Any]:
+    novelty_from_uns({NOVELTY: stored}, where=where.replace("`", ""))
+    return {NOVELTY: stored.copy()}
+
+
+_TRAVELS: Mapping[str, Callable[[np.ndarray, str], dict[str, Any]]] = {
+    CALIBRATION: lambda stored, where: Calibration.from_bytes(stored, where=where).to_uns(),
+    NOVELTY: _novelty,
+}
+"""Entries of `uns` that go with a model, and the function that checks the bytes of each and makes entries of them."""
 
 
 def _trust(texts: Any, *, where: str) -> dict[str, Any]:

@@ -11,12 +11,13 @@ import numpy as np
 
 from bleep_sc._untrusted import REMEDY
 from bleep_sc.io._calibration import ENTRIES as OF_CALIBRATION
+from bleep_sc.io._novelty import NOVELTY
 from bleep_sc.io._out_of_fold import OUT_OF_FOLD
 from bleep_sc.io._stored import mapping_from, names_from
 
 PLACED = "placed"
 _MEASURED = "measured"
-ENTRIES = (PLACED, _MEASURED, OUT_OF_FOLD, *OF_CALIBRATION)
+ENTRIES = (PLACED, _MEASURED, OUT_OF_FOLD, NOVELTY, *OF_CALIBRATION)
 """The entries of `uns[key]` that are no part of the model."""
 _MAX_REMEMBERED = 1_000
 

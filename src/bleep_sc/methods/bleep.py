@@ -37,7 +37,8 @@ def _fit(task: Task[BleepRecipe]) -> Fitted:
     arguments = BleepArguments.filled(task.recipe, **encoder_arguments(task), n_genes=len(task.expression.genes))
     trained, history = train_network(task, arguments, accumulate=task.recipe.accumulate)
     model: Any = trained.to(task.compute.device)
-    image = embed_in_batches(model.embed_image, task.spots.rows, compute=task.compute, desc="Embedding images")
+    seen = embed_in_batches(model.encode_image, task.spots.rows, compute=task.compute, desc="Embedding images")
+    image = embed_in_batches(model.after_encoder().embed_image, seen, compute=task.compute, desc="Embedding images")
     profile = embed_in_batches(
         model.embed_expression, task.expression.matrix, compute=task.compute, desc="Embedding expression"
     )
@@ -49,6 +50,7 @@ def _fit(task: Task[BleepRecipe]) -> Fitted:
         task.expression.genes,
         image_embedding=image,
         expression_embedding=profile,
+        seen=seen,
         history=history,
         record={"spread": spread.record()},
     )

@@ -26,7 +26,7 @@ def _fit(task: Task[KnnRecipe]) -> Fitted:
     encoder, features = standardized(task)
     arguments = FeatureArguments(**encoder_arguments(task, standardize=True))
     model = FeatureSpace(BuiltEncoder(encoder, features.shape[1])).eval()
-    return Fitted(model, arguments, task.expression.genes, image_embedding=features)
+    return Fitted(model, arguments, task.expression.genes, image_embedding=features, seen=features)
 
 
 METHOD = Method(

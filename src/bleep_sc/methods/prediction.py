@@ -90,3 +90,5 @@ class Imputation:
     """The number of neighbours."""
     quiet: Callable[..., Imputed] | None = None
     """The same as `impute` without a progress bar, where it has one."""
+    reliability: np.ndarray | None = None
+    """How far each spot looks like the reference's (n_obs,), where the model can tell."""

@@ -98,6 +98,8 @@ class Fitted:
     expression_embedding: np.ndarray | None = None
     components: np.ndarray | None = None
     """The scores of the reference on components of expression (n_obs, n_components)."""
+    seen: np.ndarray | None = None
+    """What a network that reads crops made of each spot (n_obs, n_features), where the method has that at hand."""
     history: History = field(default_factory=History)
     record: dict[str, Any] = field(default_factory=dict)
     """The method's own part of the config: what was chosen, how far the space is from collapse."""

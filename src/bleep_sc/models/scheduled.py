@@ -37,6 +37,16 @@ def _on_part(function: Callable[..., np.ndarray], rows: LazyRows, compute: Compu
     return function(rows[part], compute=compute)
 
 
+def encode_images(model: nn.Module, rows: Rows, *, compute: Compute) -> np.ndarray:
+    """Let a model's image encoder describe crops: float32 (n, n_features)."""
+    return compute_rows(partial(_encoded, model), rows, compute=compute)
+
+
+def _encoded(model: Any, rows: Rows, *, compute: Compute) -> np.ndarray:
+    model.to(compute.device)
+    return embed_in_batches(model.encode_image, rows, compute=compute, desc="Image features")
+
+
 def embed_images(model: nn.Module, rows: Rows, *, compute: Compute) -> np.ndarray:
     """Embed crops, or features of them, in the joint space of a model: float32 (n, dim)."""
     return compute_rows(partial(_embedded, model), rows, compute=compute)

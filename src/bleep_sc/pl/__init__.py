@@ -8,6 +8,7 @@ from bleep_sc.pl._history import history
 from bleep_sc.pl._imputed import imputed
 from bleep_sc.pl._neighbors import neighbors
 from bleep_sc.pl._predictable_genes import predictable_genes
+from bleep_sc.pl._reliability import reliability
 from bleep_sc.pl._scores import scores
 from bleep_sc.pl._sweep import sweep
 
@@ -20,6 +21,7 @@ __all__ = [
     "imputed",
     "neighbors",
     "predictable_genes",
+    "reliability",
     "scores",
     "sweep",
 ]

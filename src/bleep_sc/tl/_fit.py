@@ -218,7 +218,8 @@ def fit(
         (HEG-50) and of highest within-section variance (HVG-50 and HVG-200) in this reference. ``config``: JSON with
         method, parameters, what was chosen, image scale, units and versions. Methods that retrieve add ``placed``,
         fingerprints of the embeddings, and ``measured``, up to 16 × 32 values of expression, by which a changed
-        reference is noticed.
+        reference is noticed. Methods that read images add ``novelty``, what the spots look like, by which
+        :func:`~bleep_sc.tl.impute` knows what looks otherwise.
 
     Raises
     ------

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -116,9 +117,13 @@ def impute(
         Rows of `ref` that were averaged, best first.
     `query.obsm['bleep_distances' | '{key_added}_distances']` : :class:`numpy.ndarray` (float32, (n_obs, k))
         Distances of these rows, 1 - cosine, ascending.
+    `query.obs['bleep_reliability' | '{key_added}_reliability']` : :class:`pandas.Series` (dtype `float64`)
+        How far each spot looks like the reference's: a p-value, low for a spot unlike anything in the reference. Only
+        methods that read images set it (Notes).
     `query.uns['bleep' | key_added]` : `dict`
         ``params``, ``units``, ``panels``, ``model_sha256`` and ``in_sample``. Retrieval also sets ``reference_names``
-        and ``reference_library``, the names and sections of the reference spots that the rows above point to.
+        and ``reference_library``, the names and sections of the reference spots that the rows above point to. Methods
+        that read images set ``reliability``, a table with the verdict on each section.
 
     Raises
     ------
@@ -140,6 +145,14 @@ def impute(
     A warning says where fewer than half of the genes are shared, and gives the code that spells the query's names as
     the model does. Another says where rows of `ref` were placed by another model, as after a concat of references that
     were fitted apart, or where expression was changed since the fit.
+
+    **Reliability.** The distance of a spot from the reference is taken in image features as they are, so that a slide
+    of another stain is not hidden. Its rank among spots of the reference, held out by patient or else by section, is
+    the p-value. About one in twenty spots of a slide like the reference is at 0.05 or below. A section with more than a
+    fifth of such spots is called "another patient, stain or scanner" in the log. Most new patients are, and that is no
+    alarm. A warning names sections that are so far off that other tissue or a fault of image or scale is likely. The
+    reliability does not rank errors: in a new patient, the prediction is no better where it is high. A model that an
+    earlier version fitted, or that was read from a folder, has none.
 
     **Larger than memory.** Dask arrays in `query` (``bl.pp.crops(..., lazy=True)``) and in both objects
     (:func:`anndata.experimental.read_lazy`) are read part by part, with `store` or without. With `store` the work runs
@@ -171,6 +184,8 @@ def impute(
     check_choice("search", search, get_args(Search))
     check_number("temperature", temperature, above=0)
 
+    from bleep_sc.io._novelty import novelty_from_uns
+    from bleep_sc.methods.look import see
     from bleep_sc.methods.prediction import Neighbors, Request
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.tl._inputs import AsStored, read
@@ -178,6 +193,7 @@ def impute(
     from bleep_sc.tl._inputs.reference import neighbors_to_average, read_reference
     from bleep_sc.tl._load import check_no_other_model, load_model, sections_like
     from bleep_sc.tl._store import check_store
+    from bleep_sc.tl._trust.reliability import RELIABILITY, judge, report
 
     path = None if store is None else check_store(store)
     compute = resolve_compute(device=device, precision=precision, batch_size=batch_size, progress_bar=progress_bar)
@@ -205,11 +221,20 @@ def impute(
     columns = shared_genes(seen, available)
     images = AsStored(stored.config.image, image_key, encoder)
     spots = read(seen, method.needs(trained.method_config), images, sections=sections, compute=compute, name="query")
+    novelty = novelty_from_uns(ref.uns[key], where=f"ref.uns[{key!r}]")
+    reliability = None
+    if novelty is not None:
+        features, trained, spots = see(trained, spots, compute)
+        reliability = judge(novelty, features, sections, where=f"ref.uns[{key!r}]")
+        report(reliability, image_key=image_key or stored.config.image.key, from_crops=spots.kind.from_crops)
     spots = method.see_in_section(trained, spots)
     imputation = method.predict(trained, spots, reference, Request(columns, compute, how))
     imputation.provenance.update(
         panels={panel: genes.astype(object) for panel, genes in stored.panels.items()}, model_sha256=stored.sha256
     )
+    if reliability is not None:
+        imputation.provenance[RELIABILITY] = reliability.sections
+        imputation = replace(imputation, reliability=reliability.p_values)
     return _write(query, seen, imputation, name, path=path, progress_bar=compute.progress_bar, copy=copy)
 
 
@@ -246,6 +271,8 @@ def _write(
         query.uns[name] = {**kept, **imputation.provenance}
         if imputation.embedding is not None and PLACED in kept:
             record_placed(query, retrieved, name, imputation.provenance["model_sha256"])
+        # last, since `obs` that `read_lazy` left on disk is not put back
+        set_or_delete(query.obs, {_keys.reliability(name): imputation.reliability})
     return query if copy else None
 
 
@@ -253,11 +280,14 @@ def _kept(query: AnnData, name: str) -> dict[str, Any]:
     """Return what stays: the model of a reference that is its own query, and the record of what `embed` placed."""
     from bleep_sc.io._reference_record import PLACED
     from bleep_sc.tl._load import has_model
+    from bleep_sc.tl._trust.reliability import RELIABILITY
 
     entry = query.uns.get(name)
     if not isinstance(entry, Mapping):
         return {}
-    return dict(entry) if has_model(query, name) else {part: entry[part] for part in (PLACED,) if part in entry}
+    if has_model(query, name):
+        return {part: values for part, values in entry.items() if part != RELIABILITY}
+    return {part: entry[part] for part in (PLACED,) if part in entry}
 
 
 def _check_goes_in_chunks(method: "Method[Any]", search: Search) -> None:

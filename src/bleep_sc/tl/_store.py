@@ -136,8 +136,11 @@ def _frame(query: AnnData, imputation: Imputation, name: str) -> AnnData:
     obsm: dict[str, Any] = {key: np.asarray(query.obsm[key]) for key in (_keys.SPATIAL,) if key in query.obsm}
     if imputation.embedding is not None:
         obsm[_keys.image_embedding(name)] = imputation.embedding
+    obs = query.obs.drop(columns=_keys.reliability(name), errors="ignore")
+    if imputation.reliability is not None:
+        obs[_keys.reliability(name)] = imputation.reliability
     uns = {key: query.uns[key] for key in (_keys.SPATIAL,) if key in query.uns}
-    return AnnData(obs=query.obs, var=query.var, obsm=obsm, uns=uns | {name: imputation.provenance})
+    return AnnData(obs=obs, var=query.var, obsm=obsm, uns=uns | {name: imputation.provenance})
 
 
 def _chunks(query: AnnData, imputation: Imputation) -> list[slice]:

@@ -14,10 +14,12 @@ from bleep_sc._all_or_nothing import all_or_nothing, set_or_delete
 from bleep_sc._expression import training_expression
 from bleep_sc._stats import Expression, describe_units, panels
 from bleep_sc.io._config import Config, ExpressionSource
+from bleep_sc.io._novelty import NOVELTY, novelty_to_bytes
 from bleep_sc.io._out_of_fold import OUT_OF_FOLD, to_uns
 from bleep_sc.io._reference_record import ReferenceRecord
 from bleep_sc.io._stored import StoredModel, check_gene_names, check_gene_table, check_sections_fit
 from bleep_sc.methods.learning.network import check_divides
+from bleep_sc.methods.look import novelty_of
 from bleep_sc.methods.recipe import values_of
 from bleep_sc.methods.record import Method
 from bleep_sc.methods.task import Fitted, Task
@@ -25,7 +27,7 @@ from bleep_sc.models.device import Compute
 from bleep_sc.models.nets.serialize import weights_to_bytes
 from bleep_sc.tl._fingerprint import checkpoint_folder
 from bleep_sc.tl._inputs import AsAsked, read
-from bleep_sc.tl._inputs.held_out import inner_folds, validation_spots
+from bleep_sc.tl._inputs.held_out import groups_apart, inner_folds, validation_spots
 from bleep_sc.tl._inputs.measured import remember
 from bleep_sc.tl._inputs.placed import fingerprints_of
 from bleep_sc.tl._inputs.units import warn_of_units
@@ -154,14 +156,18 @@ def store_fitted(adata: AnnData, fitted: Fitted, task: Task[Any], model: Model, 
     if model.method.retrieves:  # others put out values of their own, and need no reference
         placed = fingerprints_of(learned, key_added, stored.sha256)
         record = ReferenceRecord(placed, remember(adata, task.all_genes))
+    entries: dict[str, Any] = {}
+    if model.method.needs(values_of(model.recipe)).source.is_image:
+        groups = groups_apart(adata, sections=task.spots.sections, patients=task.patients, random_state=task.seed)
+        entries[NOVELTY] = novelty_to_bytes(novelty_of(task, fitted, groups))
     left_out = fitted.out_of_fold
     learned[_keys.out_of_fold(key_added)] = None if left_out is None else left_out.scores
-    entries = {} if left_out is None else {OUT_OF_FOLD: to_uns(left_out, task.all_genes.genes)}
+    if left_out is not None:
+        entries[OUT_OF_FOLD] = to_uns(left_out, task.all_genes.genes)
     with all_or_nothing(adata):
         set_or_delete(adata.obsm, learned)
-        set_or_delete(
-            adata.var, dict.fromkeys(_keys.of_calibrated_genes(key_added))
-        )  # of an earlier model's calibration
+        # of an earlier model's calibration
+        set_or_delete(adata.var, dict.fromkeys(_keys.of_calibrated_genes(key_added)))
         set_or_delete(adata.obs, {_keys.fold(key_added): None if left_out is None else left_out.fold})
         adata.uns[key_added] = {**stored.to_uns(), **record.to_uns(), **entries}
 

@@ -37,7 +37,7 @@ def fit_ridge_method(task: Task[Any]) -> Fitted:
         logger.info("Ridge penalty chosen on held-out parts of the reference: %g (Pearson %.3f).", alpha, score[alpha])
     scores = component_scores(task.expression.matrix, n_components, seed=task.seed)
     ridge = fit_ridge(features, task.everything.matrix, alpha=alpha, scores=scores)
-    return regression(task, ridge, encoder, record=record)
+    return regression(task, ridge, encoder, seen=features, record=record)
 
 
 def _possible_components(task: Task[Any], n_components: int) -> int:
@@ -64,7 +64,14 @@ def standardized(task: Task[Any]) -> tuple[nn.Module, np.ndarray]:
         return encoder, last(torch.from_numpy(np.asarray(rows))).numpy()
 
 
-def regression(task: Task[Any], ridge: Ridge, encoder: nn.Module, *, record: dict[str, Any] | None = None) -> Fitted:
+def regression(
+    task: Task[Any],
+    ridge: Ridge,
+    encoder: nn.Module,
+    *,
+    seen: np.ndarray | None = None,
+    record: dict[str, Any] | None = None,
+) -> Fitted:
     """Put a solved regression into a model."""
     arguments = RegressorArguments(
         **encoder_arguments(task, standardize=True),
@@ -89,4 +96,4 @@ def regression(task: Task[Any], ridge: Ridge, encoder: nn.Module, *, record: dic
             head[0].bias.copy_(torch.from_numpy(intercept))
             last.weight.copy_(torch.from_numpy(ridge.loadings.T))
             last.bias.copy_(torch.from_numpy(ridge.mean))
-    return Fitted(model.eval(), arguments, task.everything.genes, record=record or {})
+    return Fitted(model.eval(), arguments, task.everything.genes, seen=seen, record=record or {})

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ class ByHand:
     """Function that takes crops, NumPy or dask, and `progress_bar`, and returns features, float32 (n, width)."""
     feature_set: str
     """Version of the list of features. A stored model must never read another one."""
+    names: Callable[[], Sequence[str]] = list
+    """Function that names the features; without one they have no names."""
 
 
 @dataclass(frozen=True)

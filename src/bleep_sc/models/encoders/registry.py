@@ -7,7 +7,7 @@ timm is imported before an encoder is built.
 from collections.abc import Mapping
 from typing import Any
 
-from bleep_sc.models.encoders.color import FEATURE_SET, color_features
+from bleep_sc.models.encoders.color import FEATURE_SET, color_features, feature_names
 from bleep_sc.models.encoders.of_timm import PREFIX, has_model, timm_encoder
 from bleep_sc.models.encoders.of_torchvision import torchvision_encoder
 from bleep_sc.models.encoders.record import ByHand, Encoder
@@ -15,10 +15,12 @@ from bleep_sc.models.encoders.record import ByHand, Encoder
 COLOR = "color"
 """Name of the encoder that makes colour and texture features by hand."""
 
+_COLOR = ByHand(color_features, FEATURE_SET, feature_names)
+
 ENCODERS: Mapping[str, Encoder] = {
     encoder.name: encoder
     for encoder in (
-        Encoder(COLOR, 164, (0, 0, 0), (1, 1, 1), "BSD-3-Clause", by_hand=ByHand(color_features, FEATURE_SET)),
+        Encoder(COLOR, 164, (0, 0, 0), (1, 1, 1), "BSD-3-Clause", by_hand=_COLOR),
         torchvision_encoder("resnet18", 512),
         torchvision_encoder("resnet34", 512),
         torchvision_encoder("resnet50", 2048),

@@ -1,9 +1,10 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bleep_sc.models.nets.arguments import BuiltEncoder, ImageArguments, Weights
+from bleep_sc.models.nets.image_side import ImageModel
 from bleep_sc.models.nets.losses import bleep_loss
 from bleep_sc.models.nets.projection import ProjectionHead
 from bleep_sc.models.nets.rules import POSITIVE, SHARE, whole
@@ -29,7 +30,7 @@ class BleepArguments(ImageArguments):
         return Bleep(self, self.build_encoder(weights))
 
 
-class Bleep(nn.Module):
+class Bleep(ImageModel):
     """The bi-modal model: an image side and an expression side that meet in one space.
 
     The image encoder turns the image input into features. For crops it is a network, for ready-made features it is

@@ -1,9 +1,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bleep_sc.models.nets.arguments import BuiltEncoder, ImageArguments, Weights
+from bleep_sc.models.nets.image_side import ImageModel
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class FeatureArguments(ImageArguments):
         return FeatureSpace(self.build_encoder(weights))
 
 
-class FeatureSpace(nn.Module):
+class FeatureSpace(ImageModel):
     """A space of image features as they are. Retrieval without any training compares spots in it."""
 
     def __init__(self, image_encoder: BuiltEncoder) -> None:

@@ -61,14 +61,21 @@ class HisToGene(nn.Module):
         self.blocks = nn.Sequential(*[_Block(dim, dropout) for _ in range(arguments.depth)])
         self.gene_head = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, arguments.n_genes))
 
-    def predict(self, images: Tensor, positions: Tensor) -> Tensor:
-        """Predict expression (n, n_genes) from a window's crops uint8 (n, y, x, 3) and rows and columns (n, 2)."""
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Embed the patch in the middle of each crop, of crops uint8 (n, y, x, 3), as (n, dim)."""
         margin = (images.shape[1] - self._patch) // 2
         centre = images[:, margin : margin + self._patch, margin : margin + self._patch]
         # columns, rows, channels: the order in which the published patches are flattened
-        patches = centre.transpose(1, 2).flatten(1).float()
+        embedding: Tensor = self.patch_embedding(centre.transpose(1, 2).flatten(1).float())
+        return embedding
+
+    def after_encoder(self) -> None:
+        """Say that the crops must be seen again: a window reads them, and one layer makes an embedding of them."""
+
+    def predict(self, images: Tensor, positions: Tensor) -> Tensor:
+        """Predict expression (n, n_genes) from a window's crops uint8 (n, y, x, 3) and rows and columns (n, 2)."""
         row, column = positions.unbind(dim=1)
-        spots = self.patch_embedding(patches) + self.x_embedding(column) + self.y_embedding(row)
+        spots = self.encode_image(images) + self.x_embedding(column) + self.y_embedding(row)
         attended = self.blocks(self.dropout(spots)[None])[0].float()
         with torch.autocast(attended.device.type, enabled=False):
             expression: Tensor = self.gene_head(attended)

@@ -1,11 +1,12 @@
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bleep_sc.models.nets.arguments import BuiltEncoder, ImageArguments, Weights
 from bleep_sc.models.nets.heads import regression_head
+from bleep_sc.models.nets.image_side import ImageModel
 from bleep_sc.models.nets.rules import BOOL, SHARE, choice, or_null, whole
 from bleep_sc.models.train.augment import N_SYMMETRIES, symmetry
 from bleep_sc.models.train.batches import Batch
@@ -38,7 +39,7 @@ class RegressorArguments(ImageArguments):
         return Regressor(self, self.build_encoder(weights))
 
 
-class Regressor(nn.Module):
+class Regressor(ImageModel):
     """An image encoder and a head that predicts expression: ST-Net, a plain CNN regressor, ridge regression.
 
     The head's last layer is a `MeanHead`.
@@ -64,6 +65,10 @@ class Regressor(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             expression: Tensor = self.head(features)
         return expression
+
+    def after_encoder(self) -> Self | None:
+        """Return the model that reads the encoder's features; None where all symmetries of a crop must be seen."""
+        return None if self._symmetries else super().after_encoder()
 
     def predict(self, images: Tensor) -> Tensor:
         """Predict expression as a trained model does: with `symmetries`, as the mean over them."""

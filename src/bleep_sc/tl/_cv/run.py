@@ -12,6 +12,7 @@ from scipy import sparse
 from bleep_sc import _keys
 from bleep_sc._side_effects import parallel_numba
 from bleep_sc._stats import panels
+from bleep_sc.io._novelty import NOVELTY
 from bleep_sc.io._stored import from_uns
 from bleep_sc.methods.learning.heldout import choose_k
 from bleep_sc.methods.record import Method
@@ -96,6 +97,7 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
             with units_known():
                 fit(ref, **again, validation_share=0.0)
     encoder = arguments.get("encoder")
+    ref.uns[_MODEL].pop(NOVELTY, None)  # scores say how well each section is predicted: no verdict in every fold
     impute(
         query,
         ref,

@@ -75,13 +75,10 @@ def inner_folds(
         if adata.obs[validation_key].dtype == bool:
             return [(np.flatnonzero(~held_out), by_section(held_out, sections))]
         groups = adata.obs[validation_key].astype(str).to_numpy()
-    elif _several(patients):
-        groups = np.asarray(patients, dtype=str)
-    elif _several(sections):
-        groups = np.asarray(sections, dtype=str)
     else:
-        groups = parts_of_section(known_places(adata), adata.n_obs, random_state=random_state)
-        sections = None
+        groups = groups_apart(adata, sections=sections, patients=patients, random_state=random_state)
+        if not (_several(patients) or _several(sections)):
+            sections = None
     names = np.unique(groups)
     if at_most is not None and len(names) > at_most:
         joined = dict(
@@ -89,6 +86,16 @@ def inner_folds(
         )
         groups = np.array([joined[group] for group in groups])
     return [(np.flatnonzero(groups != group), by_section(groups == group, sections)) for group in np.unique(groups)]
+
+
+def groups_apart(
+    adata: AnnData, *, sections: np.ndarray | None, patients: np.ndarray | None, random_state: int
+) -> np.ndarray:
+    """Tell the groups that differ as new tissue does: patients, else sections, else parts of one section (n_obs,)."""
+    for groups in (patients, sections):
+        if groups is not None and _several(groups):
+            return np.asarray(groups, dtype=str)
+    return parts_of_section(known_places(adata), adata.n_obs, random_state=random_state)
 
 
 def _several(groups: np.ndarray | None) -> bool:
