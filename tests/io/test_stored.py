@@ -41,6 +41,9 @@ def test_earlier_models_predict_what_they_did(folder: Path, make: ModuleType) ->
     expected = np.load(folder / "expected.npy")
     np.testing.assert_allclose(make.predict(ref, query, key), expected, atol=1e-5)
     assert expected.std() > 0.1
+    assert ("novelty" in ref.uns[key]) == (folder.parent.name > "v1")
+    if (folder / "upper.npy").exists():
+        np.testing.assert_allclose(make.upper_bounds(ref, query, key), np.load(folder / "upper.npy"), atol=1e-3)
 
 
 def test_what_is_written_now_is_what_was_written_then(make: ModuleType, tmp_path: Path) -> None:

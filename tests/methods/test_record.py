@@ -75,6 +75,6 @@ def test_what_fit_stores_of_a_method_is_what_its_record_allows(method: Method[An
     bl.tl.fit(ref, method=method.name, **quick.get(method.kind, {}))  # type: ignore[arg-type]
     config = json.loads(ref.uns["bleep"]["config"])
     common = {"format_version", "method", "preset", "params", "model", "image", "expression", "library_key", "units"}
-    own = set(config) - common - {"versions", "sha256"}
+    own = set(config) - common - {"patient_key", "versions", "sha256"}
     assert own <= set(method.own_config)
     assert set(method.required) <= own

@@ -46,6 +46,7 @@ def _finished() -> AnnData:
         "params": {"layer": "X"},
         "panels": {"HVG-50": np.array(GENES, dtype=object)},
         "reliability": pd.DataFrame({"section": ["q"], "verdict": ["like the reference"]}),
+        "coverage": pd.DataFrame({"group": ["q"], "n_spots": [n], "panel": ["all"], "level": [0.9], "coverage": [0.8]}),
         "reference_names": np.array([f"spot{i}" for i in range(8)], dtype=object),
         "reference_library": np.array(["A"] * 8, dtype=object),
         "history": {
@@ -54,6 +55,9 @@ def _finished() -> AnnData:
             "best_epoch": np.array([1]),
         },
     }
+    adata.var["bleep_predictable"] = np.arange(adata.n_vars) % 3 > 0
+    for end, shift in (("", 0.0), ("_lower", -0.1), ("_upper", 0.1)):
+        adata.var[f"bleep_expected_pearson{end}"] = np.linspace(0, 0.8, adata.n_vars) + shift
     with bl.settings.override(progress_bar=False, device="cpu", verbosity="error"):
         bl.tl.evaluate(adata, n_bootstrap=0, metrics=["pearson", "gene_gene"])
     rows = [
@@ -81,6 +85,7 @@ def reference() -> AnnData:
 
 PLOTS: dict[str, Callable[..., Figure]] = {
     "alignment": partial(bl.pl.alignment, color="bleep_pair_distance"),
+    "calibration": bl.pl.calibration,
     "gene_correlation": partial(bl.pl.gene_correlation, genes=GENES),
     "gene_scores": bl.pl.gene_scores,
     "history": bl.pl.history,
@@ -91,6 +96,7 @@ PLOTS: dict[str, Callable[..., Figure]] = {
     "neighbors ref": lambda ref, **more: bl.pl.neighbors(
         finished(), ref, spot="spot0", genes="g0", n_neighbors=2, **more
     ),
+    "predictable_genes": bl.pl.predictable_genes,
     "reliability": bl.pl.reliability,
     "scores": bl.pl.scores,
     "sweep": partial(bl.pl.sweep, parameter="dim"),
@@ -167,6 +173,7 @@ PLACES = {
 NOT_PLACES = {name: SAME for name in EVERY if name.startswith("spatial") or name == "all spots at one place"}
 OUTCOMES: dict[str, dict[str, Any]] = {
     "alignment": UNREAD | {"one spot": PLAIN, "a view": PLAIN},
+    "calibration": {name: text.format("ref") if name in ALWAYS else text for name, text in UNREAD.items()},
     "gene_correlation": {
         **(BY_STORAGE | NOT_PLACES | dict.fromkeys(("huge", "tiny", "negative", "genes permuted"), SAME)),
         **{"no matrix": r"`adata\.X` is empty.*Name its layer by `truth`", "one spot": r"has 1 spots.*at least 3"},
@@ -190,6 +197,8 @@ OUTCOMES: dict[str, dict[str, Any]] = {
         ("one spot", "a view", "numbered spots"),
         r"`ref` is not the reference.*Pass the AnnData that `bleep_sc\.tl\.imp",
     ),
+    "predictable_genes": {name: text.format("ref") if name in ALWAYS else text for name, text in UNREAD.items()}
+    | {"no genes": r"none of the 0 genes has an expected correlation", "one gene": PLAIN},
     "reliability": UNREAD | PLACES | dict.fromkeys(("one spot", "a view", "spatial as a table"), PLAIN),
     "scores": UNREAD,
     "sweep": UNREAD,

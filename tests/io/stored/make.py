@@ -29,12 +29,14 @@ def load(folder: Path) -> tuple[AnnData, AnnData]:
     sides = []
     for side in ("ref", "query"):
         sections = data[f"{side}_section"]
+        counts = data.get(f"{side}_counts")
         sides.append(
             AnnData(
                 data.get(f"{side}_x"),
                 obs=pd.DataFrame({"section": sections}, index=[f"{side}{i}" for i in range(len(sections))]),
                 var=pd.DataFrame(index=data["genes"]),
                 obsm={"features": data[f"{side}_features"], "spatial": data[f"{side}_spatial"]},
+                layers={} if counts is None else {"counts": counts},
             )
         )
     return sides[0], sides[1]
@@ -45,6 +47,13 @@ def predict(ref: AnnData, query: AnnData, key: str) -> np.ndarray:
     return query.layers[key]
 
 
+def upper_bounds(ref: AnnData, query: AnnData, key: str) -> np.ndarray:
+    """Upper bounds of the query's values, by the calibration that came with the model."""
+    bounds = bl.tl.intervals(query, ref, key=key)
+    assert bounds is not None
+    return bounds[1].to_numpy()
+
+
 def write_data(folder: Path) -> None:
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(6, 8))
@@ -52,8 +61,9 @@ def write_data(folder: Path) -> None:
     for side, n, names in (("ref", 64, ("s1", "s2")), ("query", 32, ("q",))):
         features = rng.normal(size=(n, 6)).astype(np.float32)
         noise = 0.1 * rng.normal(size=(n, 8))
-        data[f"{side}_features"] = features
-        data[f"{side}_x"] = np.log1p(np.exp(features @ weights + noise)).astype(np.float32)
+        counts = rng.poisson(20 * np.exp(0.3 * (features @ weights + noise))).astype(np.float32)
+        data[f"{side}_features"], data[f"{side}_counts"] = features, counts
+        data[f"{side}_x"] = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
         data[f"{side}_spatial"] = rng.uniform(0, 100, size=(n, 2))
         data[f"{side}_section"] = np.repeat(names, n // len(names))
     np.savez_compressed(folder / "data.npz", **data)
@@ -65,8 +75,12 @@ def main(folder: Path) -> None:
     ref, query = load(folder)
     for name, arguments in MODELS.items():
         bl.tl.fit(ref, image_key="features", library_key="section", key_added=name, **arguments)
+        if name == "hybrid":
+            bl.tl.calibrate(ref, key=name)
         bl.io.write_model(ref, folder / name, key=name)
         np.save(folder / name / "expected.npy", predict(ref, query, name))
+        if name == "hybrid":
+            np.save(folder / name / "upper.npy", upper_bounds(ref, query, name))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How much of a hybrid prediction is retrieval, and how much regression."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def held_out(noise: Mapping[str, float], *, better: int = 1, seed: int = 0, n: i
         }
         for one in PREDICTORS
     }
-    return HeldOutPart(true @ loadings, loadings, np.arange(20) < 10, scores)
+    return HeldOutPart(0, np.arange(n), true @ loadings, loadings, np.arange(20) < 10, scores)
 
 
 @pytest.mark.parametrize("best", PREDICTORS)
@@ -75,11 +76,10 @@ def test_shifts_between_parts_do_not_count() -> None:
     """Scores are taken within each part: a level of a whole section is no merit."""
     parts = [held_out(dict.fromkeys(PREDICTORS, 1.0), seed=seed) for seed in range(2)]
     moved = [
-        HeldOutPart(
-            part.truth + 100 * number,
-            part.loadings,
-            part.leading,
-            {one: {s: v + 50 * number for s, v in found.items()} for one, found in part.scores.items()},
+        replace(
+            part,
+            truth=part.truth + 100 * number,
+            scores={one: {s: v + 50 * number for s, v in found.items()} for one, found in part.scores.items()},
         )
         for number, part in enumerate(parts)
     ]
@@ -94,7 +94,7 @@ def test_only_settings_that_all_parts_have_are_chosen() -> None:
     for order in (parts, parts[::-1]):
         scores = {one: dict(found) for one, found in parts[1].scores.items()}
         del scores["retrieval"][50,]
-        fewer = HeldOutPart(parts[1].truth, parts[1].loadings, parts[1].leading, scores)
+        fewer = replace(parts[1], scores=scores)
         blend, _ = choose_blend([fewer if part is parts[1] else part for part in order])
         assert blend.settings["retrieval"] == (25,)
 
@@ -105,3 +105,15 @@ def test_genes_that_do_not_vary_count_as_nothing() -> None:
     blend, score = choose_blend([part])
     assert blend.weights["linear"] == 1
     assert score == pytest.approx((0.5 + 0) / 2)
+
+
+def test_the_linear_way_keeps_a_share() -> None:
+    """As with two patients, where the other ways look better than they are."""
+    noise = dict.fromkeys(PREDICTORS, 0.0) | {"linear": 9.0}
+    parts = [held_out(noise, seed=seed) for seed in range(2)]
+    assert choose_blend(parts)[0].weights["linear"] == 0
+    weights = choose_blend(parts, least_linear=1 / 3)[0].weights
+    assert weights["linear"] == pytest.approx(1 / 3)
+    assert sum(weights.values()) == pytest.approx(1)
+    best = choose_blend([held_out(dict.fromkeys(PREDICTORS, 9.0) | {"linear": 0.0})], least_linear=1 / 3)[0]
+    assert best.weights["linear"] == pytest.approx(1)
