@@ -272,6 +272,33 @@ def test_another_fit_forgets(calibrated: Pair) -> None:
     assert not [column for column in ref.var if column.startswith("bleep_")]
 
 
+def test_rare_genes_are_not_tested(calibrated: Pair) -> None:
+    """Nor do they make it harder for the others."""
+    ref, _ = calibrated
+    rare = ref.copy()
+    more = ad.AnnData(
+        sparse.csr_matrix((ref.n_obs, 400), dtype=np.float32),
+        obs=ref.obs[[]],
+        var={"name": [f"rare{i}" for i in range(400)]},
+    )
+    more.var_names = more.var["name"].to_list()
+    rows = np.random.default_rng(0).integers(0, ref.n_obs, size=400)
+    counts = sparse.csr_matrix((np.ones(400, dtype=np.float32), (rows, np.arange(400))), shape=more.shape)
+    wide = sparse.hstack([ref.layers["counts"], counts]).tocsr()
+    rare = ad.AnnData(wide.copy(), obs=ref.obs, var={"name": [*ref.var_names, *more.var_names]})
+    rare.var_names = rare.var["name"].to_list()
+    rare.layers["counts"] = wide
+    rare.X = sparse.csr_matrix(np.log1p(1e4 * wide.toarray() / wide.sum(axis=1)).astype(np.float32))
+    rare.obsm.update({key: ref.obsm[key] for key in ("crops", "spatial")})
+    rare.uns["crops"] = ref.uns["crops"]
+    rare.var["highly_variable"] = np.arange(rare.n_vars) < 30
+    bl.tl.fit(rare, max_epochs=5)
+    bl.tl.calibrate(rare, n_turns=50)
+    bl.tl.calibrate(ref, n_turns=50)
+    assert not rare.var["bleep_predictable"].iloc[30:].any()
+    assert rare.var["bleep_predictable"].iloc[:30].sum() >= ref.var["bleep_predictable"].sum() - 2 > 10
+
+
 @pytest.mark.slow
 def test_lists_and_widths_of_the_toy_tissue() -> None:
     tissue: Any = bl.datasets.toy(n_patients=4)

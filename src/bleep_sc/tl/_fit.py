@@ -176,7 +176,7 @@ def fit(
         Two settings of HisToGene. `depth` is the number of transformer blocks, `window` the largest number of spots in
         a window. Larger sections, and those that span more than 64 grid positions, are cut into windows of neighbours.
     alpha
-        Penalty of ridge and coordinates; ``None`` chooses it on held-out sections of `adata`.
+        Penalty of ridge and coordinates; ``None`` chooses it on held-out patients, or sections, of `adata`.
     n_components
         Number of principal components of expression. BLEEP's default recipe reads expression as these; ridge and
         coordinates regress them (0 regresses each gene).
@@ -211,6 +211,11 @@ def fit(
         Expression embeddings (BLEEP).
     `adata.obsm['X_bleep_components' | 'X_{key_added}_components']` : :class:`numpy.ndarray` (float32, (n_obs, q))
         Scores on the q principal components of expression within sections (BLEEP's default recipe).
+    `adata.obsm['bleep_out_of_fold' | '{key_added}_out_of_fold']` : :class:`numpy.ndarray` (float32, (n_obs, q))
+        Scores that a model which never saw the spot's patient, or section, predicts of it; NaN where none left it out
+        (BLEEP's default recipe on two or more sections).
+    `adata.obs['bleep_fold' | '{key_added}_fold']` : int
+        Number of the fold that left the spot out, from 0; -1 for none.
     `adata.uns['bleep' | key_added]` : `dict`
         ``model``: the weights, uint8 bytes of a safetensors file. ``genes``: those of the expression input, or those
         that a regression predicts. ``history``: ``train_loss`` and ``validation_loss`` by epoch, and ``best_epoch``,
@@ -219,7 +224,8 @@ def fit(
         method, parameters, what was chosen, image scale, units and versions. Methods that retrieve add ``placed``,
         fingerprints of the embeddings, and ``measured``, up to 16 × 32 values of expression, by which a changed
         reference is noticed. Methods that read images add ``novelty``, what the spots look like, by which
-        :func:`~bleep_sc.tl.impute` knows what looks otherwise.
+        :func:`~bleep_sc.tl.impute` knows what looks otherwise. Held-out predictions add ``out_of_fold``, the decoder
+        of each fold.
 
     Raises
     ------
@@ -244,8 +250,13 @@ def fit(
     the neighbouring spots are put beside them. Expression is read as principal components of its variation within
     sections. An ensemble of small heads joins the two in one space by a contrastive loss at a low temperature.
     Retrieval in that space, ridge regression and kernel ridge regression all predict the components. Their mix, number
-    of neighbours and penalties are those that predict held-out sections of `adata` best. Where a plain ridge regression
-    is the best predictor for your tissue, that is what you get.
+    of neighbours and penalties are those that predict held-out patients of `adata` best, or held-out sections of a
+    single patient. Where a plain ridge regression is the best predictor for your tissue, that is what you get. With two
+    patients it keeps a third of the weight: leaving out one of two chooses badly.
+
+    **Held-out predictions.** What these models predict of the patients, or sections, that they did not see is kept, each
+    decoded by what its own fold has learned. :func:`~bleep_sc.tl.calibrate` says by them how far a value can be trusted.
+    Where a fold has more than 4,000 spots to learn from, it learns from as many drawn at random.
 
     **Units.** A warning names sections whose units differ, such as counts beside logarithms or other target sums, and
     says where the logarithm was taken twice.

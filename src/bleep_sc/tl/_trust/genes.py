@@ -24,6 +24,11 @@ from bleep_sc.tl._trust.turned import turned_sections
 
 _FEWEST_SPOTS = 10
 """Fewest spots of a section in which a correlation tells anything."""
+LEAST_DETECTED = 0.1
+"""Least share of the spots with counts of a gene that is tested, as `pp.select_genes` chooses genes to learn from.
+
+Rarer genes could hardly be listed, and each would make it harder for the others.
+"""
 
 
 def judge_genes(
@@ -53,6 +58,8 @@ def judge_genes(
     r, z = _scores(spots, sections, turned, seed=seed, progress_bar=progress_bar)
     groups = np.array([str(spots.labels.groups[rows[0]]) for _, rows in sections])
     patients = groups if not spots.joint else np.zeros(len(sections), dtype=int)
+    detected = np.asarray((spots.measured.counts > 0).mean(axis=0)).ravel()
+    z[:, detected < LEAST_DETECTED] = 0  # which combine_sections does not count among those tested
     listed = combine_sections(z, patients).qvalue <= fdr
     expected = expected_pearson(r, groups)
     place = pd.Index(spots.measured.genes).get_indexer(as_text(ref.var_names))
