@@ -42,9 +42,11 @@ LEVELS = (0.5, 0.8, 0.9, 0.95)
 FIFTHS = 5
 
 
-def section(folder: str, name: str) -> AnnData:
-    """One real section: counts, log-normalised values and colour features."""
+def section(folder: str, name: str, *, genes: pd.Index | None = None) -> AnnData:
+    """One real section: counts, log-normalised values and colour features; of some genes alone where they are named."""
     adata = ad.read_h5ad(data_folder() / folder / f"{name}.h5ad")
+    if genes is not None:
+        adata = adata[:, adata.var_names.isin(genes)].copy()
     sc.pp.filter_cells(adata, min_counts=500)
     adata.layers["counts"] = sparse.csr_matrix(adata.X, dtype=np.float32)
     adata.X = adata.layers["counts"].copy()
@@ -73,7 +75,8 @@ def splits(data: str, seed: int) -> Iterator[tuple[str, AnnData, AnnData]]:
             yield patient, tissue[~own].copy(), tissue[own].copy()
         return
     her2st = {name: section("her2st", name) for name in HER2ST} if data.startswith("her2st") else {}
-    mob2k = {name: section("mob2k", name) for name in ("MOB1", "MOB2", "MOB3", "MOB4")} if "mob" in data else {}
+    bulbs = ("MOB1", "MOB2", "MOB3", "MOB4")
+    mob2k = {name: section("mob2k", name) for name in bulbs} if data == "mob2k" else {}
     if data == "her2st":
         for name in HER2ST:
             yield name, joined([her2st[other] for other in HER2ST if other != name]), her2st[name].copy()
@@ -88,9 +91,12 @@ def splits(data: str, seed: int) -> Iterator[tuple[str, AnnData, AnnData]]:
                 joined([mob2k[name] for name in names]),
             )
     else:
-        ref = joined(list(mob2k.values()))
+        first = ad.read_h5ad(data_folder() / "mob2k" / "MOB1.h5ad")
         for name in ("Rep11", "Rep12"):
-            yield f"mob2k to {name}", ref.copy(), section("mob1k_layers", name)
+            # of the same genes on both sides, since values are shares of a spot's total
+            query = section("mob1k_layers", name, genes=first.var_names)
+            ref = joined([section("mob2k", bulb, genes=query.var_names) for bulb in bulbs])
+            yield f"mob2k to {name}", ref, query
 
 
 def joined(sections: list[AnnData]) -> AnnData:

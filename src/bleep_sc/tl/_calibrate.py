@@ -115,9 +115,9 @@ def calibrate(
     **Genes.** The correlation of a gene's prediction with what was measured, both regressed on log depth, is compared
     with that of the same predicted map turned, mirrored and shifted at random within its section. A map of smooth
     tissue correlates with many others by chance, which the turned maps show. Sections of a patient are taken as
-    dependent, and patients are combined by Stouffer's method for scores that depend on each other. The list keeps to the
-    false discovery rate of Benjamini and Hochberg. Genes without counts in more than nine of ten spots are not tested.
-    The list speaks of the patients at hand.
+    dependent, and patients are combined by Stouffer's method for scores that depend on each other. The list keeps to
+    the false discovery rate of Benjamini and Hochberg. Genes without counts in more than nine of ten spots are not
+    tested. The list speaks of the patients at hand.
 
     The folds that chose the blend are those that are calibrated on, which flatters a little (docs, "How far to trust a
     value", says how much).

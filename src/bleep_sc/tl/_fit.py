@@ -254,9 +254,9 @@ def fit(
     single patient. Where a plain ridge regression is the best predictor for your tissue, that is what you get. With two
     patients it keeps a third of the weight: leaving out one of two chooses badly.
 
-    **Held-out predictions.** What these models predict of the patients, or sections, that they did not see is kept, each
-    decoded by what its own fold has learned. :func:`~bleep_sc.tl.calibrate` says by them how far a value can be trusted.
-    Where a fold has more than 4,000 spots to learn from, it learns from as many drawn at random.
+    **Held-out predictions.** What these models predict of the patients, or sections, that they did not see is kept,
+    each decoded by what its own fold has learned. :func:`~bleep_sc.tl.calibrate` says by them how far a value can be
+    trusted. Where a fold has more than 4,000 spots to learn from, it learns from as many drawn at random.
 
     **Units.** A warning names sections whose units differ, such as counts beside logarithms or other target sums, and
     says where the logarithm was taken twice.

@@ -1,6 +1,7 @@
 """BLEEP's default recipe: retrieval in a joint space of image features and expression components, with regression.
 
-The weight of each is chosen by leaving out patients, or sections, of the reference. Then all is learned anew on the whole of it.
+The weight of each is chosen by leaving out patients, or sections, of the reference. Then all is learned anew on the
+whole of it.
 """
 
 from dataclasses import dataclass, replace
