@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _trust_tables import COVERAGE, FIGURE, LISTS, coverage, draw_coverage, lists
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "BENCHMARKS.md"
 ATLAS = RESULTS / "atlas.md"
-TRUST = RESULTS / "trust.md"
-TRUST_FIGURE = Path(__file__).parents[1] / "docs" / "_static" / "trust.svg"
 PANELS = ("all", "HEG-50", "HVG-50", "markers")
 
 TITLES = {
@@ -59,10 +58,10 @@ named, which other work was kept off; ratios hold more widely.
 
 
 def main() -> None:
-    for path, text in ((PAGE, page()), (ATLAS, atlas()), (TRUST, trust())):
+    for path, text in ((PAGE, page()), (ATLAS, atlas()), (COVERAGE, coverage()), (LISTS, lists())):
         path.write_text(text)
         print(f"wrote {path}")
-    draw_trust(TRUST_FIGURE)
+    draw_coverage(FIGURE)
 
 
 def page() -> str:
@@ -88,92 +87,6 @@ def atlas() -> str:
     """The bill of an atlas, on paper."""
     record = json.loads(ATLAS.with_suffix(".json").read_text())
     return f"{_sources([record])[:-1]}, on {record['machine']}.\n\n{bill(record)}\n"
-
-
-SPLITS = {
-    "toy": "toy tissue, one of four patients left out",
-    "her2st": "HER2ST, one of five sections of a patient left out",
-    "mob2k": "olfactory bulb, one animal to the other",
-    "mob1k": "olfactory bulb, two animals to another array",
-    "her2st_b": "HER2ST, one patient to another",
-}
-"""What the tables of trust call the splits of `trust_intervals.py`."""
-
-
-def trust_rows(data: str) -> pd.DataFrame:
-    """Rows of coverage of one kind of split; none where it was not run."""
-    return pd.DataFrame([row for record in _trust_records(data) for row in record["rows"]])
-
-
-def _trust_records(data: str) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"trust-{data}.json"))]
-
-
-def trust() -> str:
-    """The table of coverage, and what made it."""
-    names = ["all", "HEG", "genes ≥ 0.8", "top", "nearest", "farthest", "own table"]
-    lines = ["| | label | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
-    records = []
-    for data, title in SPLITS.items():
-        if not (found := _trust_records(data)):
-            continue
-        records += found
-        rows = trust_rows(data)
-        at = rows[np.isclose(rows["level"], 0.9)]
-        mean = at.groupby("panel")["coverage"].mean()
-        shown = ["all", "HEG", None, "top", "distance 1", "distance 5", "own table, all"]
-        values = [at[at["panel"] == "all"]["genes_above"].mean() if panel is None else mean[panel] for panel in shown]
-        label = str(at["scope"].iloc[0])
-        lines.append(f"| {title} | {label} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
-    by_split = ["| scored | " + " | ".join(f"{level:.0%}" for level in (0.5, 0.8, 0.9, 0.95)) + " | HEG, 90% |"]
-    by_split.append("|---|" + "---|" * 5)
-    for data in SPLITS:
-        rows = trust_rows(data)
-        if rows.empty:
-            continue
-        for split, own in rows.groupby("split", sort=False):
-            level = own[own["panel"] == "all"].groupby("level")["coverage"].mean()
-            heg = own[(own["panel"] == "HEG") & np.isclose(own["level"], 0.9)]["coverage"].mean()
-            cells = [f"{value:.3f}" for value in [*level, heg]]
-            by_split.append(f"| {SPLITS[data].split(',')[0]}, {split} | " + " | ".join(cells) + " |")
-    table, splits = "\n".join(lines), "\n".join(by_split)
-    return f"{table}\n\nThe same, section by section, at four levels:\n\n{splits}\n\n{_sources(records)}\n"
-
-
-def draw_trust(path: Path) -> None:
-    """Draw coverage by level, by what is scored, and by distance to the reference."""
-    import matplotlib as mpl
-    import matplotlib.pyplot as plt
-
-    mpl.rcParams["svg.hashsalt"] = "bleep_sc"  # the same figures give the same file
-    fig, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained", width_ratios=[1, 1.2, 1])
-    by_level, by_split, by_distance = axes
-    by_level.plot([0.45, 1], [0.45, 1], ":", color="0.4", lw=1)
-    labels, place = [], 0
-    for number, data in enumerate(SPLITS):
-        rows = trust_rows(data)
-        if rows.empty:
-            continue
-        level = rows[rows["panel"] == "all"].groupby("level")["coverage"].mean()
-        by_level.plot(level.index, level, "o-", ms=3.5, lw=1.2, color=f"C{number}", label=SPLITS[data])
-        at = rows[np.isclose(rows["level"], 0.9)]
-        for split, own in at.groupby("split", sort=False):
-            mean = own.groupby("panel")["coverage"].mean()
-            by_split.plot(mean["all"], place, "o", color=f"C{number}", ms=5)
-            by_split.plot(mean["HEG"], place, "s", color=f"C{number}", ms=5, mfc="white")
-            labels.append(str(split))
-            place -= 1
-        fifths = at[at["panel"].str.startswith("distance")].groupby("panel")["coverage"].mean()
-        by_distance.plot(np.arange(1, len(fifths) + 1), fifths, "o-", ms=3.5, lw=1.2, color=f"C{number}")
-    by_level.set(xlabel="level", ylabel="measured values within", xlim=(0.45, 1), ylim=(0.45, 1))
-    by_split.axvline(0.9, ls=":", color="0.4", lw=1)
-    by_split.set_yticks(-np.arange(len(labels)), labels, fontsize="x-small")
-    by_split.set(xlabel="within, level 0.9 (hollow: highest genes)", xlim=(None, 1))
-    by_distance.axhline(0.9, ls=":", color="0.4", lw=1)
-    by_distance.set(xlabel="fifth of the spots, nearest first", ylabel="within, level 0.9", xticks=range(1, 6))
-    fig.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
-    fig.savefig(path, metadata={"Date": None})
-    plt.close(fig)
 
 
 def bill(record: dict[str, Any]) -> str:

@@ -1,0 +1,156 @@
+"""The tables and the figure of "How far to trust a value", from the figures in benchmarks/results/."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+RESULTS = Path(__file__).parent / "results"
+COVERAGE = RESULTS / "trust-coverage.md"
+LISTS = RESULTS / "trust-lists.md"
+FIGURE = Path(__file__).parents[1] / "docs" / "_static" / "trust.svg"
+SPLITS = {
+    "toy": "toy tissue, one of four patients",
+    "her2st": "HER2ST, one of five sections",
+    "mob2k": "bulb, one animal to the other",
+    "mob1k": "bulb, two animals to another array",
+    "her2st_b": "HER2ST, one patient to another",
+}
+"""What the tables of trust call the splits of `trust_intervals.py`."""
+
+
+def trust_rows(data: str) -> pd.DataFrame:
+    """Rows of coverage of one kind of split; none where it was not run."""
+    return pd.DataFrame([row for record in _trust_records(data) for row in record["rows"]])
+
+
+def _trust_records(data: str) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(f"trust-{data}.json"))]
+
+
+def coverage() -> str:
+    """The table of coverage, and what made it."""
+    names = ["all", "HEG", "genes ≥ 0.8", "top", "nearest", "farthest", "own table"]
+    lines = ["| | label | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
+    records = []
+    for data, title in SPLITS.items():
+        if not (found := _trust_records(data)):
+            continue
+        records += found
+        rows = trust_rows(data)
+        at = rows[np.isclose(rows["level"], 0.9)]
+        mean = at.groupby("panel")["coverage"].mean()
+        shown = ["all", "HEG", None, "top", "distance 1", "distance 5", "own table, all"]
+        values = [at[at["panel"] == "all"]["genes_above"].mean() if panel is None else mean[panel] for panel in shown]
+        label = str(at["scope"].iloc[0])
+        lines.append(f"| {title} | {label} | " + " | ".join(f"{value:.3f}" for value in values) + " |")
+    by_split = ["| scored | " + " | ".join(f"{level:.0%}" for level in (0.5, 0.8, 0.9, 0.95)) + " | HEG, 90% |"]
+    by_split.append("|---|" + "---|" * 5)
+    for data in SPLITS:
+        rows = trust_rows(data)
+        if rows.empty:
+            continue
+        for split, own in rows.groupby("split", sort=False):
+            level = own[own["panel"] == "all"].groupby("level")["coverage"].mean()
+            heg = own[(own["panel"] == "HEG") & np.isclose(own["level"], 0.9)]["coverage"].mean()
+            cells = [f"{value:.3f}" for value in [*level, heg]]
+            by_split.append(f"| {SPLITS[data].split(',')[0]}, {split} | " + " | ".join(cells) + " |")
+    table, splits = "\n".join(lines), "\n".join(by_split)
+    return f"{table}\n\nThe same, section by section, at four levels:\n\n{splits}\n\n{sources(records)}\n"
+
+
+def draw_coverage(path: Path) -> None:
+    """Draw coverage by level, by what is scored, and by distance to the reference."""
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    mpl.rcParams["svg.hashsalt"] = "bleep_sc"  # the same figures give the same file
+    fig, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained", width_ratios=[1, 1.2, 1])
+    by_level, by_split, by_distance = axes
+    by_level.plot([0.45, 1], [0.45, 1], ":", color="0.4", lw=1)
+    labels, place = [], 0
+    for number, data in enumerate(SPLITS):
+        rows = trust_rows(data)
+        if rows.empty:
+            continue
+        level = rows[rows["panel"] == "all"].groupby("level")["coverage"].mean()
+        by_level.plot(level.index, level, "o-", ms=3.5, lw=1.2, color=f"C{number}", label=SPLITS[data])
+        at = rows[np.isclose(rows["level"], 0.9)]
+        for split, own in at.groupby("split", sort=False):
+            mean = own.groupby("panel")["coverage"].mean()
+            by_split.plot(mean["all"], place, "o", color=f"C{number}", ms=5)
+            by_split.plot(mean["HEG"], place, "s", color=f"C{number}", ms=5, mfc="white")
+            labels.append(str(split))
+            place -= 1
+        fifths = at[at["panel"].str.startswith("distance")].groupby("panel")["coverage"].mean()
+        by_distance.plot(np.arange(1, len(fifths) + 1), fifths, "o-", ms=3.5, lw=1.2, color=f"C{number}")
+    by_level.set(xlabel="level", ylabel="measured values within", xlim=(0.45, 1), ylim=(0.45, 1))
+    by_split.axvline(0.9, ls=":", color="0.4", lw=1)
+    by_split.set_yticks(-np.arange(len(labels)), labels, fontsize="x-small")
+    by_split.set(xlabel="within, level 0.9 (hollow: highest genes)", xlim=(None, 1))
+    by_distance.axhline(0.9, ls=":", color="0.4", lw=1)
+    by_distance.set(xlabel="fifth of the spots, nearest first", ylabel="within, level 0.9", xticks=range(1, 6))
+    fig.legend(loc="outside lower center", ncols=2, fontsize="small", frameon=False)
+    fig.savefig(path, metadata={"Date": None})
+    plt.close(fig)
+
+
+LISTED = ("listed", "positive", "unlisted positive", "expected r holds", "false finds", "power")
+"""What is said of each list, in the order of the table."""
+ARTEFACTS_OF = ("C6", "MOB3")
+
+
+def lists() -> str:
+    """The tables of genes and of spots, and what made them."""
+    lines = ["| a list that is tried on | genes | positive there | of others | expected r holds | false | power |"]
+    lines.append("|---|" + "---|" * len(LISTED))
+    records = []
+    for data, title in SPLITS.items():
+        rows = trust_rows(data)
+        if rows.empty:
+            continue
+        records += _trust_records(data)
+        mean = rows[rows["panel"].str.startswith("list: ")].groupby("panel")["coverage"].mean()
+        cells = [f"{mean[f'list: {name}']:.3f}" if f"list: {name}" in mean else "" for name in LISTED]
+        cells[0] = f"{mean['list: listed']:.0f}"
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    parts = ["\n".join(lines) + "\n"]
+    if turned := _trust_records("genes-mob2k"):
+        records += turned
+        right, *wrong = turned[0]["rows"]
+        found = ", ".join(f"{row['listed']} ({row['listed, naive']})" for row in wrong)
+        parts.append(
+            f"Predictions that lie wrongly, the olfactory bulb's own turned by 90, 180 and 270°: {found} of "
+            f"{right['genes']} genes listed, in brackets by p-values that take spots for independent; as they lie, "
+            f"{right['listed']} ({right['listed, naive']}).\n"
+        )
+    if painted := _trust_records("genes-toy"):
+        records += painted
+        rows = pd.DataFrame(painted[0]["rows"])
+        parts.append(
+            f"Painted tissue of {len(rows)} seeds, four patients: {rows['false finds'].mean():.3f} of the lists false, "
+            f"power {rows['power'].mean():.3f}; the screen before any model: {rows['screen: false finds'].mean():.3f}, "
+            f"{rows['screen: power'].mean():.3f}.\n"
+        )
+    if strange := _trust_records("reliability"):
+        records += strange
+        parts.append(_artefacts(strange[0]))
+    commands = ", ".join(dict.fromkeys(f"`{r['command']}` (commit {r['commit']})" for r in records))
+    return "\n".join([*parts, f"Made by {commands}.\n"])
+
+
+def _artefacts(record: dict[str, Any]) -> str:
+    """How well spots with a planted fault are told from clean ones."""
+    table = pd.DataFrame(record["artefacts"]).pivot(index="artefact", columns="section", values="auroc")
+    order = dict.fromkeys(row["artefact"] for row in record["artefacts"])
+    lines = ["| planted in 60 spots | " + " | ".join(f"AUROC, {section}" for section in ARTEFACTS_OF) + " |"]
+    lines.append("|---|" + "---|" * len(ARTEFACTS_OF))
+    lines += [f"| {name} | " + " | ".join(f"{table.loc[name, s]:.3f}" for s in ARTEFACTS_OF) + " |" for name in order]
+    return "\n".join(lines) + "\n"
+
+
+def sources(records: list[dict[str, Any]]) -> str:
+    """Name the commands, and the commits that they were run at."""
+    return "Made by " + ", ".join(f"`{r['command']}` (commit {r['commit']})" for r in records) + "."
