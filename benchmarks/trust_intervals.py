@@ -36,6 +36,7 @@ import bleep_sc as bl
 from bleep_sc._stats import log_depth
 from bleep_sc.metrics import partial_pearson, pearson
 from bleep_sc.models.encoders.color import color_features
+from bleep_sc.tl._trust.genes import LEAST_DETECTED
 
 TARGET_SUM = 1e4
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -149,7 +150,7 @@ def measure(data: str, seed: int) -> list[dict[str, Any]]:
                 rows.append(
                     {**common, "panel": f"distance {part + 1}", "coverage": float(inside[fifth == part].mean())}
                 )
-        rows += _own_table(ref, common) + _list(ref, query, genes, common)
+        rows += _own_table(ref, common) + _list(ref, query, common)
         print(f"{name}, seed {seed} ({fitted:.0f} s to fit): " + _line(rows, name, seed), flush=True)
     return rows
 
@@ -163,8 +164,13 @@ def _own_table(ref: AnnData, common: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _list(ref: AnnData, query: AnnData, genes: list[str], common: dict[str, Any]) -> list[dict[str, Any]]:
-    """How the list of predictable genes, and the correlation to expect, do on the section that was left out."""
+def _list(ref: AnnData, query: AnnData, common: dict[str, Any]) -> list[dict[str, Any]]:
+    """How the list of predictable genes, and the correlation to expect, do on the section that was left out.
+
+    Of all genes with counts in a tenth of the reference's spots, whether it learned from them or not.
+    """
+    detected = np.asarray((ref.layers["counts"] > 0).mean(axis=0)).ravel() >= LEAST_DETECTED
+    genes = [gene for gene in ref.var_names[detected] if gene in query.var_names]
     table = ref.var.loc[genes]
     listed = table["bleep_predictable"].to_numpy()
     found: dict[str, list[float]] = {name: [] for name in ("positive", "unlisted positive", "expected r holds")}
