@@ -64,7 +64,17 @@ def test_writes_what_the_contract_says(hybrid_once: AnnData) -> None:
         assert hybrid_once.obsm[f"X_bleep_{name}"].shape == (96, width)
         assert hybrid_once.obsm[f"X_bleep_{name}"].dtype == np.float32
     entry, found = hybrid_once.uns["bleep"], config(hybrid_once)
-    assert set(entry) == {"model", "genes", "history", "panels", "config", "placed", "measured", "novelty"}
+    assert set(entry) == {
+        "model",
+        "genes",
+        "history",
+        "panels",
+        "config",
+        "placed",
+        "measured",
+        "novelty",
+        "out_of_fold",
+    }
     assert list(entry["genes"]) == list(hybrid_once.var_names)
     assert len(entry["history"]["train_loss"]) == 10
     assert len(entry["history"]["validation_loss"]) == 0
@@ -180,7 +190,7 @@ def test_large_references_choose_on_a_part_and_keep_landmarks(
     ref: AnnData, query: AnnData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel_ridge, "MAX_LANDMARKS", 30)
-    monkeypatch.setattr(choose, "_MOST_TO_CHOOSE_ON", 40)
+    monkeypatch.setattr(choose, "MOST_TO_CHOOSE_ON", 40)
     bl.tl.fit(ref, **QUICK)
     assert config(ref)["model"]["n_landmarks"] == 30
     assert ref.obsm["X_bleep_components"].shape == (96, 20), "the final model learns from all"

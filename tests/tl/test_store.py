@@ -21,6 +21,7 @@ from conftest import PUBLISHED
 from scipy import sparse
 
 import bleep_sc as bl
+from bleep_sc.io._reference_record import ENTRIES
 
 pytestmark = pytest.mark.usefixtures("remembered_colours")
 
@@ -80,7 +81,7 @@ def assert_alike(found: AnnData, expected: AnnData, name: str = "bleep") -> None
             here, there = np.asarray(found.obsm[key]), expected.obsm[key]
             assert here.dtype == there.dtype
             np.testing.assert_allclose(here, there, atol=1e-4)
-    of_model = {"model", "genes", "config", "history", "placed", "measured", "novelty"}
+    of_model = {"model", "genes", "config", "history", *ENTRIES}
     assert set(found.uns[name]) >= {*expected.uns[name]} - of_model
     column = f"{name}_reliability"
     assert (column in found.obs) == (column in expected.obs)
