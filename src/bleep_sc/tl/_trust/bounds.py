@@ -51,15 +51,16 @@ def asked_genes(query: AnnData, calibration: Calibration, genes: list[str] | Non
             )
             raise ValueError(msg)
         return Columns(of_query, table.get_indexer(names[of_query]))
-    for gene in genes:
-        check_in("query.var_names", gene, names)
-        if gene not in table:
-            msg = (
-                f"the gene {gene!r} is not calibrated: the model does not predict it, or the reference has no counts "
-                "of it."
-            )
-            raise MissingKeyError(msg)
-    return Columns(names.get_indexer(genes), table.get_indexer(genes))
+    of_query, of_table = names.get_indexer(genes), table.get_indexer(genes)
+    if (of_query < 0).any():
+        check_in("query.var_names", genes[int(np.argmax(of_query < 0))], names)
+    if (of_table < 0).any():
+        msg = (
+            f"the gene {genes[int(np.argmax(of_table < 0))]!r} is not calibrated: the model does not predict it, or the "
+            "reference has no counts of it."
+        )
+        raise MissingKeyError(msg)
+    return Columns(of_query, of_table)
 
 
 def half_widths_of(
