@@ -56,8 +56,8 @@ def asked_genes(query: AnnData, calibration: Calibration, genes: list[str] | Non
         check_in("query.var_names", genes[int(np.argmax(of_query < 0))], names)
     if (of_table < 0).any():
         msg = (
-            f"the gene {genes[int(np.argmax(of_table < 0))]!r} is not calibrated: the model does not predict it, or the "
-            "reference has no counts of it."
+            f"the gene {genes[int(np.argmax(of_table < 0))]!r} is not calibrated: the model does not predict it, or "
+            "the reference has no counts of it."
         )
         raise MissingKeyError(msg)
     return Columns(of_query, of_table)
