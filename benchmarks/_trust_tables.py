@@ -134,6 +134,14 @@ def lists() -> str:
             f"power {rows['power'].mean():.3f}; the screen before any model: {rows['screen: false finds'].mean():.3f}, "
             f"{rows['screen: power'].mean():.3f}.\n"
         )
+    if costs := _trust_records("cost"):
+        records += costs
+        alone, with_lists = (row["seconds"] for row in costs[0]["rows"])
+        row = costs[0]["rows"][0]
+        parts.append(
+            f"`bl.tl.calibrate` on {row['n_spots']:,} spots × {row['n_genes']:,} genes, one thread: {alone:.0f} s for "
+            f"intervals, {with_lists - alone:.0f} s more for the lists.\n"
+        )
     if strange := _trust_records("reliability"):
         records += strange
         parts.append(_artefacts(strange[0]))
