@@ -177,6 +177,10 @@ def imputed(kind: str = "knn") -> AnnData:
     return bl.tl.impute(slide(), fitted(kind), copy=True)
 
 
+def calibrated() -> AnnData:
+    return bl.tl.calibrate(fitted("default"), n_turns=0, levels=[0.5], copy=True)
+
+
 def embedded() -> AnnData:
     return bl.tl.embed(slide(), fitted("paper"), copy=True)
 
@@ -213,6 +217,11 @@ def calls(folder: Path) -> dict[str, Call]:
         ),
         "evaluate": (imputed, lambda a: bl.tl.evaluate(a, metrics=["pearson"], n_bootstrap=0)),
         "noise_ceiling": (reference, lambda a: bl.tl.noise_ceiling(a, n_splits=1)),
+        "calibrate": (lambda: fitted("default"), lambda a: bl.tl.calibrate(a, n_turns=20, levels=[0.5])),
+        "intervals": (
+            lambda: imputed("default"),
+            lambda a: bl.tl.intervals(a, calibrated(), level=0.5, key_added="bounds"),
+        ),
         "predictability": (reference, lambda a: bl.tl.predictability(a, n_turns=20)),
         "alignment": (embedded, lambda a: bl.tl.alignment(a, layout="tsne")),
         "read_model": (lambda: fitted("default"), lambda a: bl.io.read_model(a, written("knn", folder))),

@@ -79,6 +79,10 @@ BACKED: dict[str, tuple[Callable[[], AnnData], Callable[[AnnData], Any]]] = {
         lambda a: (bl.tl.alignment(a, layout="tsne"), a.obs["bleep_pair_rank"])[1],
     ),
     "noise_ceiling": (reference, lambda a: (bl.tl.noise_ceiling(a), a.var["noise_ceiling"])[1]),
+    "calibrate": (
+        lambda: fitted("default"),
+        lambda a: (bl.tl.calibrate(a, n_turns=20), a.uns["bleep"]["coverage"]["coverage"])[1],
+    ),
     "predictability": (reference, lambda a: bl.tl.predictability(a)["geary"]),
 }
 

@@ -272,6 +272,21 @@ def test_another_fit_forgets(calibrated: Pair) -> None:
     assert not [column for column in ref.var if column.startswith("bleep_")]
 
 
+def test_folds_of_another_model_are_left_out(calibrated: Pair) -> None:
+    """A concat brings their scores along, which stand on components of their own."""
+    ref, _ = calibrated
+    other = make_sections(60, sections=("E1", "F1"), seed=3)
+    other.obs_names = [f"other{i}" for i in range(other.n_obs)]
+    other.obs["patient"] = other.obs["section"].astype(str).str[0]
+    bl.tl.fit(other, max_epochs=1)
+    joined = ad.concat([ref, other], uns_merge="first")
+    bl.tl.calibrate(joined, n_turns=0)
+    found, expected = read(joined), read(ref)
+    assert found.promise.groups == ["A", "B", "C"]
+    assert found.promise.n_left_out == other.n_obs
+    np.testing.assert_array_equal(found.half_width[0], expected.half_width[0])
+
+
 def test_rare_genes_are_not_tested(calibrated: Pair) -> None:
     """Nor do they make it harder for the others."""
     ref, _ = calibrated

@@ -39,7 +39,7 @@ class Calibrated:
         spots = None
         if at_hand and not calibration.promise.cross_fit:
             labels = read_labels(self.ref, self.stored, key, patient_key=None, anew=False)
-            spots = kept_spots(self.ref, key, read_measured(self.ref, self.stored, key), labels)
+            spots = kept_spots(self.ref, key, read_measured(self.ref, self.stored, key), labels, self.stored)
         if spots is None:
             depths = ", ".join(f"{depth:.0f}" for depth in calibration.depths[1:])
             levels = ", ".join(f"{level:g}" for level in calibration.levels)

@@ -55,7 +55,7 @@ def held_out_spots(
             "`cross_fit=True`, which trains the folds anew."
         )
         raise ValueError(msg)
-    kept = kept_spots(ref, key, measured, labels)
+    kept = kept_spots(ref, key, measured, labels, stored)
     if kept is None:
         msg = (
             f"the model {key!r} keeps no predictions of spots that it did not see. BLEEP's default recipe makes them "

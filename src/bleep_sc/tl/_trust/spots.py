@@ -191,8 +191,11 @@ def _target_sum(values: Any, counts: sparse.csr_matrix, totals: np.ndarray, path
     return target_sum
 
 
-def kept_spots(ref: AnnData, key: str, measured: Measured, labels: Labels) -> HeldOutSpots | None:
-    """Read what `fit` has kept of its folds; None where it kept nothing."""
+def kept_spots(ref: AnnData, key: str, measured: Measured, labels: Labels, stored: StoredModel) -> HeldOutSpots | None:
+    """Read what `fit` has kept of its folds; None where it kept nothing.
+
+    Sections that the model was not fitted on are left out: a concat may bring scores of another model's folds.
+    """
     decoders = decoders_from_uns(ref.uns[key], where=f"ref.uns[{key!r}]")
     scores_key, fold_key = _keys.out_of_fold(key), _keys.fold(key)
     if decoders is None or scores_key not in ref.obsm or fold_key not in ref.obs:
@@ -212,8 +215,12 @@ def kept_spots(ref: AnnData, key: str, measured: Measured, labels: Labels) -> He
         )
         raise ValueError(msg)
     has_scores = (fold >= 0) & np.isfinite(scores).all(axis=1)
+    if stored.config.library_key:
+        has_scores &= np.isin(labels.sections.astype(str), list(stored.config.method_config["centers"]))
     columns = _columns_of(measured.genes, decoders)
     rows = np.flatnonzero(has_scores & (measured.totals > 0))
+    if not len(rows):
+        return None
 
     def predict(of_genes: np.ndarray) -> np.ndarray:
         return decoders.decode(scores[rows], fold[rows], columns[of_genes]).T
