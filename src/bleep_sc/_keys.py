@@ -68,6 +68,16 @@ def of_calibrated_genes(key: str) -> tuple[str, ...]:
     return (predictable(key), *(expected_pearson(key, end) for end in ("", "lower", "upper")))
 
 
+def bound(key: str, end: str) -> str:
+    """`layers` key of the ``"lower"`` or ``"upper"`` bounds of a layer."""
+    return f"{key}_{end}"
+
+
+def intervals(key: str) -> str:
+    """`uns` key of what the bounds of a layer promise."""
+    return f"{key}_intervals"
+
+
 def neighbors(key: str) -> str:
     """`obsm` key of the reference rows that a query spot retrieved."""
     return f"{key}_neighbors"

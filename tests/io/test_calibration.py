@@ -150,7 +150,9 @@ def test_decoders_are_checked(calibrated_once: tuple[AnnData, AnnData]) -> None:
         with pytest.raises(ValueError, match=r"here\['out_of_fold'\]"):
             _out_of_fold.from_uns({"out_of_fold": pack(damaged, record)}, where="here")
     with pytest.raises(ValueError, match=r"do not go together"):
-        _out_of_fold.from_uns({"out_of_fold": pack(arrays, {"trained_on": "all"})}, where="here")
+        _out_of_fold.from_uns({"out_of_fold": pack(arrays, record | {"trained_on": "all"})}, where="here")
+    with pytest.raises(ValueError, match=r"do not go together"):
+        _out_of_fold.from_uns({"out_of_fold": pack(arrays, record | {"patients": {"A1": 3}})}, where="here")
 
 
 def test_folds_of_unlike_width_are_kept() -> None:
@@ -163,7 +165,7 @@ def test_folds_of_unlike_width_are_kept() -> None:
     scores = rng.normal(size=(2, 3)).astype(np.float32)
     scores[1, 2] = 0
     kept = OutOfFold(scores, np.array([0, 1]), decoders, None)
-    read = _out_of_fold.from_uns({"out_of_fold": _out_of_fold.to_uns(kept, np.array(list("abcd")))}, where="here")
+    read = _out_of_fold.from_uns({"out_of_fold": _out_of_fold.to_uns(kept, np.array(list("abcd")), {})}, where="here")
     assert read is not None
     expected = np.stack([d.decode(scores[[i], : len(d.loadings)], np.arange(4))[0] for i, d in enumerate(decoders)])
     np.testing.assert_allclose(read.decode(scores, np.array([0, 1]), np.arange(4)), expected, rtol=1e-5)

@@ -157,6 +157,27 @@ def test_another_patient_column(calibrated: Pair, unchanged: Callable[..., None]
 
 
 @pytest.mark.odd
+def test_patients_that_were_changed(calibrated: Pair) -> None:
+    """The column's name is the same, but the folds left out others."""
+    ref, _ = calibrated
+    for patients in ("xyzw", "xxyy"):
+        of_section = dict(zip(("A1", "A2", "B1", "C1"), patients, strict=True))
+        ref.obs["patient"] = ref.obs["section"].astype(str).map(of_section)
+        with pytest.raises(ValueError, match=r"section 'A1' is of 'x', and was of 'A'.*Fit again"):
+            bl.tl.calibrate(ref, n_turns=0)
+
+
+@pytest.mark.odd
+def test_what_calibrate_does_not_use(calibrated: Pair) -> None:
+    ref, _ = calibrated
+    with pytest.raises(ValueError, match=r"`encoder` reads the crops.*cross_fit=True"):
+        bl.tl.calibrate(ref, encoder=lambda images: images)
+    bl.tl.fit(ref, method="ridge")
+    with pytest.raises(ValueError, match=r"`k`: `method='ridge'` finds no neighbours"):
+        bl.tl.calibrate(ref, cross_fit=True, k=3)
+
+
+@pytest.mark.odd
 def test_patients_that_came_later(ref: AnnData) -> None:
     bl.tl.fit(ref, max_epochs=1)
     ref.obs["patient"] = ref.obs["section"].astype(str)

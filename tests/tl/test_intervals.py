@@ -228,6 +228,78 @@ def test_a_deeper_query_is_warned_of(calibrated: Pair) -> None:
         bl.tl.intervals(query, ref, depth="query")
 
 
+def test_as_deep_is_not_deeper(calibrated: Pair) -> None:
+    """Of two sections of one depth about half of the spots are matched to more than they have: by a little."""
+    ref, query = calibrated
+    own = (ref.obs["section"] == "B1").to_numpy()
+    query.layers["counts"] = ref.layers["counts"][own].copy()
+    bl.tl.intervals(query, ref, depth="query")
+
+
+def test_the_depth_is_that_of_the_references_genes(calibrated: Pair, log: pytest.LogCaptureFixture) -> None:
+    """Genes that the reference lacks do not make a query deeper, and a few genes are no measure of depth."""
+    ref, query = calibrated
+    expected = half_width(query, ref, depth="query")
+    more = ad.AnnData(sparse.csr_matrix(np.full((query.n_obs, 1), 500, dtype=np.float32)), obs=query.obs[[]])
+    more.var_names = ["more"]
+    wide = ad.concat([query, more], axis=1, merge="first")
+    wide.layers["counts"] = sparse.hstack([query.layers["counts"], more.X]).tocsr()
+    wide.layers["bleep"] = np.hstack([query.layers["bleep"], np.full((query.n_obs, 1), np.nan, dtype=np.float32)])
+    wide.uns["bleep"] = query.uns["bleep"]
+    np.testing.assert_array_equal(half_width(wide, ref, depth="query"), expected)
+    with pytest.raises(ValueError, match=r"`query` has 10 of the reference's 30 genes.*with all of its genes"):
+        bl.tl.intervals(query[:, :10].copy(), ref, depth="query")
+    counts = query.layers["counts"].toarray()
+    counts[:3] = 0
+    query.layers["counts"] = sparse.csr_matrix(counts)
+    with bl.settings.override(verbosity="info"):
+        bl.tl.intervals(query, ref, depth="query")
+    assert "3 spots without counts are left out" in log.text
+    query.layers["counts"] = sparse.csr_matrix(query.shape, dtype=np.float32)
+    with pytest.raises(ValueError, match=r"holds no counts at all"):
+        bl.tl.intervals(query, ref, depth="query")
+
+
+def test_the_order_of_rows_does_not_matter(calibrated: Pair) -> None:
+    ref, query = calibrated
+    turned = ref[np.random.default_rng(0).permutation(ref.n_obs)].copy()
+    np.testing.assert_array_equal(half_width(query, turned, depth="query"), half_width(query, ref, depth="query"))
+    bl.tl.calibrate(turned, n_turns=0)
+    again = ref.copy()
+    bl.tl.calibrate(again, n_turns=0)
+    np.testing.assert_array_equal(_calibration(turned).half_width, _calibration(again).half_width)
+    np.testing.assert_allclose(
+        _calibration(turned).rate_sd.astype(float), _calibration(again).rate_sd.astype(float), rtol=2e-3
+    )
+
+
+def test_bounds_go_with_their_layer(calibrated: Pair) -> None:
+    """Those of an earlier imputation lie around other values."""
+    ref, query = calibrated
+    bl.tl.intervals(query, ref, key_added="bleep", genes="g1")
+    with pytest.raises(ValueError, match=r"has no lower bound of 'g2'.*made for other genes"):
+        bl.pl.imputed(query, ["g1", "g2"], interval=True, return_fig=True)
+    bl.tl.impute(query, ref, k=3)
+    assert not {"bleep_lower", "bleep_upper"} & set(query.layers)
+    assert "bleep_intervals" not in query.uns
+
+
+@pytest.mark.parametrize("part", ["a patient fewer", "every third spot"])
+def test_what_is_worked_out_comes_from_the_calibrated_reference(calibrated: Pair, part: str) -> None:
+    ref, query = calibrated
+    fewer = ref[(ref.obs["patient"] != "A").to_numpy() if part == "a patient fewer" else slice(None, None, 3)].copy()
+    with pytest.raises(ValueError, match=r"not the reference that was calibrated.*calibrate it anew"):
+        bl.tl.intervals(query, fewer, level=0.85)
+
+
+def test_regions_keep_their_names(calibrated: Pair) -> None:
+    ref, query = calibrated
+    for adata in (ref, query):
+        adata.obs["zone"] = adata.obs["region"].map({"core": 1, "edge": 2, "rim": 10, "bed": 11})
+    lower, _ = bl.tl.intervals(query, ref, groupby="zone", level=0.6)
+    assert set(lower.index) == {1, 2, 10, 11}
+
+
 def test_the_promise_is_said(calibrated: Pair, log: pytest.LogCaptureFixture) -> None:
     ref, query = calibrated
     with bl.settings.override(verbosity="info"):
@@ -302,6 +374,7 @@ def test_the_references_own_spots_are_warned_of(calibrated: Pair) -> None:
         ({"groupby": "region", "level": 0.99}, ValueError, r"the patient 'B' has 4 regions.*needs 99"),
         ({"genes": ["g1", "nope"]}, KeyError, r"query\.var_names\['nope'\]"),
         ({"genes": 3}, TypeError, r"`genes`"),
+        ({"genes": []}, ValueError, r"`genes` names none"),
         ({"layer": "nope"}, KeyError, r"query\.layers\['nope'\]"),
         ({"key": "nope"}, KeyError, r"layers\['nope'\]"),
         ({"key_added": "a/b"}, ValueError, r"`key_added`"),

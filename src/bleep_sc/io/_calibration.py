@@ -194,5 +194,5 @@ def _is_count(value: Any) -> bool:
 
 def nearest(values: Sequence[float] | np.ndarray, wanted: float) -> int | None:
     """Find a number among others; None where it is not there."""
-    found = np.flatnonzero(np.isclose(np.asarray(values, dtype=np.float64), wanted, rtol=1e-9, atol=0))
+    found = np.flatnonzero(np.isclose(np.asarray(values, dtype=np.float64), wanted, rtol=1e-6, atol=0))
     return int(found[0]) if len(found) else None

@@ -35,6 +35,8 @@ class FoldDecoders:
     """The decoder of each fold."""
     trained_on: int | None
     """The number of spots that a fold was trained on where it had more; None where all were."""
+    patients: Mapping[str, str]
+    """The patient of each section, as the model was fitted; none where they were unknown."""
 
     @property
     def width(self) -> int:
@@ -50,8 +52,8 @@ class FoldDecoders:
         return out
 
 
-def to_uns(out_of_fold: "OutOfFold", genes: np.ndarray) -> np.ndarray:
-    """Write the decoders as bytes, uint8 (n_bytes,)."""
+def to_uns(out_of_fold: "OutOfFold", genes: np.ndarray, patients: Mapping[str, str]) -> np.ndarray:
+    """Write the decoders as bytes, uint8 (n_bytes,), and the patient of each section."""
     n_folds, width = len(out_of_fold.decoders), out_of_fold.scores.shape[1]
     mean = np.stack([decoder.mean for decoder in out_of_fold.decoders]).astype(np.float32)
     loadings = np.zeros((n_folds, width, len(genes)), dtype=np.float32)
@@ -59,7 +61,7 @@ def to_uns(out_of_fold: "OutOfFold", genes: np.ndarray) -> np.ndarray:
         loadings[fold, : len(decoder.loadings)] = decoder.loadings
     minimum = np.array([decoder.minimum for decoder in out_of_fold.decoders], dtype=np.float64)
     arrays = {"genes": names_to_bytes(genes), "mean": mean, "loadings": loadings, "minimum": minimum}
-    return pack(arrays, {"trained_on": out_of_fold.trained_on})
+    return pack(arrays, {"trained_on": out_of_fold.trained_on, "patients": dict(patients)})
 
 
 def from_uns(entry: Mapping[str, Any], *, where: str) -> FoldDecoders | None:
@@ -78,12 +80,14 @@ def from_uns(entry: Mapping[str, Any], *, where: str) -> FoldDecoders | None:
     path = f"`{where}[{OUT_OF_FOLD!r}]`"
     arrays, record = unpack(entry[OUT_OF_FOLD], _PARTS, where=path)
     genes = names_from_bytes(arrays["genes"], where=path)
-    trained_on = record.get("trained_on")
+    trained_on, patients = record.get("trained_on"), record.get("patients")
     if (
         len(genes) != arrays["mean"].shape[1]
         or not arrays["loadings"].size
         or not (trained_on is None or (type(trained_on) is int and trained_on > 0))
         or (arrays["minimum"] > 0).any()
+        or not isinstance(patients, dict)
+        or not all(isinstance(patient, str) for patient in patients.values())
     ):
         msg = f"{path}: genes, decoders and record do not go together, so it is damaged. Fit the model anew."
         raise ValueError(msg)
@@ -91,4 +95,4 @@ def from_uns(entry: Mapping[str, Any], *, where: str) -> FoldDecoders | None:
         Decoder(mean, loadings, float(minimum))
         for mean, loadings, minimum in zip(arrays["mean"], arrays["loadings"], arrays["minimum"], strict=True)
     ]
-    return FoldDecoders(genes, decoders, trained_on)
+    return FoldDecoders(genes, decoders, trained_on, patients)

@@ -56,7 +56,9 @@ def rank_of(level: float, n: int) -> int:
     return max(1, int(np.ceil(round(level * (n + 1), 9))))
 
 
-def thinned(counts: sparse.csc_matrix, names: np.ndarray, keep: np.ndarray, *, seed: int, draw: int) -> np.ndarray:
+def thinned(
+    counts: sparse.csc_matrix, names: np.ndarray, keep: np.ndarray, *, rank: np.ndarray, seed: int, draw: int
+) -> np.ndarray:
     """Thin counts binomially, as if fewer molecules had been read: float32 (n_genes, n_spots).
 
     Parameters
@@ -67,6 +69,8 @@ def thinned(counts: sparse.csc_matrix, names: np.ndarray, keep: np.ndarray, *, s
         Names of the genes (n_genes,). Each gene draws numbers of its own, whichever others there are.
     keep
         The share of a spot's counts that is kept, from 0 to 1 (n_spots,).
+    rank
+        The place of each spot in an order that does not change with that of the rows, such as that of names (n_spots,).
     seed, draw
         The seed, and a number that tells one drawing from another.
     """
@@ -77,15 +81,15 @@ def thinned(counts: sparse.csc_matrix, names: np.ndarray, keep: np.ndarray, *, s
         spots, values = counts.indices[entries], counts.data[entries]
         if partly:
             rng = np.random.default_rng([seed, draw, crc32(str(name).encode())])
-            order = np.argsort(spots)  # numbers must not depend on how the matrix is stored
+            order = np.argsort(rank[spots])  # numbers must not depend on how the matrix is stored
             spots = spots[order]
             values = rng.binomial(values[order].astype(np.int64), keep[spots])
         out[gene, spots] = values
     return out
 
 
-def matched_depths(totals: np.ndarray, sections: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Give calibration spots the depths of a query: each section's k-th deepest spot the query's, as far as it has it.
+def matched_depths(totals: np.ndarray, sections: np.ndarray, wanted: np.ndarray, *, rank: np.ndarray) -> np.ndarray:
+    """Match the depths of calibration spots to those of a query: each section's k-th deepest spot to the query's.
 
     Parameters
     ----------
@@ -95,17 +99,19 @@ def matched_depths(totals: np.ndarray, sections: np.ndarray, wanted: np.ndarray)
         The number of each one's section (n_spots,).
     wanted
         Total counts of the query's spots (n_query,).
+    rank
+        The place of each spot in an order that does not change with that of the rows: it decides between equals.
 
     Returns
     -------
-    float64 (n_spots,): the depth to thin to, at most a spot's own.
+    float64 (n_spots,): the depth that each spot should have, which may be more than its own.
     """
     out = np.asarray(totals, dtype=np.float64).copy()
     for section in np.unique(sections):
         rows = np.flatnonzero(sections == section)
-        rank = np.empty(len(rows))
-        rank[np.argsort(totals[rows], kind="stable")] = np.arange(len(rows)) + 0.5
-        out[rows] = np.minimum(out[rows], np.quantile(wanted, rank / len(rows)))
+        share = np.empty(len(rows))
+        share[np.lexsort((rank[rows], totals[rows]))] = (np.arange(len(rows)) + 0.5) / len(rows)
+        out[rows] = np.quantile(wanted, share)
     return out
 
 

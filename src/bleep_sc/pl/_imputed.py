@@ -124,7 +124,7 @@ def imputed(
     check_in("adata.layers", layer, adata.layers.keys(), remedy="`bleep_sc.tl.impute` makes an imputed layer.")
     if truth is not None:
         check_in("adata.layers", truth, adata.layers.keys(), remedy="`truth=None` takes `X`.")
-    bounds = {f"{end} bound": f"{layer}_{end}" for end in ("lower", "upper")} if interval else {}
+    bounds = {f"{end} bound": _keys.bound(layer, end) for end in ("lower", "upper")} if interval else {}
     for bound in bounds.values():
         check_in("adata.layers", bound, adata.layers.keys(), remedy=_WRITES_BOUNDS.format(layer=layer))
     for gene in genes:
@@ -138,6 +138,14 @@ def imputed(
     )
     drawn = {"imputed": values_of(adata, genes, layer=layer)}
     drawn |= {title: values_of(adata, genes, layer=bound) for title, bound in bounds.items()}
+    for title, bound in bounds.items():
+        of_genes = adata.layers[bound][:, adata.var_names.get_indexer(genes)]
+        if (without := np.isnan(np.asarray(of_genes, dtype=np.float64)).all(axis=0)).any():
+            msg = (
+                f"`adata.layers[{bound!r}]` has no {title} of {genes[int(without.argmax())]!r}: they were made for "
+                f"other genes. {_WRITES_BOUNDS.format(layer=layer)}"
+            )
+            raise ValueError(msg)
     if truth is not None or adata.X is not None:
         drawn = {"measured": values_of(adata, genes, layer=truth), **drawn}
         if looks_like_counts(drawn["measured"]) and not looks_like_counts(np.nan_to_num(drawn["imputed"])):

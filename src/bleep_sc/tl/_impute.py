@@ -125,6 +125,8 @@ def impute(
         and ``reference_library``, the names and sections of the reference spots that the rows above point to. Methods
         that read images set ``reliability``, a table with the verdict on each section.
 
+    Bounds that :func:`~bleep_sc.tl.intervals` has written of an earlier layer of this name are removed.
+
     Raises
     ------
     KeyError
@@ -261,6 +263,9 @@ def _write(
         query = query.copy() if copy else query
         undo.keep(query)
         query.layers[name] = imputed.expression
+        # bounds of an earlier layer of this name
+        set_or_delete(query.layers, {_keys.bound(name, end): None for end in ("lower", "upper")})
+        set_or_delete(query.uns, {_keys.intervals(name): None})
         retrieved = {
             _keys.image_embedding(name): imputation.embedding,
             _keys.neighbors(name): imputed.rows,

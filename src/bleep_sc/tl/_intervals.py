@@ -48,7 +48,8 @@ def intervals(
 
         ``None`` takes the depths of the reference's spots as they are. A number takes the reference's spots with at
         least so many counts, thinned to it. ``"query"`` takes the total counts of `query`'s own spots from
-        ``layers["counts"]``, and thins each section of the reference to depths like these.
+        ``layers["counts"]``, and thins each section of the reference to depths like these. Counts of the reference's
+        genes are added up, so pass the query with all of its genes.
     target
         ``"measured"`` bounds the value that would be measured. ``"rate"`` bounds the expression below the count noise.
         It is approximate: it takes errors to be normal, and comes from two random halves of the counts. It has no
@@ -126,6 +127,9 @@ def intervals(
         raise ValueError(msg)
     check_in("query.layers", name, query.layers.keys(), remedy="`bleep_sc.tl.impute(query, ref)` makes it.")
     asked = None if genes is None else list(check_names("genes", genes))
+    if asked == []:
+        msg = "`genes` names none: pass a gene or several, or leave it out for all that are calibrated."
+        raise ValueError(msg)
 
     from bleep_sc.tl._trust.bounds import asked_genes, bounds_of_regions, bounds_of_spots, half_widths_of
     from bleep_sc.tl._trust.calibrated import read_calibrated
@@ -148,6 +152,6 @@ def intervals(
         for end, values in (("lower", lower), ("upper", upper)):
             out = np.full(query.shape, np.nan, dtype=np.float32)
             out[:, columns.of_query] = values
-            query.layers[f"{key_added}_{end}"] = out
-        query.uns[f"{key_added}_intervals"] = {**record, "genes": names.to_numpy().astype(object)}
+            query.layers[_keys.bound(key_added, end)] = out
+        query.uns[_keys.intervals(key_added)] = {**record, "genes": names.to_numpy().astype(object)}
     return None

@@ -163,13 +163,21 @@ def store_fitted(adata: AnnData, fitted: Fitted, task: Task[Any], model: Model, 
     left_out = fitted.out_of_fold
     learned[_keys.out_of_fold(key_added)] = None if left_out is None else left_out.scores
     if left_out is not None:
-        entries[OUT_OF_FOLD] = to_uns(left_out, task.all_genes.genes)
+        entries[OUT_OF_FOLD] = to_uns(left_out, task.all_genes.genes, _patient_of_sections(task))
     with all_or_nothing(adata):
         set_or_delete(adata.obsm, learned)
         # of an earlier model's calibration
         set_or_delete(adata.var, dict.fromkeys(_keys.of_calibrated_genes(key_added)))
         set_or_delete(adata.obs, {_keys.fold(key_added): None if left_out is None else left_out.fold})
         adata.uns[key_added] = {**stored.to_uns(), **record.to_uns(), **entries}
+
+
+def _patient_of_sections(task: Task[Any]) -> dict[str, str]:
+    """Find the patient of each section, or of each patient itself where no sections are known."""
+    if task.patients is None:
+        return {}
+    sections = task.patients if task.spots.sections is None else task.spots.sections
+    return dict(zip(sections.astype(str), task.patients.astype(str), strict=True))
 
 
 def _config(fitted: Fitted, task: Task[Any], model: Model, data: Data, *, log1p_recorded: bool) -> Config:

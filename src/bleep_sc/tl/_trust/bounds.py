@@ -25,6 +25,8 @@ Depth = int | Literal["query"] | None
 
 _FEWEST_IN_REGION = 5
 """Fewest spots of a region whose mean is looked at."""
+_LEAST_SHARED = 0.9
+"""Least share of the reference's counts in genes that the query has; below it, totals are of other genes."""
 _MANY_TOO_DEEP = 0.25
 """Share of the calibration spots; above it, a query is called deeper than they are."""
 
@@ -141,13 +143,14 @@ def _region_means(
 ) -> tuple[pd.Index, np.ndarray]:
     """Average imputed values over each region (n_regions, n_genes), section by section where there are several."""
     regions = np.asarray(section_of_spots(query, groupby, name="query"), dtype=str)
+    as_written = dict(zip(regions, query.obs[groupby], strict=True))
     library_key = calibrated.stored.config.library_key
     sections = section_of_spots(query, library_key, name="query") if library_key in query.obs else None
     several = sections is not None and len(set(sections)) > 1
     labels, means = [], []
     for section, rows in section_rows(sections if several else None, query.n_obs):
         for region, within in section_rows(regions[rows], len(rows)):
-            labels.append((section, region))
+            labels.append((section, as_written[region]))
             means.append(imputed[rows[within]].mean(axis=0))
     if several:
         return pd.MultiIndex.from_tuples(labels, names=[library_key, groupby]), np.stack(means)
@@ -177,17 +180,38 @@ def _depths(query: AnnData, spots: HeldOutSpots, depth: Depth) -> Depths:
             "exist. Pass a number, the total counts that you would sequence a spot to, or None for the reference's."
         )
         raise MissingKeyError(msg)
-    wanted = np.asarray(count_values(query, _keys.COUNTS, name="query").sum(axis=1), dtype=np.float64).ravel()
-    wanted = np.maximum(wanted, 1)
+    wanted = _query_depths(query, spots)
     at_depth = like_query(spots, wanted)
-    too_deep = float((at_depth.to >= totals).mean())
-    if too_deep > _MANY_TOO_DEEP:
+    if at_depth.too_shallow > _MANY_TOO_DEEP:
         warn(
             f"`query` is sequenced deeper than the reference: median {np.median(wanted):.0f} counts a spot, against "
-            f"{np.median(totals):.0f}. Counts can be thinned, not added, so {too_deep:.0%} of the calibration spots "
-            "stay shallower than the query's, and genes of few counts are covered less than the level says."
+            f"{np.median(totals):.0f}. Counts can be thinned, not added, so {at_depth.too_shallow:.0%} of the "
+            "calibration spots stay shallower than the query's, and genes of few counts are covered less than the "
+            "level says."
         )
     return at_depth
+
+
+def _query_depths(query: AnnData, spots: HeldOutSpots) -> np.ndarray:
+    """Count the query's molecules of the reference's genes, spot by spot; spots without any are left out."""
+    measured = spots.measured
+    in_query = pd.Index(measured.genes).isin(as_text(query.var_names))
+    share = float(measured.counts[:, np.flatnonzero(in_query)].sum() / measured.totals.sum())
+    if share < _LEAST_SHARED:
+        msg = (
+            f"`depth='query'`: `query` has {in_query.sum()} of the reference's {len(in_query)} genes, which make "
+            f"{share:.0%} of its counts, so that their totals are no measure of how deep the query was sequenced. Pass "
+            "the query with all of its genes (`genes=` chooses those that you want), or a number as `depth`."
+        )
+        raise ValueError(msg)
+    counts = count_values(query, _keys.COUNTS, name="query")[:, as_text(query.var_names).isin(measured.genes)]
+    wanted = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
+    if not wanted.any():
+        msg = f"`depth='query'`: `query.layers[{_keys.COUNTS!r}]` holds no counts at all. Pass a number as `depth`."
+        raise ValueError(msg)
+    if (wanted == 0).any():
+        logger.info("`depth='query'`: %d spots without counts are left out.", (wanted == 0).sum())
+    return wanted[wanted > 0]
 
 
 def _in_spots(spots: HeldOutSpots, calibration: Calibration, columns: Columns) -> np.ndarray:

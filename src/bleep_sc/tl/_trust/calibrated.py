@@ -50,6 +50,19 @@ class Calibrated:
                 "`bleep_sc.tl.calibrate(ref, levels=...)` makes others."
             )
             raise ValueError(msg)
+        promise = calibration.promise
+        if (
+            self.ref.n_obs != promise.n_reference
+            or len(spots.rows) != promise.n_reference - promise.n_left_out
+            or spots.group_names.tolist() != promise.groups
+        ):
+            msg = (
+                f"`ref` is not the reference that was calibrated: it has {self.ref.n_obs} spots, {len(spots.rows)} of "
+                f"them held out in {len(spots.group_names)} groups, and it had {promise.n_reference}, "
+                f"{promise.n_reference - promise.n_left_out} and {len(promise.groups)}. {what} is worked out from it, "
+                "so calibrate it anew: `bleep_sc.tl.calibrate(ref)`."
+            )
+            raise ValueError(msg)
         return spots
 
 

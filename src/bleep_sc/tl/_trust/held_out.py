@@ -47,6 +47,9 @@ def held_out_spots(
             progress_bar=progress_bar,
         )
         return spots, predictor
+    if encoder is not None:
+        msg = "`encoder` reads the crops of folds that are trained anew: pass `cross_fit=True` too, or leave it out."
+        raise ValueError(msg)
     usual = predictor_of(ref, stored, trained)
     if predictor != usual:
         changed = ", ".join(f"{name}={predictor[name]!r}" for name in predictor if predictor[name] != usual.get(name))

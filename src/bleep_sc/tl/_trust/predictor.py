@@ -30,6 +30,10 @@ def predictor_of(
     """Make the record of what `impute` does with these arguments."""
     method = trained.method
     if method.space is None:
+        given = {"predict": predict, "k": k, "match": match, "weighting": None if weighting == "mean" else weighting}
+        if unused := [name for name, value in given.items() if value is not None]:
+            msg = f"`{unused[0]}`: `method={method.name!r}` finds no neighbours, so it has none. Leave it out."
+            raise ValueError(msg)
         return {"method": method.name}
     layer = stored.config.expression.layer
     record = {

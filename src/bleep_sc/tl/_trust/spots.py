@@ -1,6 +1,6 @@
 """The reference's spots, with what was measured of them and what models that never saw them predict."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -64,6 +64,8 @@ class Measured:
     """Total counts of each spot, over all genes (n_spots,)."""
     target_sum: float
     """The total T of log1p(T · counts / total)."""
+    rank: np.ndarray
+    """The place of each spot among all, ordered by name (n_spots,)."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,9 @@ def read_measured(ref: AnnData, stored: StoredModel, key: str) -> Measured:
     totals = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
     target_sum = _target_sum(values, counts, totals, path_of("ref", layer))
     names = as_text(ref.var_names).to_numpy().astype(str)
-    return Measured(names, sparse.csc_matrix(counts), totals, target_sum)
+    rank = np.empty(ref.n_obs, dtype=np.int64)
+    rank[np.argsort(as_text(ref.obs_names).to_numpy().astype(str), kind="stable")] = np.arange(ref.n_obs)
+    return Measured(names, sparse.csc_matrix(counts), totals, target_sum, rank)
 
 
 def _target_sum(values: Any, counts: sparse.csr_matrix, totals: np.ndarray, path: str) -> float:
@@ -221,11 +225,28 @@ def kept_spots(ref: AnnData, key: str, measured: Measured, labels: Labels, store
     rows = np.flatnonzero(has_scores & (measured.totals > 0))
     if not len(rows):
         return None
+    _check_same_patients(labels, rows, decoders.patients, key)
 
     def predict(of_genes: np.ndarray) -> np.ndarray:
         return decoders.decode(scores[rows], fold[rows], columns[of_genes]).T
 
     return replace(spots_at(rows, measured, labels, predict, known=columns >= 0), trained_on=decoders.trained_on)
+
+
+def _check_same_patients(labels: Labels, rows: np.ndarray, fitted: Mapping[str, str], key: str) -> None:
+    """Refuse patients that were renamed or moved since the fit: the folds left out others."""
+    if labels.patients is None:
+        return
+    pairs = (values[rows].astype(str).tolist() for values in (labels.sections, labels.patients))
+    now = dict(zip(*pairs, strict=True))
+    if changed := [section for section, patient in now.items() if fitted.get(section) != patient]:
+        section = changed[0]
+        msg = (
+            f"`ref.obs[{labels.patient_key!r}]` is not what the model {key!r} was fitted with: section {section!r} is "
+            f"of {now[section]!r}, and was of {fitted.get(section, 'no patient')!r}. Its folds left out other "
+            "patients. Fit again, or pass `cross_fit=True`, which trains the folds anew."
+        )
+        raise ValueError(msg)
 
 
 def spots_at(
@@ -242,7 +263,11 @@ def spots_at(
     """
     of_known = np.flatnonzero(known)
     taken = Measured(
-        measured.genes[of_known], measured.counts[rows][:, of_known], measured.totals[rows], measured.target_sum
+        measured.genes[of_known],
+        measured.counts[rows][:, of_known],
+        measured.totals[rows],
+        measured.target_sum,
+        measured.rank[rows],
     )
     patients = None if labels.patients is None else labels.patients[rows]
     of_spots = Labels(labels.sections[rows], patients, labels.patient_key)
