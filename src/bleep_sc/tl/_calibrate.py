@@ -109,8 +109,8 @@ def calibrate(
     errs no more than those of the folds: 0.675 for K = 3 and level 0.9. No rule goes beyond K / (K + 1). What was found
     beyond that is "empirical".
 
-    Thinning draws at random. With few spots of a patient, another `random_state` gives other half-widths at depths below
-    the reference's.
+    Thinning draws at random. With few spots of a patient, another `random_state` gives other half-widths at depths
+    below the reference's.
 
     High values are missed more often than others: an average over spots is flatter than a single spot. The panel "own
     top tenth" of ``coverage`` shows how much more often.
