@@ -1,6 +1,6 @@
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -139,8 +139,9 @@ def imputed(
     drawn = {"imputed": values_of(adata, genes, layer=layer)}
     drawn |= {title: values_of(adata, genes, layer=bound) for title, bound in bounds.items()}
     for title, bound in bounds.items():
-        of_genes = adata.layers[bound][:, adata.var_names.get_indexer(genes)]
-        if (without := np.isnan(np.asarray(of_genes, dtype=np.float64)).all(axis=0)).any():
+        of_genes: Any = adata.layers[bound]
+        of_genes = np.asarray(of_genes[:, adata.var_names.get_indexer(genes)], dtype=np.float64)
+        if (without := np.isnan(of_genes).all(axis=0)).any():
             msg = (
                 f"`adata.layers[{bound!r}]` has no {title} of {genes[int(without.argmax())]!r}: they were made for "
                 f"other genes. {_WRITES_BOUNDS.format(layer=layer)}"

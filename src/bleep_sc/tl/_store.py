@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
@@ -136,7 +137,8 @@ def _frame(query: AnnData, imputation: Imputation, name: str) -> AnnData:
     obsm: dict[str, Any] = {key: np.asarray(query.obsm[key]) for key in (_keys.SPATIAL,) if key in query.obsm}
     if imputation.embedding is not None:
         obsm[_keys.image_embedding(name)] = imputation.embedding
-    obs = query.obs.drop(columns=_keys.reliability(name), errors="ignore")
+    obs: pd.DataFrame = query.obs  # with_frames has seen to it
+    obs = obs.drop(columns=_keys.reliability(name), errors="ignore")
     if imputation.reliability is not None:
         obs[_keys.reliability(name)] = imputation.reliability
     uns = {key: query.uns[key] for key in (_keys.SPATIAL,) if key in query.uns}

@@ -1,7 +1,7 @@
 """Bounds of imputed values: half-widths from the tables of a calibration, or worked out at a depth or level."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -225,7 +225,8 @@ def _in_spots(spots: HeldOutSpots, calibration: Calibration, columns: Columns) -
 
 
 def _imputed(query: AnnData, layer: str, columns: Columns) -> np.ndarray:
-    values = query.layers[layer][:, columns.of_query]
+    values: Any = query.layers[layer]
+    values = values[:, columns.of_query]
     return np.asarray(values.compute() if hasattr(values, "compute") else values, dtype=np.float32)
 
 

@@ -67,6 +67,7 @@ def cross_fitted(
         at_most=_MOST_FOLDS,
     )
     values = expression_values(ref, stored.config.expression.layer, name="ref")
+    counts: Any = ref.layers[_keys.COUNTS]
     predicted = np.full((ref.n_vars, ref.n_obs), np.nan, dtype=np.float32)
     with settings.override(verbosity="warning"), units_known():
         for training, parts in progress(folds, desc="Training the folds anew", show=progress_bar):
@@ -74,7 +75,7 @@ def cross_fitted(
             part = _part(ref, training, stored, labels, values)
             query = _part(ref, held_out, stored, labels, None)
             if trained.method.needs(trained.method_config).source.reads_query_counts:
-                query.layers[_keys.COUNTS] = ref.layers[_keys.COUNTS][held_out]
+                query.layers[_keys.COUNTS] = counts[held_out]
             fit(part, **_within(of_fit, part), **of_compute, progress_bar=False, key_added=_FOLD)
             impute(query, part, key=_FOLD, encoder=encoder, **of_impute, **of_compute, progress_bar=False)
             predicted[:, held_out] = np.asarray(query.layers[_FOLD]).T
@@ -139,7 +140,8 @@ def _part(ref: AnnData, rows: np.ndarray, stored: StoredModel, labels: Labels, v
     if values is not None:
         made.X = values[rows]
         made.uns["log1p"] = {}
-        made.layers[_keys.COUNTS] = ref.layers[_keys.COUNTS][rows]
+        counts: Any = ref.layers[_keys.COUNTS]
+        made.layers[_keys.COUNTS] = counts[rows]
         learned = names.isin(stored.genes)
         if not learned.all():
             made.var[_keys.HIGHLY_VARIABLE] = learned
