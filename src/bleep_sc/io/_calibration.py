@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,6 @@ _PARTS = {
 _TEXTS = ("group_key", "scope", "model_sha256")
 _NUMBERS = ("target_sum", "lowest_depth", "median_depth", "highest_depth")
 _MOST_GROUPS = 10_000
-N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True)

@@ -321,6 +321,7 @@ def with_words(adata: AnnData) -> AnnData:
 def test_odd_but_right(case: str) -> None:
     adata, image = GOOD[case]()
     bl.pp.crops(adata, image, size=16, check="raise")
+    assert all(record["findings"].empty for record in adata.uns["crops"].values())
 
 
 def test_in_tissue_in_words_does_not_silence_the_sign() -> None:
@@ -369,6 +370,7 @@ def test_no_false_alarm_on_real_sections(name: str, um: float | None, real_data:
     adata = ad.read_h5ad(real_data / f"{name}.h5ad")
     image = real_data / f"{name.replace('_all_spots', '')}.jpg"
     bl.pp.crops(adata, image, um=um, mpp=float(adata.uns["source"]["um_per_px"]), check="raise")
+    assert all(record["findings"].empty for record in adata.uns["crops"].values())
 
 
 @pytest.mark.parametrize("name", ["mob2k/MOB1", "mob1k_layers/Rep12"])

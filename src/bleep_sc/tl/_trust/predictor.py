@@ -12,9 +12,6 @@ from bleep_sc.methods.task import Trained
 from bleep_sc.models.search.weighting import Weighting
 from bleep_sc.tl._inputs.reference import neighbors_to_average
 
-_ALWAYS = ("method",)
-_OF_NEIGHBORS = ("predict", "k", "match", "weighting", "layer")
-
 
 def predictor_of(
     ref: AnnData,
