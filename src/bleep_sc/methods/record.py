@@ -73,8 +73,8 @@ class Method(Generic[R]):
 
     name: str
     """The name that users give it; two methods may share one, if their models are of different kinds."""
-    kind: str
-    """The kind of its model, one of ``models.nets.kinds.KINDS``."""
+    kinds: tuple[str, ...]
+    """The kinds of model that it makes, of ``models.nets.kinds.KINDS``."""
     presets: Mapping[str, R]
     """Its recipe in each preset that it has."""
     needs: Callable[[Values], Needs]
@@ -96,6 +96,8 @@ class Method(Generic[R]):
     """Whether some spots of a query can be predicted without the others."""
     see_in_section: Callable[[Trained, Spots], Spots] = lambda _, spots: spots
     """The function that turns image features into the input of the model's heads."""
+    networks: Callable[[Any], tuple[Any, ...]] = lambda _: ()
+    """The function that lists, for each encoder that a model reads frozen, the network that it brings, or None."""
     n_centers: Callable[[R], int] = lambda _: 0
     """The function that tells how many numbers of each section its config keeps."""
     own_config: Mapping[str, Rule] = field(default_factory=dict)
@@ -104,8 +106,6 @@ class Method(Generic[R]):
     """The names of `own_config` that no config may lack."""
     check_stored: Callable[[Trained, str], None] = lambda *_: None
     """The function that refuses a config, which comes from a file, that does not fit the model's parts."""
-    serves: Callable[[Any], bool] = lambda _: True
-    """The function that tells whether, of the methods of its name, it is the one for an encoder."""
     complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda arguments: arguments
     """The function that adds to the user's values those that follow from them."""
     also_known_by: str = ""

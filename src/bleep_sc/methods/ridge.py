@@ -21,7 +21,7 @@ class RidgeRecipe(CoordinatesRecipe):
 
 METHOD = Method(
     name="ridge",
-    kind=RegressorArguments.kind,
+    kinds=(RegressorArguments.kind,),
     presets={"default": RidgeRecipe()},
     needs=lambda values: Needs(IMAGES, values.get("encoder")),
     fit=fit_ridge_method,

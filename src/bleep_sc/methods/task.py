@@ -120,3 +120,5 @@ class Trained:
     """The method's own part of the config."""
     units: str
     """The units of what it learned from."""
+    networks: tuple[nn.Module | None, ...] = ()
+    """The frozen network of each encoder that it reads; None for an encoder without one."""

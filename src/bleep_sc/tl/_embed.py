@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from anndata import AnnData
@@ -18,7 +18,7 @@ def embed(
     key: str = _keys.MODEL,
     key_added: str | None = None,
     image_key: str | None = None,
-    encoder: Callable[..., Any] | None = None,
+    encoder: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
     batch_size: int | None = None,
     device: str | None = None,
     precision: Precision | None = None,
@@ -44,7 +44,7 @@ def embed(
     image_key
         Key of the crops or features in `adata.obsm`; ``None`` is the key that the model was trained on.
     encoder
-        Your own image encoder, where the model was trained with one.
+        Your own image encoder, where the model was trained with one; several as a list, in the same order.
     batch_size
         Number of spots that are embedded at a time; 256 by default.
     device, precision, progress_bar
@@ -101,7 +101,7 @@ def embed(
         )
         raise ValueError(msg)
     sections = sections_like(adata, stored, image_key, name="adata")
-    images = AsStored(stored.config.image, image_key, encoder)
+    images = AsStored(stored.config.image, image_key, encoder, trained.networks)
     spots = read(adata, method.needs(trained.method_config), images, sections=sections, compute=compute)
     spots = method.see_in_section(trained, spots)
     model.to(compute.device)

@@ -36,6 +36,10 @@ class SectionView:
         mean, scale, context_scale = (tensor.cpu().numpy().astype(np.float64) for tensor in stored)
         return cls(mean, scale, context_scale, n_neighbors)
 
+    def at_features(self, columns: slice) -> "SectionView":
+        """Select the view of some features."""
+        return SectionView(self.mean[columns], self.scale[columns], self.context_scale[columns], self.n_neighbors)
+
     @classmethod
     def learn(
         cls, features: np.ndarray, *, sections: np.ndarray | None, xy: np.ndarray | None, n_neighbors: int

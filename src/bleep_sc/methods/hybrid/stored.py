@@ -42,7 +42,7 @@ def check_stored(trained: Trained, where: str) -> None:
         [chosen.get(f"weight_{predictor}") for predictor in PREDICTORS] if isinstance(chosen, dict) else []
     )
     fine = {
-        "context": _is_count(context) and model.linear.in_features == width * (2 if context else 1),
+        "context": _is_count(context) and sum(part.linear.in_features for part in model.parts) == width * (2 if context else 1),
         "centers": isinstance(centers, dict)
         and bool(centers)
         and all(_are_numbers(center, n_components) for center in centers.values()),
