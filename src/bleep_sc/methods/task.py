@@ -45,6 +45,8 @@ class Task(Generic[R]):
     """The folds on which a penalty or a blend is chosen; none for methods that choose neither."""
     patients: np.ndarray | None = None
     """The patient of each spot (n_obs,); None where they are unknown."""
+    depth: np.ndarray | None = None
+    """The logarithm of each spot's total counts (n_obs,), for methods that learn it; None where they are unknown."""
     weights: str | Path | None = None
     """First weights of a network: a name or a file; None: random ones."""
     checkpoint_folder: CheckpointFolder | None = None

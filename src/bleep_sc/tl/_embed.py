@@ -79,13 +79,12 @@ def embed(
     if ref is not None:
         check_readable(ref, name="ref")
 
-    from bleep_sc._expression import lacks_expression
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.models.inference import embed_in_batches
     from bleep_sc.models.scheduled import embed_images
     from bleep_sc.tl._inputs import AsStored, read
     from bleep_sc.tl._inputs.placed import record_placed
-    from bleep_sc.tl._inputs.reference import read_expression_rows
+    from bleep_sc.tl._inputs.reference import lacks_input, read_expression_rows
     from bleep_sc.tl._load import check_no_other_model, load_model, sections_like
 
     name = key if key_added is None else key_added
@@ -106,9 +105,8 @@ def embed(
     spots = method.see_in_section(trained, spots)
     model.to(compute.device)
     embeddings = {_keys.image_embedding(name): embed_images(model, spots.rows, compute=compute)}
-    source = stored.config.expression
     if method.space.has_expression:
-        lacking = lacks_expression(adata, source.layer, source.use_rep, stored.genes)
+        lacking = lacks_input(adata, trained, stored)
         if lacking:
             logger.info("Only the images were embedded: %s.", lacking)
         else:

@@ -11,8 +11,9 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import section_of_spots
 from bleep_sc._all_or_nothing import all_or_nothing, set_or_delete
-from bleep_sc._expression import training_expression
-from bleep_sc._stats import Expression, describe_units, panels
+from bleep_sc._expression import expression_values, path_of, training_expression
+from bleep_sc._logging import warn
+from bleep_sc._stats import Expression, describe_units, log_depth, looks_like_counts, panels
 from bleep_sc.io._config import Config, ExpressionSource
 from bleep_sc.io._novelty import NOVELTY, novelties_to_bytes
 from bleep_sc.io._out_of_fold import OUT_OF_FOLD, to_uns
@@ -117,12 +118,27 @@ def read_task(
         held_out=held_out,
         folds=folds,
         patients=patients,
+        depth=_known_depth(adata) if method.learns_depth and data.use_rep is None else None,
     )
     if checkpoint_dir is None:
         return task
     image = {**spots.record(data.image_key).to_json(), "crops": adata.uns.get(data.image_key)}
     folder = checkpoint_folder(checkpoint_dir, task, method=method.name, image=image)
     return replace(task, checkpoint_folder=folder)
+
+
+def _known_depth(adata: AnnData) -> np.ndarray | None:
+    """Compute the log total counts of each spot; None where there are no raw counts."""
+    if _keys.COUNTS not in adata.layers:
+        return None
+    counts = expression_values(adata, _keys.COUNTS, name="adata")
+    if not looks_like_counts(counts):
+        warn(
+            f"`{path_of('adata', _keys.COUNTS)}` does not hold raw counts, so library depth is not told apart from the "
+            f"rest of expression. Put the counts there, or `del adata.layers[{_keys.COUNTS!r}]`."
+        )
+        return None
+    return log_depth(counts)
 
 
 def _read_expression(

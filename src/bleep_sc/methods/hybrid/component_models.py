@@ -48,6 +48,8 @@ class LearnedSpots:
     expression: np.ndarray
     """Measured expression, float32 (n, n_genes)."""
     sections: np.ndarray | None
+    depth: np.ndarray | None
+    """The logarithm of each spot's total counts (n,); None where these are not known."""
 
     def at_rows(self, rows: np.ndarray) -> "LearnedSpots":
         """Select the spots of some rows."""
@@ -55,6 +57,7 @@ class LearnedSpots:
             [features[rows] for features in self.features],
             self.expression[rows],
             None if self.sections is None else self.sections[rows],
+            None if self.depth is None else self.depth[rows],
         )
 
 
@@ -154,8 +157,9 @@ class ComponentModels:
         checkpoints: Callable[[str], Checkpoints | None],
     ) -> "ComponentModels":
         """Find the components and train the space of each encoder; `checkpoints` gives those of a training by name."""
-        components = Components.learn(spots.expression, spots.sections, n_components=recipe.n_components, seed=seed)
-        scores, centers = components.scores(spots.expression, spots.sections)
+        expression, sections, depth = spots.expression, spots.sections, spots.depth
+        components = Components.learn(expression, sections, n_components=recipe.n_components, seed=seed, depth=depth)
+        scores, centers = components.scores(expression, sections, depth=depth)
         several = len(spots.features) > 1
         encoders = [
             EncoderModels.learn(

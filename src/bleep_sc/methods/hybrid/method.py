@@ -81,15 +81,16 @@ def _fit(task: Task[HybridRecipe]) -> Fitted:
     view = SectionView.learn(raw, sections=spots.sections, xy=spots.xy, n_neighbors=recipe.context)
     features = view.apply(raw, sections=spots.sections, xy=spots.xy)
     columns = columns_of_encoders(spots.widths, features.shape[1] // raw.shape[1])
-    learned = LearnedSpots([features[:, own] for own in columns], task.expression.matrix, spots.sections)
+    learned = LearnedSpots([features[:, own] for own in columns], task.expression.matrix, spots.sections, task.depth)
     logger.info(
         "Training on %d spots, %d parts of them held out in turn to choose the blend; image features %s, %d values a "
-        "spot; %d genes; on %s.",
+        "spot; %d genes%s; on %s.",
         len(features),
         len(task.folds),
         spots.encoder,
         features.shape[1],
         learned.expression.shape[1],
+        "" if task.depth is None else ", library depth apart from the rest",
         task.compute,
     )
     blend, out_of_fold = choose_on_folds(task, learned)
@@ -111,6 +112,8 @@ def _fit(task: Task[HybridRecipe]) -> Fitted:
         "centers": {name: [float(value) for value in center] for name, center in models.centers.items()},
         "spread": spread.record(),
     }
+    if models.components.depth_unit is not None:
+        record["depth_unit"] = models.components.depth_unit
     return Fitted(
         model.eval(),
         arguments,
@@ -161,11 +164,17 @@ def _see_in_section(trained: Trained, spots: Spots) -> Spots:
 
 
 def _read_expression(
-    trained: Trained, expression: np.ndarray, sections: np.ndarray | None, *, of_reference: bool
+    trained: Trained,
+    expression: np.ndarray,
+    sections: np.ndarray | None,
+    *,
+    depth: np.ndarray | None,
+    of_reference: bool,
 ) -> np.ndarray:
     """Compute scores on the model's components (n, n_components), which its expression heads read."""
-    components = Components(trained.model.loadings.cpu().numpy())
-    return components.scores(expression, sections, centers=known_centers(trained) if of_reference else None)[0]
+    components = Components(trained.model.loadings.cpu().numpy(), trained.method_config.get("depth_unit"))
+    centers = known_centers(trained) if of_reference else None
+    return components.scores(expression, sections, depth=depth, centers=centers)[0]
 
 
 def _predict(trained: Trained, spots: Spots, reference: Reference, request: Request) -> Imputation:
@@ -198,7 +207,13 @@ METHOD = Method(
     fit=_fit,
     predict=_predict,
     modes=("hybrid", "retrieval", "regression"),
-    space=Space(match="expression", centred=True, read_expression=_read_expression),
+    space=Space(
+        match="expression",
+        centred=True,
+        read_expression=_read_expression,
+        reads_depth=lambda config: "depth_unit" in config,
+    ),
+    learns_depth=True,
     held_out=HeldOut(folds=True, most_folds=5),
     by_epochs=True,
     see_in_section=_see_in_section,
