@@ -262,11 +262,13 @@ def fit(
     **BLEEP's default recipe.** Each part was measured alone and together with the others (docs, "Which parts pay").
     Image features are standardised within each section, which takes differences in staining out. The mean features of
     the neighbouring spots are put beside them. Expression is read as principal components of its variation within
-    sections. An ensemble of small heads joins the two in one space by a contrastive loss at a low temperature.
+    sections. Where `layers['counts']` holds raw counts, library depth is a component of its own, with the slope of each
+    gene on it. An ensemble of small heads joins the two in one space by a contrastive loss at a low temperature.
     Retrieval in that space, ridge regression and kernel ridge regression all predict the components. Their mix, number
     of neighbours and penalties are those that predict held-out patients of `adata` best, or held-out sections of a
-    single patient. Where a plain ridge regression is the best predictor for your tissue, that is what you get. With two
-    patients it keeps a third of the weight: leaving out one of two chooses badly.
+    single patient. Where a plain ridge regression is the best predictor for your tissue, that is what you get. With
+    fewer than three patients it keeps a third of the weight: it transfers best to new patients, and one or two cannot
+    show that.
 
     **Held-out predictions.** What these models predict of the patients, or sections, that they did not see is kept,
     each decoded by what its own fold has learned. :func:`~bleep_sc.tl.calibrate` says by them how far a value can be
