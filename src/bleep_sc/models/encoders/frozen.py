@@ -13,8 +13,9 @@ from bleep_sc.models.encoders.record import Encoder
 from bleep_sc.models.encoders.registry import encoder_named
 from bleep_sc.models.encoders.stages import PooledStages, stages_of
 
-_AT_A_TIME = 64
-"""Crops that a CPU reads together: more do not fit its caches."""
+_AT_A_TIME = 16
+"""Crops that a CPU reads together. Maps of more crops are fetched from the system anew for every layer, which takes as
+long again as the layers do."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Reading:
     stages: tuple[int, ...] | None
     """Stages, counted from 0, whose pooled means are the features; None for the network's own output."""
     symmetries: int
-    """Number of views that are averaged: 1, 2 (upside down too), 4 (all quarter turns) or 8 (their mirror images)."""
+    """Number of views whose features are averaged: 1, 4 (all quarter turns) or 8 (their mirror images too)."""
 
 
 def reading_of(encoder: Encoder, *, view_px: int) -> Reading:
@@ -135,7 +136,5 @@ def _resampled(crops: Tensor, side: int) -> Tensor:
 
 def _symmetries(images: Tensor, number: int) -> list[Tensor]:
     """Return images (n, y, x, 3) turned, and mirrored, in as many ways."""
-    if number == 2:
-        return [images, images.rot90(2, (1, 2))]
     turns = [images.rot90(quarter, (1, 2)) for quarter in range(min(number, 4))]
     return [*turns, *(turn.flip(2) for turn in turns)] if number == 8 else turns
