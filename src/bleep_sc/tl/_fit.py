@@ -86,10 +86,11 @@ def fit(
         with a linear head, or one hidden layer, and mean squared error.
 
         Floors are simple methods that any other should beat. They predict all genes. ``"ridge"``, the strongest so far,
-        regresses five principal components of expression on image features. ``"coordinates"`` does the same from the
-        place in the section. ``"mean"`` predicts the training mean. ``"counts"`` predicts from the total counts of the
-        very spots that are predicted. It tells how much of a score is sequencing depth, and is of no use for slides
-        without counts.
+        regresses five principal components of expression on image features. Like BLEEP's default recipe it
+        standardises these within each section, and sections of fewer than 30 spots by the reference. So `impute` needs
+        whole sections. ``"coordinates"`` does the same regression from the place in the section. ``"mean"`` predicts
+        the training mean. ``"counts"`` predicts from the total counts of the very spots that are predicted. It tells
+        how much of a score is sequencing depth, and is of no use for slides without counts.
     preset
         A named set of values for all arguments below that are left at ``None``.
 
