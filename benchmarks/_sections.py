@@ -38,8 +38,32 @@ def load_her2st(*, min_counts: int = 500, target_sum: float | None = 1e4) -> dic
     return sections
 
 
-def image_of(section: str) -> Path:
-    return data_folder() / "her2st" / f"{section}.jpg"
+def read_pack(pack: str, *, min_counts: int) -> dict[str, AnnData]:
+    """The sections of a pack by name, with raw counts, near-empty spots left out, and the pack in a column."""
+    sections = {}
+    for path in sorted((data_folder() / pack).glob("*.h5ad")):
+        if "all" in path.stem:  # every spot of an array, those off the tissue too
+            continue
+        section = ad.read_h5ad(path)
+        sc.pp.filter_cells(section, min_counts=min_counts)
+        section.layers["counts"] = section.X.copy()
+        section.obs["pack"] = pack
+        sections[path.stem] = section
+    return sections
+
+
+def image_of(section: str, pack: str = "her2st") -> Path:
+    return data_folder() / pack / f"{section}.jpg"
+
+
+def standardized_by_section(features: np.ndarray, sections: np.ndarray) -> np.ndarray:
+    """Features with mean 0 and spread 1 in each section."""
+    out = np.empty_like(features)
+    for section in np.unique(sections):
+        rows = sections == section
+        spread = features[rows].std(axis=0)
+        out[rows] = (features[rows] - features[rows].mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
+    return out
 
 
 def panel_f(ref: AnnData) -> np.ndarray:

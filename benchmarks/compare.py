@@ -3,19 +3,24 @@
     python benchmarks/compare.py her2st                    # HER2ST C2 to C6, leave one section out
     python benchmarks/compare.py mob2k --group networks    # mouse olfactory bulb, leave one animal out
     python benchmarks/compare.py toy --group parts         # toy tissue, leave one patient out
+    python benchmarks/compare.py transfer_c_b4             # HER2ST, five sections of patient C to one of patient B
+    python benchmarks/compare.py transfer_mob2k_mob1k      # olfactory bulb to another array, of other animals
 
 Spots of at least 500 counts; in each fold the genes detected in at least 10 % of the training spots, of these the union
 of each section's 1,000 most variable and (HER2ST) 20 markers; Pearson of each gene over the spots of each held-out
 section on measured log-expression, 0 where undefined. HEG-50 and HVG-50 are chosen on the training sections. The
-depth-free score stands beside it: truth and prediction both regressed on the spots' true log depth.
+depth-free score stands beside it: truth and prediction both regressed on the spots' true log depth. A transfer goes one
+way, over the genes that both sides have (`_transfers.py`; there and back are two names); from patient C to B4 the spots
+of at least 200 counts are scored too, by models that were trained on spots of at least 500.
 
-Three groups of methods, each with equal input. "features": on features made by hand (crops three spot diameters wide;
+Four groups of methods, each with equal input. "features": on features made by hand (crops three spot diameters wide;
 "z": every section standardised by itself, which uses all of its images and none of its expression) the floors, the
 regressor, published BLEEP's heads and loss, and the default recipe. "parts": the default recipe with one part of it
 left out or changed, and published BLEEP. "networks": from random weights on crops of 1.5 diameters, all with the same
 number of epochs, few of them, so that this runs on a CPU (the papers train 50 to 150, ST-Net and BLEEP from
 ImageNet): BLEEP and the regressor with the same ResNet-18, ST-Net's DenseNet-121, HisToGene's transformer, which
-takes one step a section.
+takes one step a section. "presets": what `fit` takes by one word, from crops; cut these at `--pixels 224`, of which a
+network reads the centre.
 """
 
 import argparse
@@ -30,8 +35,8 @@ from typing import Any
 import anndata as ad
 import numpy as np
 import pandas as pd
-import scanpy as sc
-from _sections import MARKERS, commit, data_folder
+from _sections import MARKERS, commit, image_of, read_pack, standardized_by_section
+from _transfers import TRANSFERS, read_both, score_transfer
 from anndata import AnnData
 from squidpy.im import ImageContainer
 
@@ -51,39 +56,47 @@ def main() -> None:
     )
     bl.settings.verbosity = "warning"
     bl.settings.progress_bar = sys.stderr.isatty()
-    adata = load(arguments.data, size=arguments.size)
+    adata = load(arguments.data, size=arguments.size, pixels=arguments.pixels, keep_crops=arguments.group == "presets")
     runs = methods(arguments.group, arguments.epochs)
     runs = {label: runs[label] for label in arguments.methods or runs}
-    group_key, patient_key = PATIENT_KEYS[arguments.data]
-    markers = [gene for gene in MARKERS if gene in adata.var_names] if arguments.data == "her2st" else []
     summaries, chosen, seconds = [], [], []
     for label, given in runs.items():
         # what has no random part gives the same for every seed
         for seed in arguments.seeds if given["method"] in SEEDED else arguments.seeds[:1]:
             start = time.perf_counter()
-            bl.tl.cross_validate(
-                adata,
-                group_key=group_key,
-                patient_key=patient_key,
-                library_key="section",
-                methods=[label],
-                method_kwargs={label: given},
-                markers=markers,
-                metrics=METRICS,
-                random_state=seed,
-            )
-            entry = adata.uns.pop("cv")
-            del adata.layers[f"cv_{label}"]
+            entry = scores(arguments.data, adata, label, given, seed=seed)
             summaries.append(entry["summary"].assign(seed=seed))
             if len(entry["chosen"]):
                 chosen.append(entry["chosen"].assign(seed=seed))
             seconds.append({"method": label, "seed": seed, "seconds": time.perf_counter() - start})
-            row = entry["summary"].query("metric == 'pearson'").set_index("panel")["value"]
-            shown = ", ".join(f"{panel} {value:.3f}" for panel, value in row.items())
+            rows = entry["summary"].query("metric == 'pearson'")
+            shown = ", ".join(f"{panel} {value:.3f}" for panel, value in zip(rows["panel"], rows["value"], strict=True))
             print(f"{label}, seed {seed}: {shown} ({seconds[-1]['seconds']:.0f} s)", flush=True)
             if arguments.json:  # after each: a long run that is cut off keeps what it has
                 _write(arguments, pd.concat(summaries), pd.concat([pd.DataFrame(), *chosen]), seconds)
-    print(table(pd.concat(summaries)))
+    for title, rows in by_threshold(pd.concat(summaries)):
+        print(title + table(rows))
+
+
+def scores(data: str, adata: AnnData, label: str, given: dict[str, Any], *, seed: int) -> dict[str, pd.DataFrame]:
+    """The tables of one method: of all folds, or of a transfer."""
+    if data in TRANSFERS:
+        return score_transfer(TRANSFERS[data], adata, label, given, metrics=METRICS, seed=seed)
+    group_key, patient_key = PATIENT_KEYS[data]
+    bl.tl.cross_validate(
+        adata,
+        group_key=group_key,
+        patient_key=patient_key,
+        library_key="section",
+        methods=[label],
+        method_kwargs={label: given},
+        markers=[gene for gene in MARKERS if gene in adata.var_names] if data == "her2st" else [],
+        metrics=METRICS,
+        random_state=seed,
+    )
+    del adata.layers[f"cv_{label}"]
+    entry: dict[str, pd.DataFrame] = adata.uns.pop("cv")
+    return entry
 
 
 SEEDED = ("bleep", "stnet", "histogene", "regressor")
@@ -120,6 +133,15 @@ def methods(group: str, epochs: int) -> dict[str, dict[str, Any]]:
             "default, no neighbours": {**ours, "context": 0},
             "default, 24 neighbours": {**ours, "context": 24},
         }
+    if group == "presets":
+        # each fold makes its own features; once `bl.tl.encode` has stored them they go here by `image_key`
+        return {
+            "default": {"method": "bleep"},
+            "best": {"method": "bleep", "preset": "best"},
+            "lite0": {"method": "bleep", "encoder": "efficientnet_lite0"},
+            "ridge": {"method": "ridge", **z},
+            "ridge, lite0": {"method": "ridge", "encoder": "efficientnet_lite0"},
+        }
     net = {"image_key": NEAR, "weights": None, "max_epochs": epochs, "patience": 0}
     return {
         "BLEEP, ResNet-18": {"method": "bleep", "encoder": "resnet18", "batch_size": 64, **net},
@@ -131,23 +153,18 @@ def methods(group: str, epochs: int) -> dict[str, dict[str, Any]]:
     }
 
 
-def load(data: str, *, size: int, keep_crops: bool = False) -> AnnData:
-    """Sections with crops of `size` pixels for networks and colour features of wide crops, plain and section-wise."""
+def load(data: str, *, size: int, pixels: int = 112, keep_crops: bool = False) -> AnnData:
+    """Sections with crops for networks and colour features of wide crops, plain and section-wise.
+
+    The networks' crops are `size` pixels wide, the wide ones `pixels`.
+    """
     if data == "toy":
         adata: Any = bl.datasets.toy()
         adata.obsm[NEAR], adata.uns[NEAR] = adata.obsm["crops"], adata.uns["crops"]
     else:
-        folder = data_folder() / data
-        sections = {path.stem: ad.read_h5ad(path) for path in sorted(folder.glob("*.h5ad")) if "all" not in path.stem}
-        for section in sections.values():
-            sc.pp.filter_cells(section, min_counts=500)
-            section.layers["counts"] = section.X.copy()
+        sections = read_both(TRANSFERS[data]) if data in TRANSFERS else read_pack(data, min_counts=500)
         adata = ad.concat(sections, uns_merge="unique", index_unique="-")
-        images = {name: ImageContainer(str(folder / f"{name}.jpg")) for name in sections}
-        mpp = {name: float(section.uns["source"]["um_per_px"]) for name, section in sections.items()}
-        spot = float(next(iter(sections.values())).uns["source"]["spot_diameter_um"])
-        for key, diameters, pixels in (("crops", 3, 112), (NEAR, 1.5, size)):
-            bl.pp.crops(adata, images, um=diameters * spot, size=pixels, mpp=mpp, library_key="section", key_added=key)
+        _cut(adata, sections, size=size, pixels=pixels)
     adata.obs = adata.obs.astype({"section": str})
     features = color_features(adata.obsm["crops"])
     if not keep_crops:
@@ -157,13 +174,25 @@ def load(data: str, *, size: int, keep_crops: bool = False) -> AnnData:
     return adata
 
 
-def standardized_by_section(features: np.ndarray, sections: np.ndarray) -> np.ndarray:
-    out = np.empty_like(features)
-    for section in np.unique(sections):
-        rows = sections == section
-        spread = features[rows].std(axis=0)
-        out[rows] = (features[rows] - features[rows].mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
-    return out
+def _cut(adata: AnnData, sections: dict[str, AnnData], *, size: int, pixels: int) -> None:
+    """Cut both widths of crops, each section at its own scale."""
+    images = {
+        name: ImageContainer(str(image_of(name, section.obs["pack"].iloc[0]))) for name, section in sections.items()
+    }
+    sources = {name: section.uns["source"] for name, section in sections.items()}
+    mpp = {name: float(source["um_per_px"]) for name, source in sources.items()}
+    (spot,) = {float(source["spot_diameter_um"]) for source in sources.values()}
+    for key, diameters, side in (("crops", 3, pixels), (NEAR, 1.5, size)):
+        bl.pp.crops(adata, images, um=diameters * spot, size=side, mpp=mpp, library_key="section", key_added=key)
+
+
+def by_threshold(summaries: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Tables to print, each with its title: of a transfer, one for each least count of the spots that are scored."""
+    if "at_least" not in summaries:
+        return [("", summaries)]
+    return [
+        (f"\nspots of at least {least} counts\n", rows) for least, rows in summaries.groupby("at_least", sort=False)
+    ]
 
 
 def table(summaries: pd.DataFrame) -> str:
@@ -188,12 +217,13 @@ def table(summaries: pd.DataFrame) -> str:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", choices=PATIENT_KEYS)
+    parser.add_argument("data", choices=(*PATIENT_KEYS, *TRANSFERS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", help="some of the labels only")
-    parser.add_argument("--group", choices=("features", "networks", "parts"), default="features")
+    parser.add_argument("--group", choices=("features", "networks", "parts", "presets"), default="features")
     parser.add_argument("--epochs", type=int, default=5, help="of the networks")
     parser.add_argument("--size", type=int, default=64, help="pixels of the networks' crops (toy tissue: 64)")
+    parser.add_argument("--pixels", type=int, default=112, help="of the wide crops (toy tissue: 64)")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     return parser.parse_args()
 

