@@ -19,8 +19,8 @@ regressor, published BLEEP's heads and loss, and the default recipe. "parts": th
 left out or changed, and published BLEEP. "networks": from random weights on crops of 1.5 diameters, all with the same
 number of epochs, few of them, so that this runs on a CPU (the papers train 50 to 150, ST-Net and BLEEP from
 ImageNet): BLEEP and the regressor with the same ResNet-18, ST-Net's DenseNet-121, HisToGene's transformer, which
-takes one step a section. "presets": what `fit` takes by one word, from crops; cut these at `--pixels 224`, of which a
-network reads the centre.
+takes one step a section. "presets": what `fit` takes by one word, on features made once; cut crops at `--pixels 224`,
+of which a network reads the centre.
 """
 
 import argparse
@@ -29,8 +29,11 @@ import shlex
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import anndata as ad
 import numpy as np
@@ -45,6 +48,8 @@ from bleep_sc.models.encoders.color import color_features
 
 METRICS = ("pearson", "pearson_depth_free", "variance_ratio", "gene_gene", "moran_agreement")
 WIDE, NEAR = "X_color", "crops_near"
+OF_PRESETS = {"color": "X_encoded_color", "lite0": "X_encoded_lite0", "best": "X_encoded_best"}
+NO_DEPTH, NO_LINEAR = "default, depth not apart", "default, no linear share"
 PATIENT_KEYS = {"her2st": ("section", "patient"), "mob2k": ("animal", "animal"), "toy": ("patient", "patient")}
 
 
@@ -57,6 +62,8 @@ def main() -> None:
     bl.settings.verbosity = "warning"
     bl.settings.progress_bar = sys.stderr.isatty()
     adata = load(arguments.data, size=arguments.size, pixels=arguments.pixels, keep_crops=arguments.group == "presets")
+    if arguments.group == "presets":
+        encode(adata)
     runs = methods(arguments.group, arguments.epochs)
     runs = {label: runs[label] for label in arguments.methods or runs}
     summaries, chosen, seconds = [], [], []
@@ -64,7 +71,8 @@ def main() -> None:
         # what has no random part gives the same for every seed
         for seed in arguments.seeds if given["method"] in SEEDED else arguments.seeds[:1]:
             start = time.perf_counter()
-            entry = scores(arguments.data, adata, label, given, seed=seed)
+            with changed(label):
+                entry = scores(arguments.data, adata, label, given, seed=seed)
             summaries.append(entry["summary"].assign(seed=seed))
             if len(entry["chosen"]):
                 chosen.append(entry["chosen"].assign(seed=seed))
@@ -132,19 +140,20 @@ def methods(group: str, epochs: int) -> dict[str, dict[str, Any]]:
             "default": ours,
             "default, no neighbours": {**ours, "context": 0},
             "default, 24 neighbours": {**ours, "context": 24},
+            NO_DEPTH: ours,
+            NO_LINEAR: ours,
         }
     if group == "presets":
-        # each fold makes its own features; once `bl.tl.encode` has stored them they go here by `image_key`
         return {
-            "default": {"method": "bleep"},
-            "best": {"method": "bleep", "preset": "best"},
-            "lite0": {"method": "bleep", "encoder": "efficientnet_lite0"},
-            "ridge": {"method": "ridge", **z},
-            "ridge, lite0": {"method": "ridge", "encoder": "efficientnet_lite0"},
+            "default": {"method": "bleep", "image_key": OF_PRESETS["color"]},
+            "best": {"method": "bleep", "preset": "best", "image_key": OF_PRESETS["best"]},
+            "lite0": {"method": "bleep", "image_key": OF_PRESETS["lite0"]},
+            "ridge": {"method": "ridge", "image_key": OF_PRESETS["color"]},
+            "ridge, lite0": {"method": "ridge", "image_key": OF_PRESETS["lite0"]},
         }
     net = {"image_key": NEAR, "weights": None, "max_epochs": epochs, "patience": 0}
     return {
-        "BLEEP, ResNet-18": {"method": "bleep", "encoder": "resnet18", "batch_size": 64, **net},
+        "BLEEP, ResNet-18": {**published, "encoder": "resnet18", "batch_size": 64, **net},
         "regressor, ResNet-18": {"method": "regressor", "encoder": "resnet18", "batch_size": 64, **net},
         "ST-Net, published optimiser": {"method": "stnet", **net},
         "ST-Net, Adam": {"method": "stnet", "optimizer": "adam", **net},
@@ -172,6 +181,25 @@ def load(data: str, *, size: int, pixels: int = 112, keep_crops: bool = False) -
     adata.obsm[WIDE] = features
     adata.obsm[f"{WIDE}_z"] = standardized_by_section(features, adata.obs["section"].to_numpy())
     return adata
+
+
+def encode(adata: AnnData) -> None:
+    """Make the features of each preset once for all folds, and let the crops go."""
+    lite = "efficientnet_lite0"
+    for name, encoder in {"color": "color", "lite0": lite, "best": ["color", lite]}.items():
+        bl.tl.encode(adata, encoder=encoder, key_added=OF_PRESETS[name])
+    del adata.obsm["crops"], adata.uns["crops"]
+
+
+@contextmanager
+def changed(label: str) -> Iterator[None]:
+    """Take one part out of the default recipe that no argument of `fit` takes out."""
+    with ExitStack() as stack:
+        if label == NO_DEPTH:
+            stack.enter_context(patch("bleep_sc.tl._training._known_depth", lambda _: None))
+        elif label == NO_LINEAR:
+            stack.enter_context(patch("bleep_sc.methods.hybrid.choose._LINEAR_SHARE", 0.0))
+        yield
 
 
 def _cut(adata: AnnData, sections: dict[str, AnnData], *, size: int, pixels: int) -> None:
