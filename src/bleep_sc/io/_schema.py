@@ -130,7 +130,8 @@ def check_encoders(encoders: Any, *, where: str) -> None:
         _check_record({"encoders": encoder}, {"encoders": _ENCODER}, "", where=where)
         _check_record(encoder, _ENCODER, "encoders", where=where, closed=True)
         reading = encoder["reading"]
-        if (reading is not None) != (encoder["kind"] == NETWORK.name):
+        may_have_one = encoder["kind"] in (NETWORK.name, CUSTOM.name)
+        if (reading is None and encoder["kind"] == NETWORK.name) or (reading is not None and not may_have_one):
             msg = f"{where}: `reading` of an encoder of the config does not go with its kind. {REMEDY}"
             raise ValueError(msg)
         if reading is not None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bleep_sc._progress import progress
 from bleep_sc._stats import all_finite
 from bleep_sc.models.device import Compute
+from bleep_sc.models.encoders.frozen import centre
 from bleep_sc.models.train.batches import Rows, split_evenly, take
 from bleep_sc.models.train.prefetch import feed
 
@@ -38,10 +39,13 @@ def finite(values: np.ndarray, *, what: str) -> np.ndarray:
     return values
 
 
-def custom_features(encoder: Callable[[Tensor], Any], crops: Rows, *, compute: Compute) -> np.ndarray:
+def custom_features(
+    encoder: Callable[[Tensor], Any], crops: Rows, *, compute: Compute, view_px: int | None = None
+) -> np.ndarray:
     """Compute features of crops by a user's own encoder, which gets float32 images (n, 3, y, x) with RGB in 0..1.
 
-    A module is run in evaluation mode and left in the mode that it came in.
+    With `view_px` these are the centres of the crops, so many pixels wide. A module is run in evaluation mode and left
+    in the mode that it came in.
     """
     modes = []
     if isinstance(encoder, nn.Module):
@@ -49,7 +53,8 @@ def custom_features(encoder: Callable[[Tensor], Any], crops: Rows, *, compute: C
         encoder.to(compute.device).eval()
 
     def call(crops: Tensor) -> Tensor:
-        features = encoder(crops.permute(0, 3, 1, 2).float() / 255)
+        read = crops if view_px is None else centre(crops, view_px)
+        features = encoder(read.permute(0, 3, 1, 2).float() / 255)
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(crops):
             returned = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             msg = f"`encoder` must return a tensor (n, n_features), here ({len(crops)}, ...); it returned {returned}."

@@ -127,7 +127,8 @@ def fit(
     view
         The part of each crop that a frozen network reads, around its centre: a width in µm above 1, or a share of the
         crop's width up to 1. ``None`` is 1.5 spot diameters where the crops' record knows them, else the whole crop.
-        The view is resampled to the size that the network was made for. BLEEP's default recipe has this argument.
+        The view is resampled to the size that the network was made for; an encoder of your own gets the whole crop, or
+        the `view` that you name. BLEEP's default recipe has this argument.
     weights
         The weights with which a network that `encoder` names starts. ``"imagenet"`` downloads them through torchvision
         or timm, or takes those that ``bleep-sc[weights]`` installs. A path reads them from a file (only tensors:

@@ -58,7 +58,7 @@ class FrozenEncoder(nn.Module):
         return torch.cat([self._read(part) for part in crops.split(step)])
 
     def _read(self, crops: Tensor) -> Tensor:
-        images = _resampled(_centre(crops, self.reading.view_px), self.reading.input_px)
+        images = _resampled(centre(crops, self.reading.view_px), self.reading.input_px)
         total = torch.zeros(len(crops), self.n_features, device=crops.device)
         for view in _symmetries(images, self.reading.symmetries):
             total += self.network(view).float()
@@ -114,7 +114,7 @@ def weights_digest(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _centre(crops: Tensor, side: int) -> Tensor:
+def centre(crops: Tensor, side: int) -> Tensor:
     """Return the centre of crops (n, y, x, 3). Where it is no whole pixel, it lies half a pixel to the upper left."""
     height, width = crops.shape[1:3]
     if side > min(height, width):

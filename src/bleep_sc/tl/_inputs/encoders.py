@@ -175,7 +175,9 @@ def _read_anew(encoder: Any, crops: Any, scale: CropScale, how: Encoding) -> tup
     if not isinstance(encoder, str):
         name = getattr(encoder, "__qualname__", type(encoder).__qualname__)
         digest = weights_digest(encoder) if isinstance(encoder, nn.Module) else None
-        return EncoderRecord(f"custom: {name}", CUSTOM, 0, weights=digest), encoder
+        side = None if how.view is None else view_pixels(how.view, scale)
+        reading = None if side is None else Reading(side, side, stages=None, symmetries=1)
+        return EncoderRecord(f"custom: {name}", CUSTOM, 0, weights=digest, reading=reading), encoder
     if (by_hand := made_by_hand(encoder)) is not None:
         return EncoderRecord(encoder, BY_HAND, 0, by_hand.feature_set), None
     reading = reading_of(encoder_named(encoder), view_px=view_pixels(how.view, scale))
@@ -225,7 +227,8 @@ def _features(crops: Any, record: EncoderRecord, module: Any, compute: Compute) 
         assert by_hand is not None  # noqa: S101 - the name was checked
         features = compute_rows(partial(_by_hand, by_hand), crops, compute=compute)
     elif record.kind is CUSTOM:
-        features = compute_rows(partial(custom_features, module), crops, compute=compute)
+        view_px = None if record.reading is None else record.reading.view_px
+        features = compute_rows(partial(custom_features, module, view_px=view_px), crops, compute=compute)
     else:
         features = compute_rows(partial(_by_network, module), crops, compute=compute)
     if not all_finite(features):
