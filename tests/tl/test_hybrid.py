@@ -241,8 +241,10 @@ def test_the_layer_follows_from_the_stored_parts(made: tuple[AnnData, AnnData]) 
     weights = {name: w.astype(np.float64) for name, w in load(ref.uns["bleep"]["model"].tobytes()).items()}
     values = ref.X.toarray().astype(np.float64)
 
-    # the reference: section-centred scores, half whitened, in the space
-    scores = values @ weights["loadings"].T
+    # the reference: section-centred scores, depth apart and first, half whitened, in the space
+    loadings = weights["loadings"].astype(np.float64)
+    depth = config(ref)["depth_unit"] * np.log(np.asarray(ref.layers["counts"].sum(axis=1)).ravel())
+    scores = np.hstack([depth[:, None], (values - np.outer(depth, loadings[0])) @ loadings[1:].T])
     for section in ("s1", "s2"):
         scores[ref.obs["section"] == section] -= scores[ref.obs["section"] == section].mean(axis=0)
     np.testing.assert_allclose(ref.obsm["X_bleep_components"], scores, atol=1e-4)
@@ -260,13 +262,15 @@ def test_the_layer_follows_from_the_stored_parts(made: tuple[AnnData, AnnData]) 
     linear = features @ weights["linear.weight"].T + weights["linear.bias"]
     square = ((features[:, None] - weights["kernel.landmarks"]) ** 2).sum(axis=2)
     kernel = np.exp(-square / weights["kernel.width"]) @ weights["kernel.coefficients"] + weights["kernel.mean"]
-    mixed = 0.25 * retrieved + 0.25 * linear + 0.5 * kernel
+    mix = {name: config(ref)["chosen"][f"weight_{name}"] for name in ("retrieval", "linear", "kernel")}
+    assert mix["linear"] >= 1 / 3, "two sections of nobody knows whom"
+    mixed = mix["retrieval"] * retrieved + mix["linear"] * linear + mix["kernel"] * kernel
 
     # back to genes by least squares on the reference
     solution = np.linalg.lstsq(np.hstack([np.ones((96, 1)), scores]), values, rcond=None)[0]
     expected = np.hstack([np.ones((40, 1)), mixed]) @ solution
     np.testing.assert_allclose(query.layers["bleep"], np.maximum(expected, 0), atol=2e-3)
-    assert query.uns["bleep"]["params"]["weights"] == {"retrieval": 0.25, "linear": 0.25, "kernel": 0.5}
+    assert query.uns["bleep"]["params"]["weights"] == mix
 
     # the regressions are solved on the reference's own spots
     own = np.vstack(
