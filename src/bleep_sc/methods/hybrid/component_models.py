@@ -33,7 +33,7 @@ RETRIEVAL: tuple[Setting, ...] = ((25,), (50,), (100,), (200,))
 """The settings of retrieval to choose from: numbers of neighbours."""
 LINEAR: tuple[Setting, ...] = ((100, 5), (300, 5), (1000, 5), (3000, 5))
 KERNEL: tuple[Setting, ...] = ((0.1, 5), (0.3, 5), (1, 5), (0.1, 8), (0.3, 8), (1, 8))
-"""The settings of kernel ridge regression to choose from: penalty and number of components.
+"""The settings of the regressions to choose from: penalty and number of components, not counting depth.
 
 Images tell so little of the later components that regressing them adds noise.
 """
@@ -119,11 +119,15 @@ class EncoderModels:
         solved = {alpha: problem.solve(alpha) for alpha in {setting[0] for setting in settings}}
         return {setting: solved[setting[0]].first(setting[1]) for setting in settings}
 
-    def regress(self, features: np.ndarray) -> dict[str, dict[Setting, np.ndarray]]:
-        """Predict the scores (n, n_components) of new spots, by regression and setting."""
+    def regress(self, features: np.ndarray, *, n_apart: int) -> dict[str, dict[Setting, np.ndarray]]:
+        """Predict the scores (n, n_components) of new spots, by regression and setting.
+
+        The first `n_apart` components, depth where that is one, come on top of the numbers of components.
+        """
+        linear, kernel = ([(alpha, rank + n_apart) for alpha, rank in settings] for settings in (LINEAR, KERNEL))
         return {
-            "linear": {setting: self.linear(setting).predict(features) for setting in LINEAR},
-            "kernel": {setting: predict(ridge, features) for setting, ridge in self.kernel(KERNEL).items()},
+            "linear": {setting: self.linear(setting).predict(features) for setting in linear},
+            "kernel": {setting: predict(ridge, features) for setting, ridge in self.kernel(kernel).items()},
         }
 
     def embedded(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -215,7 +219,8 @@ class ComponentModels:
 
     def regress(self, features: Sequence[np.ndarray]) -> list[dict[str, dict[Setting, np.ndarray]]]:
         """Predict the scores (n, n_components) of new spots, for each encoder by regression and setting."""
-        return [encoder.regress(own) for encoder, own in zip(self.encoders, features, strict=True)]
+        n_apart = 0 if self.components.depth_unit is None else 1
+        return [encoder.regress(own, n_apart=n_apart) for encoder, own in zip(self.encoders, features, strict=True)]
 
 
 def first(scores: np.ndarray, rank: float) -> np.ndarray:
