@@ -12,7 +12,6 @@ import pytest
 from anndata import AnnData
 from conftest import PUBLISHED
 from scipy import sparse
-from sklearn.linear_model import Ridge
 
 import bleep_sc as bl
 from bleep_sc.methods.names import MethodName
@@ -167,18 +166,6 @@ def test_stnet_predicts_the_same_for_a_turned_crop(ref: AnnData, query: AnnData)
     np.testing.assert_allclose(query.layers["bleep"], before, atol=1e-5)
 
 
-def test_ridge_is_scikit_learns_on_standardised_features(ref: AnnData, query: AnnData) -> None:
-    rng = np.random.default_rng(0)
-    for adata in (ref, query):
-        adata.obsm["X_made"] = np.hstack([adata.obsm["crops"].mean(axis=(1, 2)), rng.normal(size=(adata.n_obs, 2))])
-    bl.tl.fit(ref, method="ridge", image_key="X_made", alpha=3.0, n_components=0)
-    bl.tl.impute(query, ref)
-    x = ref.obsm["X_made"].astype(np.float32)
-    mean, sd = x.mean(axis=0), x.std(axis=0)
-    expected = Ridge(alpha=3.0).fit((x - mean) / sd, ref.X.toarray())
-    np.testing.assert_allclose(query.layers["bleep"], expected.predict((query.obsm["X_made"] - mean) / sd), atol=1e-3)
-
-
 def test_knn_is_retrieval_on_the_features(ref: AnnData, query: AnnData) -> None:
     rng = np.random.default_rng(0)
     for adata in (ref, query):
@@ -210,9 +197,9 @@ def test_floors_on_a_frozen_network(method: str, ref: AnnData, query: AnnData, t
     bl.tl.fit(ref, method=method, encoder="resnet18", weights=tmp_path / "weights.pth")  # type: ignore[arg-type]
     assert config(ref)["model"]["encoder"] == "resnet18"
     bl.tl.impute(query, ref, k=10)
-    one = query[:7].copy()
-    bl.tl.impute(one, ref, k=10)
-    np.testing.assert_allclose(one.layers["bleep"], query.layers["bleep"][:7], atol=1e-4)
+    turned = query[::-1].copy()
+    bl.tl.impute(turned, ref, k=10)
+    np.testing.assert_allclose(turned.layers["bleep"], query.layers["bleep"][::-1], atol=1e-4)
 
 
 def test_coordinates_need_no_image_and_no_common_origin(ref: AnnData, query: AnnData) -> None:

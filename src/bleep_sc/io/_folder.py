@@ -18,7 +18,7 @@ from bleep_sc._files import check_plain, flush_folder, read_plain, write_whole
 from bleep_sc._logging import logger
 from bleep_sc._untrusted import REMEDY, parse_json
 from bleep_sc.io._calibration import CALIBRATION, Calibration
-from bleep_sc.io._novelty import NOVELTY, novelty_from_uns
+from bleep_sc.io._novelty import NOVELTY, novelties_from_uns
 from bleep_sc.io._reference_record import ENTRIES
 from bleep_sc.io._stored import (
     MAX_CONFIG,
@@ -236,7 +236,7 @@ def _from_files(text: bytes, weights: bytes, *, where: str, weights_at: str) -> 
 
 
 def _novelty(stored: np.ndarray, where: str) -> dict[str, Any]:
-    novelty_from_uns({NOVELTY: stored}, where=where.replace("`", ""))
+    novelties_from_uns({NOVELTY: stored}, where=where.replace("`", ""))
     return {NOVELTY: stored.copy()}
 
 

@@ -1,11 +1,11 @@
 """What tells how unlike a reference a spot looks, as it is stored beside the model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from bleep_sc._untrusted import REMEDY
+from bleep_sc._untrusted import REMEDY, tensors_in
 from bleep_sc.io._bundle import Part, names_from_bytes, names_to_bytes, pack, unpack
 from bleep_sc.io._stored import fault_of_name
 from bleep_sc.models.search.novelty import Look, Novelty
@@ -23,16 +23,24 @@ _PARTS: Mapping[str, Part] = {
     "names": Part("uint8", ("letters",)),
 }
 _LOOK = ("center", "scale", "middle", "axes", "rest")
+_SEVERAL = {"bundles": Part("uint8", ("bytes",)), "ends": Part("int64", ("encoders",))}
+"""Of several encoders: their entries one behind the other, and where each ends."""
 
 
-def novelty_to_bytes(novelty: Novelty) -> np.ndarray:
-    """Write the entry of `uns[key]`, uint8 (n_bytes,)."""
-    arrays = {name: getattr(novelty.look, name) for name in _LOOK}
-    return pack({**arrays, "held_out": novelty.held_out, "names": names_to_bytes(novelty.names)}, {})
+def novelties_to_bytes(novelties: Sequence[Novelty]) -> np.ndarray:
+    """Write the entry of `uns[key]`, uint8 (n_bytes,), with one novelty for each encoder."""
+    bundles = []
+    for novelty in novelties:
+        arrays = {name: getattr(novelty.look, name) for name in _LOOK}
+        bundles.append(pack({**arrays, "held_out": novelty.held_out, "names": names_to_bytes(novelty.names)}, {}))
+    if len(bundles) == 1:
+        return bundles[0]
+    ends = np.cumsum([len(bundle) for bundle in bundles], dtype=np.int64)
+    return pack({"bundles": np.concatenate(bundles), "ends": ends}, {})
 
 
-def novelty_from_uns(entry: Mapping[str, Any], *, where: str) -> Novelty | None:
-    """Read it from `uns[key]`; None where there is none, as in models that read no image or of an earlier version.
+def novelties_from_uns(entry: Mapping[str, Any], *, where: str) -> list[Novelty]:
+    """Read them from `uns[key]`; none where there are none, as in models that read no image or of an earlier version.
 
     Raises
     ------
@@ -40,9 +48,24 @@ def novelty_from_uns(entry: Mapping[str, Any], *, where: str) -> Novelty | None:
         The entry is damaged. The message names the part.
     """
     if NOVELTY not in entry:
-        return None
-    path = f"`{where}[{NOVELTY!r}]`"
-    arrays, record = unpack(entry[NOVELTY], _PARTS, where=path)
+        return []
+    path, stored = f"`{where}[{NOVELTY!r}]`", entry[NOVELTY]
+    if not (isinstance(stored, np.ndarray) and stored.dtype == np.uint8 and _holds_several(stored, path)):
+        return [_from_bundle(stored, path)]
+    arrays, record = unpack(stored, _SEVERAL, where=path)
+    ends, n_bytes = arrays["ends"], len(arrays["bundles"])
+    if record or not len(ends) or ends[0] < 1 or (np.diff(ends) < 1).any() or ends[-1] != n_bytes:
+        msg = f"{path}: its parts do not go together, so it is damaged. {REMEDY}"
+        raise ValueError(msg)
+    return [_from_bundle(bundle, path) for bundle in np.split(arrays["bundles"], ends[:-1])]
+
+
+def _holds_several(stored: np.ndarray, path: str) -> bool:
+    return stored.ndim == 1 and set(_SEVERAL) <= set(tensors_in(stored.tobytes(), where=path))
+
+
+def _from_bundle(stored: Any, path: str) -> Novelty:
+    arrays, record = unpack(stored, _PARTS, where=path)
     names = names_from_bytes(arrays.pop("names"), where=path)
     held_out = arrays.pop("held_out")
     found = len(arrays["center"])

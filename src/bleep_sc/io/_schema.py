@@ -10,14 +10,17 @@ from reprlib import repr as short
 from typing import Any
 
 from bleep_sc._untrusted import REMEDY
+from bleep_sc.methods.inputs import BY_HAND, CUSTOM, FROZEN, NETWORK
 from bleep_sc.methods.inputs import KINDS as INPUTS
 from bleep_sc.methods.registry import all_methods
 from bleep_sc.models.nets.kinds import KINDS as MODELS
 from bleep_sc.models.nets.rules import (
     MAX_K,
+    MAX_REPEATS,
     MAX_SIDE,
     PLAIN,
     POSITIVE,
+    READING,
     TEXT,
     Rule,
     choice,
@@ -31,6 +34,14 @@ _Record = Mapping[str, Any]
 """A rule, or a record, by name."""
 
 _SCALE: _Record = {"size": whole(1, MAX_SIDE), **dict.fromkeys(("size_um", "spot_diameters"), or_null(POSITIVE))}
+_ENCODER: _Record = {
+    "name": TEXT,
+    "kind": choice(BY_HAND.name, CUSTOM.name, NETWORK.name),
+    "n_features": whole(1),
+    "feature_set": or_null(TEXT),
+    "weights": or_null(TEXT),
+    "reading": Rule("a record, or null", lambda v: v is None or isinstance(v, dict)),
+}
 _NEEDED: _Record = {
     "method": TEXT,
     "model": {"kind": choice(*MODELS)},
@@ -64,10 +75,11 @@ def check_config(config: Mapping[str, Any], *, where: str) -> None:
     model, image, chosen = config["model"], config["image"], config.get("chosen", {})
     arguments, reads = MODELS[model["kind"]], INPUTS[image["kind"]]
     _check_record(model, {"kind": TEXT, **arguments.rules()}, "model", where=where, closed=True)
-    if reads.from_crops:
-        _check_record(image, {"scale": _SCALE}, "image", where=where)
+    if reads.from_crops or image["scale"] is not None:
+        check_scale(image["scale"], where=where, path="image.scale")
+    check_encoders(image["encoders"], where=where)
     for method in all_methods():
-        if method.kind == arguments.kind:
+        if arguments.kind in method.kinds:
             _check_record(config, {name: method.own_config[name] for name in method.required}, "", where=where)
     if "k" in chosen:
         _check_record(chosen, {"k": whole(1, MAX_K)}, "chosen", where=where)
@@ -82,10 +94,48 @@ def check_config(config: Mapping[str, Any], *, where: str) -> None:
         or width == model["n_image_features"] is not None,
         "`image.n_features` and `image.kind`": width == usual,
         "`model.symmetries` and `image.kind`": reads_crops or not model.get("symmetries"),
+        "`image.encoders` and `image.n_features`": not image["encoders"]
+        or width == sum(encoder["n_features"] for encoder in image["encoders"]),
+        "`image.encoders` and `model.encoders`": model["kind"] != "fused" or _same_encoders(model, image),
     }
     if wrong := [names for names, fit in together.items() if not fit]:
         msg = f"{where}: in the config {wrong[0]} do not go together, so it is damaged. {REMEDY}"
         raise ValueError(msg)
+
+
+def _same_encoders(model: _Record, image: _Record) -> bool:
+    """Tell whether a model's hybrids, and the networks that it brings, are those of the encoders of its images."""
+    own, read = model["encoders"], image["encoders"]
+    if [encoder["n_features"] for encoder in own] != [encoder["n_features"] for encoder in read]:
+        return False
+    networks = [
+        {"name": encoder["name"], **encoder["reading"]} if encoder["kind"] == NETWORK.name else None for encoder in read
+    ]
+    brought = [encoder["network"] for encoder in own]
+    return brought == networks if image["kind"] == FROZEN.name else not any(brought)
+
+
+def check_scale(scale: Any, *, where: str, path: str = "scale") -> None:
+    """Refuse what is no record of the width of a crop."""
+    _check_record({path: scale}, {path: _SCALE}, "", where=where)
+    _check_record(scale, _SCALE, path, where=where, closed=True)
+
+
+def check_encoders(encoders: Any, *, where: str) -> None:
+    """Refuse what is no list of records of encoders, each with a kind and the values that go with it."""
+    if not isinstance(encoders, list) or len(encoders) > MAX_REPEATS:
+        msg = f"{where}: `encoders` of the config must be a list of encoders; found {short(encoders)}. {REMEDY}"
+        raise ValueError(msg)
+    for encoder in encoders:
+        _check_record({"encoders": encoder}, {"encoders": _ENCODER}, "", where=where)
+        _check_record(encoder, _ENCODER, "encoders", where=where, closed=True)
+        reading = encoder["reading"]
+        if (reading is not None) != (encoder["kind"] == NETWORK.name):
+            msg = f"{where}: `reading` of an encoder of the config does not go with its kind. {REMEDY}"
+            raise ValueError(msg)
+        if reading is not None:
+            _check_record({"reading": reading}, {"reading": READING}, "encoders", where=where)
+            _check_record(reading, READING, "encoders.reading", where=where, closed=True)
 
 
 def _check_record(record: Mapping[str, Any], rules: _Record, path: str, *, where: str, closed: bool = False) -> None:

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """The version that is written; all earlier ones are read."""
 
 _STEPS: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     1: dict,  # version 2 adds the patients' column, which may be missing
+    2: dict,  # version 3 adds the records of encoders, which may be missing, and the fused models
 }
 """The function that turns a config of an earlier version into one of the next, by that earlier version."""
 
@@ -28,5 +29,5 @@ def upgrade(config: Mapping[str, Any], version: int) -> dict[str, Any]:
         upgraded = _STEPS[number](upgraded)
     upgraded = {**_NOT_ALWAYS_WRITTEN, **upgraded}
     if isinstance(upgraded.get("image"), dict):
-        upgraded["image"] = {"feature_set": None, "scale": None, **upgraded["image"]}
+        upgraded["image"] = {"feature_set": None, "scale": None, "encoders": [], **upgraded["image"]}
     return upgraded

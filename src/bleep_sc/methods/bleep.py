@@ -58,10 +58,8 @@ def _fit(task: Task[BleepRecipe]) -> Fitted:
 
 METHOD = Method(
     name="bleep",
-    kind=BleepArguments.kind,
+    kinds=(BleepArguments.kind,),
     presets={
-        # as published, but with single steps, and stopped early
-        "default": BleepRecipe(),
         # four GPUs with 128 spots each, the loss per GPU, only gradients averaged; all 150 epochs, the best one kept
         "paper": BleepRecipe(accumulate=4, patience=0),
     },
@@ -74,5 +72,5 @@ METHOD = Method(
     by_epochs=True,
     divides=True,
     own_config={"spread": each(NUMBER)},
-    also_known_by="The published BLEEP has it: `preset='paper'`, or an `encoder` that is a network.",
+    also_known_by="The published BLEEP has it: `preset='paper'`.",
 )

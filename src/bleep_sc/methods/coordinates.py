@@ -25,7 +25,7 @@ class CoordinatesRecipe:
 
 METHOD = Method(
     name="coordinates",
-    kind=RegressorArguments.kind,
+    kinds=(RegressorArguments.kind,),
     presets={"default": CoordinatesRecipe()},
     needs=lambda _: Needs(PLACES),
     fit=fit_ridge_method,

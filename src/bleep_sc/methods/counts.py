@@ -19,7 +19,7 @@ def _fit(task: Task[Any]) -> Fitted:
 
 METHOD = Method(
     name="counts",
-    kind=RegressorArguments.kind,
+    kinds=(RegressorArguments.kind,),
     presets={"default": NoRecipe()},
     needs=lambda _: Needs(TOTAL_COUNTS),
     fit=_fit,

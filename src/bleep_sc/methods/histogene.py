@@ -81,7 +81,7 @@ def _windows(spots: Spots, rows: np.ndarray, *, largest: int) -> Windows:
 
 METHOD = Method(
     name="histogene",
-    kind=HisToGeneArguments.kind,
+    kinds=(HisToGeneArguments.kind,),
     presets={"default": HisToGeneRecipe(), "paper": HisToGeneRecipe(patience=0)},
     needs=lambda _: Needs(CROPS, grid=True),
     fit=_fit,

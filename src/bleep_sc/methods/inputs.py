@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bleep_sc.models.encoders.frozen import Reading
 from bleep_sc.models.train.batches import Rows
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -29,13 +33,15 @@ NETWORK = InputKind("network", from_crops=True, is_image=True)
 BY_HAND = InputKind("color", from_crops=True)
 """Features that the package makes; the first of them gave the kind its name."""
 CUSTOM = InputKind("custom", from_crops=True, by_user=True)
+FROZEN = InputKind("frozen", from_crops=True)
+"""Features by a network that is not trained, or by several encoders side by side; the model brings the networks."""
 FEATURES = InputKind("features")
 PLACE = InputKind("place", width=9)
 COUNTS = InputKind("counts", width=1)
 NOTHING = InputKind("nothing", width=0)
 
 KINDS: Mapping[str, InputKind] = {
-    kind.name: kind for kind in (NETWORK, BY_HAND, CUSTOM, FEATURES, PLACE, COUNTS, NOTHING)
+    kind.name: kind for kind in (NETWORK, BY_HAND, CUSTOM, FROZEN, FEATURES, PLACE, COUNTS, NOTHING)
 }
 
 
@@ -51,6 +57,8 @@ class Source:
     """Whether the input is made from images."""
     takes_features: bool = False
     """Whether ready-made image features may stand in place of crops."""
+    frozen: bool = False
+    """Whether encoders are read as they are, so that their features are made before the method begins."""
     needs_places: bool = False
     """Whether a section without places of its spots cannot be read."""
     reads_query_counts: bool = False
@@ -58,6 +66,7 @@ class Source:
 
 
 IMAGES = Source((NETWORK, BY_HAND, CUSTOM, FEATURES), is_image=True, takes_features=True)
+FROZEN_IMAGES = Source((BY_HAND, CUSTOM, FROZEN, FEATURES), is_image=True, takes_features=True, frozen=True)
 CROPS = Source((NETWORK,), is_image=True)
 PLACES = Source((PLACE,), needs_places=True)
 TOTAL_COUNTS = Source((COUNTS,), reads_query_counts=True)
@@ -70,7 +79,12 @@ class Needs:
 
     source: Source
     encoder: Any = None
-    """The encoder that reads the crops: a name, or the user's function; None where the method has its own."""
+    """The encoder that reads the crops: a name, or the user's function; None where the method has its own.
+
+    Of a method that reads encoders frozen it may be a tuple of several.
+    """
+    view: float | None = None
+    """The part of a crop that a frozen network reads: a share of its width, or µm above 1; None is the usual."""
     n_neighbors: int = 0
     """The number of neighbours of each spot that are looked at; 0 needs no places."""
     grid: bool = False
@@ -92,6 +106,39 @@ class CropScale:
 
 
 @dataclass(frozen=True)
+class EncoderRecord:
+    """The record of an encoder that made features of crops, by which features of another one are told apart."""
+
+    name: str
+    """The name of the encoder, or a description."""
+    kind: InputKind
+    """Whether a network made the features, the package by hand, or an encoder of the user's."""
+    n_features: int
+    feature_set: str | None = None
+    """The version of features that the package makes by hand."""
+    weights: str | None = None
+    """The digest of a network's weights; None where nobody knows them."""
+    reading: Reading | None = None
+    """The way in which a network reads a crop."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Turn the record into plain types."""
+        reading = None if self.reading is None else asdict(self.reading)
+        if reading is not None and reading["stages"] is not None:
+            reading["stages"] = list(reading["stages"])
+        return {**vars(self), "kind": self.kind.name, "reading": reading}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "EncoderRecord":
+        """Make the record that checked plain types describe."""
+        reading = values["reading"]
+        if reading is not None:
+            stages = reading["stages"]
+            reading = Reading(**{**reading, "stages": None if stages is None else tuple(stages)})
+        return cls(**{**values, "kind": KINDS[values["kind"]], "reading": reading})
+
+
+@dataclass(frozen=True)
 class InputRecord:
     """The record of a model's input in its config."""
 
@@ -104,6 +151,8 @@ class InputRecord:
     """The number of values of a spot; None where a network reads crops."""
     scale: CropScale | None
     feature_set: str | None = None
+    encoders: tuple[EncoderRecord, ...] = ()
+    """The encoders whose features stand side by side; none where the kind says it all, or nobody knows them."""
 
     def to_json(self) -> dict[str, Any]:
         """Turn the record into plain types."""
@@ -114,14 +163,23 @@ class InputRecord:
             "feature_set": self.feature_set,
             "n_features": self.n_features,
             "scale": None if self.scale is None else asdict(self.scale),
+            "encoders": [encoder.to_json() for encoder in self.encoders],
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "InputRecord":
         """Make the record that checked plain types describe."""
         kind = KINDS[values["kind"]]
-        scale = CropScale(**values["scale"]) if kind.from_crops else None
-        return cls(values["key"], kind, values["encoder"], values["n_features"], scale, values["feature_set"])
+        scale = CropScale(**values["scale"]) if values["scale"] is not None else None
+        return cls(
+            values["key"],
+            kind,
+            values["encoder"],
+            values["n_features"],
+            scale,
+            values["feature_set"],
+            tuple(EncoderRecord.from_json(encoder) for encoder in values["encoders"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -142,8 +200,17 @@ class Spots:
     """The place of each spot (n_obs, 2), where neighbours are looked at."""
     grid: np.ndarray | None = None
     """Row and column of each spot in its section (n_obs, 2), where they are needed."""
+    encoders: tuple[EncoderRecord, ...] = ()
+    """The encoders whose features stand side by side in `rows`, where they are known."""
+    networks: "tuple[nn.Module | None, ...]" = ()
+    """The frozen network of each of these encoders; None for an encoder without one."""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The number of features of each encoder, side by side in `rows`."""
+        return tuple(encoder.n_features for encoder in self.encoders) or (int(self.rows.shape[1]),)
 
     def record(self, key: str) -> InputRecord:
         """Make the record of the input for a config; `key` is where in `obsm` the images stand."""
         width = None if self.kind.is_image else int(self.rows.shape[1])
-        return InputRecord(key, self.kind, self.encoder, width, self.scale, self.feature_set)
+        return InputRecord(key, self.kind, self.encoder, width, self.scale, self.feature_set, self.encoders)

@@ -31,7 +31,7 @@ def _fit(task: Task[KnnRecipe]) -> Fitted:
 
 METHOD = Method(
     name="knn",
-    kind=FeatureArguments.kind,
+    kinds=(FeatureArguments.kind,),
     presets={"default": KnnRecipe()},
     needs=lambda values: Needs(IMAGES, values.get("encoder")),
     fit=_fit,

@@ -1,5 +1,6 @@
 """What spots look like to a method: the image features by which a spot unlike the reference is noticed."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -33,8 +34,8 @@ def see(trained: Trained, spots: Spots, compute: Compute) -> Seen:
     return Seen(features, replace(trained, model=rest), replace(spots, rows=features))
 
 
-def novelty_of(task: Task[Any], fitted: Fitted, groups: np.ndarray) -> Novelty:
-    """Learn what the spots look like that a method was fitted on; `groups` (n_obs,) are left out in turn."""
+def novelties_of(task: Task[Any], fitted: Fitted, groups: np.ndarray) -> list[Novelty]:
+    """Learn what the spots look like to each encoder of a method; `groups` (n_obs,) are left out in turn."""
     spots = task.spots
     if not spots.kind.is_image:
         features = np.asarray(spots.rows)
@@ -42,11 +43,24 @@ def novelty_of(task: Task[Any], fitted: Fitted, groups: np.ndarray) -> Novelty:
         features = fitted.seen
     else:
         features = encode_images(fitted.model.eval(), spots.rows, compute=task.compute)
-    by_hand = made_by_hand(spots.encoder) if spots.kind is BY_HAND else None
-    return Novelty.of_reference(
-        features,
-        groups=groups,
-        sections=spots.sections,
-        names=() if by_hand is None else by_hand.names(),
-        on_components=by_hand is None,
-    )
+    widths = spots.widths if len(spots.encoders) > 1 else (features.shape[1],)
+    kinds = [encoder.kind for encoder in spots.encoders] or [spots.kind]
+    names = [encoder.name for encoder in spots.encoders] or [spots.encoder]
+    out = []
+    for own, kind, name in zip(by_encoder(features, widths), kinds, names, strict=True):
+        by_hand = made_by_hand(name) if kind is BY_HAND else None
+        out.append(
+            Novelty.of_reference(
+                own,
+                groups=groups,
+                sections=spots.sections,
+                names=() if by_hand is None else by_hand.names(),
+                on_components=by_hand is None,
+            )
+        )
+    return out
+
+
+def by_encoder(features: np.ndarray, widths: Sequence[int]) -> list[np.ndarray]:
+    """Part features that stand side by side (n_obs, n_features) into those of each encoder."""
+    return np.split(features, np.cumsum(widths)[:-1], axis=1)

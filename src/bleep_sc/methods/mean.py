@@ -23,7 +23,7 @@ def _fit(task: Task[Any]) -> Fitted:
 
 METHOD = Method(
     name="mean",
-    kind=RegressorArguments.kind,
+    kinds=(RegressorArguments.kind,),
     presets={"default": NoRecipe()},
     needs=lambda _: Needs(NO_INPUT),
     fit=_fit,

@@ -4,7 +4,7 @@ from typing import Literal
 
 MethodName = Literal["bleep", "stnet", "histogene", "regressor", "ridge", "knn", "coordinates", "counts", "mean"]
 """The methods: each is a file in this folder, with its record at the end."""
-PresetName = Literal["default", "paper"]
+PresetName = Literal["default", "best", "paper"]
 Optimizer = Literal["adamw", "adam", "sgd"]
 Mode = Literal["hybrid", "retrieval", "regression"]
 """The ways to predict."""

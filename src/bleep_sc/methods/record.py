@@ -32,16 +32,29 @@ class ReadExpression(Protocol):
     """A function that turns expression (n, n_genes) into the input of a model's expression heads."""
 
     def __call__(
-        self, trained: Trained, expression: np.ndarray, sections: np.ndarray | None, /, *, of_reference: bool
+        self,
+        trained: Trained,
+        expression: np.ndarray,
+        sections: np.ndarray | None,
+        /,
+        *,
+        depth: np.ndarray | None,
+        of_reference: bool,
     ) -> np.ndarray:
         """Make the input of spots in these `sections` (n,).
 
-        `of_reference` says that the spots are the reference's, or some of them.
+        `depth` (n,) are the logarithms of their total counts, where the model reads them. `of_reference` says that the
+        spots are the reference's, or some of them.
         """
 
 
 def _as_it_is(
-    trained: Trained, expression: np.ndarray, sections: np.ndarray | None, *, of_reference: bool
+    trained: Trained,
+    expression: np.ndarray,
+    sections: np.ndarray | None,
+    *,
+    depth: np.ndarray | None,
+    of_reference: bool,
 ) -> np.ndarray:
     return expression
 
@@ -60,6 +73,8 @@ class Space:
     """
     read_expression: ReadExpression = _as_it_is
     """The function that makes the input of the expression heads."""
+    reads_depth: Callable[[Values], bool] = lambda _: False
+    """The function that tells from the method's part of a config whether that input needs total counts."""
 
     @property
     def has_expression(self) -> bool:
@@ -73,8 +88,8 @@ class Method(Generic[R]):
 
     name: str
     """The name that users give it; two methods may share one, if their models are of different kinds."""
-    kind: str
-    """The kind of its model, one of ``models.nets.kinds.KINDS``."""
+    kinds: tuple[str, ...]
+    """The kinds of model that it makes, of ``models.nets.kinds.KINDS``."""
     presets: Mapping[str, R]
     """Its recipe in each preset that it has."""
     needs: Callable[[Values], Needs]
@@ -94,8 +109,12 @@ class Method(Generic[R]):
     """Whether its model holds every gene, whichever were chosen to learn from."""
     in_chunks: bool = True
     """Whether some spots of a query can be predicted without the others."""
+    learns_depth: bool = False
+    """Whether it tells library depth apart from the rest, where the reference's raw counts are there."""
     see_in_section: Callable[[Trained, Spots], Spots] = lambda _, spots: spots
     """The function that turns image features into the input of the model's heads."""
+    networks: Callable[[Any], tuple[Any, ...]] = lambda _: ()
+    """The function that lists, for each encoder that a model reads frozen, the network that it brings, or None."""
     n_centers: Callable[[R], int] = lambda _: 0
     """The function that tells how many numbers of each section its config keeps."""
     own_config: Mapping[str, Rule] = field(default_factory=dict)
@@ -104,8 +123,6 @@ class Method(Generic[R]):
     """The names of `own_config` that no config may lack."""
     check_stored: Callable[[Trained, str], None] = lambda *_: None
     """The function that refuses a config, which comes from a file, that does not fit the model's parts."""
-    serves: Callable[[Any], bool] = lambda _: True
-    """The function that tells whether, of the methods of its name, it is the one for an encoder."""
     complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda arguments: arguments
     """The function that adds to the user's values those that follow from them."""
     also_known_by: str = ""

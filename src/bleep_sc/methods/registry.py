@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bleep_sc.methods.record import Method
 
 _SHARED: Mapping[str, tuple[str, ...]] = {"bleep": ("hybrid.method", "bleep")}
-"""The files of methods that share a name; the first that has the preset and serves the encoder is taken."""
+"""The files of methods that share a name; the first that has the preset is taken."""
 
 
 def methods_named(name: str) -> "tuple[Method[Any], ...]":
@@ -36,12 +36,11 @@ def choose(name: MethodName, preset: PresetName, arguments: Mapping[str, Any]) -
         An argument that the method does not have, or a preset that it does not have.
     """
     check_choice("preset", preset, get_args(PresetName))
-    possible = [method for method in methods_named(name) if preset in method.presets]
-    if not possible:
+    method = next((method for method in methods_named(name) if preset in method.presets), None)
+    if method is None:
         having = list(dict.fromkeys(method.name for method in all_methods() if preset in method.presets))
-        msg = f"`preset={preset!r}` is of the published methods {having}, `method={name!r}` has none."
+        msg = f"`preset={preset!r}` is of {', '.join(map(repr, having))}; `method={name!r}` has none. Leave it out."
         raise ValueError(msg)
-    method = next(method for method in possible if method.serves(arguments.get("encoder")))
     recipe = method.presets[preset]
     known = [field.name for field in fields(recipe)]
     set_values = {name: value for name, value in arguments.items() if value is not None}
@@ -67,7 +66,7 @@ def method_of_stored(name: str, kind: str) -> "Method[Any] | None":
     """Find the method of a stored model, by its name and the kind of its model; None where no method fits both."""
     if name not in get_args(MethodName):
         return None
-    return next((method for method in methods_named(name) if method.kind == kind), None)
+    return next((method for method in methods_named(name) if kind in method.kinds), None)
 
 
 def _can_set(method: "Method[Any]", argument: str) -> bool:

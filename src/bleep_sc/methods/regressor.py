@@ -42,7 +42,7 @@ def _fit(task: Task[RegressorRecipe]) -> Fitted:
 
 METHOD = Method(
     name="regressor",
-    kind=RegressorArguments.kind,
+    kinds=(RegressorArguments.kind,),
     presets={"default": RegressorRecipe()},
     needs=lambda values: Needs(IMAGES, values.get("encoder")),
     fit=_fit,

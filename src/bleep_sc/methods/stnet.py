@@ -52,7 +52,7 @@ def _fit(task: Task[StNetRecipe]) -> Fitted:
 
 METHOD = Method(
     name="stnet",
-    kind=RegressorArguments.kind,
+    kinds=(RegressorArguments.kind,),
     presets={"default": StNetRecipe(), "paper": StNetRecipe(patience=0)},
     needs=lambda values: Needs(CROPS, values.get("encoder")),
     fit=_fit,

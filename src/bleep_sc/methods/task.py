@@ -45,6 +45,8 @@ class Task(Generic[R]):
     """The folds on which a penalty or a blend is chosen; none for methods that choose neither."""
     patients: np.ndarray | None = None
     """The patient of each spot (n_obs,); None where they are unknown."""
+    depth: np.ndarray | None = None
+    """The logarithm of each spot's total counts (n_obs,), for methods that learn it; None where they are unknown."""
     weights: str | Path | None = None
     """First weights of a network: a name or a file; None: random ones."""
     checkpoint_folder: CheckpointFolder | None = None
@@ -120,3 +122,5 @@ class Trained:
     """The method's own part of the config."""
     units: str
     """The units of what it learned from."""
+    networks: tuple[nn.Module | None, ...] = ()
+    """The frozen network of each encoder that it reads; None for an encoder without one."""

@@ -4,6 +4,7 @@ from bleep_sc.tl._alignment import alignment
 from bleep_sc.tl._calibrate import calibrate
 from bleep_sc.tl._cross_validate import cross_validate
 from bleep_sc.tl._embed import embed
+from bleep_sc.tl._encode import encode
 from bleep_sc.tl._evaluate import evaluate
 from bleep_sc.tl._fit import fit
 from bleep_sc.tl._impute import impute
@@ -16,6 +17,7 @@ __all__ = [
     "calibrate",
     "cross_validate",
     "embed",
+    "encode",
     "evaluate",
     "fit",
     "impute",

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from anndata import AnnData
@@ -18,7 +18,7 @@ def embed(
     key: str = _keys.MODEL,
     key_added: str | None = None,
     image_key: str | None = None,
-    encoder: Callable[..., Any] | None = None,
+    encoder: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
     batch_size: int | None = None,
     device: str | None = None,
     precision: Precision | None = None,
@@ -44,7 +44,7 @@ def embed(
     image_key
         Key of the crops or features in `adata.obsm`; ``None`` is the key that the model was trained on.
     encoder
-        Your own image encoder, where the model was trained with one.
+        Your own image encoder, where the model was trained with one; several as a list, in the same order.
     batch_size
         Number of spots that are embedded at a time; 256 by default.
     device, precision, progress_bar
@@ -79,13 +79,12 @@ def embed(
     if ref is not None:
         check_readable(ref, name="ref")
 
-    from bleep_sc._expression import lacks_expression
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.models.inference import embed_in_batches
     from bleep_sc.models.scheduled import embed_images
     from bleep_sc.tl._inputs import AsStored, read
     from bleep_sc.tl._inputs.placed import record_placed
-    from bleep_sc.tl._inputs.reference import read_expression_rows
+    from bleep_sc.tl._inputs.reference import lacks_input, read_expression_rows
     from bleep_sc.tl._load import check_no_other_model, load_model, sections_like
 
     name = key if key_added is None else key_added
@@ -101,14 +100,13 @@ def embed(
         )
         raise ValueError(msg)
     sections = sections_like(adata, stored, image_key, name="adata")
-    images = AsStored(stored.config.image, image_key, encoder)
+    images = AsStored(stored.config.image, image_key, encoder, trained.networks)
     spots = read(adata, method.needs(trained.method_config), images, sections=sections, compute=compute)
     spots = method.see_in_section(trained, spots)
     model.to(compute.device)
     embeddings = {_keys.image_embedding(name): embed_images(model, spots.rows, compute=compute)}
-    source = stored.config.expression
     if method.space.has_expression:
-        lacking = lacks_expression(adata, source.layer, source.use_rep, stored.genes)
+        lacking = lacks_input(adata, trained, stored)
         if lacking:
             logger.info("Only the images were embedded: %s.", lacking)
         else:

@@ -67,6 +67,7 @@ def _fingerprint(task: Task[Any], *, method: str, image: Mapping[str, Any]) -> d
         "data": {
             "the genes": _digest([task.expression.genes]),
             "their expression": _digest([task.expression.matrix]),
+            "their total counts": _digest([task.depth]),
             "the images": _digest([task.spots.rows], of_lazy=json.dumps(image, sort_keys=True, default=_plain)),
             "the sections": _digest([task.spots.sections]),
             "the places of the spots": _digest([task.spots.xy, task.spots.grid]),

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any, get_args
@@ -35,7 +35,7 @@ def impute(
     search: Search = "exact",
     layer: str | None = None,
     image_key: str | None = None,
-    encoder: Callable[..., Any] | None = None,
+    encoder: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
     batch_size: int | None = None,
     device: str | None = None,
     precision: Precision | None = None,
@@ -92,7 +92,7 @@ def impute(
     image_key
         Key of the crops or features in `query.obsm`; ``None`` is the key that the model was trained on.
     encoder
-        Your own image encoder, where the model was trained with one.
+        Your own image encoder, where the model was trained with one; several as a list, in the same order.
     batch_size
         Number of crops that are embedded at a time; 256 by default.
     device, precision, progress_bar
@@ -186,8 +186,8 @@ def impute(
     check_choice("search", search, get_args(Search))
     check_number("temperature", temperature, above=0)
 
-    from bleep_sc.io._novelty import novelty_from_uns
-    from bleep_sc.methods.look import see
+    from bleep_sc.io._novelty import novelties_from_uns
+    from bleep_sc.methods.look import by_encoder, see
     from bleep_sc.methods.prediction import Neighbors, Request
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.tl._inputs import AsStored, read
@@ -221,13 +221,14 @@ def impute(
     else:
         available = Available(pd.Index(stored.genes), "the model", f"ref.uns[{key!r}]['genes']", ref.var)
     columns = shared_genes(seen, available)
-    images = AsStored(stored.config.image, image_key, encoder)
+    images = AsStored(stored.config.image, image_key, encoder, trained.networks)
     spots = read(seen, method.needs(trained.method_config), images, sections=sections, compute=compute, name="query")
-    novelty = novelty_from_uns(ref.uns[key], where=f"ref.uns[{key!r}]")
+    novelties = novelties_from_uns(ref.uns[key], where=f"ref.uns[{key!r}]")
     reliability = None
-    if novelty is not None:
+    if novelties:
         features, trained, spots = see(trained, spots, compute)
-        reliability = judge(novelty, features, sections, where=f"ref.uns[{key!r}]")
+        of_encoders = by_encoder(features, spots.widths) if len(spots.encoders) > 1 else [features]
+        reliability = judge(novelties, of_encoders, sections, where=f"ref.uns[{key!r}]")
         report(reliability, image_key=image_key or stored.config.image.key, from_crops=spots.kind.from_crops)
     spots = method.see_in_section(trained, spots)
     imputation = method.predict(trained, spots, reference, Request(columns, compute, how))

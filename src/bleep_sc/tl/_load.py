@@ -30,7 +30,7 @@ def load_model(ref: AnnData, key: str, *, name: str = "ref") -> tuple[StoredMode
         )
         raise ValueError(msg)
     model = model_from_bytes(config.model, stored.weights, where=where)
-    trained = Trained(method, model, stored.genes, config.method_config, config.units)
+    trained = Trained(method, model, stored.genes, config.method_config, config.units, method.networks(model))
     method.check_stored(trained, where)
     return stored, trained
 

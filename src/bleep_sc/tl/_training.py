@@ -11,15 +11,16 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import section_of_spots
 from bleep_sc._all_or_nothing import all_or_nothing, set_or_delete
-from bleep_sc._expression import training_expression
-from bleep_sc._stats import Expression, describe_units, panels
+from bleep_sc._expression import expression_values, path_of, training_expression
+from bleep_sc._logging import warn
+from bleep_sc._stats import Expression, describe_units, log_depth, looks_like_counts, panels
 from bleep_sc.io._config import Config, ExpressionSource
-from bleep_sc.io._novelty import NOVELTY, novelty_to_bytes
+from bleep_sc.io._novelty import NOVELTY, novelties_to_bytes
 from bleep_sc.io._out_of_fold import OUT_OF_FOLD, to_uns
 from bleep_sc.io._reference_record import ReferenceRecord
 from bleep_sc.io._stored import StoredModel, check_gene_names, check_gene_table, check_sections_fit
 from bleep_sc.methods.learning.network import check_divides
-from bleep_sc.methods.look import novelty_of
+from bleep_sc.methods.look import novelties_of
 from bleep_sc.methods.recipe import values_of
 from bleep_sc.methods.record import Method
 from bleep_sc.methods.task import Fitted, Task
@@ -27,6 +28,7 @@ from bleep_sc.models.device import Compute
 from bleep_sc.models.nets.serialize import weights_to_bytes
 from bleep_sc.tl._fingerprint import checkpoint_folder
 from bleep_sc.tl._inputs import AsAsked, read
+from bleep_sc.tl._inputs.encoders import Encoding
 from bleep_sc.tl._inputs.held_out import groups_apart, inner_folds, validation_spots
 from bleep_sc.tl._inputs.measured import remember
 from bleep_sc.tl._inputs.placed import fingerprints_of
@@ -97,7 +99,12 @@ def read_task(
             at_most=method.held_out.most_folds,
         )
     expression, everything = _read_expression(adata, method, data, sections)
-    image_source = AsAsked(data.image_key, method.name, explicit=model.explicit_encoder)
+    image_source = AsAsked(
+        data.image_key,
+        method.name,
+        explicit=model.explicit_encoder,
+        encoding=Encoding(weights=model.weights, seed=seed),
+    )
     spots = read(adata, method.needs(values_of(model.recipe)), image_source, sections=sections, compute=compute)
     task = Task(
         spots=spots,
@@ -111,12 +118,27 @@ def read_task(
         held_out=held_out,
         folds=folds,
         patients=patients,
+        depth=_known_depth(adata) if method.learns_depth and data.use_rep is None else None,
     )
     if checkpoint_dir is None:
         return task
     image = {**spots.record(data.image_key).to_json(), "crops": adata.uns.get(data.image_key)}
     folder = checkpoint_folder(checkpoint_dir, task, method=method.name, image=image)
     return replace(task, checkpoint_folder=folder)
+
+
+def _known_depth(adata: AnnData) -> np.ndarray | None:
+    """Compute the log total counts of each spot; None where there are no raw counts."""
+    if _keys.COUNTS not in adata.layers:
+        return None
+    counts = expression_values(adata, _keys.COUNTS, name="adata")
+    if not looks_like_counts(counts):
+        warn(
+            f"`{path_of('adata', _keys.COUNTS)}` does not hold raw counts, so library depth is not told apart from the "
+            f"rest of expression. Put the counts there, or `del adata.layers[{_keys.COUNTS!r}]`."
+        )
+        return None
+    return log_depth(counts)
 
 
 def _read_expression(
@@ -159,7 +181,7 @@ def store_fitted(adata: AnnData, fitted: Fitted, task: Task[Any], model: Model, 
     entries: dict[str, Any] = {}
     if model.method.needs(values_of(model.recipe)).source.is_image:
         groups = groups_apart(adata, sections=task.spots.sections, patients=task.patients, random_state=task.seed)
-        entries[NOVELTY] = novelty_to_bytes(novelty_of(task, fitted, groups))
+        entries[NOVELTY] = novelties_to_bytes(novelties_of(task, fitted, groups))
     left_out = fitted.out_of_fold
     learned[_keys.out_of_fold(key_added)] = None if left_out is None else left_out.scores
     if left_out is not None:
@@ -182,7 +204,8 @@ def _patient_of_sections(task: Task[Any]) -> dict[str, str]:
 
 def _config(fitted: Fitted, task: Task[Any], model: Model, data: Data, *, log1p_recorded: bool) -> Config:
     spec = fitted.arguments.spec()
-    network_weights = None if model.weights is None or spec.get("encoder") is None else str(model.weights)
+    has_network = spec.get("encoder") is not None or any(network is not None for network in task.spots.networks)
+    network_weights = str(model.weights) if has_network and model.weights is not None else None
     units = describe_units(task.all_genes.matrix, log1p_recorded=log1p_recorded)
     if data.use_rep is not None and not model.method.retrieves:
         units = f"as `obsm[{data.use_rep!r}]` of the reference"

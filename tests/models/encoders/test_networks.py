@@ -23,6 +23,7 @@ WIDTHS = {
     "vit_b_16": 768,
     "vit_b_32": 768,
     "vit_l_32": 1024,
+    "efficientnet_lite0": 1280,
 }
 
 

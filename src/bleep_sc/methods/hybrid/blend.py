@@ -1,6 +1,7 @@
 """The blend of retrieval and regression in a hybrid prediction, chosen on held-out sections of the reference.
 
-All of them predict scores on the same components of expression, so a blend is a weighted sum of scores.
+All of them predict scores on the same components of expression, so a blend is a weighted sum of scores. Where several
+encoders read the crops, each has regressions of its own, and retrieval compares the spaces of all of them side by side.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,18 @@ import numpy as np
 from bleep_sc.methods.learning.heldout import best_of
 from bleep_sc.metrics.correlation import pearson
 
-PREDICTORS = ("retrieval", "linear", "kernel")
+REGRESSIONS = ("linear", "kernel")
+PREDICTORS = ("retrieval", *REGRESSIONS)
 """The predictors: the mean of retrieved profiles, ridge regression, and kernel ridge regression."""
 _STEPS = 4
 """The number of steps of a weight: weights finer than quarters differ by less than the choice can tell."""
+_GAIN_OF_SHARES = 0.005
+"""The gain for which one encoder counts more than another. A smaller one is within the noise of the choice."""
 
 Setting = tuple[float, ...]
 """A setting of one predictor: the number of neighbours, or penalty and number of components."""
+Shares = tuple[float, ...]
+"""How much each encoder counts; shares sum to 1."""
 
 
 @dataclass(frozen=True)
@@ -35,62 +41,104 @@ class HeldOutPart:
     """The loadings of the components (n_components, n_genes), learned without these spots."""
     leading: np.ndarray
     """Whether a gene is one of those that vary most in the rest of the reference (n_genes,), bool."""
-    scores: Mapping[str, Mapping[Setting, np.ndarray]]
-    """The predicted scores (n, n_components), by predictor and setting."""
+    retrieved: Mapping[Shares, Mapping[Setting, np.ndarray]]
+    """The scores (n, n_components) that retrieval predicts, by the encoders' shares and the number of neighbours."""
+    regressed: Sequence[Mapping[str, Mapping[Setting, np.ndarray]]]
+    """The scores (n, n_components) that each encoder's regressions predict, by regression and setting."""
 
 
 @dataclass(frozen=True)
 class Blend:
-    """The chosen setting of each predictor, and its weight."""
+    """The chosen settings, and the weight of each predictor."""
 
-    settings: Mapping[str, Setting]
+    neighbors: Setting
+    """The number of neighbours."""
+    settings: Sequence[Mapping[str, Setting]]
+    """The setting of each regression, for each encoder."""
     weights: Mapping[str, float]
     """The weight of each predictor; weights sum to 1."""
+    shares: Shares
 
     def mix(self, part: HeldOutPart) -> np.ndarray:
         """Mix what the predictors say of a held-out part, scores (n, n_components)."""
-        return _mixed(
-            part, {predictor: (self.settings[predictor], weight) for predictor, weight in self.weights.items()}
-        )
+        scores = self.weights["retrieval"] * part.retrieved[self.shares][self.neighbors]
+        for regression in REGRESSIONS:
+            if weight := self.weights[regression]:
+                scores = scores + weight * _fused(part, regression, self.settings, self.shares)
+        return np.asarray(scores)
+
+
+def equal_shares(n_encoders: int) -> Shares:
+    """Make the shares of encoders that count alike."""
+    return (1 / n_encoders,) * n_encoders
+
+
+def possible_shares(n_encoders: int) -> list[Shares]:
+    """List the shares to choose from: all alike, or one encoder with three quarters, the rest with equal parts."""
+    if n_encoders == 1:
+        return [(1.0,)]
+    small = 0.25 / (n_encoders - 1)
+    one_leads = [tuple(0.75 if e == leader else small for e in range(n_encoders)) for leader in range(n_encoders)]
+    return [equal_shares(n_encoders), *one_leads]
 
 
 def choose_blend(parts: Sequence[HeldOutPart], *, least_linear: float = 0.0) -> tuple[Blend, float]:
     """Choose the blend that correlates best with the held-out parts, by gene, and return it with its score.
 
     First each predictor's own best setting is chosen, then the weights; that of the linear one is `least_linear` or
-    more. The score is the mean over all genes and over the genes that vary most, half each. Most genes are sparse: what
-    can be told of them is mostly how deep a spot was sequenced.
+    more. Encoders count alike unless other shares that were tried gain more than .005. The score is the mean over all
+    genes and over the genes that vary most, half each. Most genes are sparse: what can be told of them is mostly how
+    deep a spot was sequenced.
     """
-    settings = {}
-    for predictor in PREDICTORS:
-        possible = set.intersection(*(set(part.scores[predictor]) for part in parts))
-        score = {setting: _score(parts, {predictor: (setting, 1.0)}) for setting in sorted(possible)}
-        settings[predictor] = best_of(score)
+    settings = [
+        {regression: _best_setting(parts, encoder, regression) for regression in REGRESSIONS}
+        for encoder in range(len(parts[0].regressed))
+    ]
+    equal, *others = parts[0].retrieved
+    best, score = _choose_weights(parts, settings, equal, least_linear=least_linear)
+    for shares in others:
+        blend, with_shares = _choose_weights(parts, settings, shares, least_linear=least_linear)
+        if with_shares > score + (_GAIN_OF_SHARES if best.shares == equal else 0):
+            best, score = blend, with_shares
+    return best, score
+
+
+def _best_setting(parts: Sequence[HeldOutPart], encoder: int, regression: str) -> Setting:
+    predicted = [part.regressed[encoder][regression] for part in parts]
+    possible = set.intersection(*(set(by_setting) for by_setting in predicted))
+    return best_of(
+        {setting: _score(parts, [by_setting[setting] for by_setting in predicted]) for setting in sorted(possible)}
+    )
+
+
+def _choose_weights(
+    parts: Sequence[HeldOutPart], settings: Sequence[Mapping[str, Setting]], shares: Shares, *, least_linear: float
+) -> tuple[Blend, float]:
+    """Choose the number of neighbours, and then the weights, for encoders that count by these shares."""
+    retrieved = [part.retrieved[shares] for part in parts]
+    possible = set.intersection(*(set(by_setting) for by_setting in retrieved))
+    neighbors = best_of({k: _score(parts, [by_setting[k] for by_setting in retrieved]) for k in sorted(possible)})
     score_of = {}
     for quarters in product(range(_STEPS + 1), repeat=len(PREDICTORS)):
         if sum(quarters) == _STEPS:
-            free = [(1 - least_linear) * quarter / _STEPS for quarter in quarters]
-            weights = tuple(
-                weight + (least_linear if predictor == "linear" else 0)
-                for predictor, weight in zip(PREDICTORS, free, strict=True)
-            )
-            mixed = {
-                predictor: (settings[predictor], weight) for predictor, weight in zip(PREDICTORS, weights, strict=True)
-            }
-            score_of[weights] = _score(parts, mixed)
+            free = {name: (1 - least_linear) * n / _STEPS for name, n in zip(PREDICTORS, quarters, strict=True)}
+            weights = free | {"linear": free["linear"] + least_linear}
+            blend = Blend(neighbors, settings, weights, shares)
+            score_of[tuple(weights.values())] = _score(parts, [blend.mix(part) for part in parts])
     best = best_of(score_of)
-    return Blend(settings, dict(zip(PREDICTORS, best, strict=True))), score_of[best]
+    return Blend(neighbors, settings, dict(zip(PREDICTORS, best, strict=True)), shares), score_of[best]
 
 
-def _score(parts: Sequence[HeldOutPart], mixed: Mapping[str, tuple[Setting, float]]) -> float:
+def _score(parts: Sequence[HeldOutPart], scores: Sequence[np.ndarray]) -> float:
     score_of_parts = []
-    for part in parts:
-        by_gene = np.nan_to_num(pearson(part.truth, _mixed(part, mixed) @ part.loadings))
+    for part, predicted in zip(parts, scores, strict=True):
+        by_gene = np.nan_to_num(pearson(part.truth, predicted @ part.loadings))
         score_of_parts.append(float(by_gene.mean() + by_gene[part.leading].mean()) / 2)
     return float(np.mean(score_of_parts))
 
 
-def _mixed(part: HeldOutPart, mixed: Mapping[str, tuple[Setting, float]]) -> np.ndarray:
+def _fused(part: HeldOutPart, regression: str, settings: Sequence[Mapping[str, Setting]], shares: Shares) -> np.ndarray:
+    of_encoders = zip(part.regressed, settings, shares, strict=True)
     return np.asarray(
-        sum(weight * part.scores[predictor][setting] for predictor, (setting, weight) in mixed.items() if weight)
+        sum(share * predicted[regression][chosen[regression]] for predicted, chosen, share in of_encoders)
     )

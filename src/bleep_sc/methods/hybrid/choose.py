@@ -1,6 +1,7 @@
 """Chooses the blend of the default recipe on held-out parts of the reference, and keeps what it predicts of them."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,15 +9,21 @@ import numpy as np
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
 from bleep_sc._stats import panels
-from bleep_sc.methods.hybrid.blend import Blend, HeldOutPart, choose_blend
+from bleep_sc.methods.hybrid.blend import Blend, HeldOutPart, choose_blend, equal_shares, possible_shares
 from bleep_sc.methods.hybrid.component_models import ComponentModels, LearnedSpots
 from bleep_sc.methods.hybrid.components import Decoder
 from bleep_sc.methods.task import OutOfFold, Task
+from bleep_sc.models.train.checkpoints import Checkpoints
 
 MOST_TO_CHOOSE_ON = 4000
 """The most training spots of a fold when the blend is chosen: more would not make the choice finer."""
-_LINEAR_SHARE_OF_TWO = 1 / 3
-"""The least linear share with two patients: leaving out one of two chooses badly, and the linear way transfers best."""
+_LINEAR_SHARE = 1 / 3
+"""The least linear share with fewer than three patients: they cannot tell what serves another patient best.
+
+The linear way transfers best. Folds within one patient give it little or no weight.
+"""
+FEWEST_PATIENTS = 3
+"""The fewest patients of which leaving out one tells what serves another: the linear share, the encoders' shares."""
 
 
 def choose_on_folds(task: Task[Any], spots: LearnedSpots) -> tuple[Blend, OutOfFold | None]:
@@ -28,6 +35,8 @@ def choose_on_folds(task: Task[Any], spots: LearnedSpots) -> tuple[Blend, OutOfF
     kept = task.leaves_out_sections
     rng = np.random.default_rng(task.seed)
     quiet = replace(task.compute, progress_bar=False)
+    n_encoders, patients_tell = len(spots.features), task.n_patients >= FEWEST_PATIENTS
+    shares = possible_shares(n_encoders) if patients_tell else [equal_shares(n_encoders)]
     genes, largest = task.expression.genes, 0
     folds = progress(task.folds, desc="Choosing the blend", show=task.compute.progress_bar)
     for fold, (training, held_out_parts) in enumerate(folds):
@@ -41,23 +50,39 @@ def choose_on_folds(task: Task[Any], spots: LearnedSpots) -> tuple[Blend, OutOfF
             compute=quiet,
             seed=task.seed,
             announce=False,
-            checkpoints=task.checkpoints(f"fold{fold + 1}"),
+            checkpoints=partial(_checkpoints, task, f"fold{fold + 1}"),
         )
         if kept:
             decoders.append(Decoder.learn(models.scores, task.all_genes.matrix[training]))
         leading = np.isin(genes, panels(training_spots.expression, genes, training_spots.sections)["HVG-50"])
         for rows in held_out_parts:
-            predicted = models.predict(spots.features[rows])
-            truth = spots.expression[rows]
-            parts.append(HeldOutPart(fold, rows, truth, models.components.loadings, leading, predicted))
-    blend, score = choose_blend(parts, least_linear=_LINEAR_SHARE_OF_TWO if task.n_patients == 2 else 0.0)
-    logger.info(
-        "Chosen on held-out parts of the reference (Pearson %.3f): %s.",
-        score,
-        ", ".join(f"{weight:.0%} {model}" for model, weight in blend.weights.items() if weight),
-    )
+            held_out = spots.at_rows(rows)
+            parts.append(
+                HeldOutPart(
+                    fold,
+                    rows,
+                    held_out.expression,
+                    models.components.loadings,
+                    leading,
+                    models.retrieve(held_out.features, shares),
+                    models.regress(held_out.features),
+                )
+            )
+    blend, score = choose_blend(parts, least_linear=0.0 if patients_tell else _LINEAR_SHARE)
+    _report(blend, score)
     limited = MOST_TO_CHOOSE_ON if largest > MOST_TO_CHOOSE_ON else None
-    return blend, _collected(blend, parts, decoders, n_obs=len(spots.features), trained_on=limited) if kept else None
+    return blend, _collected(blend, parts, decoders, n_obs=len(spots.expression), trained_on=limited) if kept else None
+
+
+def _checkpoints(task: Task[Any], fold: str, encoder: str) -> Checkpoints | None:
+    return task.checkpoints(fold + encoder)
+
+
+def _report(blend: Blend, score: float) -> None:
+    chosen = [f"{weight:.0%} {predictor}" for predictor, weight in blend.weights.items() if weight]
+    if blend.shares != equal_shares(len(blend.shares)):
+        chosen.append(f"encoders {' : '.join(f'{share:.0%}' for share in blend.shares)}")
+    logger.info("Chosen on held-out parts of the reference (Pearson %.3f): %s.", score, ", ".join(chosen))
 
 
 def _collected(

@@ -1,19 +1,24 @@
-"""Three models that predict component scores from image features: retrieval in a joint space, and two regressions."""
+"""The models that predict component scores from image features: retrieval in a joint space, and two regressions.
 
-from collections.abc import Sequence
+Each encoder has a joint space and regressions of its own. Their spaces stand side by side, as the members of one space
+do, so that the cosine between two spots is the mean of the encoders' cosines.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from bleep_sc.methods.hybrid.blend import Setting
+from bleep_sc.methods.hybrid.blend import Setting, Shares
 from bleep_sc.methods.hybrid.components import Centers, Components
 from bleep_sc.methods.hybrid.kernel_ridge import KernelProblem, KernelRidge, predict
 from bleep_sc.methods.learning.network import seeded
 from bleep_sc.methods.learning.ridge_regression import Ridge, fit_ridge
 from bleep_sc.models.device import Compute
 from bleep_sc.models.inference import embed_in_batches
+from bleep_sc.models.nets.fused import side_by_side
 from bleep_sc.models.nets.hybrid import half_whitened
 from bleep_sc.models.nets.joint import JointArguments, JointSpace
 from bleep_sc.models.search.averaging import average_profiles
@@ -38,62 +43,58 @@ Images tell so little of the later components that regressing them adds noise.
 class LearnedSpots:
     """The spots that the models learn from, as arrays."""
 
-    features: np.ndarray
-    """Image features as seen in their section, float32 (n, n_features)."""
+    features: Sequence[np.ndarray]
+    """The image features of each encoder as seen in their section, float32 (n, n_features)."""
     expression: np.ndarray
     """Measured expression, float32 (n, n_genes)."""
     sections: np.ndarray | None
+    depth: np.ndarray | None
+    """The logarithm of each spot's total counts (n,); None where these are not known."""
 
     def at_rows(self, rows: np.ndarray) -> "LearnedSpots":
         """Select the spots of some rows."""
         return LearnedSpots(
-            self.features[rows], self.expression[rows], None if self.sections is None else self.sections[rows]
+            [features[rows] for features in self.features],
+            self.expression[rows],
+            None if self.sections is None else self.sections[rows],
+            None if self.depth is None else self.depth[rows],
         )
 
 
 @dataclass(frozen=True)
-class ComponentModels:
-    """The joint space, the components and the regressions that are learned from the same spots."""
+class EncoderModels:
+    """The joint space and the regressions that are learned from the features of one encoder."""
 
-    components: Components
-    centers: Centers
-    spread: np.ndarray
-    """The standard deviation of each component's scores (n_components,)."""
     space: JointSpace
     history: History
     features: np.ndarray
+    """The features of the spots that were learned from (n, n_features)."""
     scores: np.ndarray
+    """The scores of these spots on components of expression (n, n_components)."""
     compute: Compute
     seed: int
 
     @classmethod
     def learn(
         cls,
-        spots: LearnedSpots,
+        features: np.ndarray,
+        scores: np.ndarray,
         recipe: Any,
         *,
         compute: Compute,
         seed: int,
         announce: bool,
         checkpoints: Checkpoints | None,
-    ) -> "ComponentModels":
-        """Find the components and train the space; with `announce`, log how long that will take."""
-        components = Components.learn(spots.expression, spots.sections, n_components=recipe.n_components, seed=seed)
-        scores, centers = components.scores(spots.expression, spots.sections)
-        spread = scores.std(axis=0)
-        batches = Batches(
-            spots.features,
-            _inputs(scores, spread),
-            np.arange(len(scores)),
-            batch_size=recipe.batch_size,
-            seed=seed,
-        )
+    ) -> "EncoderModels":
+        """Train the space; with `announce`, log how long that will take."""
+        inputs = _inputs(scores)
+        batches = Batches(features, inputs, np.arange(len(scores)), batch_size=recipe.batch_size, seed=seed)
         optimization = Optimization(
             lr=recipe.lr, weight_decay=recipe.weight_decay, max_epochs=recipe.max_epochs, patience=0
         )
         with seeded(compute, seed):
             space = JointSpace(
-                JointArguments.filled(recipe, n_features=spots.features.shape[1], n_components=scores.shape[1])
+                JointArguments.filled(recipe, n_features=features.shape[1], n_components=scores.shape[1])
             )
             history = train(
                 space,
@@ -105,7 +106,7 @@ class ComponentModels:
                 checkpoints=checkpoints,
             )
         history.train_loss = [loss / recipe.members for loss in history.train_loss]
-        return cls(components, centers, spread, space, history, spots.features, scores, compute, seed)
+        return cls(space, history, features, scores, compute, seed)
 
     def linear(self, setting: Setting) -> Ridge:
         """Fit a ridge regression from features to the first components."""
@@ -118,39 +119,103 @@ class ComponentModels:
         solved = {alpha: problem.solve(alpha) for alpha in {setting[0] for setting in settings}}
         return {setting: solved[setting[0]].first(setting[1]) for setting in settings}
 
-    def predict(self, features: np.ndarray) -> dict[str, dict[Setting, np.ndarray]]:
-        """Predict the scores (n, n_components) of new spots, by model and setting."""
+    def regress(self, features: np.ndarray) -> dict[str, dict[Setting, np.ndarray]]:
+        """Predict the scores (n, n_components) of new spots, by regression and setting."""
         return {
-            "retrieval": self._retrieve(features),
             "linear": {setting: self.linear(setting).predict(features) for setting in LINEAR},
             "kernel": {setting: predict(ridge, features) for setting, ridge in self.kernel(KERNEL).items()},
         }
 
     def embedded(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Embed the images of new spots, and the expression of the spots that were learned from."""
-        space = self.space.to(self.compute.device)
+        space, inputs = self.space.to(self.compute.device), _inputs(self.scores)
         return (
             embed_in_batches(space.embed_image, features, compute=self.compute, desc="Embedding images"),
-            embed_in_batches(
-                space.embed_expression,
-                _inputs(self.scores, self.spread),
-                compute=self.compute,
-                desc="Embedding expression",
-            ),
+            embed_in_batches(space.embed_expression, inputs, compute=self.compute, desc="Embedding expression"),
         )
 
-    def _retrieve(self, features: np.ndarray) -> dict[Setting, np.ndarray]:
+
+@dataclass(frozen=True)
+class ComponentModels:
+    """The components of expression, and what each encoder tells of them, learned from the same spots."""
+
+    components: Components
+    centers: Centers
+    scores: np.ndarray
+    """The scores of the spots on the components (n, n_components)."""
+    encoders: Sequence[EncoderModels]
+
+    @classmethod
+    def learn(
+        cls,
+        spots: LearnedSpots,
+        recipe: Any,
+        *,
+        compute: Compute,
+        seed: int,
+        announce: bool,
+        checkpoints: Callable[[str], Checkpoints | None],
+    ) -> "ComponentModels":
+        """Find the components and train the space of each encoder; `checkpoints` gives those of a training by name."""
+        expression, sections, depth = spots.expression, spots.sections, spots.depth
+        components = Components.learn(expression, sections, n_components=recipe.n_components, seed=seed, depth=depth)
+        scores, centers = components.scores(expression, sections, depth=depth)
+        several = len(spots.features) > 1
+        encoders = [
+            EncoderModels.learn(
+                features,
+                scores,
+                recipe,
+                compute=compute,
+                seed=seed,
+                announce=announce and number == 1,
+                checkpoints=checkpoints(f"-encoder{number}" if several else ""),
+            )
+            for number, features in enumerate(spots.features, 1)
+        ]
+        return cls(components, centers, scores, encoders)
+
+    @property
+    def spread(self) -> np.ndarray:
+        """The standard deviation of each component's scores (n_components,)."""
+        return np.asarray(self.scores.std(axis=0))
+
+    @property
+    def history(self) -> History:
+        """The mean loss of the encoders, by epoch."""
+        losses = zip(*(encoder.history.train_loss for encoder in self.encoders), strict=True)
+        return History([float(np.mean(loss)) for loss in losses], best_epoch=self.encoders[0].history.best_epoch)
+
+    def embedded(self, features: Sequence[np.ndarray], shares: Shares) -> tuple[np.ndarray, np.ndarray]:
+        """Embed the images of new spots, and the expression of the spots that were learned from."""
+        pairs = [encoder.embedded(own) for encoder, own in zip(self.encoders, features, strict=True)]
+        images, profiles = zip(*pairs, strict=True)
+        return _joined(images, shares), _joined(profiles, shares)
+
+    def retrieve(
+        self, features: Sequence[np.ndarray], possible_shares: Sequence[Shares]
+    ) -> dict[Shares, dict[Setting, np.ndarray]]:
+        """Predict the scores (n, n_components) of new spots by retrieval, by shares and number of neighbours."""
         n = len(self.scores)
         # with fewer spots than the least number all of them are averaged; numbers are the same in each fold
         possible = [int(setting[0]) for setting in RETRIEVAL if setting[0] <= n] or [int(RETRIEVAL[0][0])]
-        images, keys = self.embedded(features)
-        rows, distances = nearest(images, keys, min(n, max(possible)), device=self.compute.device)
-        return {
-            (k,): average_profiles(
-                self.scores, np.ascontiguousarray(rows[:, :k]), neighbor_weights(distances[:, :k], "mean")
-            )
-            for k in possible
-        }
+        pairs = [encoder.embedded(own) for encoder, own in zip(self.encoders, features, strict=True)]
+        out: dict[Shares, dict[Setting, np.ndarray]] = {}
+        for shares in possible_shares:
+            images, profiles = (_joined(of_encoders, shares) for of_encoders in zip(*pairs, strict=True))
+            device = self.encoders[0].compute.device
+            rows, distances = nearest(images, profiles, min(n, max(possible)), device=device)
+            out[shares] = {
+                (k,): average_profiles(
+                    self.scores, np.ascontiguousarray(rows[:, :k]), neighbor_weights(distances[:, :k], "mean")
+                )
+                for k in possible
+            }
+        return out
+
+    def regress(self, features: Sequence[np.ndarray]) -> list[dict[str, dict[Setting, np.ndarray]]]:
+        """Predict the scores (n, n_components) of new spots, for each encoder by regression and setting."""
+        return [encoder.regress(own) for encoder, own in zip(self.encoders, features, strict=True)]
 
 
 def first(scores: np.ndarray, rank: float) -> np.ndarray:
@@ -160,6 +225,12 @@ def first(scores: np.ndarray, rank: float) -> np.ndarray:
     return kept
 
 
-def _inputs(scores: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    inputs: np.ndarray = half_whitened(torch.from_numpy(scores), torch.from_numpy(spread)).numpy()
+def _joined(embeddings: Sequence[np.ndarray], shares: Shares) -> np.ndarray:
+    joined: np.ndarray = side_by_side([torch.from_numpy(embedding) for embedding in embeddings], shares).numpy()
+    return joined
+
+
+def _inputs(scores: np.ndarray) -> np.ndarray:
+    spread = torch.from_numpy(scores.std(axis=0))
+    inputs: np.ndarray = half_whitened(torch.from_numpy(scores), spread).numpy()
     return inputs

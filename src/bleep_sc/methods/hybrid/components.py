@@ -17,42 +17,86 @@ Centers = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Components:
-    """Principal components of section-centred expression: what differs between sections is mostly batch."""
+    """Principal components of section-centred expression: what differs between sections is mostly batch.
+
+    Where the depth of each spot is known, it is the first component, with the slope of each gene on it, and the others
+    are those of the rest. Most of what varies from spot to spot is depth. Predicted by itself, it does not pull along
+    what goes with it in one patient and not in another.
+    """
 
     loadings: np.ndarray
     """The weight of each gene in each component, float32 (n_components, n_genes)."""
+    depth_unit: float | None = None
+    """The length of what a unit of log depth adds to expression; None where depth is no component of its own."""
 
     @classmethod
     def learn(
-        cls, expression: np.ndarray, sections: np.ndarray | None, *, n_components: int, seed: int
+        cls,
+        expression: np.ndarray,
+        sections: np.ndarray | None,
+        *,
+        n_components: int,
+        seed: int,
+        depth: np.ndarray | None = None,
     ) -> "Components":
-        """Find the components of expression (n, n_genes), no more than its spots and genes can have."""
-        with python_random_state_kept():
-            from sklearn.decomposition import PCA
+        """Find the components of expression (n, n_genes), no more than its spots and genes can have.
 
-        centred = expression.astype(np.float64)
-        for _, rows in section_rows(sections, len(expression)):
-            centred[rows] -= centred[rows].mean(axis=0)
+        `depth` (n,) are the logarithms of total counts.
+        """
+        centred = _centred(expression, sections)
         possible = max(1, min(n_components, min(centred.shape) - 1))
-        if np.ptp(centred) == 0:  # nothing varies: no direction is better than another
-            return cls(np.eye(possible, centred.shape[1], dtype=np.float32))
-        return cls(PCA(possible, random_state=seed).fit(centred).components_.astype(np.float32))
+        if depth is None or possible == 1:
+            return cls(_principal(centred, possible, seed=seed))
+        centred_depth = _centred(depth[:, None], sections)[:, 0]
+        slopes = centred_depth @ centred / max(float(centred_depth @ centred_depth), 1e-12)
+        unit = float(np.linalg.norm(slopes))
+        if unit < 1e-9:  # depth does not vary, or no gene follows it
+            return cls(_principal(centred, possible, seed=seed))
+        rest = _principal(centred - np.outer(centred_depth, slopes), possible - 1, seed=seed)
+        return cls(np.vstack([(slopes / unit).astype(np.float32), rest]), unit)
 
     def scores(
-        self, expression: np.ndarray, sections: np.ndarray | None, *, centers: Centers | None = None
+        self,
+        expression: np.ndarray,
+        sections: np.ndarray | None,
+        *,
+        depth: np.ndarray | None = None,
+        centers: Centers | None = None,
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Compute scores float32 (n, n_components), centred within each section, and return them with the centres.
 
         A section that `centers` names is centred by that value, so that a part of a section keeps the scores of the
-        whole.
+        whole. `depth` (n,) must be there where it is a component.
         """
-        raw = expression.astype(np.float64) @ self.loadings.T
+        loadings = self.loadings.astype(np.float64)
+        raw = expression.astype(np.float64) @ loadings.T
+        if self.depth_unit is not None:
+            assert depth is not None  # noqa: S101 - who reads the spots has seen to it
+            raw[:, 0] = self.depth_unit * depth
+            raw[:, 1:] -= np.outer(raw[:, 0], loadings[1:] @ loadings[0])
         used = {}
         for name, rows in section_rows(sections, len(expression)):
             known = None if centers is None else centers.get(name)
             used[name] = raw[rows].mean(axis=0) if known is None else np.asarray(known, dtype=np.float64)
             raw[rows] -= used[name]
         return raw.astype(np.float32), used
+
+
+def _centred(values: np.ndarray, sections: np.ndarray | None) -> np.ndarray:
+    centred = values.astype(np.float64)
+    for _, rows in section_rows(sections, len(values)):
+        centred[rows] -= centred[rows].mean(axis=0)
+    return centred
+
+
+def _principal(centred: np.ndarray, n_components: int, *, seed: int) -> np.ndarray:
+    with python_random_state_kept():
+        from sklearn.decomposition import PCA
+
+    if np.ptp(centred) == 0:  # nothing varies: no direction is better than another
+        return np.eye(n_components, centred.shape[1], dtype=np.float32)
+    found: np.ndarray = PCA(n_components, random_state=seed).fit(centred).components_.astype(np.float32)
+    return found
 
 
 @dataclass(frozen=True)

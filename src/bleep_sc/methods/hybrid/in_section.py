@@ -36,6 +36,16 @@ class SectionView:
         mean, scale, context_scale = (tensor.cpu().numpy().astype(np.float64) for tensor in stored)
         return cls(mean, scale, context_scale, n_neighbors)
 
+    def at_features(self, columns: slice) -> "SectionView":
+        """Select the view of some features."""
+        return SectionView(self.mean[columns], self.scale[columns], self.context_scale[columns], self.n_neighbors)
+
+    @classmethod
+    def of_standardized(cls, n_features: int) -> "SectionView":
+        """Make the view of features in units of the reference, whose mean is 0 and whose spread is 1 there."""
+        ones = np.ones(n_features)
+        return cls(np.zeros(n_features), ones, ones, n_neighbors=0)
+
     @classmethod
     def learn(
         cls, features: np.ndarray, *, sections: np.ndarray | None, xy: np.ndarray | None, n_neighbors: int

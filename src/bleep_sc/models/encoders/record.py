@@ -51,6 +51,12 @@ class Encoder:
     """Terms of the code and the weights, as far as their authors state them."""
     patch: int = 1
     """Number of pixels that the side of a crop must be a multiple of; 1 where no such number is known."""
+    input_px: int = 224
+    """Side in pixels that views of crops are resampled to where the network reads them frozen."""
+    stages: tuple[int, ...] | None = None
+    """Stages, counted from 0, whose pooled means are the features of a frozen network; None for its own output."""
+    symmetries: int = 4
+    """Number of turned and mirrored views of a crop that a frozen network's features are averaged over."""
     source: Source | None = None
     """Library that the network comes from; None where features are made by hand."""
     by_hand: ByHand | None = None

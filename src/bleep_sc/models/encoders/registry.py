@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bleep_sc.models.encoders.color import FEATURE_SET, color_features, feature_names
+from bleep_sc.models.encoders.of_lite import lite_encoder
 from bleep_sc.models.encoders.of_timm import PREFIX, has_model, timm_encoder
 from bleep_sc.models.encoders.of_torchvision import torchvision_encoder
 from bleep_sc.models.encoders.record import ByHand, Encoder
@@ -31,6 +32,7 @@ ENCODERS: Mapping[str, Encoder] = {
         torchvision_encoder("vit_b_16", 768, patch=16),
         torchvision_encoder("vit_b_32", 768, patch=32),
         torchvision_encoder("vit_l_32", 1024, patch=32),
+        lite_encoder(),
     )
 }
 """All encoders by name, but for those of timm, whose names only timm knows."""

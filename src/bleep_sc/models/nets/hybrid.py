@@ -33,7 +33,7 @@ class HybridArguments(JointArguments, _Widths):
     # the fields of the last base come first
     kind: ClassVar[str] = "hybrid"
 
-    def build(self, weights: Weights = None) -> "Hybrid":
+    def build(self, weights: Weights = None) -> nn.Module:
         """Build the model. It has no image network, so `weights` are not used."""
         return Hybrid(self)
 
@@ -67,6 +67,16 @@ class Hybrid(nn.Module):
     def width(self) -> int:
         """Width of the joint space."""
         return self.space.width
+
+    @property
+    def parts(self) -> "tuple[Hybrid, ...]":
+        """The hybrid of each encoder: this one."""
+        return (self,)
+
+    @property
+    def networks(self) -> tuple[nn.Module | None, ...]:
+        """The frozen network of each encoder: none."""
+        return (None,)
 
     def embed_image(self, features: Tensor) -> Tensor:
         """Embed features (n, n_features) in the joint space (n, width)."""

@@ -6,6 +6,7 @@ from typing import Any
 from bleep_sc.models.nets.arguments import Arguments
 from bleep_sc.models.nets.bleep import BleepArguments
 from bleep_sc.models.nets.feature_space import FeatureArguments
+from bleep_sc.models.nets.fused import FusedArguments
 from bleep_sc.models.nets.histogene import HisToGeneArguments
 from bleep_sc.models.nets.hybrid import HybridArguments
 from bleep_sc.models.nets.regressor import RegressorArguments
@@ -13,6 +14,7 @@ from bleep_sc.models.nets.regressor import RegressorArguments
 KINDS: Mapping[str, type[Arguments]] = {
     BleepArguments.kind: BleepArguments,
     HybridArguments.kind: HybridArguments,
+    FusedArguments.kind: FusedArguments,
     RegressorArguments.kind: RegressorArguments,
     HisToGeneArguments.kind: HisToGeneArguments,
     FeatureArguments.kind: FeatureArguments,

@@ -1,7 +1,7 @@
 """Rules for the arguments of models and the values of stored configs. Only the standard library is imported."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,4 +68,41 @@ PLAIN = Rule("text, a number, true, false or null", lambda v: v is None or isins
 NETWORK_NAME = Rule(
     "the name of a network, such as 'resnet50' or 'timm:resnet10t'",
     lambda v: isinstance(v, str) and _NETWORK.fullmatch(v) is not None,
+)
+
+
+def _is_encoder(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"n_features", "network"}
+        and whole(1).fits(value["n_features"])
+        and (value["network"] is None or _is_frozen_network(value["network"]))
+    )
+
+
+def _is_frozen_network(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == set(_OF_FROZEN)
+        and all(rule.fits(value[name]) for name, rule in _OF_FROZEN.items())
+    )
+
+
+_SIDE = whole(1, MAX_SIDE)
+READING: Mapping[str, Rule] = {
+    "view_px": _SIDE,
+    "input_px": _SIDE,
+    "stages": or_null(
+        Rule(
+            "a list of a few whole numbers",
+            lambda v: isinstance(v, list) and 0 < len(v) <= MAX_REPEATS and all(map(whole(0, MAX_REPEATS).fits, v)),
+        )
+    ),
+    "symmetries": whole(1, 8),
+}
+"""Rules for how a frozen network reads a crop."""
+_OF_FROZEN = {"name": NETWORK_NAME, **READING}
+ENCODERS = Rule(
+    f"a list of 1 to {MAX_REPEATS} encoders, each with `n_features` and `network`",
+    lambda v: isinstance(v, list) and 0 < len(v) <= MAX_REPEATS and all(map(_is_encoder, v)),
 )

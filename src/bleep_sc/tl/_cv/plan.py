@@ -18,8 +18,9 @@ from bleep_sc.methods.names import MethodName
 from bleep_sc.methods.recipe import values_of
 from bleep_sc.methods.record import Method
 from bleep_sc.methods.registry import choose, settable
-from bleep_sc.models.encoders.registry import names_network
+from bleep_sc.models.encoders.registry import encoder_named, names_network
 from bleep_sc.tl._fit import fit
+from bleep_sc.tl._inputs.encoders import one_or_several
 from bleep_sc.tl._inputs.places import neighbor_places
 from bleep_sc.tl._inputs.units import warn_of_units
 from bleep_sc.tl._noise_ceiling import count_values
@@ -53,6 +54,7 @@ class Asked:
         """Resolve a method's arguments as `fit` will."""
         known = settable()
         of_recipe = {name: value for name, value in arguments.items() if name in known}
+        of_recipe["encoder"] = one_or_several(of_recipe.get("encoder"))
         method, recipe = choose(arguments["method"], arguments.get("preset", "default"), of_recipe)
         method.mode(arguments.get("predict"))
         return cls(arguments, method, method.needs(values_of(recipe)))
@@ -210,15 +212,19 @@ def check_inputs(adata: AnnData, asked: Mapping[str, Asked]) -> None:
 def _check_network(adata: AnnData, label: str, asked_method: Asked, image_key: str) -> None:
     """Load first weights once, so that a missing file or network is known before hours of training."""
     from bleep_sc.models.encoders.networks import build_network
+    from bleep_sc.models.train.randomness import borrowed_random_state
 
     images: Any = adata.obsm[image_key]
-    encoder, weights = asked_method.needs.encoder, asked_method.arguments.get("weights", "imagenet")
-    crops = getattr(images, "ndim", 2) == 4
-    if not crops and not asked_method.needs.source.takes_features:
-        msg = f"{label!r} reads crops, but `adata.obsm[{image_key!r}]` holds ready-made features."
-        raise ValueError(msg)
-    if crops and names_network(encoder) and weights is not None:
-        from bleep_sc.models.train.randomness import borrowed_random_state
-
+    source, weights = asked_method.needs.source, asked_method.arguments.get("weights", "imagenet")
+    if getattr(images, "ndim", 2) != 4:
+        if not source.takes_features:
+            msg = f"{label!r} reads crops, but `adata.obsm[{image_key!r}]` holds ready-made features."
+            raise ValueError(msg)
+        return
+    encoder = asked_method.needs.encoder
+    for name in encoder if isinstance(encoder, tuple) else (encoder,):
+        if not names_network(name) or weights is None:
+            continue
+        size = encoder_named(name).input_px if source.frozen else int(images.shape[1])
         with borrowed_random_state():
-            build_network(encoder, image_size=int(images.shape[1]), weights=weights)
+            build_network(name, image_size=size, weights=weights)

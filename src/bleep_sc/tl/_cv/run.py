@@ -97,6 +97,7 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
             with units_known():
                 fit(ref, **again, validation_share=0.0)
     encoder = arguments.get("encoder")
+    own = [each for each in (encoder if isinstance(encoder, list | tuple) else [encoder]) if callable(each)]
     ref.uns[_MODEL].pop(NOVELTY, None)  # scores say how well each section is predicted: no verdict in every fold
     impute(
         query,
@@ -104,7 +105,7 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
         key=_MODEL,
         k=chosen.get("k", 1),
         predict=arguments.get("predict"),
-        encoder=encoder if callable(encoder) else None,
+        encoder=own or None,
         image_key=arguments.get("image_key"),
         device=arguments.get("device"),
         precision=arguments.get("precision"),

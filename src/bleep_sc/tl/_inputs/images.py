@@ -1,25 +1,25 @@
 """The images of spots in `obsm`: crops for a network, features of crops, or ready-made features."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from anndata import AnnData
+from torch import nn
 
 from bleep_sc._adata import as_numbers
 from bleep_sc._blocks import is_lazy
 from bleep_sc._checks import MAX_VALUE, MissingKeyError
-from bleep_sc._stats import all_finite, rows_beyond
-from bleep_sc.methods.inputs import BY_HAND, CUSTOM, FEATURES, NETWORK, CropScale, InputRecord, Needs, Spots
+from bleep_sc._logging import warn
+from bleep_sc._stats import rows_beyond
+from bleep_sc.io._features import FeatureRecord, features_from_uns
+from bleep_sc.methods.inputs import BY_HAND, CUSTOM, FEATURES, NETWORK, EncoderRecord, InputRecord, Needs, Spots
 from bleep_sc.models.device import Compute
-from bleep_sc.models.encoders.record import ByHand
 from bleep_sc.models.encoders.registry import check_encoder_name, made_by_hand, names_network
-from bleep_sc.models.inference import custom_features
 from bleep_sc.models.nets.rules import MAX_SIDE
-from bleep_sc.models.scheduled import compute_rows
-from bleep_sc.models.train.batches import Rows
 from bleep_sc.tl._inputs.crop_scale import compare_scales, crop_scale
+from bleep_sc.tl._inputs.encoders import Encoding, check_same_encoders, encode, encode_as_stored, encoder_list
 
 
 def choose_images(
@@ -29,6 +29,7 @@ def choose_images(
     image_key: str,
     method: str,
     explicit: bool,
+    encoding: Encoding,
     compute: Compute,
     name: str,
 ) -> Spots:
@@ -39,64 +40,104 @@ def choose_images(
     images = stored_images(adata, image_key, name=name)
     encoder = needs.encoder
     if images.ndim == 2:
-        if not needs.source.takes_features:
-            msg = (
-                f"`adata.obsm[{image_key!r}]` holds ready-made features, but `method={method!r}` reads crops. Name "
-                "crops by `image_key`; features can be read by 'bleep', 'regressor', 'ridge' and 'knn'."
-            )
-            raise ValueError(msg)
-        if explicit:
-            msg = (
-                f"`adata.obsm[{image_key!r}]` holds ready-made features, so there is no image for an `encoder` to "
-                "read. Leave `encoder` out, or name crops by `image_key`."
-            )
-            raise ValueError(msg)
-        return Spots(images, FEATURES, image_key)
+        return _ready_made(adata, images, needs, image_key=image_key, method=method, explicit=explicit, name=name)
+    if isinstance(encoder, tuple) and not needs.source.frozen:
+        msg = (
+            f"`encoder={list(encoder)!r}`: `method={method!r}` reads one encoder. BLEEP's default recipe fuses several."
+        )
+        raise ValueError(msg)
+    scale = crop_scale(adata, image_key, name=name)
+    if needs.source.frozen:
+        return encode(images, encoder_list(encoder), scale, replace(encoding, view=needs.view), compute=compute)
     if not needs.source.takes_features:
         _check_trained_encoder(encoder, method)
-        return Spots(images, NETWORK, encoder or method, crop_scale(adata, image_key, name=name))
-    scale = crop_scale(adata, image_key, name=name)
+        return Spots(images, NETWORK, encoder or method, scale)
     if names_network(encoder):
         check_encoder_name(encoder)
         return Spots(images, NETWORK, encoder, scale)
-    read = _features_by_hand if isinstance(encoder, str) else _features_of_custom
-    return read(images, encoder, scale, compute)
+    return encode(images, (encoder,), scale, encoding, compute=compute)
+
+
+def _ready_made(
+    adata: AnnData, features: Any, needs: Needs, *, image_key: str, method: str, explicit: bool, name: str
+) -> Spots:
+    """Take features that were made before, with the record of what made them where `tl.encode` left one."""
+    if not needs.source.takes_features:
+        msg = (
+            f"`adata.obsm[{image_key!r}]` holds ready-made features, but `method={method!r}` reads crops. Name "
+            "crops by `image_key`; features can be read by 'bleep', 'regressor', 'ridge' and 'knn'."
+        )
+        raise ValueError(msg)
+    if explicit:
+        msg = (
+            f"`adata.obsm[{image_key!r}]` holds ready-made features, so there is no image for an `encoder` to "
+            "read. Leave `encoder` out, or name crops by `image_key`."
+        )
+        raise ValueError(msg)
+    record = features_from_uns(adata.uns, image_key, name=name)
+    n_encoders = 1 if record is None else len(record.encoders)
+    if isinstance(needs.encoder, tuple) and n_encoders < 2:
+        names = list(needs.encoder)
+        msg = (
+            f"several encoders are to be fused, {names!r}, but `adata.obsm[{image_key!r}]` holds the features of one. "
+            f"Name crops by `image_key`, or make features: `bleep_sc.tl.encode(adata, encoder={names!r}, "
+            "key_added='X_fused')`, then `image_key='X_fused'`."
+        )
+        raise ValueError(msg)
+    if record is None:
+        return Spots(features, FEATURES, image_key)
+    _check_widths(features, record, path=f"{name}.obsm[{image_key!r}]")
+    return Spots(features, FEATURES, image_key, record.scale, encoders=record.encoders)
+
+
+def _check_widths(features: Any, record: FeatureRecord, *, path: str) -> None:
+    width = sum(encoder.n_features for encoder in record.encoders)
+    if features.shape[1] != width:
+        msg = (
+            f"`{path}` has {features.shape[1]} columns, and its record says {width}: it was changed since "
+            "`bleep_sc.tl.encode` made it. Make it anew, or delete the record if you know what the columns are."
+        )
+        raise ValueError(msg)
 
 
 def images_as_stored(
     adata: AnnData,
     record: InputRecord,
     image_key: str | None,
-    encoder: Callable[..., Any] | None,
+    encoder: Any,
+    networks: Sequence[nn.Module | None],
     *,
     compute: Compute,
     name: str,
 ) -> Spots:
-    """Read the images that a stored model expects, by the record in its config."""
-    kind = record.kind
-    _check_encoder_of_stored(record, encoder)
-    key = image_key or record.key
+    """Read the images that a stored model expects, by the record in its config.
+
+    `encoder` is the user's own, or several where the model reads several, and `networks` are those that the model
+    brings.
+    """
+    kind, key = record.kind, image_key or record.key
     images = stored_images(adata, key, name=name)
-    if (images.ndim == 2) == kind.from_crops:
+    features = features_from_uns(adata.uns, key, name=name) if images.ndim == 2 else None
+    reads_features = not kind.from_crops or (features is not None and bool(record.encoders))
+    own = () if encoder is None else tuple(encoder) if isinstance(encoder, list | tuple) else (encoder,)
+    _check_encoder_of_stored(record, own, needed=images.ndim == 4)
+    if (images.ndim == 2) != reads_features:
         held_kind, expected_kind = ("features", "crops") if images.ndim == 2 else ("crops", "features")
         msg = (
             f"`{name}.obsm[{key!r}]` holds {held_kind}, but the model was trained on {expected_kind}: name these by "
-            "`image_key`."
+            f"`image_key`{_how_to_encode(record, name)}."
         )
         raise ValueError(msg)
-    if not kind.from_crops:
-        spots = Spots(images, kind, record.encoder)
+    if reads_features:
+        spots = _features_as_stored(images, features, record, path=f"{name}.obsm[{key!r}]", name=name)
     else:
         assert record.scale is not None  # noqa: S101 - the schema sees to it
         scale = crop_scale(adata, key, name=name)
         compare_scales(record.scale, scale)
         if kind.is_image:
             return Spots(images, kind, record.encoder, scale)
-        spots = (
-            _features_of_custom(images, encoder, scale, compute)
-            if kind.by_user
-            else _features_by_hand(images, record.encoder, scale, compute)
-        )
+        known = record if record.encoders else replace(record, encoders=(_encoder_of(record),))
+        spots = encode_as_stored(images, known, networks or (None,) * len(known.encoders), own, scale, compute=compute)
     if spots.rows.shape[1] != record.n_features:
         msg = (
             f"the model was trained on {record.n_features} image features ({record.encoder}), found "
@@ -104,6 +145,40 @@ def images_as_stored(
         )
         raise ValueError(msg)
     return spots
+
+
+def _features_as_stored(
+    features: Any, found: FeatureRecord | None, record: InputRecord, *, path: str, name: str
+) -> Spots:
+    """Take ready-made features; refuse those of other encoders, or of crops of another width of tissue."""
+    if not record.encoders:
+        return Spots(features, record.kind, record.encoder)
+    if found is None:
+        warn(
+            f"`{path}` does not say what made these features, and the model reads those of {record.encoder!r}: nobody "
+            f"can check that they are the same. `bleep_sc.tl.encode({name}, ...)` records it."
+        )
+    else:
+        _check_widths(features, found, path=path)
+        check_same_encoders(found.encoders, record.encoders, path=path, name=name)
+        if record.scale is not None:
+            compare_scales(record.scale, found.scale)
+    return Spots(features, record.kind, record.encoder, record.scale, record.feature_set, encoders=record.encoders)
+
+
+def _how_to_encode(record: InputRecord, name: str) -> str:
+    """Say how the features of a model that reads those of `tl.encode` are made; empty for others."""
+    if record.kind is not FEATURES or not record.encoders:
+        return ""
+    names = [encoder.name for encoder in record.encoders]
+    encoder = repr(names[0]) if len(names) == 1 else repr(names)
+    return f", or make them with `bleep_sc.tl.encode({name}, encoder={encoder}, key_added={record.key!r})`"
+
+
+def _encoder_of(record: InputRecord) -> EncoderRecord:
+    """Make the record of the only encoder of a model that an earlier version stored."""
+    assert record.n_features is not None  # noqa: S101 - the schema sees to it
+    return EncoderRecord(record.encoder, record.kind, record.n_features, record.feature_set)
 
 
 def _check_trained_encoder(encoder: Any, method: str) -> None:
@@ -119,58 +194,38 @@ def _check_trained_encoder(encoder: Any, method: str) -> None:
     check_encoder_name(encoder)
 
 
-def _check_encoder_of_stored(record: InputRecord, encoder: Callable[..., Any] | None) -> None:
-    """Refuse an encoder that does not suit a stored model.
+def _check_encoder_of_stored(record: InputRecord, own: Sequence[Any], *, needed: bool) -> None:
+    """Refuse encoders that do not suit a stored model.
 
-    The user must pass one exactly where the model brings none. Features made by hand must be of today's version.
+    The user must pass one exactly where the model brings none, if there are crops to read. Features made by hand must
+    be of today's version.
     """
-    if record.kind.by_user != (encoder is not None):
+    of_user = [encoder.name for encoder in record.encoders if encoder.kind is CUSTOM]
+    if not record.encoders and record.kind is CUSTOM:
+        of_user = [record.encoder]
+    n_needed = len(of_user) if needed else 0
+    if len(own) != n_needed:
         msg = (
-            f"the model was trained with an encoder of your own ({record.encoder}), which is not stored with it: "
+            f"the model was trained with an encoder of your own ({', '.join(of_user)}), which is not stored with it: "
             "pass the same one as `encoder=`."
-            if record.kind.by_user
+            if n_needed
             else f"the model brings its own image encoder ({record.encoder}): leave `encoder` out."
         )
         raise ValueError(msg)
-    if record.kind is not BY_HAND:
+    if record.kind is FEATURES:
         return
-    by_hand = made_by_hand(record.encoder)
-    feature_set = None if by_hand is None else by_hand.feature_set
-    if feature_set is None or record.feature_set not in (None, feature_set):
-        msg = (
-            f"the model was trained on the colour features {record.feature_set!r} of another version of bleep_sc; "
-            f"this one makes {feature_set!r}. Train it anew."
-        )
-        raise ValueError(msg)
-
-
-def _features_by_hand(crops: Any, name: str, scale: CropScale, compute: Compute) -> Spots:
-    by_hand = made_by_hand(name)
-    assert by_hand is not None  # noqa: S101 - the name was checked
-    features = compute_rows(partial(_described, by_hand), crops, compute=compute)
-    spots = Spots(features, BY_HAND, name, scale, by_hand.feature_set)
-    return _checked(spots)
-
-
-def _described(by_hand: ByHand, crops: Rows, *, compute: Compute) -> np.ndarray:
-    return by_hand.features(crops, progress_bar=compute.progress_bar)
-
-
-def _features_of_custom(crops: Any, encoder: Any, scale: CropScale, compute: Compute) -> Spots:
-    if not callable(encoder):
-        msg = f"`encoder` must be a name, a torch module or a function of image tensors, found {encoder!r}."
-        raise TypeError(msg)
-    features = compute_rows(partial(custom_features, encoder), crops, compute=compute)
-    name = getattr(encoder, "__qualname__", type(encoder).__qualname__)
-    return _checked(Spots(features, CUSTOM, f"custom: {name}", scale))
-
-
-def _checked(spots: Spots) -> Spots:
-    """Refuse features that no model can read."""
-    if not all_finite(spots.rows):
-        msg = f"the image features ({spots.encoder}) hold NaN or infinite values."
-        raise ValueError(msg)
-    return spots
+    known = record.encoders or ((_encoder_of(record),) if record.kind is BY_HAND else ())
+    for encoder in known:
+        if encoder.kind is not BY_HAND:
+            continue
+        by_hand = made_by_hand(encoder.name)
+        feature_set = None if by_hand is None else by_hand.feature_set
+        if feature_set is None or encoder.feature_set not in (None, feature_set):
+            msg = (
+                f"the model was trained on the colour features {encoder.feature_set!r} of another version of bleep_sc; "
+                f"this one makes {feature_set!r}. Train it anew."
+            )
+            raise ValueError(msg)
 
 
 def stored_images(adata: AnnData, image_key: str, *, name: str) -> Any:

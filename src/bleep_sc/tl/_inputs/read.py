@@ -1,11 +1,12 @@
 """Reads the inputs of a method from an AnnData, once, into arrays."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from anndata import AnnData
+from torch import nn
 
 from bleep_sc import _keys
 from bleep_sc._checks import check_in
@@ -24,6 +25,7 @@ from bleep_sc.methods.inputs import (
     Spots,
 )
 from bleep_sc.models.device import Compute
+from bleep_sc.tl._inputs.encoders import Encoding
 from bleep_sc.tl._inputs.images import choose_images, images_as_stored
 from bleep_sc.tl._inputs.places import grid_of_sections, neighbor_places, place_features
 
@@ -36,6 +38,8 @@ class AsAsked:
     method: str
     explicit: bool
     """Whether the user asked for the encoder."""
+    encoding: Encoding
+    """The way in which frozen encoders are read."""
 
     def images(self, adata: AnnData, needs: Needs, *, compute: Compute, name: str) -> Spots:
         """Read crops, or features, as the method takes them."""
@@ -45,6 +49,7 @@ class AsAsked:
             image_key=self.image_key,
             method=self.method,
             explicit=self.explicit,
+            encoding=self.encoding,
             compute=compute,
             name=name,
         )
@@ -56,12 +61,16 @@ class AsStored:
 
     record: InputRecord
     image_key: str | None = None
-    encoder: Callable[..., Any] | None = None
-    """The user's own encoder, where the model was trained with one."""
+    encoder: Any = None
+    """The user's own encoder, or several, where the model was trained with them."""
+    networks: Sequence[nn.Module | None] = ()
+    """The frozen networks that the model brings."""
 
     def images(self, adata: AnnData, needs: Needs, *, compute: Compute, name: str) -> Spots:
         """Read crops, or features, of the kind, width and scale that the model knows."""
-        return images_as_stored(adata, self.record, self.image_key, self.encoder, compute=compute, name=name)
+        return images_as_stored(
+            adata, self.record, self.image_key, self.encoder, self.networks, compute=compute, name=name
+        )
 
 
 def read(

@@ -12,9 +12,9 @@ from bleep_sc import _keys
 from bleep_sc._adata import as_numbers, as_text, known_places, section_of_spots
 from bleep_sc._blocks import LazyRows, is_lazy, row_blocks, rows_at, rows_of
 from bleep_sc._checks import MissingKeyError
-from bleep_sc._expression import expression_input, lacks_expression, reference_values
+from bleep_sc._expression import expression_input, expression_values, lacks_expression, path_of, reference_values
 from bleep_sc._logging import warn
-from bleep_sc._stats import all_finite, describe_units, section_rows
+from bleep_sc._stats import all_finite, describe_units, log_depth, section_rows
 from bleep_sc.io._reference_record import ReferenceRecord
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.methods.predicting.neighbors import cosine
@@ -65,8 +65,21 @@ def read_expression_rows(
     expression = expression_input(
         adata, layer=source.layer, use_rep=source.use_rep, mask_var=None, genes=stored.genes, name=name
     )
-    assert trained.method.space is not None  # noqa: S101 - asked of methods with a space alone
-    return trained.method.space.read_expression(trained, expression.matrix, sections, of_reference=of_reference)
+    space = trained.method.space
+    assert space is not None  # noqa: S101 - asked of methods with a space alone
+    depth = None
+    if space.reads_depth(trained.method_config):
+        depth = log_depth(expression_values(adata, _keys.COUNTS, name=name))
+    return space.read_expression(trained, expression.matrix, sections, depth=depth, of_reference=of_reference)
+
+
+def lacks_input(adata: AnnData, trained: Trained, stored: StoredModel) -> str:
+    """Say why the expression heads cannot read these spots; empty where they can."""
+    source, space = stored.config.expression, trained.method.space
+    lacking = lacks_expression(adata, source.layer, source.use_rep, stored.genes)
+    if lacking or space is None or not space.reads_depth(trained.method_config) or _keys.COUNTS in adata.layers:
+        return lacking
+    return f"`{path_of('adata', _keys.COUNTS)}` does not exist, and the model reads the depth of each spot"
 
 
 def _with_values(
@@ -140,8 +153,8 @@ def _warn_of_other_expression(
         rows = np.concatenate(in_known or [rows[:0]])
     if len(rows):
         rows = np.sort(rows)[np.unique(np.linspace(0, len(rows) - 1, _ROWS_TO_CHECK).astype(int))]
-    spots, source = ref[rows], stored.config.expression
-    if not len(rows) or lacks_expression(spots, source.layer, source.use_rep, stored.genes):
+    spots = ref[rows]
+    if not len(rows) or lacks_input(spots, trained, stored):
         return
     sections = None if sections is None else sections[rows]
     expression = read_expression_rows(spots, trained, sections, stored, of_reference=True, name="ref")

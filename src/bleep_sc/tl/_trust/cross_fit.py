@@ -15,7 +15,7 @@ from bleep_sc._expression import expression_values
 from bleep_sc._progress import progress
 from bleep_sc._settings import settings
 from bleep_sc.io._stored import StoredModel
-from bleep_sc.methods.inputs import BY_HAND, CUSTOM
+from bleep_sc.methods.inputs import CUSTOM, InputRecord
 from bleep_sc.methods.task import Trained
 from bleep_sc.tl._fit import fit
 from bleep_sc.tl._impute import impute
@@ -100,14 +100,14 @@ def _arguments(
     known = set(inspect.signature(fit).parameters)
     arguments = {name: value for name, value in config.params.items() if name in recipe & known and value is not None}
     arguments.pop("encoder", None)
-    if config.image.kind is CUSTOM:
-        arguments["encoder"] = encoder
-    elif "encoder" in recipe and (config.image.kind.is_image or config.image.kind is BY_HAND):
-        arguments["encoder"] = config.image.encoder
+    if "encoder" in recipe and config.image.kind.from_crops:
+        arguments["encoder"] = _encoders(config.image, encoder)
+    presets = trained.method.presets
     return {
         **arguments,
         "method": config.method,
-        "preset": config.preset or "default",
+        # of a preset that an earlier version had, all values are among the arguments
+        "preset": config.preset if config.preset in presets else next(iter(presets)),
         "weights": config.params.get("weights"),
         "image_key": config.image.key,
         "library_key": config.library_key or None,
@@ -115,6 +115,15 @@ def _arguments(
         "validation_share": config.params.get("validation_share", 0.2),
         "random_state": int(config.params.get("random_state", 0)),
     }
+
+
+def _encoders(image: InputRecord, own: Any) -> Any:
+    """Name the encoders that read the crops, with the user's own in their places."""
+    of_user = iter(own if isinstance(own, list | tuple) else [own])
+    if not image.encoders:
+        return next(of_user) if image.kind is CUSTOM else image.encoder
+    encoders = [next(of_user) if encoder.kind is CUSTOM else encoder.name for encoder in image.encoders]
+    return encoders if len(encoders) > 1 else encoders[0]
 
 
 def _within(arguments: Mapping[str, Any], part: AnnData) -> dict[str, Any]:

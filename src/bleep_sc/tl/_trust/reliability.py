@@ -1,6 +1,6 @@
 """Whether the spots of a query, and its slides as wholes, look like the reference that a model was fitted on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ RELIABILITY = "reliability"
 LIKE = "like the reference"
 OTHER = "another patient, stain or scanner"
 UNLIKE = "unlike the reference's tissue, or a fault of image or scale"
+_GRADES = (LIKE, OTHER, UNLIKE)
 
 RARE = 0.05
 """The p-value up to which a spot counts as unlike the reference."""
@@ -43,33 +44,49 @@ class Reliability:
     """A row for each section: `section`, `n_spots`, `share_unlike`, `distance`, `share_moved`, `verdict`, `moved`."""
 
 
-def judge(novelty: Novelty, features: np.ndarray, sections: np.ndarray | None, *, where: str) -> Reliability:
-    """Tell how unlike the reference each spot looks, and what that says of each section."""
-    if features.shape[1] != len(novelty.look.center):
+def judge(
+    novelties: Sequence[Novelty],
+    features: Sequence[np.ndarray],
+    sections: np.ndarray | None,
+    *,
+    where: str,
+) -> Reliability:
+    """Tell how unlike the reference each spot looks, and what that says of each section.
+
+    Where several encoders look, with their features (n_obs, n_features) each, a spot has the smallest of their p-values
+    times their number, so that it stays a p-value (Bonferroni). Of a section the encoder tells that finds it farthest.
+    """
+    widths = [len(novelty.look.center) for novelty in novelties]
+    found = [own.shape[1] for own in features]
+    if widths != found:
         msg = (
-            f"`{where}['novelty']` is of {len(novelty.look.center)} image features, and the model reads "
-            f"{features.shape[1]}, so it is damaged or another model's. {REMEDY}"
+            f"`{where}['novelty']` is of {' and '.join(map(str, widths))} image features, and the model reads "
+            f"{' and '.join(map(str, found))}, so it is damaged or another model's. {REMEDY}"
         )
         raise ValueError(msg)
-    distances = novelty.look.distances(features)
-    p_values = novelty.p_values(distances)
+    looks = [(novelty, own, novelty.look.distances(own)) for novelty, own in zip(novelties, features, strict=True)]
+    smallest = np.min([novelty.p_values(distances) for novelty, _, distances in looks], axis=0)
+    p_values = np.minimum(1.0, len(looks) * smallest)
     rows = []
-    for section, members in section_rows(sections, len(features)):
-        share, distance = float((p_values[members] <= RARE).mean()), novelty.relative(distances[members])
-        moved = novelty.moved(features[members])
-        share_moved = float((np.abs(moved) > _FAR).mean())
-        rows.append(
-            {
-                "section": section,
-                "n_spots": len(members),
-                "share_unlike": share,
-                "distance": distance,
-                "share_moved": share_moved,
-                "verdict": _verdict(share, distance, share_moved),
-                "moved": ", ".join(f"{name} {shift:+.1f} SD" for name, shift in novelty.named(moved)),
-            }
-        )
+    for section, members in section_rows(sections, len(features[0])):
+        share = float((p_values[members] <= RARE).mean())
+        judged = [_of_section(novelty, own[members], distances[members], share) for novelty, own, distances in looks]
+        told = max(judged, key=lambda row: (_GRADES.index(row["verdict"]), row["distance"]))
+        rows.append({"section": section, "n_spots": len(members), **told})
     return Reliability(p_values, pd.DataFrame(rows))
+
+
+def _of_section(novelty: Novelty, features: np.ndarray, distances: np.ndarray, share: float) -> dict[str, Any]:
+    """Judge a section by what one encoder sees of it."""
+    distance, moved = novelty.relative(distances), novelty.moved(features)
+    share_moved = float((np.abs(moved) > _FAR).mean())
+    return {
+        "share_unlike": share,
+        "distance": distance,
+        "share_moved": share_moved,
+        "verdict": _verdict(share, distance, share_moved),
+        "moved": ", ".join(f"{name} {shift:+.1f} SD" for name, shift in novelty.named(moved)),
+    }
 
 
 def _verdict(share: float, distance: float, share_moved: float) -> str:

@@ -1,0 +1,243 @@
+"""Features of crops by frozen encoders, alone or several side by side, and what tells them from those of others."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bleep_sc import _keys
+from bleep_sc._logging import logger, warn
+from bleep_sc._stats import all_finite
+from bleep_sc.methods.inputs import BY_HAND, CUSTOM, FROZEN, NETWORK, CropScale, EncoderRecord, InputRecord, Spots
+from bleep_sc.models.device import Compute
+from bleep_sc.models.encoders.frozen import FrozenEncoder, Reading, build_frozen, reading_of, weights_digest
+from bleep_sc.models.encoders.record import ByHand
+from bleep_sc.models.encoders.registry import check_encoder_name, encoder_named, made_by_hand, names_network
+from bleep_sc.models.inference import custom_features, embed_in_batches
+from bleep_sc.models.scheduled import compute_rows
+from bleep_sc.models.train.batches import Rows
+from bleep_sc.models.train.randomness import borrowed_random_state
+
+_USUAL_VIEW = 1.5
+"""Width in spot diameters of what a network reads: the spot, and a rim around it."""
+_FEWEST_PIXELS = 0.5
+"""Share of a network's own input size; with fewer pixels of the crop, it sees mostly what resampling made up."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The way in which crops are turned into features."""
+
+    view: float | None = None
+    """The part of a crop that networks read: a share of its width, or µm above 1; None is the usual."""
+    weights: str | Path | None = "imagenet"
+    """First weights of networks: a name or a file; None: random ones."""
+    seed: int = 0
+    """Seed of random weights."""
+
+
+def one_or_several(encoder: Any) -> Any:
+    """Return an encoder as it is, and a list of several as a tuple; refuse an empty one."""
+    if not isinstance(encoder, list | tuple):
+        return encoder
+    if not encoder:
+        msg = "`encoder` is an empty list: name one or more encoders, or leave it out."
+        raise ValueError(msg)
+    return tuple(encoder) if len(encoder) > 1 else encoder[0]
+
+
+def encoder_list(encoder: Any) -> tuple[Any, ...]:
+    """List the encoders that a user names, one or several."""
+    named = one_or_several(encoder)
+    return named if isinstance(named, tuple) else (named,)
+
+
+def key_of_encoders(encoders: Sequence[EncoderRecord]) -> str:
+    """Make a key of `obsm` of the names of encoders, such as ``X_resnet50``."""
+    names = (encoder.name.removeprefix("custom: ") for encoder in encoders)
+    return _keys.representation("_".join(re.sub(r"[^A-Za-z0-9_.-]+", "_", name) for name in names))
+
+
+def check_encoders(encoders: Sequence[Any], how: Encoding) -> None:
+    """Refuse what is no encoder, one that is named twice, and weights that cannot be those of all."""
+    for encoder in encoders:
+        if names_network(encoder):
+            check_encoder_name(encoder)
+        elif not isinstance(encoder, str) and not callable(encoder):
+            msg = f"`encoder` must be a name, a torch module or a function of image tensors, found {encoder!r}."
+            raise TypeError(msg)
+    networks = [encoder for encoder in encoders if names_network(encoder)]
+    if len(networks) > 1 and how.weights not in (None, "imagenet"):
+        msg = (
+            f"`weights={str(how.weights)!r}` is the file of one network, but `encoder` names {len(networks)}: "
+            f"{', '.join(map(repr, networks))}. Make the features of each with `bleep_sc.tl.encode`, or pass modules."
+        )
+        raise ValueError(msg)
+    for number, encoder in enumerate(encoders):
+        if any(encoder is other or (isinstance(encoder, str) and encoder == other) for other in encoders[:number]):
+            msg = f"`encoder` holds {encoder!r} twice. Leave one of them out."
+            raise ValueError(msg)
+
+
+def encode(crops: Any, encoders: Sequence[Any], scale: CropScale, how: Encoding, *, compute: Compute) -> Spots:
+    """Compute the features of all encoders, side by side."""
+    check_encoders(encoders, how)
+    made = [_read_anew(encoder, crops, scale, how) for encoder in encoders]  # all are built before the first works
+    return _computed(crops, [record for record, _ in made], [module for _, module in made], scale, compute=compute)
+
+
+def encode_as_stored(
+    crops: Any,
+    record: InputRecord,
+    networks: Sequence[nn.Module | None],
+    own: Sequence[Callable[..., Any]],
+    scale: CropScale,
+    *,
+    compute: Compute,
+) -> Spots:
+    """Compute the features that a stored model reads, with the networks that it brings and encoders of the user's."""
+    remaining = iter(own)
+    modules = []
+    for encoder, network in zip(record.encoders, networks, strict=True):
+        modules.append(next(remaining) if encoder.kind is CUSTOM else network)
+        if encoder.kind is CUSTOM:
+            _check_own(modules[-1], encoder)
+    return _computed(crops, record.encoders, modules, scale, compute=compute)
+
+
+def check_same_encoders(
+    found: Sequence[EncoderRecord], expected: Sequence[EncoderRecord], *, path: str, name: str
+) -> None:
+    """Refuse features of other encoders than those that a model reads."""
+    for own, other in zip(found, expected, strict=False):
+        if own != other:
+            differs = [part for part in vars(own) if getattr(own, part) != getattr(other, part)]
+            what = "; ".join(f"{part} {getattr(own, part)!r}, not {getattr(other, part)!r}" for part in differs)
+            msg = (
+                f"`{path}` was made by {own.name!r}, and the model reads {other.name!r}: {what}. Make the features as "
+                f"for the reference, with `bleep_sc.tl.encode({name}, ...)`."
+            )
+            raise ValueError(msg)
+    if len(found) != len(expected):
+        msg = (
+            f"`{path}` was made by {len(found)} encoders, and the model reads {len(expected)}: "
+            f"{', '.join(repr(encoder.name) for encoder in expected)}. Make the features as for the reference, with "
+            f"`bleep_sc.tl.encode({name}, ...)`."
+        )
+        raise ValueError(msg)
+
+
+def _check_own(module: Any, record: EncoderRecord) -> None:
+    """Refuse a module of the user's whose weights are not those that the model was trained with."""
+    if record.weights is not None and isinstance(module, nn.Module) and weights_digest(module) != record.weights:
+        msg = (
+            f"`encoder` has other weights than the {record.name!r} that the model was trained with. Pass the same "
+            "module, or train the model anew."
+        )
+        raise ValueError(msg)
+
+
+def view_pixels(view: float | None, scale: CropScale) -> int:
+    """Compute the side, in a crop's pixels, of the centre that a network reads; centred on whole pixels."""
+    share = _share(view, scale)
+    pixels = min(scale.size, max(1, round(share * scale.size)))
+    return min(scale.size, pixels + (scale.size - pixels) % 2)
+
+
+def _share(view: float | None, scale: CropScale) -> float:
+    if view is None:
+        return 1.0 if scale.spot_diameters is None else min(1.0, _USUAL_VIEW / scale.spot_diameters)
+    if view <= 1:
+        return view
+    if scale.size_um is None:
+        msg = (
+            f"`view={view:g}` is a width in µm, but nobody knows how many µm a crop is wide. Cut the crops by `um=` "
+            "(`bleep_sc.pp.crops`), or give a share of the crop's width, such as `view=0.5`."
+        )
+        raise ValueError(msg)
+    if view > scale.size_um * (1 + 1e-6):
+        msg = (
+            f"`view={view:g}` µm is more than a crop shows, {scale.size_um:g} µm. Cut wider crops "
+            f"(`bleep_sc.pp.crops(..., um={view:g})`), or take a smaller `view`."
+        )
+        raise ValueError(msg)
+    return view / scale.size_um
+
+
+def _read_anew(encoder: Any, crops: Any, scale: CropScale, how: Encoding) -> tuple[EncoderRecord, Any]:
+    """Make the record of an encoder, and the encoder itself; the number of its features is not known yet."""
+    if not isinstance(encoder, str):
+        name = getattr(encoder, "__qualname__", type(encoder).__qualname__)
+        digest = weights_digest(encoder) if isinstance(encoder, nn.Module) else None
+        return EncoderRecord(f"custom: {name}", CUSTOM, 0, weights=digest), encoder
+    if (by_hand := made_by_hand(encoder)) is not None:
+        return EncoderRecord(encoder, BY_HAND, 0, by_hand.feature_set), None
+    reading = reading_of(encoder_named(encoder), view_px=view_pixels(how.view, scale))
+    _warn_of_few_pixels(encoder, reading, scale)
+    with borrowed_random_state():
+        torch.manual_seed(how.seed)  # of random weights
+        network = build_frozen(encoder, reading, weights=how.weights)
+    return EncoderRecord(encoder, NETWORK, network.n_features, None, weights_digest(network), reading), network
+
+
+def _warn_of_few_pixels(encoder: str, reading: Reading, scale: CropScale) -> None:
+    logger.info(
+        "%s reads the centre of each crop, %d of %d px%s, as %d px.",
+        encoder,
+        reading.view_px,
+        scale.size,
+        "" if scale.size_um is None else f" ({reading.view_px / scale.size * scale.size_um:.4g} µm)",
+        reading.input_px,
+    )
+    if reading.view_px < _FEWEST_PIXELS * reading.input_px:
+        size = int(np.ceil(scale.size * reading.input_px / reading.view_px))
+        warn(
+            f"`encoder={encoder!r}` reads {reading.view_px} of a crop's {scale.size} px, blown up to the "
+            f"{reading.input_px} px that it was made for. If the image has more detail, cut larger crops: "
+            f"`bleep_sc.pp.crops(..., size={size})`, with the same `um`."
+        )
+
+
+def _computed(
+    crops: Any, encoders: Sequence[EncoderRecord], modules: Sequence[Any], scale: CropScale, *, compute: Compute
+) -> Spots:
+    features = [_features(crops, record, module, compute) for record, module in zip(encoders, modules, strict=True)]
+    records = tuple(
+        replace(record, n_features=int(own.shape[1])) for record, own in zip(encoders, features, strict=True)
+    )
+    networks = tuple(module if isinstance(module, FrozenEncoder) else None for module in modules)
+    only = records[0]
+    if len(records) == 1 and only.kind is not NETWORK:
+        return Spots(features[0], only.kind, only.name, scale, only.feature_set, encoders=records)
+    name = " + ".join(record.name for record in records)
+    return Spots(np.hstack(features), FROZEN, name, scale, encoders=records, networks=networks)
+
+
+def _features(crops: Any, record: EncoderRecord, module: Any, compute: Compute) -> np.ndarray:
+    if record.kind is BY_HAND:
+        by_hand = made_by_hand(record.name)
+        assert by_hand is not None  # noqa: S101 - the name was checked
+        features = compute_rows(partial(_by_hand, by_hand), crops, compute=compute)
+    elif record.kind is CUSTOM:
+        features = compute_rows(partial(custom_features, module), crops, compute=compute)
+    else:
+        features = compute_rows(partial(_by_network, module), crops, compute=compute)
+    if not all_finite(features):
+        msg = f"the image features ({record.name}) hold NaN or infinite values."
+        raise ValueError(msg)
+    return features
+
+
+def _by_hand(by_hand: ByHand, crops: Rows, *, compute: Compute) -> np.ndarray:
+    return by_hand.features(crops, progress_bar=compute.progress_bar)
+
+
+def _by_network(network: nn.Module, crops: Rows, *, compute: Compute) -> np.ndarray:
+    network.to(compute.device)
+    return embed_in_batches(network, crops, compute=compute, desc="Image features")
