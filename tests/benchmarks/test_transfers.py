@@ -17,7 +17,7 @@ METRICS = ("pearson", "pearson_depth_free")
 @pytest.fixture(scope="module")
 def tissue() -> AnnData:
     """Two patients to train on, one to score; some of its spots are shallow."""
-    adata = bl.datasets.toy(n_patients=3, n_spots=90)
+    adata = bl.datasets.toy(n_patients=3)
     adata.obsm["X_color"] = adata.obsm.pop("crops").mean(axis=(1, 2), dtype=np.float32)
     adata.obsm["X_color_z"] = np.full_like(adata.obsm["X_color"], np.nan)  # made anew of the spots that are left
     adata.uns = {}
