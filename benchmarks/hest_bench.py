@@ -15,8 +15,9 @@ size factor. Features are standardised and reduced to 256 components on the trai
 intercept (`solver="lsqr"`, penalty 100 / (components × genes)) is fitted; each gene's Pearson correlation is taken over
 the spots of all test samples together, then its mean over genes. A task's figure is the mean over its splits, and ±
 their standard deviation; the last row is the mean over tasks. As there, a gene that is constant makes a NaN. `resnet50`
-is read as theirs: the means of its third stage, 1,024 values, not the 2,048 of its last. What has fewer features than
-256, as `color` has, keeps all its components.
+is read as theirs: the means of its third stage, 1,024 values, not the 2,048 of its last. `efficientnet_lite0`, which
+they do not have, gives the means of three stages, as in `bl.tl.fit`; all others give their own output. What has fewer
+features than 256, as `color` has, keeps all its components.
 
 Samples pooled, a gene that differs between samples raises the score though no pattern within one is predicted. So two
 columns stand beside: the mean over test samples of the correlation within each, and the same with the samples' true log
@@ -30,7 +31,7 @@ import argparse
 import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anndata as ad
@@ -53,6 +54,8 @@ Encode = Callable[[np.ndarray], np.ndarray]
 
 SEED = 1
 """Theirs."""
+SIDE = 224
+"""Pixels of a patch."""
 _AT_A_TIME = 64
 
 
@@ -165,15 +168,17 @@ def named_encoder(name: str, *, weights: str | Path | None) -> Encode:
         return _color
     import torch
 
-    from bleep_sc.models.encoders.networks import build_network
+    from bleep_sc.models.encoders.frozen import build_frozen, reading_of
+    from bleep_sc.models.encoders.registry import encoder_named
     from bleep_sc.models.train.randomness import borrowed_random_state
 
+    # the whole patch, as it is
+    reading = replace(reading_of(encoder_named(name), view_px=SIDE), input_px=SIDE, symmetries=1)
+    if name == "resnet50":  # read as theirs
+        reading = replace(reading, stages=(2,))
     with borrowed_random_state():
         torch.manual_seed(SEED)
-        network = build_network(name, image_size=224, weights=weights)
-    if name == "resnet50":  # read as theirs
-        network.network.layer4 = torch.nn.Identity()
-    network.eval()
+        network = build_frozen(name, reading, weights=weights)
 
     def encode(patches: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -211,7 +216,7 @@ def _read(folder: Path, row: tuple, genes: Sequence[str], encode: Encode) -> Sam
     with h5py.File(path) as file:
         barcodes = file["barcode" if "barcode" in file else "barcodes"].asstr()[:].ravel()
         patches, corners = file["img"][:], file["coords"][:]
-    if patches.ndim != 4 or patches.shape[1:] != (224, 224, 3) or patches.dtype != np.uint8:
+    if patches.ndim != 4 or patches.shape[1:] != (SIDE, SIDE, 3) or patches.dtype != np.uint8:
         msg = f"{path}: `img` must be uint8 (n, 224, 224, 3), found {patches.dtype} {patches.shape}."
         raise ValueError(msg)
     adata = ad.read_h5ad(_existing(folder / row.expr_path))
