@@ -1,3 +1,4 @@
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from anndata import AnnData
 
 import bleep_sc as bl
+from bleep_sc._stats import section_rows
 from bleep_sc.metrics import pearson
 
 
@@ -46,6 +48,60 @@ def test_one_seed_one_tissue() -> None:
     assert np.array_equal(first.obsm["crops"], again.obsm["crops"])
     assert (first.X != again.X).nnz == 0
     assert first.shape != other.shape or (first.X != other.X).nnz > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "digests"),
+    [
+        ({"n_patients": 2, "random_state": 0}, ("d00a91fb4acff763", "fe51e159e4481912")),
+        ({"n_patients": 1, "random_state": 3}, ("8d3a74f2ee4c463c", "d9df12652f5b221c")),
+    ],
+)
+def test_without_a_shift_it_is_the_tissue_it_always_was(arguments: dict[str, int], digests: tuple[str, str]) -> None:
+    """Counts and crops to the last bit as before there was such an argument."""
+    adata = bl.datasets.toy(**arguments, n_sections=1, n_spots=40, n_genes=30, patient_shift=0.0)
+    arrays = (adata.layers["counts"].toarray(), adata.obsm["crops"])
+    assert tuple(hashlib.sha256(array.tobytes()).hexdigest()[:16] for array in arrays) == digests
+
+
+@pytest.fixture(scope="module")
+def shifted() -> AnnData:
+    return bl.datasets.toy(n_patients=2, n_spots=80, patient_shift=1)
+
+
+def test_a_shift_moves_patients_apart_and_not_their_sections(shifted: AnnData) -> None:
+    plain = bl.datasets.toy(n_patients=2, n_spots=80)
+    measured = {}
+    for label, adata in (("plain", plain), ("shifted", shifted)):
+        rows = dict(section_rows(adata.obs["section"].astype(str).to_numpy(), adata.n_obs))
+        counts = adata.layers["counts"].toarray()
+        color = {name: adata.obsm["crops"][r].mean(axis=(0, 1, 2)) for name, r in rows.items()}
+        depth = {name: np.median(counts[r].sum(axis=1)) for name, r in rows.items()}
+        level = {name: np.log(counts[r].sum(axis=0) + 1) - np.log(counts[r].sum()) for name, r in rows.items()}
+        measured[label] = color, depth, level
+    color, depth, level = measured["shifted"]
+    for apart, alike in ((("P1_A", "P2_A"), ("P1_A", "P1_B")), (("P1_B", "P2_B"), ("P2_A", "P2_B"))):
+        for what, least in ((color, 4), (level, 3)):
+            far, near = (np.abs(what[a] - what[b]).mean() for a, b in (apart, alike))
+            assert far > least * near
+    assert depth["P1_A"] / depth["P2_A"] == pytest.approx(5, rel=0.25)
+    assert depth["P1_A"] == pytest.approx(measured["plain"][1]["P1_A"], rel=0.15)
+    assert depth["P2_A"] == pytest.approx(depth["P2_B"], rel=0.15)
+
+
+def test_a_shift_keeps_what_look_and_expression_have_to_do_with_each_other(shifted: AnnData) -> None:
+    values, linked = shifted.X.toarray(), shifted.var["image_linked"].to_numpy()
+    names = shifted.obs["section"].astype(str).to_numpy()
+    regions = np.stack([shifted.obs["region"] == region for region in shifted.obs["region"].cat.categories], axis=1)
+    scores = []
+    for section, other in (("P1_A", "P2_A"), ("P1_B", "P2_B")):
+        mine, theirs = names == section, names == other
+        weight = regions[mine].astype(float)
+        means = weight.T @ values[mine] / np.maximum(weight.sum(axis=0), 1)[:, None]
+        scores.append(pearson(values[theirs], regions[theirs] @ means))
+    mean = np.nanmean(scores, axis=0)
+    assert mean[linked].mean() > 0.25
+    assert abs(mean[~linked].mean()) < 0.05
 
 
 def test_depth_knows_nothing_of_the_region(tissue: AnnData) -> None:
@@ -99,3 +155,12 @@ def test_draws_in_scanpy(tissue: AnnData) -> None:
 def test_arguments_are_checked(argument: str, unchanged: Callable[..., None]) -> None:
     with pytest.raises(ValueError, match=argument):
         bl.datasets.toy(**{argument: 0})
+
+
+@pytest.mark.odd
+def test_the_shift_is_checked() -> None:
+    for wrong in (-0.1, "1", np.nan):
+        with pytest.raises(ValueError, match=f"`patient_shift` must be a finite number of at least 0, found {wrong!r}"):
+            bl.datasets.toy(patient_shift=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`patient_shift` must be from 0 to 3: beyond that slides are black; found 4"):
+        bl.datasets.toy(patient_shift=4)

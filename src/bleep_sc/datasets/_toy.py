@@ -7,9 +7,10 @@ import pandas as pd
 from anndata import AnnData
 from scipy import sparse
 
-from bleep_sc._checks import check_int
+from bleep_sc._checks import check_int, check_number
 from bleep_sc._progress import progress
 from bleep_sc._side_effects import python_random_state_kept
+from bleep_sc.datasets._patient_shift import PatientShift
 from bleep_sc.datasets._tissue import REGIONS, Tissue, draw_stain, paint, smooth_field
 from bleep_sc.pp._cut import cut_windows
 from bleep_sc.pp._images.section import SectionImage
@@ -29,6 +30,7 @@ _HIDDEN_FIELDS = 24
 _FIELD_SCALE, _FIELD_STEP = 110.0, 8
 _DEPTH = 4000.0
 _DISPERSION = 12.0
+_MOST_SHIFT = 3.0
 
 
 def toy(
@@ -37,6 +39,7 @@ def toy(
     n_sections: int = 2,
     n_spots: int = 170,
     n_genes: int = 300,
+    patient_shift: float = 0.0,
     random_state: int = 0,
     return_images: bool = False,
     progress_bar: bool | None = None,
@@ -56,6 +59,13 @@ def toy(
         Approximate number of spots in a section. Spots are the points of a square grid that lie on tissue.
     n_genes
         Number of genes. The image shows the first two thirds of them.
+    patient_shift
+        How far patients are moved apart beyond the small differences that they always have, from 0 to 3. With 0 the
+        tissue is what it is without this argument. With 1, the strength of each stain differs between patients by a
+        factor of about 1.6 (a log-normal of standard deviation 0.5), what a stain absorbs of each colour by about 1.5,
+        and the level of each gene by about 2. The empty slide is of another shade. Every second patient (``"P2"``,
+        ``"P4"``, ...) has a fifth of the counts. All this is alike in the sections of one patient, and what look and
+        expression have to do with each other stays the same.
     random_state
         Seed of image and counts.
     return_images
@@ -91,6 +101,11 @@ def toy(
     check_int("n_sections", n_sections, maximum=26)
     check_int("n_spots", n_spots, minimum=9, maximum=20_000)
     check_int("n_genes", n_genes, minimum=6, maximum=100_000)
+    if check_number("patient_shift", patient_shift, minimum=0) > _MOST_SHIFT:
+        msg = (
+            f"`patient_shift` must be from 0 to {_MOST_SHIFT:g}: beyond that slides are black; found {patient_shift!r}."
+        )
+        raise ValueError(msg)
     rng = np.random.default_rng(check_int("random_state", random_state, minimum=0))
     genes = _Genes(rng, n_genes)
     names = [f"P{patient + 1}_{chr(65 + s)}" for patient in range(n_patients) for s in range(n_sections)]
@@ -99,9 +114,11 @@ def toy(
     for number, name in enumerate(progress(names, desc="Painting tissue", total=len(names), show=progress_bar)):
         if number % n_sections == 0:
             stain, batch = draw_stain(rng), rng.normal(0, 0.25, size=n_genes)
+            shift = PatientShift.draw(patient_shift, patient=number // n_sections, n_genes=n_genes, seed=random_state)
         side = _PITCH * (int(np.ceil(np.sqrt(n_spots / _IN_TISSUE))) + 1)
-        tissue = paint(rng, side, stain)
-        parts[name] = _section(rng, name, tissue, genes, batch + rng.normal(0, 0.08, size=n_genes))
+        tissue = paint(rng, side, shift.of_stain(stain))
+        levels = batch + rng.normal(0, 0.08, size=n_genes) + shift.batch
+        parts[name] = _section(rng, name, tissue, genes, levels, depth=_DEPTH * shift.depth)
         images[name] = tissue.image
     adata = ad.concat(parts, uns_merge="unique", merge="same", index_unique=None)
     for column in ("section", "patient", "region"):
@@ -155,7 +172,9 @@ def _loadings(rng: np.random.Generator, n_genes: int, n_programmes: int) -> np.n
     return loadings
 
 
-def _section(rng: np.random.Generator, name: str, tissue: Tissue, genes: _Genes, batch: np.ndarray) -> AnnData:
+def _section(
+    rng: np.random.Generator, name: str, tissue: Tissue, genes: _Genes, batch: np.ndarray, *, depth: float
+) -> AnnData:
     side = len(tissue.region)
     grid = np.arange(1, side // _PITCH) * _PITCH
     column, row = (m.ravel() for m in np.meshgrid(np.arange(len(grid)), np.arange(len(grid))))
@@ -169,7 +188,7 @@ def _section(rng: np.random.Generator, name: str, tissue: Tissue, genes: _Genes,
     fields = np.stack([smooth_field(rng, side // _FIELD_STEP + 1, scale)[y, x] for _ in range(_HIDDEN_FIELDS)], axis=1)
     # hidden genes must not follow the regions of this very section by chance either: take out what regions explain
     fields = fields - share @ np.linalg.lstsq(share, fields, rcond=None)[0]
-    counts = _counts(rng, genes.proportions(share, fields / fields.std(axis=0), batch))
+    counts = _counts(rng, genes.proportions(share, fields / fields.std(axis=0), batch), depth=depth)
     scaled = counts / counts.sum(axis=1, keepdims=True) * 1e4
     n_linked = genes.n_linked
     obsm: dict[str, Any] = {"spatial": xy, "crops": cut_windows(tissue.image, xy, _CROP, border="white")}
@@ -208,10 +227,10 @@ def _under_spots(tissue: Tissue, xy: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return share, tissue.inside[y, x].mean(axis=1)
 
 
-def _counts(rng: np.random.Generator, proportions: np.ndarray) -> np.ndarray:
-    """Draw negative binomial counts; the depth of a spot has nothing to do with its tissue."""
-    depth = _DEPTH * np.exp(rng.normal(0, 0.35, size=(len(proportions), 1)))
-    return rng.poisson(depth * proportions * rng.gamma(_DISPERSION, 1 / _DISPERSION, size=proportions.shape))
+def _counts(rng: np.random.Generator, proportions: np.ndarray, *, depth: float) -> np.ndarray:
+    """Draw negative binomial counts of about that depth; that of a spot has nothing to do with its tissue."""
+    depths = depth * np.exp(rng.normal(0, 0.35, size=(len(proportions), 1)))
+    return rng.poisson(depths * proportions * rng.gamma(_DISPERSION, 1 / _DISPERSION, size=proportions.shape))
 
 
 def _library(image: np.ndarray) -> dict[str, Any]:
