@@ -177,6 +177,12 @@ def imputed(kind: str = "knn") -> AnnData:
     return bl.tl.impute(slide(), fitted(kind), copy=True)
 
 
+def partly_measured() -> AnnData:
+    query = imputed()
+    query.obs["is_measured"] = np.arange(query.n_obs) % 2 == 0
+    return query
+
+
 def calibrated() -> AnnData:
     return bl.tl.calibrate(fitted("default"), n_turns=0, levels=[0.5], copy=True)
 
@@ -211,6 +217,7 @@ def calls(folder: Path) -> dict[str, Call]:
         "impute knn": (slide, lambda a: bl.tl.impute(a, fitted("knn"))),
         "impute default": (slide, lambda a: bl.tl.impute(a, fitted("default"))),
         "impute ridge": (imputed, lambda a: bl.tl.impute(a, fitted("ridge"))),
+        "impute measured": (partly_measured, lambda a: bl.tl.impute(a, fitted("knn"), measured="is_measured")),
         "cross_validate": (
             reference,
             lambda a: bl.tl.cross_validate(a, methods=["mean"], metrics=["pearson"], n_bootstrap=0),

@@ -49,6 +49,11 @@ def fitted(kind: str) -> AnnData:
     return _fitted(kind).copy()
 
 
+def partly_measured(adata: AnnData) -> AnnData:
+    adata.obs["is_measured"] = np.arange(adata.n_obs) % 3 == 0
+    return adata
+
+
 @pytest.fixture
 def slide() -> AnnData:
     """Thirty spots of another section."""
@@ -69,6 +74,10 @@ BACKED: dict[str, tuple[Callable[[], AnnData], Callable[[AnnData], Any]]] = {
     "fit": (reference, lambda a: (bl.tl.fit(a, **FIT["default"]), a.obsm["X_bleep_expression"])[1]),
     "embed": (reference, lambda a: (bl.tl.embed(a, fitted("paper")), a.obsm["X_bleep_expression"])[1]),
     "impute": (reference, lambda a: (bl.tl.impute(a, fitted("ridge")), a.layers["bleep"])[1]),
+    "impute measured": (
+        lambda: partly_measured(reference()),
+        lambda a: (bl.tl.impute(a, fitted("ridge"), measured="is_measured"), a.layers["bleep"])[1],
+    ),
     "evaluate": (
         lambda: bl.tl.impute(reference(), fitted("ridge"), copy=True),
         lambda a: (bl.tl.evaluate(a, n_bootstrap=0, metrics=["rmse"]), a.var["bleep_rmse"])[1],
@@ -245,6 +254,18 @@ def test_impute_and_embed_refuse(case: str, function: str, slide: AnnData, uncha
     name = "query" if function == "impute" else "adata"
     with pytest.raises((ValueError, KeyError), match=message.replace("{}", name).replace("query", name, 1)):
         getattr(bl.tl, function)(slide, ref)
+
+
+@pytest.mark.parametrize("case", PLACES)
+def test_measured_spots_need_places_on_both_sides(case: str, slide: AnnData, unchanged: Callable[..., None]) -> None:
+    damage, message = PLACES[case]
+    message = message.replace(".*context=0", "")
+    for name in ("query", "ref"):
+        pair = {"query": partly_measured(slide.copy()), "ref": fitted("ridge")}
+        damage(pair[name])
+        unchanged(*pair.values())
+        with pytest.raises((ValueError, KeyError), match=message.replace("{}", name)):
+            bl.tl.impute(pair["query"], pair["ref"], measured="is_measured")
 
 
 @pytest.mark.parametrize("kind", ["default", "ridge"])

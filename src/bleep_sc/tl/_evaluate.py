@@ -25,6 +25,7 @@ from bleep_sc._stats import panels as choose_panels
 from bleep_sc.metrics.panels import SectionPair, check_metrics, score_genes, score_panels
 from bleep_sc.metrics.registry import METRICS, NEEDS_OF_PLACES, needs_of
 from bleep_sc.metrics.summary import interval_unit, spot_draws, summarize, tabulate
+from bleep_sc.tl._measured.record import without_measured
 from bleep_sc.tl._noise_ceiling import ceiling_by_name, ceiling_params, common_total, count_values
 from bleep_sc.tl._sections import check_section_sizes, known_patient_key, ordered_by_name, patient_of_sections
 
@@ -51,7 +52,8 @@ def evaluate(
     Every gene is scored over the spots of each section: the score says how well the *pattern within the tissue* is
     predicted. Correlation over the genes of a spot is not given, since gene means alone reach 0.7 there. Scores are
     then averaged over the genes of each panel, the sections of each patient, and the patients, with a bootstrap
-    interval. Any layer can be scored, also one that another program predicted.
+    interval. Any layer can be scored, also one that another program predicted. Measured spots that corrected the layer
+    (:func:`~bleep_sc.tl.impute` with `measured`) are left out.
 
     Parameters
     ----------
@@ -108,11 +110,11 @@ def evaluate(
     Raises
     ------
     KeyError
-        No such layer or column.
+        No such layer or column; the column of the measured spots that corrected the layer is gone.
     ValueError
-        No measured expression; a `prediction` that lacks spots of the query or shares no gene with it; a section of
-        fewer than 3 spots or of several patients; NaN in the truth; a reference that holds the query's own spots; an
-        unknown metric; a view.
+        No measured expression; no spot left to score; a `prediction` that lacks spots of the query or shares no gene
+        with it; a section of fewer than 3 spots or of several patients; NaN in the truth; a reference that holds the
+        query's own spots; an unknown metric; a view.
 
     Notes
     -----
@@ -164,15 +166,16 @@ def evaluate(
     library_key = library_key or recorded_library_key(query)
     patient_key = known_patient_key(query, patient_key)
     sections = ordered_by_name(query, section_rows(section_of_spots(query, library_key, name="query"), query.n_obs))
-    check_section_sizes(sections)
-    patients = patient_of_sections(query, sections, patient_key, name="query")
+    scored = sections if prediction is not None else without_measured(query, layer, sections)
+    check_section_sizes(scored)
+    patients = patient_of_sections(query, scored, patient_key, name="query")
     panels = _panels(query, layer, ref, markers, truth=measured, library_key=library_key)
     if looks_like_counts(measured) and not looks_like_counts(predicted[:, ~np.isnan(predicted).any(axis=0)]):
         warn(
             f"`{path_of('query', truth)}` looks like raw counts, `query.layers[{layer!r}]` does not: sequencing depth "
             "would blur the comparison. Normalise the measured expression as the reference's, or name it by `truth`."
         )
-    pairs = _pairs(query, measured=measured, predicted=predicted, sections=sections, patients=patients, metrics=metrics)
+    pairs = _pairs(query, measured=measured, predicted=predicted, sections=scored, patients=patients, metrics=metrics)
     ceiling = new_ceiling = None
     if any(METRICS[name].has_ceiling for name in metrics):
         ceiling, new_ceiling = _ceiling(query, measured, sections, library_key, random_state)
@@ -187,7 +190,7 @@ def evaluate(
             draws |= spot_draws(layer, pair, **shared, n_bootstrap=n_bootstrap, random_state=random_state)
     summary = summarize(rows, draws=draws, n_bootstrap=n_bootstrap, random_state=random_state)
     in_sample = bool(entry.get("in_sample", False))
-    _report(layer, summary, metrics, n_sections=len(sections), in_sample=in_sample)
+    _report(layer, summary, metrics, n_sections=len(scored), in_sample=in_sample)
 
     query = query.copy() if copy else query
     with all_or_nothing(query):
@@ -199,7 +202,7 @@ def evaluate(
         query.uns[_keys.scores(layer)] = {
             "summary": summary,
             "scores": tabulate(rows),
-            "n_sections": len(sections),
+            "n_sections": len(scored),
             "in_sample": in_sample,
             "params": {
                 "truth": "X" if truth is None else truth,

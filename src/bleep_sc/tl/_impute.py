@@ -36,6 +36,7 @@ def impute(
     layer: str | None = None,
     image_key: str | None = None,
     encoder: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
+    measured: str | None = None,
     batch_size: int | None = None,
     device: str | None = None,
     precision: Precision | None = None,
@@ -51,8 +52,9 @@ def impute(
     are imputed, not only those that the model was trained on.
 
     The model in `ref` says how it predicts. A regression method puts out its own values, so `k`, `match`, `weighting`,
-    `search` and `layer` do not apply. The query's `X` and other layers are neither read nor changed. The one exception
-    is ``method="counts"``, a yardstick that reads the query's own total counts.
+    `search` and `layer` do not apply. The query's `X` and other layers are neither read nor changed. There are two
+    exceptions: the spots that `measured` names, and ``method="counts"``, a yardstick that reads the query's own total
+    counts.
 
     Parameters
     ----------
@@ -93,6 +95,10 @@ def impute(
         Key of the crops or features in `query.obsm`; ``None`` is the key that the model was trained on.
     encoder
         Your own image encoder, where the model was trained with one; several as a list, in the same order.
+    measured
+        Boolean column of `query.obs`, True for spots of the query that were measured. Their expression, in `query.X` or
+        the layer that the model's values come from, corrects the prediction of their section (Notes). That of all other
+        spots is never read. ``None`` corrects nothing.
     batch_size
         Number of crops that are embedded at a time; 256 by default.
     device, precision, progress_bar
@@ -121,7 +127,8 @@ def impute(
         How far each spot looks like the reference's: a p-value, low for a spot unlike anything in the reference. Only
         methods that read images set it (Notes).
     `query.uns['bleep' | key_added]` : `dict`
-        ``params``, ``units``, ``panels``, ``model_sha256`` and ``in_sample``. Retrieval also sets ``reference_names``
+        ``params``, ``units``, ``panels``, ``model_sha256`` and ``in_sample``. `measured` adds the table
+        ``measured_spots``, what was chosen in each section. Retrieval also sets ``reference_names``
         and ``reference_library``, the names and sections of the reference spots that the rows above point to. Methods
         that read images set ``reliability``, a table with the verdict on each section.
 
@@ -133,7 +140,8 @@ def impute(
         No crops in `query`; no model, embedding or values in `ref`.
     ValueError
         `k` above the reference's size; no shared genes; crops of another scale; rows of `ref` without an embedding; a
-        damaged or foreign model; a way to `predict` that the model does not have; `query` a view; `store` with
+        damaged or foreign model; a way to `predict` that the model does not have; `query` a view; a column `measured`
+        that is not boolean; measured values in other units than the reference's; `store` with `measured`,
         ``method="histogene"`` or ``search="pynndescent"``; a dask array that was persisted on a cluster.
     FileExistsError, FileNotFoundError
         A file or folder is at `store` already, or the folder that it goes into does not exist.
@@ -155,6 +163,14 @@ def impute(
     alarm. A warning names sections that are so far off that other tissue or a fault of image or scale is likely. The
     reliability does not rank errors: in a new patient, the prediction is no better where it is high. A model that an
     earlier version fitted, or that was read from a folder, has none.
+
+    **Measured spots.** A residual, measured minus predicted, has a level and a pattern. The level of each gene is the
+    mean residual of the section's measured spots, shrunk towards 0. The pattern is found on components of the
+    reference's expression by kriging: it varies smoothly over the section and over what was predicted. How much of it
+    is added, from nothing to all, is chosen by leaving measured spots out in blocks. A measured spot itself gets the
+    prediction that the other blocks make of it, so the layer never repeats what was measured there. A section with
+    fewer than 4 measured spots is left as it is. Places are needed in `query` and `ref` (``obsm["spatial"]``). The docs
+    ("A few measured spots") show what it gains.
 
     **Larger than memory.** Dask arrays in `query` (``bl.pp.crops(..., lazy=True)``) and in both objects
     (:func:`anndata.experimental.read_lazy`) are read part by part, with `store` or without. With `store` the work runs
@@ -194,10 +210,12 @@ def impute(
     from bleep_sc.tl._inputs.genes import Available, shared_genes
     from bleep_sc.tl._inputs.reference import neighbors_to_average, read_reference
     from bleep_sc.tl._load import check_no_other_model, load_model, sections_like
+    from bleep_sc.tl._measured.correct import corrected
+    from bleep_sc.tl._measured.read import read_measured
     from bleep_sc.tl._store import check_store
     from bleep_sc.tl._trust.reliability import RELIABILITY, judge, report
 
-    path = None if store is None else check_store(store)
+    path = None if store is None else check_store(store, measured=measured)
     compute = resolve_compute(device=device, precision=precision, batch_size=batch_size, progress_bar=progress_bar)
     name = key if key_added is None else key_added
     check_key_added("key_added", name)
@@ -216,6 +234,7 @@ def impute(
         how = Neighbors(mode, k, match or method.space.match, weighting, temperature, search, layer)
     reference = read_reference(seen, ref, key, trained=trained, stored=stored, how=how)
     sections = sections_like(seen, stored, image_key, name="query")
+    by_spots = read_measured(seen, ref, measured, sections=sections, layer=layer, stored=stored, method=method)
     if method.retrieves:
         available = Available(ref.var_names, "the reference", "ref.var_names", ref.var)
     else:
@@ -238,6 +257,7 @@ def impute(
     if reliability is not None:
         imputation.provenance[RELIABILITY] = reliability.sections
         imputation = replace(imputation, reliability=reliability.p_values)
+    imputation = corrected(imputation, by_spots)
     return _write(query, seen, imputation, name, path=path, progress_bar=compute.progress_bar, copy=copy)
 
 
@@ -286,13 +306,14 @@ def _kept(query: AnnData, name: str) -> dict[str, Any]:
     """Return what stays: the model of a reference that is its own query, and the record of what `embed` placed."""
     from bleep_sc.io._reference_record import PLACED
     from bleep_sc.tl._load import has_model
+    from bleep_sc.tl._measured.record import MEASURED_SPOTS
     from bleep_sc.tl._trust.reliability import RELIABILITY
 
     entry = query.uns.get(name)
     if not isinstance(entry, Mapping):
         return {}
     if has_model(query, name):
-        return {part: values for part, values in entry.items() if part != RELIABILITY}
+        return {part: values for part, values in entry.items() if part not in (RELIABILITY, MEASURED_SPOTS)}
     return {part: entry[part] for part in (PLACED,) if part in entry}
 
 

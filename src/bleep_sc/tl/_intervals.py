@@ -84,6 +84,7 @@ def intervals(
         No model, layer, gene or column; no counts where a depth needs them.
     ValueError
         The model is not calibrated; the layer was made by another model, or another predictor than the calibrated one;
+        measured spots corrected it, which the calibration knows nothing of;
         a level outside (0, 1); a level or a depth that needs the reference's counts and out-of-fold predictions, which
         are not there; too few regions.
 

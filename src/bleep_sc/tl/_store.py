@@ -27,8 +27,17 @@ _INPUTS = "inputs"
 """The group of the store that holds the inputs while it is made: each worker reads its own chunk of them alone."""
 
 
-def check_store(store: str | PathLike[str]) -> Path:
-    """Check a path for a new store: nothing may be there yet, and its parent folder must exist."""
+def check_store(store: str | PathLike[str], *, measured: str | None = None) -> Path:
+    """Check a path for a new store: nothing may be there yet, and its parent folder must exist.
+
+    Measured spots cannot correct what goes into a store.
+    """
+    if measured is not None:
+        msg = (
+            f"`measured={measured!r}` corrects whole sections at once, and `store` writes the layer chunk by chunk. "
+            "Leave one of the two out; sections can be imputed one after another."
+        )
+        raise ValueError(msg)
     if not isinstance(store, str | PathLike):
         msg = f"`store` must be a path such as 'imputed.zarr', found {type(store).__name__}."
         raise TypeError(msg)

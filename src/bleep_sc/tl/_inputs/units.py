@@ -12,7 +12,7 @@ from scipy import sparse
 from bleep_sc import _keys
 from bleep_sc._expression import path_of
 from bleep_sc._logging import warn
-from bleep_sc._stats import section_rows
+from bleep_sc._stats import looks_like_counts, section_rows
 
 _KNOWN: ContextVar[bool] = ContextVar("units_are_known", default=False)
 
@@ -93,6 +93,37 @@ def warn_of_units(values: Any, sections: np.ndarray | None, *, layer: str | None
             "applied two times. "
             f"{_remedy(layer)}"
         )
+
+
+def refuse_other_units(values: Any, reference: Any, *, path: str, reference_path: str) -> None:
+    """Refuse measured values of a query in other units than those of the reference that predicts it.
+
+    Parameters
+    ----------
+    values
+        Expression of the measured spots (n, n_genes), dense or CSR.
+    reference
+        Expression of spots of the reference, of the same genes.
+    path, reference_path
+        What messages call them.
+    """
+    lowest = (float((each.data if sparse.issparse(each) else each).min(initial=0)) for each in (values, reference))
+    below, reference_below = (low < 0 for low in lowest)
+    ours, theirs = (_scale("", each[_some(np.arange(each.shape[0]))]) for each in (values, reference))
+    if below and not reference_below:
+        found, expected = "values below 0", "none"
+    elif looks_like_counts(values) and not looks_like_counts(reference):
+        found, expected = "raw counts", str(theirs or "logarithms")
+    elif ours is not None and theirs is not None and _unlike(sorted((ours, theirs), key=lambda scale: scale.total)):
+        found, expected = str(ours), str(theirs)
+    else:
+        return
+    msg = (
+        f"`{path}` of the measured spots is in other units than `{reference_path}`: {found}, where the reference has "
+        f"{expected}. Measured values correct a prediction only in its own units. Normalise the query as the reference "
+        "was, from the raw counts: `sc.pp.normalize_total` with the reference's `target_sum`, then `sc.pp.log1p`."
+    )
+    raise ValueError(msg)
 
 
 def _some(rows: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from bleep_sc import _keys
 from bleep_sc._logging import warn
 from bleep_sc.io._calibration import CALIBRATION, Calibration
 from bleep_sc.io._stored import StoredModel, from_uns
+from bleep_sc.tl._measured.record import refuse_corrected
 from bleep_sc.tl._trust.predictor import check_same_predictor
 from bleep_sc.tl._trust.spots import HeldOutSpots, kept_spots, read_labels, read_measured
 
@@ -96,6 +97,7 @@ def read_calibrated(query: AnnData, ref: AnnData, key: str, layer: str) -> Calib
             "of."
         )
         raise ValueError(msg)
+    refuse_corrected(query, layer)
     check_same_predictor(query, layer, promise.predictor, n_reference=promise.n_reference)
     if np.asarray(made_by.get("in_sample", False)).any():
         warn(

@@ -1,0 +1,1 @@
+"""Corrects a prediction by spots that were measured; arrays in, arrays out."""
