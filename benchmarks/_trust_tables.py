@@ -17,6 +17,8 @@ SPLITS = {
     "mob2k": "bulb, one animal to the other",
     "mob1k": "bulb, two animals to another array",
     "her2st_b": "HER2ST, one patient to another",
+    "her2st-best": "HER2ST, one of five sections, `preset='best'`",
+    "her2st_b-best": "HER2ST, one patient to another, `preset='best'`",
 }
 """What the tables of trust call the splits of `trust_intervals.py`."""
 
@@ -56,7 +58,9 @@ def coverage() -> str:
             level = own[own["panel"] == "all"].groupby("level")["coverage"].mean()
             heg = own[(own["panel"] == "HEG") & np.isclose(own["level"], 0.9)]["coverage"].mean()
             cells = [f"{value:.3f}" for value in [*level, heg]]
-            by_split.append(f"| {SPLITS[data].split(',')[0]}, {split} | " + " | ".join(cells) + " |")
+            tissue, *_, last = SPLITS[data].split(", ")
+            named = f"{tissue}, {split}" + (f", {last}" if "preset" in last else "")
+            by_split.append(f"| {named} | " + " | ".join(cells) + " |")
     table, splits = "\n".join(lines), "\n".join(by_split)
     return f"{table}\n\nThe same, section by section, at four levels:\n\n{splits}\n\n{sources(records)}\n"
 

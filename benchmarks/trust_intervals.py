@@ -5,9 +5,11 @@
     python benchmarks/trust_intervals.py mob2k                        # one animal to the other
     python benchmarks/trust_intervals.py mob1k                        # both animals of mob2k to another array
     python benchmarks/trust_intervals.py her2st_b                     # one patient to another
+    python benchmarks/trust_intervals.py her2st --preset best         # any of them with two encoders fused
     python benchmarks/trust_intervals.py cost                         # 2,000 spots × 20,000 genes
 
-The default recipe as it is, on colour features of crops three spot diameters wide; spots of at least 500 counts. Genes:
+The default recipe as it is, on colour features of crops three spot diameters wide (112 px; with `--preset best` 224 px,
+and EfficientNet-Lite0's features of their centres beside them); spots of at least 500 counts. Genes:
 those that the reference learned from, each reference its own. "HEG" is the tenth of them with the highest mean in the
 reference, "top" each gene's own highest tenth of measured values in the section that is scored. Intervals are those of
 `bl.tl.intervals(query, ref, depth="query")`, from the reference alone.
@@ -35,16 +37,18 @@ from squidpy.im import ImageContainer
 import bleep_sc as bl
 from bleep_sc._stats import log_depth
 from bleep_sc.metrics import partial_pearson, pearson
-from bleep_sc.models.encoders.color import color_features
 from bleep_sc.tl._trust.genes import LEAST_DETECTED
 
 TARGET_SUM = 1e4
+FEATURES = "X_features"
+ENCODERS = {"default": "color", "best": ["color", "efficientnet_lite0"]}
+PIXELS = {"default": 112, "best": 224}
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 FIFTHS = 5
 
 
-def section(folder: str, name: str, *, genes: pd.Index | None = None) -> AnnData:
-    """One real section: counts, log-normalised values and colour features; of some genes alone where they are named."""
+def section(folder: str, name: str, preset: str, *, genes: pd.Index | None = None) -> AnnData:
+    """One real section: counts, log-normalised values and features; of some genes alone where they are named."""
     adata = ad.read_h5ad(data_folder() / folder / f"{name}.h5ad")
     if genes is not None:
         adata = adata[:, adata.var_names.isin(genes)].copy()
@@ -56,33 +60,38 @@ def section(folder: str, name: str, *, genes: pd.Index | None = None) -> AnnData
     source = adata.uns["source"]
     image = ImageContainer(str(data_folder() / folder / f"{name}.jpg"))
     um = 3 * float(source["spot_diameter_um"])
-    bl.pp.crops(adata, image, um=um, size=112, mpp=float(source["um_per_px"]), library_key="section")
-    adata.obsm["X_color"] = color_features(adata.obsm.pop("crops"))
-    adata.uns = {}
+    bl.pp.crops(adata, image, um=um, size=PIXELS[preset], mpp=float(source["um_per_px"]), library_key="section")
+    describe(adata, preset)
     adata.obs = adata.obs.astype({"section": str})
     if "animal" in adata.obs:
         adata.obs["patient"] = adata.obs["animal"].astype(str)
     return adata
 
 
-def splits(data: str, seed: int) -> Iterator[tuple[str, AnnData, AnnData]]:
+def describe(adata: AnnData, preset: str) -> None:
+    """Put features in the place of crops, and keep their record alone."""
+    bl.tl.encode(adata, encoder=ENCODERS[preset], key_added=FEATURES)
+    del adata.obsm["crops"]
+    adata.uns = {FEATURES: adata.uns[FEATURES]}
+
+
+def splits(data: str, seed: int, preset: str) -> Iterator[tuple[str, AnnData, AnnData]]:
     """A name, the reference and the query of each split."""
     if data == "toy":
         tissue: Any = bl.datasets.toy(n_patients=4, random_state=seed)
-        tissue.obsm["X_color"] = color_features(tissue.obsm.pop("crops"))
-        tissue.uns = {}
+        describe(tissue, preset)
         for patient in np.unique(tissue.obs["patient"].astype(str)):
             own = (tissue.obs["patient"] == patient).to_numpy()
             yield patient, tissue[~own].copy(), tissue[own].copy()
         return
-    her2st = {name: section("her2st", name) for name in HER2ST} if data.startswith("her2st") else {}
+    her2st = {name: section("her2st", name, preset) for name in HER2ST} if data.startswith("her2st") else {}
     bulbs = ("MOB1", "MOB2", "MOB3", "MOB4")
-    mob2k = {name: section("mob2k", name) for name in bulbs} if data == "mob2k" else {}
+    mob2k = {name: section("mob2k", name, preset) for name in bulbs} if data == "mob2k" else {}
     if data == "her2st":
         for name in HER2ST:
             yield name, joined([her2st[other] for other in HER2ST if other != name]), her2st[name].copy()
     elif data == "her2st_b":
-        yield "C to B4", joined(list(her2st.values())), section("her2st_b", "B4")
+        yield "C to B4", joined(list(her2st.values())), section("her2st_b", "B4", preset)
     elif data == "mob2k":
         for names in (("MOB1", "MOB2"), ("MOB3", "MOB4")):
             others = [name for name in mob2k if name not in names]
@@ -95,26 +104,26 @@ def splits(data: str, seed: int) -> Iterator[tuple[str, AnnData, AnnData]]:
         first = ad.read_h5ad(data_folder() / "mob2k" / "MOB1.h5ad")
         for name in ("Rep11", "Rep12"):
             # of the same genes on both sides, since values are shares of a spot's total
-            query = section("mob1k_layers", name, genes=first.var_names)
-            ref = joined([section("mob2k", bulb, genes=query.var_names) for bulb in bulbs])
+            query = section("mob1k_layers", name, preset, genes=first.var_names)
+            ref = joined([section("mob2k", bulb, preset, genes=query.var_names) for bulb in bulbs])
             yield f"mob2k to {name}", ref, query
 
 
 def joined(sections: list[AnnData]) -> AnnData:
     """Sections as one reference, with the genes to learn from."""
-    ref = ad.concat(sections, index_unique="-")
+    ref = ad.concat(sections, index_unique="-", uns_merge="same")
     ref.obs_names = [f"{name}-{number}" for number, name in enumerate(ref.obs_names)]
     bl.pp.select_genes(ref, batch_key="section", n_top_genes=1000, min_fraction=0.1)
     ref.var.loc[[gene for gene in MARKERS if gene in ref.var_names], "highly_variable"] = True
     return ref
 
 
-def measure(data: str, seed: int) -> list[dict[str, Any]]:
+def measure(data: str, seed: int, preset: str) -> list[dict[str, Any]]:
     """Rows of coverage: split, section, panel, level, fifth of distance."""
     rows: list[dict[str, Any]] = []
-    for name, ref, query in splits(data, seed):
+    for name, ref, query in splits(data, seed, preset):
         start = time.perf_counter()
-        bl.tl.fit(ref, image_key="X_color", library_key="section", random_state=seed)
+        bl.tl.fit(ref, preset=preset, image_key=FEATURES, library_key="section", random_state=seed)
         fitted = time.perf_counter() - start
         bl.tl.calibrate(ref, random_state=seed)
         bl.tl.impute(query, ref)
@@ -230,6 +239,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=["toy", "her2st", "mob2k", "mob1k", "her2st_b", "cost"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--preset", choices=ENCODERS, default="default")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     bl.settings.verbosity, bl.settings.progress_bar = "warning", False
@@ -238,7 +248,7 @@ def main() -> None:
     if arguments.data == "cost":
         rows = cost()
     else:
-        rows = [row for seed in arguments.seeds for row in measure(arguments.data, seed)]
+        rows = [row for seed in arguments.seeds for row in measure(arguments.data, seed, arguments.preset)]
         table = pd.DataFrame(rows)
         print(table.groupby(["panel", "level"], sort=False)[["coverage", "genes_above", "width"]].mean().round(3))
     if arguments.json:
