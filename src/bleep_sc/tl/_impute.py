@@ -156,13 +156,14 @@ def impute(
     the model does. Another says where rows of `ref` were placed by another model, as after a concat of references that
     were fitted apart, or where expression was changed since the fit.
 
-    **Reliability.** The distance of a spot from the reference is taken in image features as they are, so that a slide
-    of another stain is not hidden. Its rank among spots of the reference, held out by patient or else by section, is
-    the p-value. About one in twenty spots of a slide like the reference is at 0.05 or below. A section with more than a
-    fifth of such spots is called "another patient, stain or scanner" in the log. Most new patients are, and that is no
-    alarm. A warning names sections that are so far off that other tissue or a fault of image or scale is likely. The
-    reliability does not rank errors: in a new patient, the prediction is no better where it is high. A model that an
-    earlier version fitted, or that was read from a folder, has none.
+    **Reliability.** The distance of a spot from the reference is taken in image features as they are, so that a
+    slide of another stain is not hidden. Its rank among spots of the reference, held out by patient or else by
+    section, is the p-value. About one in twenty spots of a slide like the reference is at 0.05 or below. Where
+    several encoders are fused, it is the smallest of their p-values times their number. A section with more than a
+    fifth of such spots is called "another patient, stain or scanner" in the log. Most new patients are, and that is
+    no alarm. A warning names sections that are so far off that other tissue or a fault of image or scale is likely.
+    The reliability does not rank errors: in a new patient, the prediction is no better where it is high. A model of
+    format version 1 has none.
 
     **Measured spots.** A residual, measured minus predicted, has a level and a pattern. The level of each gene is the
     mean residual of the section's measured spots, shrunk towards 0. The pattern is found on components of the
