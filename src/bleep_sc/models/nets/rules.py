@@ -13,6 +13,8 @@ MAX_REPEATS = 64
 """Largest number of repeated parts of a model: each takes time to build, however small it is."""
 MAX_SIDE = 16_384
 """Longest side of a crop in pixels: a network may take memory for every place in a crop."""
+_MAX_INPUT = 2_048
+"""Longest side in pixels that crops are resampled to: each takes that memory, however small it was."""
 _MAX_SIZE = 2**31 - 1
 """Largest size of a layer: to build a layer takes no memory until weights of that size are there."""
 _MAX_TEXT = 10_000
@@ -88,10 +90,9 @@ def _is_frozen_network(value: Any) -> bool:
     )
 
 
-_SIDE = whole(1, MAX_SIDE)
 READING: Mapping[str, Rule] = {
-    "view_px": _SIDE,
-    "input_px": _SIDE,
+    "view_px": whole(1, MAX_SIDE),
+    "input_px": whole(1, _MAX_INPUT),
     "stages": or_null(
         Rule(
             "a list of a few whole numbers",

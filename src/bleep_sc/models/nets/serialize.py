@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bleep_sc._untrusted import REMEDY, TensorFacts, tensors_in
 from bleep_sc.models.encoders.networks import ImageNetwork
 from bleep_sc.models.nets.arguments import Arguments
+from bleep_sc.models.nets.fused import Fused
 from bleep_sc.models.nets.hybrid import Hybrid
 from bleep_sc.models.nets.kernel import KernelRegression
 from bleep_sc.models.nets.kinds import arguments_of
@@ -25,10 +26,11 @@ _DIVISORS = ((Standardize, "scale"), (Hybrid, "feature_scale"), (Hybrid, "contex
 _LEAST: Sequence[tuple[type[nn.Module], str, float]] = (
     *((kind, name, 1e-13) for kind, name in _DIVISORS),  # `fit` writes no smaller ones
     (KernelRegression, "width", 1e-13),
+    (Fused, "shares", 1e-13),
     (nn.modules.batchnorm._BatchNorm, "running_var", 0.0),
 )
-"""Least value of each tensor that other values are divided by: 0 would make NaN of any image."""
-_SIGNED = ("width", "running_var")
+"""Least value of each tensor that others are divided by, or whose root is taken: 0 would make NaN of any image."""
+_SIGNED = ("width", "running_var", "shares")
 
 
 def weights_to_bytes(model: nn.Module) -> bytes:
