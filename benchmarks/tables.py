@@ -45,9 +45,9 @@ brackets the same with sequencing depth regressed out of truth and prediction. S
 panels (HEG-50, HVG-50: highest mean and variance), penalties, `k` and epochs are chosen on the training sections of
 each fold. Mean ± standard deviation over seeds where a method has a random part and several were run. *Variance*: that
 of the prediction over that of the truth, HVG-50. Floors are in italics; `counts` reads the total counts of the spots
-that it predicts. "z": features standardised within each section. No pretrained weights anywhere; networks start from
-random weights and train for 5 epochs, with one seed, since this was run on a CPU; networks that a command names and a
-table lacks were not run in the time at hand.
+that it predicts. "z": features standardised within each section. No pretrained weights but in "lite0" and "best";
+networks that are trained start from random weights and train for 5 epochs, with one seed, since this was run on a CPU;
+networks that a command names and a table lacks were not run in the time at hand.
 """
 
 
