@@ -302,7 +302,7 @@ TABLE: dict[str, Row] = {
         "query",
     ),
     "impute paper": Row(imputed("paper"), slide, QUERY, "query"),
-    "impute ridge": Row(imputed("ridge"), slide, QUERY, "query"),
+    "impute ridge": Row(imputed("ridge"), slide, QUERY | {"one spot": values}, "query"),
     "impute ref": Row(imputed_from(k=20), lambda: fitted("default"), REFERENCE, "ref"),
     "impute ref paper": Row(imputed_from(k=20), lambda: fitted("paper"), REFERENCE, "ref"),
     "impute ref ridge": Row(
