@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _measured_table import MEASURED, measured_spots
 from _trust_tables import COVERAGE, FIGURE, LISTS, coverage, draw_coverage, lists
 
 RESULTS = Path(__file__).parent / "results"
@@ -77,7 +78,13 @@ named, which other work was kept off; ratios hold more widely.
 
 
 def main() -> None:
-    for path, text in ((PAGE, page()), (ATLAS, atlas()), (COVERAGE, coverage()), (LISTS, lists())):
+    for path, text in (
+        (PAGE, page()),
+        (ATLAS, atlas()),
+        (COVERAGE, coverage()),
+        (LISTS, lists()),
+        (MEASURED, measured_spots()),
+    ):
         path.write_text(text)
         print(f"wrote {path}")
     draw_coverage(FIGURE)

@@ -335,3 +335,13 @@ def test_booleans_of_any_kind(dtype: str, query: AnnData, ref: AnnData) -> None:
     query.obs[MASK] = query.obs[MASK].astype(dtype)
     bl.tl.impute(query, ref, measured=MASK)
     np.testing.assert_array_equal(query.layers["bleep"], wanted)
+
+
+def test_a_reference_of_one_gene(query: AnnData, tissue: AnnData) -> None:
+    ref = tissue[tissue.obs["patient"] == "P1", [tissue.var_names[3]]].copy()
+    bl.tl.fit(ref, **RIDGE, image_key="X_made", library_key="section")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`query` and `ref` share few genes")
+        bl.tl.impute(query, ref, measured=MASK)
+    assert np.isfinite(query.layers["bleep"][:, 3]).all()
+    assert np.isnan(np.delete(query.layers["bleep"], 3, axis=1)).all()
