@@ -194,11 +194,11 @@ def remembered_colours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small_network(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a network that reads crops frozen at 16 pixels, as the tests cut them, and in two views: quick."""
+    """The name of a network that reads crops frozen at 16 pixels, as the tests cut them, and in one view: quick."""
     from bleep_sc.models.encoders.registry import ENCODERS, encoder_named
 
     name = "timm:test_resnet"
-    monkeypatch.setitem(ENCODERS, name, replace(encoder_named(name), input_px=16, symmetries=2))
+    monkeypatch.setitem(ENCODERS, name, replace(encoder_named(name), input_px=16, symmetries=1))
     return name
 
 

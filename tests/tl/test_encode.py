@@ -20,7 +20,10 @@ from bleep_sc.models.encoders.frozen import build_frozen, reading_of, weights_di
 from bleep_sc.models.encoders.registry import encoder_named
 from bleep_sc.tl._inputs.encoders import view_pixels
 
-pytestmark = pytest.mark.usefixtures("remembered_colours")
+pytestmark = [
+    pytest.mark.usefixtures("remembered_colours"),
+    pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning"),
+]
 
 QUICK: dict[str, Any] = {"max_epochs": 2, "members": 1, "hidden": 8, "n_components": 4, "context": 2}
 KEY = "X_timm_test_resnet"
@@ -66,7 +69,7 @@ def test_features_stand_beside_the_record_of_what_made_them(ref: AnnData, small_
                 "n_features": 96,
                 "feature_set": None,
                 "weights": weights_digest(network),
-                "reading": {"view_px": 16, "input_px": 16, "stages": None, "symmetries": 2},
+                "reading": {"view_px": 16, "input_px": 16, "stages": None, "symmetries": 1},
             }
         ],
         "scale": {"size": 16, "size_um": 100.0, "spot_diameters": 1.0},
@@ -358,7 +361,7 @@ DAMAGED: dict[str, Callable[[AnnData], None]] = {
     "features below 0": of_encoder(n_features=-1),
     "features a word": of_encoder(n_features="96"),
     "unknown kind": of_encoder(kind="pickle"),
-    "a kind without reading": of_encoder(kind="custom"),
+    "a kind without reading": of_encoder(kind="color"),
     "no reading": of_encoder(reading=None),
     "reading a word": of_encoder(reading="x"),
     "weights a number": of_encoder(weights=5),
@@ -366,7 +369,9 @@ DAMAGED: dict[str, Callable[[AnnData], None]] = {
     "a view of nothing": of_reading(view_px=0),
     "a view of a billion": of_reading(view_px=10**9),
     "an input of a billion": of_reading(input_px=10**9),
-    "symmetries": of_reading(symmetries=9),
+    "nine symmetries": of_reading(symmetries=9),
+    "two symmetries": of_reading(symmetries=2),
+    "a symmetry true": of_reading(symmetries=True),
     "stages a number": of_reading(stages=3),
     "no stages": of_reading(stages=[]),
     "stages below 0": of_reading(stages=[-1]),

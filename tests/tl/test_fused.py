@@ -25,6 +25,7 @@ from bleep_sc.tl._load import load_model
 pytestmark = [
     pytest.mark.usefixtures("remembered_colours"),
     pytest.mark.filterwarnings("ignore:.*blown up to the:UserWarning"),
+    pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning"),
 ]
 
 QUICK: dict[str, Any] = {"max_epochs": 2, "members": 1, "hidden": 8, "n_components": 4, "context": 2}
