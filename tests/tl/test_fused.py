@@ -28,8 +28,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning"),
 ]
 
-QUICK: dict[str, Any] = {"max_epochs": 2, "members": 1, "hidden": 8, "n_components": 4, "context": 2}
-SETTINGS = {"linear": (300, 5), "kernel": (1, 5)}
+QUICK: dict[str, Any] = {"max_epochs": 2, "members": 1, "hidden": 8, "n_components": 6, "context": 2}
+SETTINGS = {"linear": (300, 6), "kernel": (1, 6)}
 
 
 def config(adata: AnnData, key: str = "bleep") -> dict[str, Any]:

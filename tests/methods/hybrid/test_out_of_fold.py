@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("remembered_colours")
 
 FIXED = Blend(
     (25,),
-    [{"linear": (300, 5), "kernel": (1, 5)}],
+    [{"linear": (300, 6), "kernel": (1, 6)}],  # of five components, and of depth
     dict.fromkeys(("retrieval", "linear", "kernel"), 1 / 3),
     (1.0,),
 )
