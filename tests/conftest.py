@@ -192,6 +192,16 @@ def remembered_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENCODERS, COLOR, replace(ENCODERS[COLOR], by_hand=ByHand(remembered, FEATURE_SET)))
 
 
+@pytest.fixture
+def small_network(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a network that reads crops frozen at 16 pixels, as the tests cut them, and in one view: quick."""
+    from bleep_sc.models.encoders.registry import ENCODERS, encoder_named
+
+    name = "timm:test_resnet"
+    monkeypatch.setitem(ENCODERS, name, replace(encoder_named(name), input_px=16, symmetries=1))
+    return name
+
+
 def never_read(crops: np.ndarray) -> da.Array:
     """The same crops, lazily: the test fails as soon as any of them is read."""
 

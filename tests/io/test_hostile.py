@@ -428,7 +428,7 @@ PUBLISHED: dict[str, Callable[[dict[str, Any]], Any]] = {
     **{
         f"method {value!r}": at("method", value) for value in ("magic", "knn", "counts", "../x", None, 3, ["bleep"], {})
     },
-    **{f"version {value!r}": at("format_version", value) for value in (0, 3, -1, 1.0, True, "1", None, [1], 10**30)},
+    **{f"version {value!r}": at("format_version", value) for value in (0, 4, -1, 1.0, True, "1", None, [1], 10**30)},
     "another kind": at("model.kind", "features"),
     "unknown kind": at("model.kind", "os.system"),
     "kind a list": at("model.kind", ["bleep"]),

@@ -28,7 +28,10 @@ def make() -> ModuleType:
 def test_there_are_models_of_each_version(make: ModuleType) -> None:
     assert {path.parent.name for path in CASES} == {f"v{version + 1}" for version in range(FORMAT_VERSION)}
     assert {path.name for path in CASES if path.parent.name == "v1"} == set(make.MODELS)
-    assert all(file.stat().st_size < 10_000 for file in STORED.rglob("*") if file.is_file())
+    assert {path.name for path in CASES if path.parent.name == "v3"} == set(make.MODELS | make.ADDED)
+    files = [file for file in STORED.rglob("*") if file.is_file() and file.parent.name != "fused"]
+    assert all(file.stat().st_size < 10_000 for file in files)
+    assert sum(file.stat().st_size for file in STORED.rglob("fused/*")) < 200_000, "with a network in it"
 
 
 @pytest.mark.parametrize("folder", CASES, ids=lambda path: f"{path.parent.name}-{path.name}")
@@ -61,7 +64,7 @@ def test_what_is_written_now_is_what_was_written_then(make: ModuleType, tmp_path
     """A model that is read and written again loses nothing: else the format has changed and needs a new version."""
     now = STORED / f"v{FORMAT_VERSION}"
     ref, _ = make.load(now)
-    for key in make.MODELS:
+    for key in make.MODELS | make.ADDED:
         bl.io.read_model(ref, now / key, key_added=key)
         bl.io.write_model(ref, tmp_path / key, key=key)
         weights, config = (tmp_path / key / name for name in ("model.safetensors", "config.json"))

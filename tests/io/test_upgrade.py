@@ -40,7 +40,7 @@ def test_what_a_later_release_adds_is_kept(fitted: AnnData, tmp_path: object) ->
 
 
 def test_each_version_is_taken_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FORMAT_VERSION", 3)
+    monkeypatch.setattr(module, "FORMAT_VERSION", 3)  # whatever it is today
     monkeypatch.setattr(
         module,
         "_STEPS",

@@ -15,25 +15,27 @@ from bleep_sc.methods.registry import all_methods, choose, method_of_stored, met
 from bleep_sc.models.nets.kinds import KINDS
 
 METHODS = all_methods()
-IDS = [f"{method.name}, {method.kind}" for method in METHODS]
+IDS = [f"{method.name}, {' or '.join(method.kinds)}" for method in METHODS]
 of_each = pytest.mark.parametrize("method", METHODS, ids=IDS)
 
 
 def test_every_name_has_its_methods_and_a_stored_model_tells_them_apart() -> None:
     for name in get_args(MethodName):
         assert {method.name for method in methods_named(name)} == {name}
+        assert any("default" in method.presets for method in methods_named(name))
     assert len(set(IDS)) == len(METHODS)
     for method in METHODS:
-        assert method_of_stored(method.name, method.kind) is method
+        assert method.kinds
+        assert all(method_of_stored(method.name, kind) is method for kind in method.kinds)
     assert method_of_stored("no such method", "regressor") is None
     assert method_of_stored("ridge", "bleep") is None
 
 
 @of_each
 def test_the_record_is_whole(method: Method[Any]) -> None:
-    assert method.kind in KINDS
+    assert set(method.kinds) <= set(KINDS)
     assert set(method.presets) <= set(get_args(PresetName))
-    assert "default" in method.presets
+    assert method.presets
     assert set(method.modes) <= set(get_args(Mode))
     assert method.retrieves == ("retrieval" in method.modes)
     assert set(method.required) <= set(method.own_config)
@@ -59,20 +61,22 @@ def test_its_usual_way_to_predict_is_one_that_it_has(method: Method[Any]) -> Non
                 method.mode(mode)
 
 
-def test_the_first_method_of_a_name_that_has_the_preset_and_takes_the_encoder_is_chosen() -> None:
-    assert choose("bleep", "default", {})[0].kind == "hybrid"
-    assert choose("bleep", "default", {"encoder": "resnet18"})[0].kind == "bleep"
-    assert choose("bleep", "paper", {"encoder": "color"})[0].kind == "bleep"
+def test_the_first_method_of_a_name_that_has_the_preset_is_chosen() -> None:
+    """Whatever the encoder: recipe and encoder are chosen apart."""
+    for encoder in (None, "color", "resnet18", len, ("color", "resnet18")):
+        for preset in ("default", "best"):
+            assert choose("bleep", preset, {"encoder": encoder})[0].kinds == ("hybrid", "fused")  # type: ignore[arg-type]
+        assert choose("bleep", "paper", {"encoder": encoder})[0].kinds == ("bleep",)
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method.own_config], ids=lambda m: m.kind)
+@pytest.mark.parametrize("method", [method for method in METHODS if method.own_config], ids=lambda m: m.kinds[0])
 def test_what_fit_stores_of_a_method_is_what_its_record_allows(method: Method[Any], ref: AnnData) -> None:
     quick = {
         "hybrid": {"max_epochs": 1, "members": 1},
         "bleep": {"preset": "paper", "encoder": "color", "max_epochs": 1},
         "histogene": {"dim": 64, "depth": 1, "max_epochs": 1},
     }
-    bl.tl.fit(ref, method=method.name, **quick.get(method.kind, {}))  # type: ignore[arg-type]
+    bl.tl.fit(ref, method=method.name, **quick.get(method.kinds[0], {}))  # type: ignore[arg-type]
     config = json.loads(ref.uns["bleep"]["config"])
     common = {"format_version", "method", "preset", "params", "model", "image", "expression", "library_key", "units"}
     own = set(config) - common - {"patient_key", "versions", "sha256"}

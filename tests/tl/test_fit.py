@@ -10,8 +10,10 @@ import pytest
 import torch
 from anndata import AnnData
 from conftest import PUBLISHED
+from safetensors.numpy import load
 
 import bleep_sc as bl
+from bleep_sc.models.encoders.networks import build_network
 
 pytestmark = pytest.mark.usefixtures("remembered_colours")
 
@@ -67,9 +69,26 @@ def test_one_seed_gives_the_same_weights_bit_for_bit(ref: AnnData, encoder: str)
 @COLLAPSE
 def test_torch_random_state_is_untouched(ref: AnnData) -> None:
     before = torch.get_rng_state()
-    bl.tl.fit(ref, encoder="resnet18", weights=None, max_epochs=1)
+    bl.tl.fit(ref, preset="paper", encoder="resnet18", weights=None, max_epochs=1)
     assert torch.equal(before, torch.get_rng_state())
     assert config(ref)["model"]["kind"] == "bleep", "a network is trained as published"
+
+
+@COLLAPSE
+def test_the_paper_trains_the_network_along_that_is_named(ref: AnnData, small_network: str, tmp_path: Path) -> None:
+    """Whatever the network. The default recipe leaves its weights as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        first = build_network(small_network, image_size=16, weights=None).network.state_dict()
+    torch.save(first, tmp_path / "weights.pth")
+    moved = {}
+    for preset, part in (("paper", "image_encoder.network."), ("default", "frozen.0.network.network.")):
+        arguments: dict[str, Any] = {"preset": preset, "encoder": small_network, "weights": tmp_path / "weights.pth"}
+        bl.tl.fit(ref, **arguments, max_epochs=1)
+        stored = load(ref.uns["bleep"]["model"].tobytes())
+        moved[preset] = [name for name in first if not np.array_equal(stored[part + name], first[name].numpy())]
+    assert moved["default"] == []
+    assert len(moved["paper"]) > 0.9 * len(first)
 
 
 def test_best_epoch_is_kept(ref: AnnData) -> None:
@@ -119,7 +138,14 @@ def test_lazy_crops_train_like_crops_in_memory(ref: AnnData) -> None:
     lazy = ref.copy()
     lazy.obsm["crops"] = da.from_array(ref.obsm["crops"], chunks=(10, 16, 16, 3))
     for adata in (ref, lazy):
-        bl.tl.fit(adata, encoder="timm:test_resnet", weights=None, max_epochs=1, batch_size=32)
+        bl.tl.fit(
+            adata,
+            preset="paper",
+            encoder="timm:test_resnet",
+            weights=None,
+            max_epochs=1,
+            batch_size=32,
+        )
     assert ref.uns["bleep"]["model"].tobytes() == lazy.uns["bleep"]["model"].tobytes()
 
 
@@ -275,7 +301,7 @@ BAD: dict[str, tuple[Callable[[AnnData], object], dict[str, Any], type[Exception
         r"ready-made features.*Leave `encoder` out",
     ),
     "method": (lambda a: None, {"method": "magic"}, ValueError, r"`method`.*'magic'"),
-    "preset": (lambda a: None, {"preset": "best"}, ValueError, r"`preset`.*'default', 'paper'.*'best'"),
+    "preset": (lambda a: None, {"preset": "better"}, ValueError, r"`preset`.*'default', 'best', 'paper'.*'better'"),
     "temperature": (lambda a: None, {"temperature": 0}, ValueError, r"`temperature`.*above 0"),
     "epochs": (lambda a: None, {"max_epochs": 0}, ValueError, r"`max_epochs`.*at least 1"),
     "section column": (lambda a: None, {"library_key": "slide"}, KeyError, r"obs\['slide'\]"),

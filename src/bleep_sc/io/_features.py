@@ -50,6 +50,8 @@ def features_from_uns(uns: Mapping[str, Any], key: str, *, name: str) -> Feature
     try:
         record = parse_json(text if isinstance(text, str) else str(np.asarray(text)), most=_MOST_TEXT)
         check_encoders(record[_ENCODERS], where=where)
+        if not record[_ENCODERS]:
+            raise ValueError("it names no encoder")
         check_scale(record[_SCALE], where=where)
     except (ValueError, KeyError, TypeError) as err:
         msg = (

@@ -1,12 +1,22 @@
-"""How much of a hybrid prediction is retrieval, and how much regression."""
+"""How much of a hybrid prediction is retrieval, how much regression, and how much each encoder counts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from bleep_sc.methods.hybrid.blend import PREDICTORS, HeldOutPart, choose_blend
+from bleep_sc.methods.hybrid.blend import (
+    PREDICTORS,
+    REGRESSIONS,
+    Blend,
+    HeldOutPart,
+    Setting,
+    choose_blend,
+    equal_shares,
+    possible_shares,
+)
 
 SETTINGS = {"retrieval": [(25,), (50,)], "linear": [(1.0, 5), (10.0, 5)], "kernel": [(0.1, 5), (1.0, 8)]}
 
@@ -22,7 +32,22 @@ def held_out(noise: Mapping[str, float], *, better: int = 1, seed: int = 0, n: i
         }
         for one in PREDICTORS
     }
-    return HeldOutPart(0, np.arange(n), true @ loadings, loadings, np.arange(20) < 10, scores)
+    return part_of(true, loadings, {(1.0,): scores["retrieval"]}, [{one: scores[one] for one in REGRESSIONS}])
+
+
+def part_of(true: np.ndarray, loadings: np.ndarray, retrieved: Any, regressed: Any) -> HeldOutPart:
+    leading = np.arange(loadings.shape[1]) < 10
+    return HeldOutPart(0, np.arange(len(true)), true @ loadings, loadings, leading, retrieved, regressed)
+
+
+def predicted(part: HeldOutPart, one: str, setting: Setting) -> np.ndarray:
+    """What one predictor says of a part that a single encoder sees."""
+    by_setting = part.retrieved[1.0,] if one == "retrieval" else part.regressed[0][one]
+    return by_setting[setting]
+
+
+def settings_of(blend: Blend) -> dict[str, Setting]:
+    return {"retrieval": blend.neighbors, **blend.settings[0]}
 
 
 @pytest.mark.parametrize("best", PREDICTORS)
@@ -30,14 +55,15 @@ def test_chooses_the_one_way_that_is_the_truth(best: str) -> None:
     noise = dict.fromkeys(PREDICTORS, 9.0) | {best: 0.0}
     blend, score = choose_blend([held_out(noise, seed=seed) for seed in range(2)])
     assert blend.weights == {one: float(one == best) for one in PREDICTORS}
-    assert blend.settings[best] == SETTINGS[best][1]
+    assert settings_of(blend)[best] == SETTINGS[best][1]
+    assert blend.shares == (1,)
     assert score == pytest.approx(1)
 
 
 @pytest.mark.parametrize("better", [0, 1])
 def test_each_way_takes_its_own_best_setting(better: int) -> None:
     blend, _ = choose_blend([held_out(dict.fromkeys(PREDICTORS, 0.5), better=better, seed=seed) for seed in range(3)])
-    assert blend.settings == {one: SETTINGS[one][better] for one in PREDICTORS}
+    assert settings_of(blend) == {one: SETTINGS[one][better] for one in PREDICTORS}
 
 
 def test_independent_errors_are_averaged_out() -> None:
@@ -47,13 +73,14 @@ def test_independent_errors_are_averaged_out() -> None:
     assert sum(blend.weights.values()) == pytest.approx(1)
     assert all(weight in (0.25, 0.5) for weight in blend.weights.values())
     for one in PREDICTORS:
-        alone = [correlation(part, part.scores[one][blend.settings[one]]) for part in parts]
+        alone = [correlation(part, predicted(part, one, settings_of(blend)[one])) for part in parts]
         assert score > np.mean(alone) + 0.05
     mixed = [
-        correlation(part, sum(blend.weights[one] * part.scores[one][blend.settings[one]] for one in PREDICTORS))  # type: ignore[arg-type]
-        for part in parts
+        sum(blend.weights[one] * predicted(part, one, settings_of(blend)[one]) for one in PREDICTORS) for part in parts
     ]
-    assert score == pytest.approx(np.mean(mixed))
+    for part, expected in zip(parts, mixed, strict=True):
+        np.testing.assert_allclose(blend.mix(part), expected, rtol=1e-12)
+    assert score == pytest.approx(np.mean([correlation(part, blend.mix(part)) for part in parts]))
 
 
 def correlation(part: HeldOutPart, scores: np.ndarray) -> float:
@@ -79,7 +106,13 @@ def test_shifts_between_parts_do_not_count() -> None:
         replace(
             part,
             truth=part.truth + 100 * number,
-            scores={one: {s: v + 50 * number for s, v in found.items()} for one, found in part.scores.items()},
+            retrieved={
+                shares: {s: v + 50 * number for s, v in found.items()} for shares, found in part.retrieved.items()
+            },
+            regressed=[
+                {one: {s: v + 50 * number for s, v in found.items()} for one, found in own.items()}
+                for own in part.regressed
+            ],
         )
         for number, part in enumerate(parts)
     ]
@@ -92,11 +125,9 @@ def test_only_settings_that_all_parts_have_are_chosen() -> None:
     """Folds of a few spots cannot average as many neighbours."""
     parts = [held_out(dict.fromkeys(PREDICTORS, 0.5), seed=seed) for seed in range(2)]
     for order in (parts, parts[::-1]):
-        scores = {one: dict(found) for one, found in parts[1].scores.items()}
-        del scores["retrieval"][50,]
-        fewer = replace(parts[1], scores=scores)
+        fewer = replace(parts[1], retrieved={(1.0,): {(25,): parts[1].retrieved[1.0,][25,]}})
         blend, _ = choose_blend([fewer if part is parts[1] else part for part in order])
-        assert blend.settings["retrieval"] == (25,)
+        assert blend.neighbors == (25,)
 
 
 def test_genes_that_do_not_vary_count_as_nothing() -> None:
@@ -117,3 +148,54 @@ def test_the_linear_way_keeps_a_share() -> None:
     assert sum(weights.values()) == pytest.approx(1)
     best = choose_blend([held_out(dict.fromkeys(PREDICTORS, 9.0) | {"linear": 0.0})], least_linear=1 / 3)[0]
     assert best.weights["linear"] == pytest.approx(1)
+
+
+def seen_by(noise: Sequence[float], *, seed: int = 0, n: int = 60, several_shares: bool = True) -> HeldOutPart:
+    """One part that encoders see with noise of their own; retrieval compares what all of them see."""
+    rng = np.random.default_rng(seed)
+    true, loadings = rng.normal(size=(n, 3)), rng.normal(size=(3, 20))
+    of_encoders = [true + own * rng.normal(size=true.shape) for own in noise]
+    shares_to_try = possible_shares(len(noise)) if several_shares else [equal_shares(len(noise))]
+    retrieved = {
+        shares: {(25,): sum(s * v for s, v in zip(shares, of_encoders, strict=True))} for shares in shares_to_try
+    }
+    regressed = [{"linear": {(1.0, 5): own}, "kernel": {(0.1, 5): own}} for own in of_encoders]
+    return part_of(true, loadings, retrieved, regressed)
+
+
+@pytest.mark.parametrize("n_encoders", [1, 2, 3, 5])
+def test_shares_to_choose_from(n_encoders: int) -> None:
+    found = possible_shares(n_encoders)
+    assert found[0] == equal_shares(n_encoders) == (1 / n_encoders,) * n_encoders
+    assert len(set(found)) == len(found) == (1 if n_encoders == 1 else n_encoders + 1)
+    assert all(sum(shares) == pytest.approx(1) for shares in found)
+    assert all(max(shares) == 0.75 and shares.index(0.75) == e for e, shares in enumerate(found[1:]))
+
+
+@pytest.mark.parametrize("noisy", [0, 1])
+def test_an_encoder_that_sees_nothing_counts_less(noisy: int) -> None:
+    noise = [9.0 if e == noisy else 0.3 for e in range(2)]
+    blend, score = choose_blend([seen_by(noise, seed=seed) for seed in range(3)])
+    assert blend.shares == ((0.25, 0.75) if noisy == 0 else (0.75, 0.25))
+    alike, equally = choose_blend([seen_by(noise, seed=seed, several_shares=False) for seed in range(3)])
+    assert alike.shares == (0.5, 0.5), "no others were tried"
+    assert score > equally + 0.1
+
+
+def test_encoders_that_see_about_alike_count_alike() -> None:
+    """Other shares must gain more than .005: the best of several is better by chance."""
+    parts = [seen_by([1.0, 1.05, 0.95], seed=seed) for seed in range(4)]
+    blend, score = choose_blend(parts)
+    assert blend.shares == equal_shares(3)
+    one_leads = [
+        replace(part, retrieved={shares: part.retrieved[shares]}) for shares in possible_shares(3)[1:] for part in parts
+    ]
+    assert score > choose_blend(one_leads[:4])[1] - 0.005
+
+
+def test_regressions_of_encoders_are_averaged_by_their_shares() -> None:
+    part = seen_by([0.5, 9.0], seed=1)
+    blend, _ = choose_blend([part])
+    linear = Blend(blend.neighbors, blend.settings, {"retrieval": 0.0, "linear": 1.0, "kernel": 0.0}, (0.75, 0.25))
+    first, second = (own["linear"][1.0, 5] for own in part.regressed)
+    np.testing.assert_allclose(linear.mix(part), 0.75 * first + 0.25 * second, rtol=1e-12)

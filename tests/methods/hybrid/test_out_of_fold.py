@@ -13,13 +13,15 @@ from scipy import sparse
 import bleep_sc as bl
 from bleep_sc.io._out_of_fold import from_uns
 from bleep_sc.methods.hybrid import choose
-from bleep_sc.methods.hybrid.blend import Blend, HeldOutPart, choose_blend
+from bleep_sc.methods.hybrid.blend import REGRESSIONS, Blend, HeldOutPart, choose_blend
 
 pytestmark = pytest.mark.usefixtures("remembered_colours")
 
 FIXED = Blend(
-    {"retrieval": (25,), "linear": (300, 5), "kernel": (1, 5)},
+    (25,),
+    [{"linear": (300, 6), "kernel": (1, 6)}],  # of five components, and of depth
     dict.fromkeys(("retrieval", "linear", "kernel"), 1 / 3),
+    (1.0,),
 )
 
 
@@ -125,7 +127,8 @@ def test_it_is_the_blends_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
     bl.tl.fit(adata, max_epochs=1)
     ((parts, blend),) = seen
     for part in parts:
-        expected = sum(blend.weights[name] * part.scores[name][blend.settings[name]] for name in blend.weights)
+        regressed = (blend.weights[name] * part.regressed[0][name][blend.settings[0][name]] for name in REGRESSIONS)
+        expected = blend.weights["retrieval"] * part.retrieved[1.0,][blend.neighbors] + sum(regressed)
         np.testing.assert_allclose(adata.obsm["bleep_out_of_fold"][part.rows], expected, rtol=1e-5, atol=1e-5)
 
 

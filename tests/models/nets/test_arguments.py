@@ -11,6 +11,7 @@ from torch import nn
 from bleep_sc.models.nets.arguments import Arguments, BuiltEncoder, Weights
 from bleep_sc.models.nets.bleep import Bleep, BleepArguments
 from bleep_sc.models.nets.feature_space import FeatureArguments, FeatureSpace
+from bleep_sc.models.nets.fused import Fused, columns_of_encoders
 from bleep_sc.models.nets.histogene import HisToGene, HisToGeneArguments
 from bleep_sc.models.nets.hybrid import Hybrid, HybridArguments
 from bleep_sc.models.nets.joint import JointArguments, JointSpace
@@ -25,6 +26,11 @@ SPECS: dict[str, dict[str, Any]] = {
         **{"n_image_features": 3, "n_features": 6, "n_genes": 5, "n_components": 2, "n_landmarks": 7},
         **{"members": 2, "dim": 4, "hidden": 8, "dropout": 0.3, "temperature": 0.1},
     },
+    "fused": {
+        **{"n_image_features": 3, "n_features": 6, "n_genes": 5, "n_components": 2, "n_landmarks": 7},
+        **{"members": 2, "dim": 4, "hidden": 8, "dropout": 0.3, "temperature": 0.1},
+        "encoders": [{"n_features": 1, "network": None}, {"n_features": 2, "network": None}],
+    },
     "regressor": {
         **FEATURES,
         **{"n_genes": 5, "hidden": 4, "rank": None, "dropout": 0.0, "loss": "mse", "symmetries": False},
@@ -33,7 +39,10 @@ SPECS: dict[str, dict[str, Any]] = {
     "features": FEATURES,
 }
 """The arguments of each kind, in the order of a stored config."""
-MODULES = {"bleep": Bleep, "hybrid": Hybrid, "regressor": Regressor, "histogene": HisToGene, "features": FeatureSpace}
+MODULES = {
+    **{"bleep": Bleep, "hybrid": Hybrid, "fused": Fused},
+    **{"regressor": Regressor, "histogene": HisToGene, "features": FeatureSpace},
+}
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -106,6 +115,11 @@ def test_the_record_builds_what_its_description_builds(kind: str) -> None:
         ("hybrid", "n_landmarks", "kernel.landmarks", 0),
         ("hybrid", "hidden", "space.image_heads.0.1.weight", 0),
         ("hybrid", "dim", "space.image_heads.0.4.weight", 0),
+        ("fused", "n_genes", "hybrids.1.loadings", 1),
+        ("fused", "n_components", "hybrids.0.loadings", 0),
+        ("fused", "n_landmarks", "hybrids.1.kernel.landmarks", 0),
+        ("fused", "hidden", "hybrids.0.space.image_heads.0.1.weight", 0),
+        ("fused", "dim", "hybrids.1.space.image_heads.0.4.weight", 0),
         ("regressor", "n_genes", "head.3.weight", 0),
         ("regressor", "hidden", "head.0.weight", 0),
         ("histogene", "n_genes", "gene_head.1.weight", 0),
@@ -146,6 +160,7 @@ def test_what_a_model_reads_follows_from_its_arguments() -> None:
         assert network.network == "resnet18"
     assert {kind: KINDS[kind].repeats() for kind in KINDS if KINDS[kind].repeats()} == {
         "hybrid": ("members",),
+        "fused": ("members",),
         "histogene": ("depth",),
     }
 
@@ -196,3 +211,22 @@ def test_a_new_kind_is_one_class() -> None:
     assert Lines.repeats() == ("depth",)
     assert Lines(3, 2).spec() == {"kind": "lines", "n_genes": 3, "depth": 2}
     assert len(list(Lines(3, 2).build())) == 2  # type: ignore[call-overload]
+
+
+def test_each_hybrid_of_a_fused_model_has_its_own_encoders_width() -> None:
+    """Features of all encoders come first, then those of the neighbours; networks are built where they are named."""
+    network = {"name": "timm:test_efficientnet", "view_px": 8, "input_px": 8, "stages": [0], "symmetries": 4}
+    encoders = [{"n_features": 3, "network": None}, {"n_features": 16, "network": network}]
+    sizes = {**SPECS["fused"], "n_image_features": 19, "n_features": 38, "encoders": encoders}
+    model = KINDS["fused"].from_spec({"kind": "fused", **sizes}).build()
+    assert isinstance(model, Fused)
+    assert [part.linear.in_features for part in model.parts] == [6, 32]
+    assert model.networks[0] is None
+    assert model.networks[1] is not None
+    assert model.networks[1](torch.zeros(2, 8, 8, 3, dtype=torch.uint8)).shape == (2, 16)
+    assert not any(value.requires_grad for value in model.networks[1].parameters())
+    assert model.train().networks[1].training is False  # type: ignore[union-attr]
+    features = torch.arange(38.0)
+    columns = columns_of_encoders([3, 16], 2)
+    assert features[columns[0]].tolist() == [0, 1, 2, 19, 20, 21]
+    assert sorted(columns[0] + columns[1]) == list(range(38))

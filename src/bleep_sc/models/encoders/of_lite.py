@@ -75,7 +75,8 @@ def _packaged() -> "Mapping[str, Tensor]":
     if hashlib.sha256(content).hexdigest() != SHA256:
         msg = f"{path} is damaged or another file than the one published, by its SHA-256"
         raise RuntimeError(msg)
-    state: Mapping[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    stream = io.BytesIO(content)
+    state: Mapping[str, Tensor] = torch.load(stream, map_location="cpu", weights_only=True)
     return state
 
 

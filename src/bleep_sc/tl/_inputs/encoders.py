@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,8 +117,10 @@ def check_same_encoders(
     """Refuse features of other encoders than those that a model reads."""
     for own, other in zip(found, expected, strict=False):
         if own != other:
-            differs = [part for part in vars(own) if getattr(own, part) != getattr(other, part)]
-            what = "; ".join(f"{part} {getattr(own, part)!r}, not {getattr(other, part)!r}" for part in differs)
+            made, expects = _facts(own), _facts(other)
+            what = "; ".join(
+                f"{part} {made[part]!r}, not {expects[part]!r}" for part in made if made[part] != expects[part]
+            )
             msg = (
                 f"`{path}` was made by {own.name!r}, and the model reads {other.name!r}: {what}. Make the features as "
                 f"for the reference, with `bleep_sc.tl.encode({name}, ...)`."
@@ -131,6 +133,13 @@ def check_same_encoders(
             f"`bleep_sc.tl.encode({name}, ...)`."
         )
         raise ValueError(msg)
+
+
+def _facts(encoder: EncoderRecord) -> dict[str, Any]:
+    """List all that tells an encoder from another one, by name."""
+    record = encoder.to_json()
+    reading = record.pop("reading") or dict.fromkeys(field.name for field in fields(Reading))
+    return {**record, **reading}
 
 
 def _check_own(module: Any, record: EncoderRecord) -> None:
