@@ -62,8 +62,12 @@ class Fused(nn.Module):
             {str(number): network for number, network in enumerate(networks) if network is not None}
         )
         self.register_buffer("shares", torch.full((len(widths),), 1 / len(widths)))
-        views = arguments.n_features // arguments.n_image_features
-        self._columns = columns_of_encoders(widths, views)
+        self._widths, self._views = widths, arguments.n_features // arguments.n_image_features
+
+    @property
+    def _columns(self) -> list[list[int]]:
+        """The columns of each encoder; not kept, since a stranger's widths, not yet checked, may be in the billions."""
+        return columns_of_encoders(self._widths, self._views)
 
     @property
     def networks(self) -> tuple[nn.Module | None, ...]:
