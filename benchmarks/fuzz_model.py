@@ -108,12 +108,13 @@ class Good:
             raise FileNotFoundError(msg)
         stored = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(stored)
-        self.folder, self.names = folder, tuple(stored.MODELS)
+        self.folder = folder
+        self.names = tuple(name for name in stored.MODELS | stored.ADDED if (folder / name).is_dir())
         self.ref, self.query = stored.load(folder)
         self.expected = {}
         for name in self.names:
             bl.io.read_model(self.ref, folder / name, key_added=name)
-            if name != "regressor":
+            if name not in ("regressor", "ridge"):
                 bl.tl.embed(self.ref, key=name)
             self.expected[name] = self.predict(self.ref, name)
 

@@ -30,6 +30,7 @@ from conftest import import_path
 import bleep_sc as bl
 from bleep_sc._untrusted import MAX_HEADER
 from bleep_sc.io._stored import MAX_CONFIG, parse_config
+from bleep_sc.io.upgrade import FORMAT_VERSION
 from bleep_sc.models.nets.rules import MAX_CONTEXT, MAX_REPEATS
 from bleep_sc.models.nets.serialize import model_from_bytes
 
@@ -43,6 +44,13 @@ def good() -> fuzz_model.Good:
     """Small models of three kinds, and what they predict."""
     with bl.settings.override(progress_bar=False, device="cpu", verbosity="error"):
         return fuzz_model.Good()
+
+
+@pytest.fixture(scope="module")
+def good_today() -> fuzz_model.Good:
+    """Models as this version writes them, one with a network in it among them."""
+    with bl.settings.override(progress_bar=False, device="cpu", verbosity="error"):
+        return fuzz_model.Good(fuzz_model.STORED / f"v{FORMAT_VERSION}")
 
 
 def reference(good: fuzz_model.Good, name: str, *, weights: bytes | None = None, config: Any = None) -> AnnData:
@@ -72,7 +80,7 @@ def is_refused(ref: AnnData, good: fuzz_model.Good, name: str, message: str, *, 
     assert len(text) < 1500
     assert any(remedy in text for remedy in ("undamaged copy", "train the model anew", "Train it anew", "Update"))
     assert list(ref.uns) == before
-    assert not query.layers
+    assert list(query.layers) == list(good.query.layers)
     assert name not in query.uns
     with pytest.raises(ValueError, match=rf"adata\.uns\['{name}'\]"):
         bl.tl.embed(ref.copy(), key=name)
@@ -482,6 +490,96 @@ def test_configs_that_make_no_sense_are_refused(name: str, case: str, good: fuzz
     config = json.loads(good.model(name)["config"])
     {"published": PUBLISHED, "hybrid": HYBRID}[name][case](config)
     is_refused(reference(good, name, config=config), good, name, rf"^`ref\.uns\['{name}'\]`")
+
+
+def of_network(**values: Any) -> Callable[[dict[str, Any]], Any]:
+    """A config that tells the same of its network wherever it does."""
+
+    def change(config: dict[str, Any]) -> None:
+        config["model"]["encoders"][1]["network"] |= values
+        record = config["image"]["encoders"][1]
+        record["name"] = values.get("name", record["name"])
+        record["reading"] |= {name: value for name, value in values.items() if name != "name"}
+
+    return change
+
+
+def of_width(number: int, value: Any) -> Callable[[dict[str, Any]], Any]:
+    """A config in which one encoder has another number of features, and all sums are right where they can be."""
+
+    def change(config: dict[str, Any]) -> None:
+        for encoders in (config["model"]["encoders"], config["image"]["encoders"]):
+            encoders[number]["n_features"] = value
+        if type(value) is int:
+            total = sum(encoder["n_features"] for encoder in config["image"]["encoders"])
+            config["model"] |= {"n_image_features": total, "n_features": total}
+            config["image"]["n_features"] = total
+
+    return change
+
+
+def encoders(change: Callable[[list[Any]], Any], *parts: str) -> Callable[[dict[str, Any]], Any]:
+    """A config with other lists of encoders, in its model, its image or both."""
+    return lambda config: [change(config[part]["encoders"]) for part in parts or ("model", "image")]
+
+
+FUSED: dict[str, Callable[[dict[str, Any]], Any]] = {
+    **{
+        f"network {str(name)[:20]!r}": of_network(name=name)
+        for name in (*WORDS, *PATHS, "color", "resnet19", "resnet18", "timm:nothing", 5, True, None, ["a"])
+    },
+    **{f"width {value!r}": of_width(0, value) for value in (0, -1, 163, 10**9, 10**30, 2.0, "a", True, None, [8])},
+    **{f"width of the network {value!r}": of_width(1, value) for value in (0, 15, 17, 10**9)},
+    **{
+        f"{part} {str(value)[:20]}": of_network(**{part: value})
+        for part in ("view_px", "input_px")
+        for value in (0, -1, 9, 10**5, 10**9, 10**30, 8.0, "8", True, None, [8])
+        if (part, value) != ("input_px", 9)  # may be
+    },
+    **{
+        f"stages {str(value)[:20]}": of_network(stages=value)
+        for value in ([], [1], [0, 1], [7], [-1], [10**9], [0] * 65, [0.0], [True], ["0"], 0, "0", None, {"0": 0})
+    },
+    **{f"symmetries {value!r}": of_network(symmetries=value) for value in (0, 2, 9, 10**9, -1, 1.0, "1", True, None)},
+    "another view in the image": at("image.encoders", [{}]),
+    "the network is another encoder's": encoders(lambda found: found.reverse(), "model"),
+    "encoders in another order": encoders(lambda found: found.reverse()),
+    "an encoder less": encoders(lambda found: found.pop()),
+    "an encoder less in the model": encoders(lambda found: found.pop(), "model"),
+    "an encoder less in the image": encoders(lambda found: found.pop(), "image"),
+    "an encoder twice": encoders(lambda found: found.append(found[1])),
+    "ten thousand encoders": encoders(lambda found: found.extend(found[:1] * 10_000)),
+    "no encoders": encoders(lambda found: found.clear()),
+    "no encoders in the model": encoders(lambda found: found.clear(), "model"),
+    "no encoders in the image": encoders(lambda found: found.clear(), "image"),
+    "encoders a word": encoders(lambda found: found.insert(0, "color"), "model"),
+    "a class in an encoder": encoders(lambda found: found[0].update(__class__="x"), "model"),
+    "a class in a network": encoders(lambda found: found[1]["network"].update(__class__="x"), "model"),
+    "no network": encoders(lambda found: found[1].update(network=None), "model"),
+    "two networks": encoders(lambda found: found[0].update(network=found[1]["network"]), "model"),
+    "the network by the user": encoders(lambda found: found[1].update(kind="custom"), "image"),
+    "the network by hand": encoders(lambda found: found[1].update(kind="color"), "image"),
+    "the colours by a network": encoders(lambda found: found[0].update(kind="network"), "image"),
+    "other weights, a number": encoders(lambda found: found[1].update(weights=5), "image"),
+    "features for crops": at("image.kind", "features"),
+    "colours for crops": at("image.kind", "color"),
+    "crops for a network": at("image.kind", "network"),
+    "the user's": at("image.kind", "custom"),
+    "a hybrid": at("model.kind", "hybrid"),
+    "smaller crops": at("image.scale.size", 4),
+    "no scale": at("image.scale", None),
+    "views of half a feature": at("model.n_features", 181),
+    "three views": at("model.n_features", 540),
+    "a context that was not learned": at("context", 4),
+}
+
+
+@pytest.mark.parametrize("case", FUSED)
+def test_configs_of_fused_models_that_make_no_sense_are_refused(case: str, good_today: fuzz_model.Good) -> None:
+    """A network is built only under a name and in a size that its weights fill."""
+    config = json.loads(good_today.model("fused")["config"])
+    FUSED[case](config)
+    is_refused(reference(good_today, "fused", config=config), good_today, "fused", r"^`ref\.uns\['fused'\]`")
 
 
 @pytest.mark.parametrize(

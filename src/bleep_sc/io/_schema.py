@@ -97,6 +97,13 @@ def check_config(config: Mapping[str, Any], *, where: str) -> None:
         "`image.encoders` and `image.n_features`": not image["encoders"]
         or width == sum(encoder["n_features"] for encoder in image["encoders"]),
         "`image.encoders` and `model.encoders`": model["kind"] != "fused" or _same_encoders(model, image),
+        "`image.encoders` and `image.scale`": all(
+            encoder["reading"] is None or encoder["reading"]["view_px"] <= image["scale"]["size"]
+            for encoder in image["encoders"]
+            if image["scale"] is not None
+        ),
+        "`model.n_features` and `model.n_image_features`": model["kind"] != "fused"
+        or model["n_features"] % model["n_image_features"] == 0,
     }
     if wrong := [names for names, fit in together.items() if not fit]:
         msg = f"{where}: in the config {wrong[0]} do not go together, so it is damaged. {REMEDY}"
