@@ -86,6 +86,14 @@ def looks_like_counts(values: Any) -> bool:
     return bool(stored.size) and float(stored.max()) > 30 and bool((stored == np.rint(stored)).all())
 
 
+def are_whole_counts(values: Any) -> bool:
+    """Tell whether values are whole numbers from 0 up, and not all 0, as raw counts are however few there are."""
+    stored = values.data if sparse.issparse(values) else values
+    return (
+        bool(stored.size) and float(stored.min()) >= 0 < float(stored.max()) and bool((stored == np.rint(stored)).all())
+    )
+
+
 def describe_units(values: Any, *, log1p_recorded: bool) -> str:
     """Say in words what the values are, from the values and from the note that `sc.pp.log1p` leaves in `uns`."""
     sample = values[: min(512, values.shape[0])]
