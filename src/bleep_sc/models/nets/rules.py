@@ -99,7 +99,7 @@ READING: Mapping[str, Rule] = {
             lambda v: isinstance(v, list) and 0 < len(v) <= MAX_REPEATS and all(map(whole(0, MAX_REPEATS).fits, v)),
         )
     ),
-    "symmetries": whole(1, 8),
+    "symmetries": Rule("1, 4 or 8", lambda v: type(v) is int and v in (1, 4, 8)),
 }
 """Rules for how a frozen network reads a crop."""
 _OF_FROZEN = {"name": NETWORK_NAME, **READING}
