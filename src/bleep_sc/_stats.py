@@ -87,11 +87,14 @@ def looks_like_counts(values: Any) -> bool:
 
 
 def are_whole_counts(values: Any) -> bool:
-    """Tell whether values are whole numbers from 0 up, and not all 0, as raw counts are however few there are."""
+    """Tell whether values are whole numbers from 0 up, as raw counts are however few there are.
+
+    Where none is above 1, they may only say which genes were detected.
+    """
     stored = values.data if sparse.issparse(values) else values
-    return (
-        bool(stored.size) and float(stored.min()) >= 0 < float(stored.max()) and bool((stored == np.rint(stored)).all())
-    )
+    if not stored.size or stored.min() < 0 or float(stored.max()) <= 1:
+        return False
+    return bool((stored == np.rint(stored)).all())
 
 
 def describe_units(values: Any, *, log1p_recorded: bool) -> str:

@@ -135,6 +135,7 @@ def test_counts_are_looked_at_before_images_are_read(adata: AnnData) -> None:
         (lambda counts: counts - 1.0 * (np.arange(counts.shape[1]) == 3), False),  # below 0
         (np.log1p, False),
         (np.zeros_like, False),
+        (lambda counts: (counts > 2) * 1.0, False),  # detected or not
     ],
 )
 def test_what_counts_are(adata: AnnData, change: Callable[[np.ndarray], np.ndarray], apart: bool) -> None:  # noqa: FBT001

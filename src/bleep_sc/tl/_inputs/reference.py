@@ -85,6 +85,8 @@ def check_depth(adata: AnnData, trained: Trained) -> None:
     space = trained.method.space
     if space is None or not space.reads_depth(trained.method_config) or _keys.COUNTS not in adata.layers:
         return
+    if not adata.n_vars:  # the expression is not read either
+        return
     if not are_whole_counts(expression_values(adata, _keys.COUNTS, name="adata")):
         path = path_of("adata", _keys.COUNTS)
         msg = (
