@@ -86,6 +86,17 @@ def looks_like_counts(values: Any) -> bool:
     return bool(stored.size) and float(stored.max()) > 30 and bool((stored == np.rint(stored)).all())
 
 
+def are_whole_counts(values: Any) -> bool:
+    """Tell whether values are whole numbers from 0 up, as raw counts are however few there are.
+
+    Where none is above 1, they may only say which genes were detected.
+    """
+    stored = values.data if sparse.issparse(values) else values
+    if not stored.size or stored.min() < 0 or float(stored.max()) <= 1:
+        return False
+    return bool((stored == np.rint(stored)).all())
+
+
 def describe_units(values: Any, *, log1p_recorded: bool) -> str:
     """Say in words what the values are, from the values and from the note that `sc.pp.log1p` leaves in `uns`."""
     sample = values[: min(512, values.shape[0])]

@@ -75,6 +75,8 @@ class Space:
     """The function that makes the input of the expression heads."""
     reads_depth: Callable[[Values], bool] = lambda _: False
     """The function that tells from the method's part of a config whether that input needs total counts."""
+    depth_genes: Callable[[Values], int] = lambda _: 0
+    """The function that tells from it how many genes these were counted of in training; 0 where nobody knows."""
 
     @property
     def has_expression(self) -> bool:

@@ -5,6 +5,8 @@ from dataclasses import fields, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
+
 from bleep_sc._checks import check_choice
 from bleep_sc.methods.names import MethodName, PresetName
 
@@ -43,7 +45,7 @@ def choose(name: MethodName, preset: PresetName, arguments: Mapping[str, Any]) -
         raise ValueError(msg)
     recipe = method.presets[preset]
     known = [field.name for field in fields(recipe)]
-    set_values = {name: value for name, value in arguments.items() if value is not None}
+    set_values = {name: _plain(value) for name, value in arguments.items() if value is not None}
     if unknown := [argument for argument in set_values if argument not in known]:
         msg = f"`method={name!r}` has no `{unknown[0]}`; " + (
             f"what can be set of it: {', '.join(f'`{argument}`' for argument in sorted(known))}."
@@ -54,6 +56,11 @@ def choose(name: MethodName, preset: PresetName, arguments: Mapping[str, Any]) -
         msg += "".join(f" {other.also_known_by}" for other in others if _can_set(other, unknown[0]))
         raise ValueError(msg)
     return method, replace(recipe, **method.complete(set_values))
+
+
+def _plain(value: Any) -> Any:
+    """Turn a number of NumPy into Python's own: the config of a model, which is JSON, holds no other."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def settable() -> set[str]:

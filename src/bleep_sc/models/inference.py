@@ -59,8 +59,16 @@ def custom_features(
             returned = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             msg = f"`encoder` must return a tensor (n, n_features), here ({len(crops)}, ...); it returned {returned}."
             raise ValueError(msg)
+        widths.add(features.shape[1])
+        if widths == {0} or len(widths) > 1:
+            msg = (
+                "`encoder` must return the same number of features, at least one, of whatever crops it gets; it "
+                f"returned {' and '.join(map(str, sorted(widths)))}."
+            )
+            raise ValueError(msg)
         return features
 
+    widths: set[int] = set()
     try:
         return embed_in_batches(call, crops, compute=compute, desc="Image features")
     finally:

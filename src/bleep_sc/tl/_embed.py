@@ -72,7 +72,8 @@ def embed(
     KeyError
         No model, or no crops.
     ValueError
-        Crops of another scale than the model's; features of another width; a damaged or foreign model; a model of a
+        Crops of another scale than the model's; features of another width; no raw counts in ``layers['counts']`` where
+        the model reads the depth of each spot; a damaged or foreign model; a model of a
         method that has no joint space.
     """
     check_adata(adata, copy=copy)
@@ -84,7 +85,7 @@ def embed(
     from bleep_sc.models.scheduled import embed_images
     from bleep_sc.tl._inputs import AsStored, read
     from bleep_sc.tl._inputs.placed import record_placed
-    from bleep_sc.tl._inputs.reference import lacks_input, read_expression_rows
+    from bleep_sc.tl._inputs.reference import check_depth, lacks_input, read_expression_rows
     from bleep_sc.tl._load import check_no_other_model, load_model, sections_like
 
     name = key if key_added is None else key_added
@@ -99,6 +100,7 @@ def embed(
             "in. `bleep_sc.tl.impute` predicts with it directly."
         )
         raise ValueError(msg)
+    check_depth(adata, trained)
     sections = sections_like(adata, stored, image_key, name="adata")
     images = AsStored(stored.config.image, image_key, encoder, trained.networks)
     spots = read(adata, method.needs(trained.method_config), images, sections=sections, compute=compute)

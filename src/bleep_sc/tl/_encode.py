@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from anndata import AnnData
@@ -78,7 +78,8 @@ def encode(
         No crops.
     ValueError
         An unknown encoder, or one that is named twice; features instead of crops; a `view` that is wider than the
-        crops; features with NaN.
+        crops, or that no encoder reads; features with NaN; a `key_added` under which crops, a model or something else
+        is kept that is no features.
     ImportError
         The encoder needs a package that is not installed. The message names it.
     RuntimeError
@@ -111,15 +112,40 @@ def encode(
     encoders = encoder_list(encoder)
     compute = resolve_compute(device=device, precision=precision, batch_size=batch_size, progress_bar=progress_bar)
     crops = stored_images(adata, image_key, name="adata")
+    if key_added is not None:
+        _check_free(adata, key_added, image_key=image_key)
     if crops.ndim != 4:
         msg = f"`adata.obsm[{image_key!r}]` holds features already, so there is no image to read. Name crops."
         raise ValueError(msg)
     scale = crop_scale(adata, image_key, name="adata")
     spots = features_of(crops, encoders, scale, Encoding(view, weights, seed), compute=compute)
     key = key_of_encoders(spots.encoders) if key_added is None else key_added
+    _check_free(adata, key, image_key=image_key)
     record = FeatureRecord(spots.encoders, scale)
     adata = adata.copy() if copy else adata
     with all_or_nothing(adata):
         adata.obsm[key] = spots.rows
         adata.uns[key] = record.to_uns()
     return adata if copy else None
+
+
+def _check_free(adata: AnnData, key: str, *, image_key: str) -> None:
+    """Refuse a key under which something else than features is kept, which they would replace."""
+    from bleep_sc.tl._load import has_model
+
+    models = [name for name in adata.uns if has_model(adata, name)]
+    places = {
+        of(name) for name in models for of in (_keys.image_embedding, _keys.expression_embedding, _keys.components)
+    }
+    entry, found = adata.uns.get(key), None
+    if key == image_key or getattr(adata.obsm.get(key), "ndim", 2) == 4:
+        found = "the picture of each spot"
+    elif key in models:
+        found = "a model"
+    elif key in places:
+        found = "each spot's place in the space of a model"
+    elif entry is not None and not (isinstance(entry, Mapping) and "config" in entry):
+        found = f"something else, in `adata.uns[{key!r}]`,"
+    if found is not None:
+        msg = f"`key_added={key!r}`: {found} is kept under that name. Choose another, such as 'X_features'."
+        raise ValueError(msg)

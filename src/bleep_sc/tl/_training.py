@@ -13,7 +13,7 @@ from bleep_sc._adata import section_of_spots
 from bleep_sc._all_or_nothing import all_or_nothing, set_or_delete
 from bleep_sc._expression import expression_values, path_of, training_expression
 from bleep_sc._logging import warn
-from bleep_sc._stats import Expression, describe_units, log_depth, looks_like_counts, panels
+from bleep_sc._stats import Expression, are_whole_counts, describe_units, log_depth, panels
 from bleep_sc.io._config import Config, ExpressionSource
 from bleep_sc.io._novelty import NOVELTY, novelties_to_bytes
 from bleep_sc.io._out_of_fold import OUT_OF_FOLD, to_uns
@@ -99,6 +99,7 @@ def read_task(
             at_most=method.held_out.most_folds,
         )
     expression, everything = _read_expression(adata, method, data, sections)
+    depth = _known_depth(adata) if method.learns_depth and data.use_rep is None else None
     image_source = AsAsked(
         data.image_key,
         method.name,
@@ -118,7 +119,7 @@ def read_task(
         held_out=held_out,
         folds=folds,
         patients=patients,
-        depth=_known_depth(adata) if method.learns_depth and data.use_rep is None else None,
+        depth=depth,
     )
     if checkpoint_dir is None:
         return task
@@ -132,7 +133,7 @@ def _known_depth(adata: AnnData) -> np.ndarray | None:
     if _keys.COUNTS not in adata.layers:
         return None
     counts = expression_values(adata, _keys.COUNTS, name="adata")
-    if not looks_like_counts(counts):
+    if not are_whole_counts(counts):
         warn(
             f"`{path_of('adata', _keys.COUNTS)}` does not hold raw counts, so library depth is not told apart from the "
             f"rest of expression. Put the counts there, or `del adata.layers[{_keys.COUNTS!r}]`."

@@ -114,6 +114,7 @@ def _fit(task: Task[HybridRecipe]) -> Fitted:
     }
     if models.components.depth_unit is not None:
         record["depth_unit"] = models.components.depth_unit
+        record["depth_genes"] = len(task.all_genes.genes)
     return Fitted(
         model.eval(),
         arguments,
@@ -212,6 +213,7 @@ METHOD = Method(
         centred=True,
         read_expression=_read_expression,
         reads_depth=lambda config: "depth_unit" in config,
+        depth_genes=lambda config: config.get("depth_genes", 0),
     ),
     learns_depth=True,
     held_out=HeldOut(folds=True, most_folds=5),

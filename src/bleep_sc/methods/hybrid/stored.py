@@ -15,6 +15,7 @@ OWN_CONFIG: Mapping[str, Rule] = {
     "centers": each(NUMBERS),
     "context": whole(0, MAX_CONTEXT),
     "depth_unit": POSITIVE,
+    "depth_genes": whole(1),
 }
 
 

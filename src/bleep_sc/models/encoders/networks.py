@@ -1,5 +1,6 @@
 """Build image networks by name. Weights are fetched only where a user asks `fit` for pretrained ones."""
 
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -54,6 +55,9 @@ def build_network(name: str, *, image_size: int, weights: str | Path | None = No
         state dict that `torch.load` reads with ``weights_only=True``.
     """
     check_encoder_name(name)
+    if not isinstance(weights, str | PathLike | None):
+        msg = f"`weights` must be 'imagenet', None or the path of a file of weights, found {weights!r}."
+        raise TypeError(msg)
     encoder = encoder_named(name)
     assert encoder.source is not None  # noqa: S101 - the check has seen to it
     if image_size % encoder.patch:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,12 +43,16 @@ class Encoding:
 
 
 def one_or_several(encoder: Any) -> Any:
-    """Return an encoder as it is, and a list of several as a tuple; refuse an empty one."""
+    """Return an encoder as it is, and a list of several as a tuple; refuse one that is empty or nested."""
     if not isinstance(encoder, list | tuple):
         return encoder
     if not encoder:
         msg = "`encoder` is an empty list: name one or more encoders, or leave it out."
         raise ValueError(msg)
+    for one in encoder:
+        if one is None or isinstance(one, list | tuple):
+            msg = f"`encoder` must be a flat list of names, torch modules and functions; it holds {one!r}."
+            raise TypeError(msg)
     return tuple(encoder) if len(encoder) > 1 else encoder[0]
 
 
@@ -65,13 +69,19 @@ def key_of_encoders(encoders: Sequence[EncoderRecord]) -> str:
 
 
 def check_encoders(encoders: Sequence[Any], how: Encoding) -> None:
-    """Refuse what is no encoder, one that is named twice, and weights that cannot be those of all."""
+    """Refuse what is no encoder, one that is named twice, a view that none reads, and weights that fit not all."""
     for encoder in encoders:
         if names_network(encoder):
             check_encoder_name(encoder)
         elif not isinstance(encoder, str) and not callable(encoder):
             msg = f"`encoder` must be a name, a torch module or a function of image tensors, found {encoder!r}."
             raise TypeError(msg)
+    if how.view is not None and all(isinstance(encoder, str) and made_by_hand(encoder) for encoder in encoders):
+        msg = (
+            f"`view={how.view:g}`: {encoders[0]!r} always reads the whole crop. Leave `view` out, or cut narrower "
+            "crops with `bleep_sc.pp.crops(..., um=...)`."
+        )
+        raise ValueError(msg)
     networks = [encoder for encoder in encoders if names_network(encoder)]
     if len(networks) > 1 and how.weights not in (None, "imagenet"):
         msg = (
@@ -117,13 +127,9 @@ def check_same_encoders(
     """Refuse features of other encoders than those that a model reads."""
     for own, other in zip(found, expected, strict=False):
         if own != other:
-            made, expects = _facts(own), _facts(other)
-            what = "; ".join(
-                f"{part} {made[part]!r}, not {expects[part]!r}" for part in made if made[part] != expects[part]
-            )
             msg = (
-                f"`{path}` was made by {own.name!r}, and the model reads {other.name!r}: {what}. Make the features as "
-                f"for the reference, with `bleep_sc.tl.encode({name}, ...)`."
+                f"`{path}` was made by {own.name!r}, and the model reads {other.name!r}{_differences(own, other)}. "
+                f"Make the features as for the reference, with `bleep_sc.tl.encode({name}, ...)`."
             )
             raise ValueError(msg)
     if len(found) != len(expected):
@@ -135,16 +141,38 @@ def check_same_encoders(
         raise ValueError(msg)
 
 
-def _facts(encoder: EncoderRecord) -> dict[str, Any]:
-    """List all that tells an encoder from another one, by name."""
-    record = encoder.to_json()
-    reading = record.pop("reading") or dict.fromkeys(field.name for field in fields(Reading))
-    return {**record, **reading}
+def _differences(own: EncoderRecord, other: EncoderRecord) -> str:
+    """Say in what two encoders of one name differ; empty where the names tell them apart."""
+    if own.name != other.name:
+        return ""
+    parts: dict[str, tuple[Any, Any]] = {
+        "weights": (_short_hash(own), _short_hash(other)),
+        "pixels of a crop": (_pixels(own), _pixels(other)),
+        "features": (own.n_features, other.n_features),
+        "version of the features": (own.feature_set, other.feature_set),
+    }
+    differ = [f"{part} {found}, not {expected}" for part, (found, expected) in parts.items() if found != expected]
+    return f": {'; '.join(differ) or f'it reads a crop as {own.reading}, not {other.reading}'}"
+
+
+def _short_hash(record: EncoderRecord) -> str:
+    return "that nobody knows" if record.weights is None else f"of hash {record.weights[:8]}"
+
+
+def _pixels(record: EncoderRecord) -> int | str:
+    return "all" if record.reading is None else record.reading.view_px
 
 
 def _check_own(module: Any, record: EncoderRecord) -> None:
     """Refuse a module of the user's whose weights are not those that the model was trained with."""
-    if record.weights is not None and isinstance(module, nn.Module) and weights_digest(module) != record.weights:
+    if record.weights is None:
+        return
+    if not isinstance(module, nn.Module):
+        warn(
+            f"`encoder` is no torch module, and the model was trained with one, {record.name!r}: nobody can check that "
+            "its weights are the same. Pass the module itself."
+        )
+    elif weights_digest(module) != record.weights:
         msg = (
             f"`encoder` has other weights than the {record.name!r} that the model was trained with. Pass the same "
             "module, or train the model anew."
@@ -190,10 +218,10 @@ def _read_anew(encoder: Any, crops: Any, scale: CropScale, how: Encoding) -> tup
     if (by_hand := made_by_hand(encoder)) is not None:
         return EncoderRecord(encoder, BY_HAND, 0, by_hand.feature_set), None
     reading = reading_of(encoder_named(encoder), view_px=view_pixels(how.view, scale))
-    _warn_of_few_pixels(encoder, reading, scale)
     with borrowed_random_state():
         torch.manual_seed(how.seed)  # of random weights
         network = build_frozen(encoder, reading, weights=how.weights)
+    _warn_of_few_pixels(encoder, reading, scale)
     return EncoderRecord(encoder, NETWORK, network.n_features, None, weights_digest(network), reading), network
 
 

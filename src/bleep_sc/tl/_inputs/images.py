@@ -11,7 +11,7 @@ from torch import nn
 from bleep_sc._adata import as_numbers
 from bleep_sc._blocks import is_lazy
 from bleep_sc._checks import MAX_VALUE, MissingKeyError
-from bleep_sc._logging import warn
+from bleep_sc._logging import logger, warn
 from bleep_sc._stats import rows_beyond
 from bleep_sc.io._features import FeatureRecord, features_from_uns
 from bleep_sc.methods.inputs import BY_HAND, CUSTOM, FEATURES, NETWORK, EncoderRecord, InputRecord, Needs, Spots
@@ -74,6 +74,12 @@ def _ready_made(
             "read. Leave `encoder` out, or name crops by `image_key`."
         )
         raise ValueError(msg)
+    if needs.view is not None:
+        msg = (
+            f"`view={needs.view:g}`: `adata.obsm[{image_key!r}]` holds ready-made features, so no crop is read. Leave "
+            "`view` out, or pass it to `bleep_sc.tl.encode`, which makes features."
+        )
+        raise ValueError(msg)
     record = features_from_uns(adata.uns, image_key, name=name)
     n_encoders = 1 if record is None else len(record.encoders)
     if isinstance(needs.encoder, tuple) and n_encoders < 2:
@@ -85,6 +91,12 @@ def _ready_made(
         )
         raise ValueError(msg)
     if record is None:
+        logger.info(
+            "`%s.uns[%r]` does not say what made these features, so they are taken for those of one encoder. If they "
+            "are of `bleep_sc.tl.encode`: `anndata.concat` keeps the record with `uns_merge='unique'`.",
+            name,
+            image_key,
+        )
         return Spots(features, FEATURES, image_key)
     _check_widths(features, record, path=f"{name}.obsm[{image_key!r}]")
     return Spots(features, FEATURES, image_key, record.scale, encoders=record.encoders)
@@ -170,8 +182,11 @@ def _how_to_encode(record: InputRecord, name: str) -> str:
     """Say how the features of a model that reads those of `tl.encode` are made; empty for others."""
     if record.kind is not FEATURES or not record.encoders:
         return ""
-    names = [encoder.name for encoder in record.encoders]
-    encoder = repr(names[0]) if len(names) == 1 else repr(names)
+    names = [
+        f"<your {encoder.name.removeprefix('custom: ')}>" if encoder.kind is CUSTOM else repr(encoder.name)
+        for encoder in record.encoders
+    ]
+    encoder = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
     return f", or make them with `bleep_sc.tl.encode({name}, encoder={encoder}, key_added={record.key!r})`"
 
 
@@ -203,26 +218,37 @@ def _check_encoder_of_stored(record: InputRecord, own: Sequence[Any], *, needed:
     of_user = [encoder.name for encoder in record.encoders if encoder.kind is CUSTOM]
     if not record.encoders and record.kind is CUSTOM:
         of_user = [record.encoder]
-    n_needed = len(of_user) if needed else 0
+    n_needed = len(of_user) if needed and record.kind is not FEATURES else 0
     if len(own) != n_needed:
+        if record.kind is FEATURES:
+            msg = (
+                f"the model reads ready-made features ({record.encoder}), so there is no image for an `encoder` to "
+                "read: leave `encoder` out, and make the features with `bleep_sc.tl.encode`."
+            )
+            raise ValueError(msg)
         msg = (
             f"the model was trained with an encoder of your own ({', '.join(of_user)}), which is not stored with it: "
-            "pass the same one as `encoder=`."
+            "pass the same one as `encoder=`"
+            + (f", and no other: {len(own)} were found." if len(own) > n_needed else ".")
             if n_needed
             else f"the model brings its own image encoder ({record.encoder}): leave `encoder` out."
         )
         raise ValueError(msg)
+    for encoder in own:
+        if not callable(encoder):
+            msg = f"`encoder` must be the torch module or the function of {', '.join(of_user)}, found {encoder!r}."
+            raise TypeError(msg)
     if record.kind is FEATURES:
         return
     known = record.encoders or ((_encoder_of(record),) if record.kind is BY_HAND else ())
-    for encoder in known:
-        if encoder.kind is not BY_HAND:
+    for made in known:
+        if made.kind is not BY_HAND:
             continue
-        by_hand = made_by_hand(encoder.name)
+        by_hand = made_by_hand(made.name)
         feature_set = None if by_hand is None else by_hand.feature_set
-        if feature_set is None or encoder.feature_set not in (None, feature_set):
+        if feature_set is None or made.feature_set not in (None, feature_set):
             msg = (
-                f"the model was trained on the colour features {encoder.feature_set!r} of another version of bleep_sc; "
+                f"the model was trained on the colour features {made.feature_set!r} of another version of bleep_sc; "
                 f"this one makes {feature_set!r}. Train it anew."
             )
             raise ValueError(msg)

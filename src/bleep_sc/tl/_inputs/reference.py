@@ -14,7 +14,7 @@ from bleep_sc._blocks import LazyRows, is_lazy, row_blocks, rows_at, rows_of
 from bleep_sc._checks import MissingKeyError
 from bleep_sc._expression import expression_input, expression_values, lacks_expression, path_of, reference_values
 from bleep_sc._logging import warn
-from bleep_sc._stats import all_finite, describe_units, log_depth, section_rows
+from bleep_sc._stats import all_finite, are_whole_counts, describe_units, log_depth, section_rows
 from bleep_sc.io._reference_record import ReferenceRecord
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.methods.predicting.neighbors import cosine
@@ -70,7 +70,30 @@ def read_expression_rows(
     depth = None
     if space.reads_depth(trained.method_config):
         depth = log_depth(expression_values(adata, _keys.COUNTS, name=name))
+        of_reference = of_reference and not _lost_genes(adata, trained, space)  # the depth that is left is another
     return space.read_expression(trained, expression.matrix, sections, depth=depth, of_reference=of_reference)
+
+
+def _lost_genes(adata: AnnData, trained: Trained, space: Space) -> bool:
+    """Tell whether the depth of spots is less than it was in training, since the counts of some genes are gone."""
+    config = trained.method_config
+    return space.reads_depth(config) and adata.n_vars < space.depth_genes(config)
+
+
+def check_depth(adata: AnnData, trained: Trained) -> None:
+    """Refuse what stands in place of raw counts, where the model reads the depth of each spot."""
+    space = trained.method.space
+    if space is None or not space.reads_depth(trained.method_config) or _keys.COUNTS not in adata.layers:
+        return
+    if not adata.n_vars:  # the expression is not read either
+        return
+    if not are_whole_counts(expression_values(adata, _keys.COUNTS, name="adata")):
+        path = path_of("adata", _keys.COUNTS)
+        msg = (
+            f"`{path}` does not hold raw counts, and the model reads the depth of each spot from them. Put the counts "
+            f"there, or `del {path}` to place the images alone."
+        )
+        raise ValueError(msg)
 
 
 def lacks_input(adata: AnnData, trained: Trained, stored: StoredModel) -> str:
@@ -154,7 +177,7 @@ def _warn_of_other_expression(
     if len(rows):
         rows = np.sort(rows)[np.unique(np.linspace(0, len(rows) - 1, _ROWS_TO_CHECK).astype(int))]
     spots = ref[rows]
-    if not len(rows) or lacks_input(spots, trained, stored):
+    if not len(rows) or lacks_input(spots, trained, stored) or _lost_genes(spots, trained, space):
         return
     sections = None if sections is None else sections[rows]
     expression = read_expression_rows(spots, trained, sections, stored, of_reference=True, name="ref")

@@ -9,7 +9,7 @@ from anndata import AnnData
 from bleep_sc._adata import as_text, spatial_coordinates
 from bleep_sc._blocks import LazyRows
 from bleep_sc._expression import expression_values, path_of, reference_values
-from bleep_sc._logging import logger
+from bleep_sc._logging import logger, warn
 from bleep_sc._stats import section_rows
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.methods.measured.correct import FEWEST_MEASURED
@@ -100,10 +100,27 @@ def read_measured(
     in_ref = as_text(ref.var_names).get_indexer(as_text(query.var_names))
     shared = np.flatnonzero(in_ref >= 0)
     values = expression_values(query[measured], layer, name="query")[:, shared]
+    if len(shared):
+        _check_not_empty(values, path=path_of("query", layer), column=column)
     rows, ref_sections, ref_xy = _near_the_middle(ref, stored)
     reference = _rows(reference_values(ref, layer), rows)[:, in_ref[shared]]
     refuse_other_units(values, reference, path=path_of("query", layer), reference_path=path_of("ref", layer))
     return MeasuredSpots(column, by_section, measured, values, xy, shared, reference, ref_sections, ref_xy)
+
+
+def _check_not_empty(values: Any, *, path: str, column: str) -> None:
+    """Refuse measured spots that hold nothing, as those of a blank query; warn where only some do."""
+    empty = int((np.asarray(abs(values).sum(axis=1)).ravel() == 0).sum())
+    if not empty:
+        return
+    msg = (
+        f"{empty} of {values.shape[0]} spots that `query.obs[{column!r}]` marks as measured hold no expression: all "
+        f"their values in `{path}` are 0"
+    )
+    if empty == values.shape[0]:
+        msg += ". Put what was measured there, or leave `measured` out."
+        raise ValueError(msg)
+    warn(f"{msg}, and they pull the prediction towards 0. If they were not measured, mark them by False.")
 
 
 def _near_the_middle(ref: AnnData, stored: StoredModel) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:

@@ -119,7 +119,16 @@ def _arguments(
 
 def _encoders(image: InputRecord, own: Any) -> Any:
     """Name the encoders that read the crops, with the user's own in their places."""
-    of_user = iter(own if isinstance(own, list | tuple) else [own])
+    passed = [] if own is None else list(own) if isinstance(own, list | tuple) else [own]
+    needed = [encoder.name for encoder in image.encoders if encoder.kind is CUSTOM]
+    needed = needed or ([image.encoder] if image.kind is CUSTOM else [])
+    if len(passed) != len(needed):
+        msg = (
+            f"`cross_fit=True`: the model was trained with {len(needed)} encoders of your own "
+            f"({', '.join(needed) or 'none'}), found {len(passed)}: pass the same, and no other, as `encoder=`."
+        )
+        raise ValueError(msg)
+    of_user = iter(passed)
     if not image.encoders:
         return next(of_user) if image.kind is CUSTOM else image.encoder
     encoders = [next(of_user) if encoder.kind is CUSTOM else encoder.name for encoder in image.encoders]
