@@ -213,6 +213,7 @@ def calls(folder: Path) -> dict[str, Call]:
         "fit knn": (reference, lambda a: bl.tl.fit(a, **KINDS["knn"])),
         "fit paper": (lambda: fitted("default"), lambda a: bl.tl.fit(a, **KINDS["paper"])),
         "fit default": (lambda: fitted("knn"), lambda a: bl.tl.fit(a, **KINDS["default"])),
+        "encode": (reference, lambda a: bl.tl.encode(a, encoder="color")),
         "embed": (slide, lambda a: bl.tl.embed(a, fitted("default"))),
         "impute knn": (slide, lambda a: bl.tl.impute(a, fitted("knn"))),
         "impute default": (slide, lambda a: bl.tl.impute(a, fitted("default"))),

@@ -72,6 +72,7 @@ def ridge_scores(adata: AnnData) -> Any:
 
 BACKED: dict[str, tuple[Callable[[], AnnData], Callable[[AnnData], Any]]] = {
     "fit": (reference, lambda a: (bl.tl.fit(a, **FIT["default"]), a.obsm["X_bleep_expression"])[1]),
+    "encode": (reference, lambda a: (bl.tl.encode(a, encoder="color"), a.obsm["X_color"])[1]),
     "embed": (reference, lambda a: (bl.tl.embed(a, fitted("paper")), a.obsm["X_bleep_expression"])[1]),
     "impute": (reference, lambda a: (bl.tl.impute(a, fitted("ridge")), a.layers["bleep"])[1]),
     "impute measured": (
@@ -97,6 +98,9 @@ BACKED: dict[str, tuple[Callable[[], AnnData], Callable[[AnnData], Any]]] = {
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("r", "csr"), ("r", "dense"), ("r+", "csr")])
+NAMED: dict[str, dict[str, Any]] = {"encode": {"encoder": "color"}}
+
+
 @pytest.mark.parametrize("function", BACKED)
 def test_what_is_on_disk_gives_the_same(function: str, kind: str, mode: Any, tmp_path: Path) -> None:
     make, run = BACKED[function]
@@ -123,14 +127,14 @@ def test_a_reference_on_disk_imputes_the_same(kind: str, slide: AnnData, tmp_pat
     ref.file.close()
 
 
-@pytest.mark.parametrize("function", ["fit", "embed", "impute", "evaluate", "alignment", "noise_ceiling"])
+@pytest.mark.parametrize("function", ["fit", "encode", "embed", "impute", "evaluate", "alignment", "noise_ceiling"])
 def test_no_copy_of_what_is_on_disk(function: str, tmp_path: Path) -> None:
     fitted("paper").write_h5ad(tmp_path / "a.h5ad")
     on_disk = ad.read_h5ad(tmp_path / "a.h5ad", backed="r")
     before = snapshot(on_disk.to_memory())
     needs_ref = [fitted("paper")] if function in ("embed", "impute") else []
     with pytest.raises(ValueError, match=r"`copy=True`.*opened with `backed=`.*to_memory\(\)`"):
-        getattr(bl.tl, function)(on_disk, *needs_ref, copy=True)
+        getattr(bl.tl, function)(on_disk, *needs_ref, copy=True, **NAMED.get(function, {}))
     assert snapshot(on_disk.to_memory()) == before
     on_disk.file.close()
 

@@ -20,7 +20,15 @@ from bleep_sc.methods.record import Method
 from bleep_sc.methods.registry import choose, settable
 from bleep_sc.models.encoders.registry import encoder_named, names_network
 from bleep_sc.tl._fit import fit
-from bleep_sc.tl._inputs.encoders import one_or_several
+from bleep_sc.tl._inputs.crop_scale import crop_scale
+from bleep_sc.tl._inputs.encoders import (
+    Encoding,
+    check_encoders,
+    encoder_list,
+    one_or_several,
+    view_pixels,
+    warn_of_few_pixels,
+)
 from bleep_sc.tl._inputs.places import neighbor_places
 from bleep_sc.tl._inputs.units import warn_of_units
 from bleep_sc.tl._noise_ceiling import count_values
@@ -211,6 +219,7 @@ def check_inputs(adata: AnnData, asked: Mapping[str, Asked]) -> None:
 
 def _check_network(adata: AnnData, label: str, asked_method: Asked, image_key: str) -> None:
     """Load first weights once, so that a missing file or network is known before hours of training."""
+    from bleep_sc.models.encoders.frozen import reading_of
     from bleep_sc.models.encoders.networks import build_network
     from bleep_sc.models.train.randomness import borrowed_random_state
 
@@ -221,10 +230,16 @@ def _check_network(adata: AnnData, label: str, asked_method: Asked, image_key: s
             msg = f"{label!r} reads crops, but `adata.obsm[{image_key!r}]` holds ready-made features."
             raise ValueError(msg)
         return
-    encoder = asked_method.needs.encoder
-    for name in encoder if isinstance(encoder, tuple) else (encoder,):
-        if not names_network(name) or weights is None:
-            continue
-        size = encoder_named(name).input_px if source.frozen else int(images.shape[1])
-        with borrowed_random_state():
-            build_network(name, image_size=size, weights=weights)
+    needs, size = asked_method.needs, int(images.shape[1])
+    encoders = encoder_list(needs.encoder) if source.frozen else (needs.encoder,)
+    if source.frozen:
+        how, scale = Encoding(needs.view, weights), crop_scale(adata, image_key, name="adata")
+        check_encoders(encoders, how)
+    for name in filter(names_network, encoders):
+        if source.frozen:
+            reading = reading_of(encoder_named(name), view_px=view_pixels(how.view, scale))
+            warn_of_few_pixels(name, reading, scale)
+            size = reading.input_px
+        if weights is not None:
+            with borrowed_random_state():
+                build_network(name, image_size=size, weights=weights)

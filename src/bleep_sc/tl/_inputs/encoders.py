@@ -28,6 +28,7 @@ _USUAL_VIEW = 1.5
 """Width in spot diameters of what a network reads: the spot, and a rim around it."""
 _FEWEST_PIXELS = 0.5
 """Share of a network's own input size; with fewer pixels of the crop, it sees mostly what resampling made up."""
+from bleep_sc.tl._inputs.units import said_of_all_folds
 
 
 @dataclass(frozen=True)
@@ -221,11 +222,12 @@ def _read_anew(encoder: Any, crops: Any, scale: CropScale, how: Encoding) -> tup
     with borrowed_random_state():
         torch.manual_seed(how.seed)  # of random weights
         network = build_frozen(encoder, reading, weights=how.weights)
-    _warn_of_few_pixels(encoder, reading, scale)
+    warn_of_few_pixels(encoder, reading, scale)
     return EncoderRecord(encoder, NETWORK, network.n_features, None, weights_digest(network), reading), network
 
 
-def _warn_of_few_pixels(encoder: str, reading: Reading, scale: CropScale) -> None:
+def warn_of_few_pixels(encoder: str, reading: Reading, scale: CropScale) -> None:
+    """Say how a network reads the crops, and warn where it sees mostly what resampling made up."""
     logger.info(
         "%s reads the centre of each crop, %d of %d px%s, as %d px.",
         encoder,
@@ -234,7 +236,7 @@ def _warn_of_few_pixels(encoder: str, reading: Reading, scale: CropScale) -> Non
         "" if scale.size_um is None else f" ({reading.view_px / scale.size * scale.size_um:.4g} µm)",
         reading.input_px,
     )
-    if reading.view_px < _FEWEST_PIXELS * reading.input_px:
+    if reading.view_px < _FEWEST_PIXELS * reading.input_px and not said_of_all_folds():
         size = int(np.ceil(scale.size * reading.input_px / reading.view_px))
         warn(
             f"`encoder={encoder!r}` reads {reading.view_px} of a crop's {scale.size} px, blown up to the "

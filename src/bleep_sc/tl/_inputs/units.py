@@ -57,12 +57,17 @@ class _Scale:
 
 @contextmanager
 def units_known() -> Iterator[None]:
-    """Say nothing of the units within, in this thread: it was said once of all folds."""
+    """Say nothing of the data within, such as its units, in this thread: it was said once of all folds."""
     token = _KNOWN.set(True)
     try:
         yield
     finally:
         _KNOWN.reset(token)
+
+
+def said_of_all_folds() -> bool:
+    """Tell whether this is a fold of data of which all was said before."""
+    return _KNOWN.get()
 
 
 def warn_of_units(values: Any, sections: np.ndarray | None, *, layer: str | None) -> None:
