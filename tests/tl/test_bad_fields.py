@@ -97,10 +97,11 @@ BACKED: dict[str, tuple[Callable[[], AnnData], Callable[[AnnData], Any]]] = {
 }
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("r", "csr"), ("r", "dense"), ("r+", "csr")])
 NAMED: dict[str, dict[str, Any]] = {"encode": {"encoder": "color"}}
+"""What a function must be told."""
 
 
+@pytest.mark.parametrize(("mode", "kind"), [("r", "csr"), ("r", "dense"), ("r+", "csr")])
 @pytest.mark.parametrize("function", BACKED)
 def test_what_is_on_disk_gives_the_same(function: str, kind: str, mode: Any, tmp_path: Path) -> None:
     make, run = BACKED[function]
