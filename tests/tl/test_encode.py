@@ -247,15 +247,15 @@ def wider(query: AnnData) -> None:
 OTHERS: dict[str, tuple[Callable[[AnnData], object], str]] = {
     "another encoder": (
         lambda q: encoded(q, "color", key_added=KEY),
-        r"was made by 'color', and the model reads 'timm:test_resnet': name 'color', not 'timm:test_resnet'",
+        r"was made by 'color', and the model reads 'timm:test_resnet'\. Make the features as",
     ),
     "other weights": (
         lambda q: encoded(q, "timm:test_resnet", random_state=1),
-        r"was made by 'timm:test_resnet', and the model reads 'timm:test_resnet': weights '\w{64}', not '\w{64}'\.",
+        r"and the model reads 'timm:test_resnet': weights of hash \w{8}, not of hash \w{8}\.",
     ),
     "another view": (
         lambda q: encoded(q, "timm:test_resnet", view=0.5),
-        r"and the model reads 'timm:test_resnet': view_px 8, not 16\. Make the features as for the reference",
+        r"and the model reads 'timm:test_resnet': pixels of a crop 8, not 16\. Make the features as for the reference",
     ),
     "another encoder more": (
         lambda q: encoded(q, ["timm:test_resnet", "color"], key_added=KEY),
@@ -263,7 +263,7 @@ OTHERS: dict[str, tuple[Callable[[AnnData], object], str]] = {
     ),
     "a function of that name": (
         lambda q: encoded(q, flat, key_added=KEY),
-        r"was made by 'custom: flat', and the model reads 'timm:test_resnet': name .* kind 'custom', not 'network'",
+        r"was made by 'custom: flat', and the model reads 'timm:test_resnet'\. Make the features as",
     ),
     "another width of tissue": (
         lambda q: (wider(q), encoded(q, "timm:test_resnet")),

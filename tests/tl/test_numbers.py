@@ -18,7 +18,8 @@ from bleep_sc.models.nets.bleep import Bleep
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of small sections and collapsed spaces: meant here
 
 FITS: Mapping[str, dict[str, Any]] = {
-    "default": {"image_key": "X_made", "max_epochs": 2, "members": 1, "hidden": 8},
+    # epochs enough that neighbours are no matter of chance
+    "default": {"image_key": "X_made", "max_epochs": 10, "members": 1, "hidden": 8},
     "paper": {"preset": "paper", "image_key": "X_made", "max_epochs": 2},
     "knn": {"method": "knn", "image_key": "X_made"},
     "ridge": {"method": "ridge", "image_key": "X_made", "alpha": 1.0},

@@ -154,6 +154,13 @@ class InputRecord:
     encoders: tuple[EncoderRecord, ...] = ()
     """The encoders whose features stand side by side; none where the kind says it all, or nobody knows them."""
 
+    @property
+    def of_user(self) -> list[str]:
+        """The encoders that only the user has, by description."""
+        if not self.encoders:
+            return [self.encoder] if self.kind.by_user else []
+        return [encoder.name for encoder in self.encoders if encoder.kind.by_user]
+
     def to_json(self) -> dict[str, Any]:
         """Turn the record into plain types."""
         return {

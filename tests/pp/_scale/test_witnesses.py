@@ -152,7 +152,7 @@ def test_impute_never_compares_a_copied_number_with_itself(
 ) -> None:
     """A slide scanned four times as finely as the reference, whose spot diameter was taken over."""
     (record, *_) = ref.uns["crops"].values()
-    xy = np.random.default_rng(0).uniform(60, 140, size=(20, 2))
+    xy = np.random.default_rng(0).uniform(60, 140, size=(30, 2))
     image = slide(tmp_path / "slide.ome.tif", record["um_per_px"] / 4)
     blank = bl.pp.blank(ref, spatial=xy, library_id="new")
     with log.at_level(logging.INFO, logger="bleep_sc"):

@@ -18,10 +18,10 @@ VERSIONS = [f"{name}.{i % 9 + 1}" for i, name in enumerate(IDS)]
 
 def spots(names: list[str], seed: int, **columns: list[str]) -> AnnData:
     rng = np.random.default_rng(seed)
-    features = rng.normal(size=(24, 4)).astype(np.float32)
-    values = np.log1p(rng.poisson(2, size=(24, len(names)))).astype(np.float32)
+    features = rng.normal(size=(30, 4)).astype(np.float32)
+    values = np.log1p(rng.poisson(2, size=(30, len(names)))).astype(np.float32)
     var = pd.DataFrame(columns, index=names)
-    obs = pd.DataFrame(index=[f"{seed}-{i}" for i in range(24)])
+    obs = pd.DataFrame(index=[f"{seed}-{i}" for i in range(30)])
     return AnnData(values, obs=obs, var=var, obsm={"feat": features})
 
 

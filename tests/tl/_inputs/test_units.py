@@ -158,9 +158,9 @@ def test_many_sections_are_named_in_short() -> None:
 @pytest.mark.odd
 @pytest.mark.filterwarnings("ignore:near-empty spots:UserWarning")
 def test_a_cross_validation_says_it_once() -> None:
-    tissue = make_sections(20, sections=("a", "b", "c"), size=8)
+    tissue = make_sections(30, sections=("a", "b", "c"), size=8)
     values = tissue.X.toarray()
-    values[:20] = np.log1p(100 * np.expm1(values[:20]))
+    values[:30] = np.log1p(100 * np.expm1(values[:30]))
     tissue.X = values
     with pytest.warns(UserWarning) as caught:
         bl.tl.cross_validate(

@@ -11,6 +11,9 @@ from bleep_sc._blocks import LazyRows, over_parts, row_blocks
 from bleep_sc._side_effects import python_random_state_kept
 from bleep_sc._stats import cross_products, section_rows
 
+_NOTHING = 1e-12
+"""Share of the variance that is none but for rounding."""
+
 Centers = Mapping[str, np.ndarray]
 """The mean scores of each section before centring (n_components,), by its name."""
 
@@ -48,9 +51,10 @@ class Components:
         if depth is None or possible == 1:
             return cls(_principal(centred, possible, seed=seed))
         centred_depth = _centred(depth[:, None], sections)[:, 0]
-        slopes = centred_depth @ centred / max(float(centred_depth @ centred_depth), 1e-12)
+        square = float(centred_depth @ centred_depth)
+        slopes = centred_depth @ centred / max(square, 1e-12)
         unit = float(np.linalg.norm(slopes))
-        if unit < 1e-9:  # depth does not vary, or no gene follows it
+        if unit**2 * square <= _NOTHING * float((centred**2).sum()):  # depth does not vary, or no gene follows it
             return cls(_principal(centred, possible, seed=seed))
         rest = _principal(centred - np.outer(centred_depth, slopes), possible - 1, seed=seed)
         return cls(np.vstack([(slopes / unit).astype(np.float32), rest]), unit)
@@ -95,8 +99,11 @@ def _principal(centred: np.ndarray, n_components: int, *, seed: int) -> np.ndarr
 
     if np.ptp(centred) == 0:  # nothing varies: no direction is better than another
         return np.eye(n_components, centred.shape[1], dtype=np.float32)
-    found: np.ndarray = PCA(n_components, random_state=seed).fit(centred).components_.astype(np.float32)
-    return found
+    found = PCA(n_components, random_state=seed).fit(centred)
+    loadings: np.ndarray = found.components_.astype(np.float32)
+    # where nothing is left that varies, rounding alone would choose a direction
+    loadings[found.explained_variance_ <= _NOTHING * found.explained_variance_.sum()] = 0
+    return loadings
 
 
 @dataclass(frozen=True)

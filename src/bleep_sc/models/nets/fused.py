@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +78,7 @@ class Fused(nn.Module):
     @property
     def parts(self) -> tuple[Hybrid, ...]:
         """The hybrid of each encoder."""
-        return tuple(part for part in self.hybrids if isinstance(part, Hybrid))
+        return cast(tuple[Hybrid, ...], tuple(self.hybrids))
 
     @property
     def width(self) -> int:

@@ -235,11 +235,13 @@ def _check_network(adata: AnnData, label: str, asked_method: Asked, image_key: s
     if source.frozen:
         how, scale = Encoding(needs.view, weights), crop_scale(adata, image_key, name="adata")
         check_encoders(encoders, how)
+    readings = {}
     for name in filter(names_network, encoders):
         if source.frozen:
-            reading = reading_of(encoder_named(name), view_px=view_pixels(how.view, scale))
-            warn_of_few_pixels(name, reading, scale)
-            size = reading.input_px
+            readings[name] = reading_of(encoder_named(name), view_px=view_pixels(how.view, scale))
+            size = readings[name].input_px
         if weights is not None:
             with borrowed_random_state():
                 build_network(name, image_size=size, weights=weights)
+    for name, reading in readings.items():
+        warn_of_few_pixels(name, reading, scale)

@@ -116,8 +116,8 @@ def encode_as_stored(
     remaining = iter(own)
     modules = []
     for encoder, network in zip(record.encoders, networks, strict=True):
-        modules.append(next(remaining) if encoder.kind is CUSTOM else network)
-        if encoder.kind is CUSTOM:
+        modules.append(next(remaining) if encoder.kind.by_user else network)
+        if encoder.kind.by_user:
             _check_own(modules[-1], encoder)
     return _computed(crops, record.encoders, modules, scale, compute=compute)
 
@@ -254,7 +254,7 @@ def _computed(
     )
     networks = tuple(module if isinstance(module, FrozenEncoder) else None for module in modules)
     only = records[0]
-    if len(records) == 1 and only.kind is not NETWORK:
+    if len(records) == 1 and not only.kind.is_image:
         return Spots(features[0], only.kind, only.name, scale, only.feature_set, encoders=records)
     name = " + ".join(record.name for record in records)
     return Spots(np.hstack(features), FROZEN, name, scale, encoders=records, networks=networks)
@@ -265,7 +265,7 @@ def _features(crops: Any, record: EncoderRecord, module: Any, compute: Compute) 
         by_hand = made_by_hand(record.name)
         assert by_hand is not None  # noqa: S101 - the name was checked
         features = compute_rows(partial(_by_hand, by_hand), crops, compute=compute)
-    elif record.kind is CUSTOM:
+    elif record.kind.by_user:
         view_px = None if record.reading is None else record.reading.view_px
         features = compute_rows(partial(custom_features, module, view_px=view_px), crops, compute=compute)
     else:

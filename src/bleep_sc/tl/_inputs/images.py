@@ -14,7 +14,7 @@ from bleep_sc._checks import MAX_VALUE, MissingKeyError
 from bleep_sc._logging import logger, warn
 from bleep_sc._stats import rows_beyond
 from bleep_sc.io._features import FeatureRecord, features_from_uns
-from bleep_sc.methods.inputs import BY_HAND, CUSTOM, FEATURES, NETWORK, EncoderRecord, InputRecord, Needs, Spots
+from bleep_sc.methods.inputs import BY_HAND, FEATURES, NETWORK, EncoderRecord, InputRecord, Needs, Spots
 from bleep_sc.models.device import Compute
 from bleep_sc.models.encoders.registry import check_encoder_name, made_by_hand, names_network
 from bleep_sc.models.nets.rules import MAX_SIDE
@@ -180,10 +180,10 @@ def _features_as_stored(
 
 def _how_to_encode(record: InputRecord, name: str) -> str:
     """Say how the features of a model that reads those of `tl.encode` are made; empty for others."""
-    if record.kind is not FEATURES or not record.encoders:
+    if record.kind.from_crops or not record.encoders:
         return ""
     names = [
-        f"<your {encoder.name.removeprefix('custom: ')}>" if encoder.kind is CUSTOM else repr(encoder.name)
+        f"<your {encoder.name.removeprefix('custom: ')}>" if encoder.kind.by_user else repr(encoder.name)
         for encoder in record.encoders
     ]
     encoder = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
@@ -215,12 +215,10 @@ def _check_encoder_of_stored(record: InputRecord, own: Sequence[Any], *, needed:
     The user must pass one exactly where the model brings none, if there are crops to read. Features made by hand must
     be of today's version.
     """
-    of_user = [encoder.name for encoder in record.encoders if encoder.kind is CUSTOM]
-    if not record.encoders and record.kind is CUSTOM:
-        of_user = [record.encoder]
-    n_needed = len(of_user) if needed and record.kind is not FEATURES else 0
+    of_user = record.of_user
+    n_needed = len(of_user) if needed and record.kind.from_crops else 0
     if len(own) != n_needed:
-        if record.kind is FEATURES:
+        if not record.kind.from_crops:
             msg = (
                 f"the model reads ready-made features ({record.encoder}), so there is no image for an `encoder` to "
                 "read: leave `encoder` out, and make the features with `bleep_sc.tl.encode`."
@@ -238,7 +236,7 @@ def _check_encoder_of_stored(record: InputRecord, own: Sequence[Any], *, needed:
         if not callable(encoder):
             msg = f"`encoder` must be the torch module or the function of {', '.join(of_user)}, found {encoder!r}."
             raise TypeError(msg)
-    if record.kind is FEATURES:
+    if not record.kind.from_crops:
         return
     known = record.encoders or ((_encoder_of(record),) if record.kind is BY_HAND else ())
     for made in known:
@@ -246,10 +244,11 @@ def _check_encoder_of_stored(record: InputRecord, own: Sequence[Any], *, needed:
             continue
         by_hand = made_by_hand(made.name)
         feature_set = None if by_hand is None else by_hand.feature_set
-        if feature_set is None or made.feature_set not in (None, feature_set):
+        read = made.feature_set if record.feature_set in (None, feature_set) else record.feature_set
+        if feature_set is None or read not in (None, feature_set):
             msg = (
-                f"the model was trained on the colour features {made.feature_set!r} of another version of bleep_sc; "
-                f"this one makes {feature_set!r}. Train it anew."
+                f"the model was trained on the colour features {read!r} of another version of bleep_sc; this one makes "
+                f"{feature_set!r}. Train it anew."
             )
             raise ValueError(msg)
 

@@ -15,7 +15,7 @@ from bleep_sc._expression import expression_values
 from bleep_sc._progress import progress
 from bleep_sc._settings import settings
 from bleep_sc.io._stored import StoredModel
-from bleep_sc.methods.inputs import CUSTOM, InputRecord
+from bleep_sc.methods.inputs import InputRecord
 from bleep_sc.methods.task import Trained
 from bleep_sc.tl._fit import fit
 from bleep_sc.tl._impute import impute
@@ -120,8 +120,7 @@ def _arguments(
 def _encoders(image: InputRecord, own: Any) -> Any:
     """Name the encoders that read the crops, with the user's own in their places."""
     passed = [] if own is None else list(own) if isinstance(own, list | tuple) else [own]
-    needed = [encoder.name for encoder in image.encoders if encoder.kind is CUSTOM]
-    needed = needed or ([image.encoder] if image.kind is CUSTOM else [])
+    needed = image.of_user
     if len(passed) != len(needed):
         msg = (
             f"`cross_fit=True`: the model was trained with {len(needed)} encoders of your own "
@@ -130,8 +129,8 @@ def _encoders(image: InputRecord, own: Any) -> Any:
         raise ValueError(msg)
     of_user = iter(passed)
     if not image.encoders:
-        return next(of_user) if image.kind is CUSTOM else image.encoder
-    encoders = [next(of_user) if encoder.kind is CUSTOM else encoder.name for encoder in image.encoders]
+        return next(of_user) if image.kind.by_user else image.encoder
+    encoders = [next(of_user) if encoder.kind.by_user else encoder.name for encoder in image.encoders]
     return encoders if len(encoders) > 1 else encoders[0]
 
 
