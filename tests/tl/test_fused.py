@@ -437,6 +437,20 @@ def test_methods_that_read_one_encoder_refuse_several(case: str, ref: AnnData, u
 
 
 @pytest.mark.odd
+def test_best_needs_several_encoders(ref: AnnData, unchanged: Callable[..., None]) -> None:
+    unchanged(ref)
+    with pytest.raises(ValueError, match=r"`preset='best'` fuses several encoders, found the single `encoder='color'`"):
+        bl.tl.fit(ref, preset="best", encoder="color", **QUICK)
+
+
+@pytest.mark.odd
+def test_a_file_of_weights_needs_a_network(ref: AnnData, unchanged: Callable[..., None]) -> None:
+    unchanged(ref)
+    with pytest.raises(ValueError, match=r"`weights='net\.pth'` is the file of a network, but `encoder` names none"):
+        bl.tl.fit(ref, encoder="color", weights="net.pth", **QUICK)
+
+
+@pytest.mark.odd
 def test_best_needs_features_of_several(ref: AnnData, unchanged: Callable[..., None]) -> None:
     bl.tl.encode(ref, encoder="color")
     unchanged(ref)

@@ -44,12 +44,13 @@ def custom_features(
 ) -> np.ndarray:
     """Compute features of crops by a user's own encoder, which gets float32 images (n, 3, y, x) with RGB in 0..1.
 
-    With `view_px` these are the centres of the crops, so many pixels wide. A module is run in evaluation mode and left
-    in the mode that it came in.
+    With `view_px` these are the centres of the crops, so many pixels wide. A module is run in evaluation mode. It is
+    left in the mode, and on the device, that it came in.
     """
-    modes = []
+    modes, home = [], None
     if isinstance(encoder, nn.Module):
         modes = [(module, module.training) for module in encoder.modules()]
+        home = next((tensor.device for tensor in (*encoder.parameters(), *encoder.buffers())), None)
         encoder.to(compute.device).eval()
 
     def call(crops: Tensor) -> Tensor:
@@ -74,3 +75,5 @@ def custom_features(
     finally:
         for module, training in modes:
             module.training = training
+        if isinstance(encoder, nn.Module) and home is not None:
+            encoder.to(home)

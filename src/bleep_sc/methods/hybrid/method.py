@@ -69,6 +69,22 @@ class HybridRecipe:
         check_descent(self)
 
 
+@dataclass(frozen=True)
+class FusedRecipe(HybridRecipe):
+    """The same recipe on several encoders, fused late."""
+
+    encoder: Any = (COLOR, LITE0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.encoder, tuple):
+            msg = (
+                f"`preset='best'` fuses several encoders, found the single `encoder={self.encoder!r}`. Leave `preset` "
+                "out, or pass a list of encoders."
+            )
+            raise ValueError(msg)
+
+
 def _needs(values: Values) -> Needs:
     return Needs(FROZEN_IMAGES, values.get("encoder"), n_neighbors=values.get("context", 0), view=values.get("view"))
 
@@ -203,7 +219,7 @@ def _mix(trained: Trained, spots: Spots, reference: Reference, request: Request)
 METHOD = Method(
     name="bleep",
     kinds=(HybridArguments.kind, FusedArguments.kind),
-    presets={"default": HybridRecipe(), "best": HybridRecipe(encoder=(COLOR, LITE0))},
+    presets={"default": HybridRecipe(), "best": FusedRecipe()},
     needs=_needs,
     fit=_fit,
     predict=_predict,

@@ -84,6 +84,9 @@ def check_encoders(encoders: Sequence[Any], how: Encoding) -> None:
         )
         raise ValueError(msg)
     networks = [encoder for encoder in encoders if names_network(encoder)]
+    if not networks and how.weights not in (None, "imagenet"):
+        msg = f"`weights={str(how.weights)!r}` is the file of a network, but `encoder` names none. Leave `weights` out."
+        raise ValueError(msg)
     if len(networks) > 1 and how.weights not in (None, "imagenet"):
         msg = (
             f"`weights={str(how.weights)!r}` is the file of one network, but `encoder` names {len(networks)}: "
