@@ -483,3 +483,20 @@ def test_a_written_reference_serves(best: AnnData, query: AnnData, tmp_path: Pat
     expected = query.layers["bleep"].copy()
     bl.tl.impute(query, ad.read_h5ad(tmp_path / "ref.h5ad"))
     np.testing.assert_allclose(query.layers["bleep"], expected, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["resnet50", "vit_b_32"])
+def test_large_networks_go_under_the_default_recipe(encoder: str) -> None:
+    """With random weights, since their own must be downloaded; what is tested is the way there and back."""
+    ref, query = make_sections(10, sections=("s1", "s2"), size=112), make_sections(6, sections=("q",), size=112, seed=1)
+    with pytest.warns(UserWarning, match="standardised within each section"):
+        bl.tl.fit(ref, encoder=encoder, weights=None, **{**QUICK, "context": 0})
+    (record,) = config(ref)["image"]["encoders"]
+    assert record["name"] == encoder
+    assert record["n_features"] == {"resnet50": 2048, "vit_b_32": 768}[encoder]
+    assert record["reading"] == {"view_px": 112, "input_px": 224, "stages": None, "symmetries": 4}
+    with pytest.warns(UserWarning, match="standardised within each section"):
+        bl.tl.impute(query, ref, k=5)
+    assert np.isfinite(query.layers["bleep"]).all()
+    assert (np.ptp(query.layers["bleep"], axis=0) > 0).any()
