@@ -64,8 +64,12 @@ def test_its_usual_way_to_predict_is_one_that_it_has(method: Method[Any]) -> Non
 def test_the_first_method_of_a_name_that_has_the_preset_is_chosen() -> None:
     """Whatever the encoder: recipe and encoder are chosen apart."""
     for encoder in (None, "color", "resnet18", len, ("color", "resnet18")):
-        for preset in ("default", "best"):
-            assert choose("bleep", preset, {"encoder": encoder})[0].kinds == ("hybrid", "fused")  # type: ignore[arg-type]
+        assert choose("bleep", "default", {"encoder": encoder})[0].kinds == ("hybrid", "fused")
+        if encoder is None or isinstance(encoder, tuple):
+            assert choose("bleep", "best", {"encoder": encoder})[0].kinds == ("hybrid", "fused")
+        else:
+            with pytest.raises(ValueError, match=r"`preset='best'` fuses several encoders"):
+                choose("bleep", "best", {"encoder": encoder})
         assert choose("bleep", "paper", {"encoder": encoder})[0].kinds == ("bleep",)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from bleep_sc.methods.bleep import BleepRecipe
-from bleep_sc.methods.hybrid.method import HybridRecipe
+from bleep_sc.methods.hybrid.method import FusedRecipe, HybridRecipe
 from bleep_sc.methods.registry import choose
 
 
@@ -16,8 +16,8 @@ from bleep_sc.methods.registry import choose
         ("default", len, HybridRecipe),
         ("default", "resnet18", HybridRecipe),
         ("default", ("color", "resnet18"), HybridRecipe),
-        ("best", None, HybridRecipe),
-        ("best", "resnet18", HybridRecipe),
+        ("best", None, FusedRecipe),
+        ("best", ("color", "resnet18"), FusedRecipe),
         ("paper", None, BleepRecipe),
         ("paper", "color", BleepRecipe),
         ("paper", "resnet18", BleepRecipe),
@@ -37,7 +37,7 @@ def test_the_presets_of_bleeps_recipe_differ_by_their_encoders_alone() -> None:
     default, best = (choose("bleep", preset, {})[1] for preset in ("default", "best"))
     assert isinstance(default, HybridRecipe)
     assert default.encoder == "color"
-    assert best == replace(default, encoder=("color", "efficientnet_lite0"))
+    assert vars(best) == vars(replace(default, encoder=("color", "efficientnet_lite0")))
 
 
 def test_presets_that_a_method_lacks_are_refused() -> None:
