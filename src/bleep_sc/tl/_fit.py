@@ -269,8 +269,8 @@ def fit(
     Retrieval in that space, ridge regression and kernel ridge regression all predict the components. Their mix, number
     of neighbours and penalties are those that predict held-out patients of `adata` best, or held-out sections of a
     single patient. Where a plain ridge regression is the best predictor for your tissue, that is what you get. With
-    fewer than three patients it keeps a third of the weight: it transfers best to new patients, and one or two cannot
-    show that.
+    fewer than three patients it keeps a third of the weight: on the one tumour of another patient that was tried it did
+    best, and one or two patients cannot show that.
 
     **Held-out predictions.** What these models predict of the patients, or sections, that they did not see is kept,
     each decoded by what its own fold has learned. :func:`~bleep_sc.tl.calibrate` says by them how far a value can be

@@ -20,7 +20,7 @@ MOST_TO_CHOOSE_ON = 4000
 _LINEAR_SHARE = 1 / 3
 """The least linear share with fewer than three patients: they cannot tell what serves another patient best.
 
-The linear way transfers best. Folds within one patient give it little or no weight.
+On one tumour of another patient the linear way did best; folds within one patient give it little or no weight.
 """
 FEWEST_PATIENTS = 3
 """The fewest patients of which leaving out one tells what serves another: the linear share, the encoders' shares."""
