@@ -123,18 +123,13 @@ class EncoderRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Turn the record into plain types."""
-        reading = None if self.reading is None else asdict(self.reading)
-        if reading is not None and reading["stages"] is not None:
-            reading["stages"] = list(reading["stages"])
+        reading = None if self.reading is None else self.reading.to_json()
         return {**vars(self), "kind": self.kind.name, "reading": reading}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "EncoderRecord":
         """Make the record that checked plain types describe."""
-        reading = values["reading"]
-        if reading is not None:
-            stages = reading["stages"]
-            reading = Reading(**{**reading, "stages": None if stages is None else tuple(stages)})
+        reading = None if values["reading"] is None else Reading.from_json(values["reading"])
         return cls(**{**values, "kind": KINDS[values["kind"]], "reading": reading})
 
 

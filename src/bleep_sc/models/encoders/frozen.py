@@ -1,8 +1,10 @@
 """Read crops with a network that stays as it is: centre, resampling, symmetries, pooled stages."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +32,16 @@ class Reading:
     """Stages, counted from 0, whose pooled means are the features; None for the network's own output."""
     symmetries: int
     """Number of views whose features are averaged: 1, 4 (all quarter turns) or 8 (their mirror images too)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Turn it into plain types."""
+        return {**asdict(self), "stages": None if self.stages is None else list(self.stages)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Reading":
+        """Make what checked plain types describe."""
+        stages = values["stages"]
+        return cls(**{**values, "stages": None if stages is None else tuple(stages)})
 
 
 def reading_of(encoder: Encoder, *, view_px: int) -> Reading:

@@ -35,13 +35,7 @@ class FusedArguments(HybridArguments):
     def _network(spec: dict[str, Any] | None) -> FrozenEncoder | None:
         if spec is None:
             return None
-        stages = spec["stages"]
-        reading = Reading(
-            view_px=spec["view_px"],
-            input_px=spec["input_px"],
-            stages=None if stages is None else tuple(stages),
-            symmetries=spec["symmetries"],
-        )
+        reading = Reading.from_json({name: value for name, value in spec.items() if name != "name"})
         return build_frozen(spec["name"], reading)
 
 
