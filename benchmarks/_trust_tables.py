@@ -80,13 +80,13 @@ def draw_coverage(path: Path) -> None:
         if rows.empty:
             continue
         level = rows[rows["panel"] == "all"].groupby("level")["coverage"].mean()
-        by_level.plot(level.index, level, "o-", ms=3.5, lw=1.2, color=f"C{number}", label=SPLITS[data])
+        by_level.plot(level.index, level, "o-", ms=3.5, lw=1.2, color=f"C{number}", label=SPLITS[data].replace("`", ""))
         at = rows[np.isclose(rows["level"], 0.9)]
         for split, own in at.groupby("split", sort=False):
             mean = own.groupby("panel")["coverage"].mean()
             by_split.plot(mean["all"], place, "o", color=f"C{number}", ms=5)
             by_split.plot(mean["HEG"], place, "s", color=f"C{number}", ms=5, mfc="white")
-            labels.append(str(split))
+            labels.append(f"{split}, best" if data.endswith("-best") else str(split))
             place -= 1
         fifths = at[at["panel"].str.startswith("distance")].groupby("panel")["coverage"].mean()
         by_distance.plot(np.arange(1, len(fifths) + 1), fifths, "o-", ms=3.5, lw=1.2, color=f"C{number}")
