@@ -277,6 +277,11 @@ BAD: dict[str, tuple[Change, dict[str, Any], str]] = {
     ),
     "no places": (lambda q, r: q.obsm.pop("spatial"), {}, r"`query\.obsm\['spatial'\]` does not exist"),
     "no places in the reference": (lambda q, r: r.obsm.pop("spatial"), {}, r"`ref\.obsm\['spatial'\]` does not exist"),
+    "places all alike": (
+        lambda q, r: q.obsm.__setitem__("spatial", np.full((q.n_obs, 2), 7.0)),
+        {},
+        r"all \d+ measured spots of section '.*' stand at one place, \[7\.0, 7\.0\] in `query\.obsm\['spatial'\]`",
+    ),
     "no expression": (lambda q, r: setattr(q, "X", None), {}, r"`query\.X` is empty: expression is needed"),
     "NaN in a measured spot": (
         lambda q, r: q.X.data.__setitem__(0, np.nan),

@@ -43,7 +43,8 @@ def choose_images(
         return _ready_made(adata, images, needs, image_key=image_key, method=method, explicit=explicit, name=name)
     if isinstance(encoder, tuple) and not needs.source.frozen:
         msg = (
-            f"`encoder={list(encoder)!r}`: `method={method!r}` reads one encoder. BLEEP's default recipe fuses several."
+            f"`encoder={list(encoder)!r}`: `method={method!r}` reads one encoder with these arguments. BLEEP's default "
+            "recipe fuses several: leave `method` and `preset` out, or name a single encoder."
         )
         raise ValueError(msg)
     scale = crop_scale(adata, image_key, name=name)

@@ -84,6 +84,7 @@ def read_measured(
     for name, rows in by_section:
         n_measured = int(mask[rows].sum())
         if n_measured >= FEWEST_MEASURED:
+            _check_apart(xy[rows][mask[rows]], name)
             used[rows] = mask[rows]
         else:
             where = f"Section {name!r} has" if name else "The query has"
@@ -106,6 +107,19 @@ def read_measured(
     reference = _rows(reference_values(ref, layer), rows)[:, in_ref[shared]]
     refuse_other_units(values, reference, path=path_of("query", layer), reference_path=path_of("ref", layer))
     return MeasuredSpots(column, by_section, measured, values, xy, shared, reference, ref_sections, ref_xy)
+
+
+def _check_apart(xy: np.ndarray, section: str) -> None:
+    """Refuse measured spots of a section that all stand at one place: they tell nothing of any other."""
+    if np.ptp(xy, axis=0).any():
+        return
+    where = f"section {section!r}" if section else "the query"
+    msg = (
+        f"`measured`: all {len(xy)} measured spots of {where} stand at one place, {xy[0].tolist()} in "
+        "`query.obsm['spatial']`, so nothing tells which spots are near. Store their pixel positions there, or leave "
+        "`measured` out."
+    )
+    raise ValueError(msg)
 
 
 def _check_not_empty(values: Any, *, path: str, column: str) -> None:
