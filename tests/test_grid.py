@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bleep_sc._grid import grid_positions
+from bleep_sc._grid import grid_positions, within_reach
 
 
 def visium(*, shift: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
@@ -56,3 +56,21 @@ def test_array_positions_must_be_numbers() -> None:
     obs = pd.DataFrame({"array_row": [1, 2], "array_col": [1, np.nan]}, index=["a", "b"])
     with pytest.raises(ValueError, match=r"obs\['array_col'\].*'nan' for spot 'b'"):
         grid_positions(obs, np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("n_neighbors", [1, 4, 8, 24])
+@pytest.mark.parametrize("kind", ["visium", "scattered", "one place", "few"])
+def test_near_spots_are_those_within_the_distance_of_the_last(kind: str, n_neighbors: int) -> None:
+    rng = np.random.default_rng(0)
+    xy = {
+        "visium": visium()[1][:700],
+        "scattered": rng.uniform(0, 100, size=(300, 2)),
+        # more of them are as near as the last than are looked at at first
+        "one place": np.concatenate([np.zeros((50, 2)), rng.uniform(1, 9, size=(50, 2))]),
+        "few": np.array([[0, 0], [1, 0], [5, 5.0]]),
+    }[kind]
+    distances = np.linalg.norm(xy[:, None] - xy, axis=2)
+    last = np.sort(distances, axis=1)[:, min(n_neighbors, len(xy) - 1)]
+    np.testing.assert_array_equal(
+        within_reach(xy, n_neighbors).toarray(), (distances <= last[:, None] * (1 + 1e-6)).astype(float)
+    )

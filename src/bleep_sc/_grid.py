@@ -6,6 +6,8 @@ from scipy import sparse
 
 _ROW, _COLUMN = "array_row", "array_col"
 _TIE = 1e-6
+_MORE = 8
+"""Spots looked at beyond those asked for: on a lattice as many are as near as the last one (6 on a hexagonal one)."""
 
 
 def grid_positions(obs: pd.DataFrame, xy: np.ndarray) -> np.ndarray:
@@ -53,11 +55,21 @@ def within_reach(xy: np.ndarray, n_neighbors: int) -> sparse.csr_matrix:
 
     n = len(xy)
     tree = cKDTree(xy)
-    # one more than asked: a spot is nearest to itself
-    distances = tree.query(xy, k=min(n_neighbors, n - 1) + 1)[0].reshape(n, -1)
-    near_spots = tree.query_ball_point(xy, distances[:, -1] * (1 + _TIE), return_sorted=True)
-    stops = np.cumsum([len(near) for near in near_spots])
-    return sparse.csr_matrix((np.ones(stops[-1]), np.concatenate(near_spots), np.append(0, stops)), shape=(n, n))
+    # one more than asked: a spot is nearest to itself; and some more, which may be as near as the last of these
+    asked = min(n_neighbors, n - 1) + 1
+    possible = min(n, asked + _MORE)
+    distances, candidates = (found.reshape(n, possible) for found in tree.query(xy, k=possible))
+    reach = distances[:, asked - 1] * (1 + _TIE)
+    near = distances <= reach[:, None]
+    rows, columns = np.repeat(np.arange(n), near.sum(axis=1)), candidates[near]
+    # where all candidates are as near, others may be too
+    crowded = np.flatnonzero(near[:, -1]) if possible < n else np.empty(0, dtype=np.int64)
+    if len(crowded):
+        others = tree.query_ball_point(xy[crowded], reach[crowded])
+        kept = ~np.isin(rows, crowded)
+        rows = np.concatenate([rows[kept], np.repeat(crowded, [len(found) for found in others])])
+        columns = np.concatenate([columns[kept], *others])
+    return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n, n))
 
 
 def _from_array(obs: pd.DataFrame) -> np.ndarray:

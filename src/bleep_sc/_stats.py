@@ -49,10 +49,14 @@ def detected_fraction(values: Any) -> np.ndarray:
 def mean_variance(values: Any) -> tuple[np.ndarray, np.ndarray]:
     """Compute mean and population variance of each gene, float64 (n_genes,)."""
     if sparse.issparse(values):
-        exact = values.astype(np.float64)
-        mean = np.asarray(exact.mean(axis=0)).ravel()
-        square = np.asarray(exact.multiply(exact).mean(axis=0)).ravel()
-        return mean, np.maximum(square - mean**2, 0)
+        n, total, square = values.shape[0], np.zeros(values.shape[1]), np.zeros(values.shape[1])
+        for part in row_blocks(values):
+            exact = values[part].astype(np.float64)
+            total += np.asarray(exact.sum(axis=0)).ravel()
+            exact.data **= 2
+            square += np.asarray(exact.sum(axis=0)).ravel()
+        mean = total / n
+        return mean, np.maximum(square / n - mean**2, 0)
     mean = values.mean(axis=0, dtype=np.float64)
     square = sum((np.square(values[part] - mean).sum(axis=0) for part in row_blocks(values)), np.zeros_like(mean))
     return mean, square / len(values)

@@ -416,11 +416,17 @@ def test_the_default_does_not_depend_on_what_is_installed(ref: AnnData, request:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "ridge": ({"method": "ridge"}, r"`encoder=\['color', 'resnet18'\]`: `method='ridge'` reads one encoder with these arguments"),
+    "ridge": (
+        {"method": "ridge"},
+        r"`encoder=\['color', 'resnet18'\]`: `method='ridge'` reads one encoder with these arguments",
+    ),
     "knn": ({"method": "knn"}, r"`method='knn'` reads one encoder.*BLEEP's default recipe fuses several"),
     "regressor": ({"method": "regressor"}, r"`method='regressor'` reads one encoder"),
     "stnet": ({"method": "stnet"}, r"`method='stnet'` reads one encoder"),
-    "paper": ({"preset": "paper"}, r"`method='bleep'` reads one encoder.*leave `method` and `preset` out, or name a single"),
+    "paper": (
+        {"preset": "paper"},
+        r"`method='bleep'` reads one encoder.*leave `method` and `preset` out, or name a single",
+    ),
     "mean": ({"method": "mean"}, r"'mean'.*no `encoder`"),
     "features": ({"image_key": "X_uni"}, r"ready-made features.*Leave `encoder` out"),
 }

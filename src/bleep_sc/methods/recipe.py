@@ -15,7 +15,8 @@ def values_of(recipe: Any) -> dict[str, Any]:
 def check_descent(recipe: Any) -> None:
     """Check the values that any training by gradient descent has to set."""
     check_int("batch_size", recipe.batch_size, minimum=2)
-    check_int("max_epochs", recipe.max_epochs)
+    if recipe.max_epochs is not None:  # as where the number of spots is to tell
+        check_int("max_epochs", recipe.max_epochs)
     check_number("lr", recipe.lr, above=0)
     check_number("weight_decay", recipe.weight_decay, minimum=0)
     if check_number("dropout", recipe.dropout, minimum=0) >= 1:

@@ -177,7 +177,8 @@ def fit(
     lr, weight_decay
         Learning rate and weight decay of the optimiser.
     max_epochs
-        Largest number of epochs to train for.
+        Largest number of epochs to train for. BLEEP's default recipe takes 100, and fewer for more than 20,000 spots:
+        200,000 spots are each seen in 10 epochs, which are as many steps as 100 of 20,000.
     patience
         Number of epochs without a better validation loss after which training stops; 0 never stops early. BLEEP's
         default recipe does not have this argument.

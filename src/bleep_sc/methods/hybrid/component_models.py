@@ -38,6 +38,9 @@ KERNEL: tuple[Setting, ...] = ((0.1, 5), (0.3, 5), (1, 5), (0.1, 8), (0.3, 8), (
 Images tell so little of the later components that regressing them adds noise.
 """
 
+_EPOCHS, _MOST_SPOTS_SEEN_SO_OFTEN = 100, 20_000
+"""Epochs of training, and the most spots for which there are so many; a step costs the same, however many there are."""
+
 
 @dataclass(frozen=True)
 class LearnedSpots:
@@ -90,7 +93,10 @@ class EncoderModels:
         inputs = _inputs(scores)
         batches = Batches(features, inputs, np.arange(len(scores)), batch_size=recipe.batch_size, seed=seed)
         optimization = Optimization(
-            lr=recipe.lr, weight_decay=recipe.weight_decay, max_epochs=recipe.max_epochs, patience=0
+            lr=recipe.lr,
+            weight_decay=recipe.weight_decay,
+            max_epochs=recipe.max_epochs or _epochs(len(scores)),
+            patience=0,
         )
         with seeded(compute, seed):
             space = JointSpace(
@@ -221,6 +227,11 @@ class ComponentModels:
         """Predict the scores (n, n_components) of new spots, for each encoder by regression and setting."""
         n_apart = 0 if self.components.depth_unit is None else 1
         return [encoder.regress(own, n_apart=n_apart) for encoder, own in zip(self.encoders, features, strict=True)]
+
+
+def _epochs(n_spots: int) -> int:
+    """Number of epochs where the user names none: of very many spots, each is seen less often."""
+    return max(1, min(_EPOCHS, -(-_EPOCHS * _MOST_SPOTS_SEEN_SO_OFTEN // n_spots)))
 
 
 def first(scores: np.ndarray, rank: float) -> np.ndarray:

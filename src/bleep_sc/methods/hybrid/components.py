@@ -13,6 +13,8 @@ from bleep_sc._stats import cross_products, section_rows
 
 _NOTHING = 1e-12
 """Share of the variance that is none but for rounding."""
+_MOST_SPOTS = 50_000
+"""The most spots whose expression is looked at for components: more would not make the leading ones another."""
 
 Centers = Mapping[str, np.ndarray]
 """The mean scores of each section before centring (n_components,), by its name."""
@@ -44,8 +46,12 @@ class Components:
     ) -> "Components":
         """Find the components of expression (n, n_genes), no more than its spots and genes can have.
 
-        `depth` (n,) are the logarithms of total counts.
+        `depth` (n,) are the logarithms of total counts. Of very many spots, some drawn at random are looked at.
         """
+        if len(expression) > _MOST_SPOTS:
+            drawn = np.sort(np.random.default_rng(seed).choice(len(expression), _MOST_SPOTS, replace=False))
+            expression, sections = expression[drawn], None if sections is None else sections[drawn]
+            depth = None if depth is None else depth[drawn]
         centred = _centred(expression, sections)
         possible = max(1, min(n_components, min(centred.shape) - 1))
         if depth is None or possible == 1:
@@ -73,7 +79,9 @@ class Components:
         whole. `depth` (n,) must be there where it is a component.
         """
         loadings = self.loadings.astype(np.float64)
-        raw = expression.astype(np.float64) @ loadings.T
+        raw = np.empty((len(expression), len(loadings)))
+        for part in row_blocks(expression):
+            raw[part] = expression[part].astype(np.float64) @ loadings.T
         if self.depth_unit is not None:
             assert depth is not None  # noqa: S101 - who reads the spots has seen to it
             raw[:, 0] = self.depth_unit * depth

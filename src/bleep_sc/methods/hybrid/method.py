@@ -55,7 +55,7 @@ class HybridRecipe:
     batch_size: int = 256
     lr: float = 5e-4
     weight_decay: float = 0.1
-    max_epochs: int = 100
+    max_epochs: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("n_components", "members", "dim", "hidden"):
