@@ -31,6 +31,38 @@ def is_lazy(values: Any) -> bool:
     return hasattr(values, "dask")
 
 
+class LazyColumns:
+    """Some rows of a dask array whose columns are read where they are asked for: ``columns[:, part]``.
+
+    Parameters
+    ----------
+    array
+        A dask array (n, n_columns) of numbers.
+    rows
+        Rows that are wanted, in the order wanted. The chunks from the first to the last of them are read.
+    check
+        Function that is called with everything that is read, for example to refuse it.
+    """
+
+    def __init__(self, array: Any, rows: np.ndarray, *, check: Callable[[Any], Any]) -> None:
+        self._start = int(rows.min())
+        self._array = array[self._start : int(rows.max()) + 1]
+        self._rows = rows - self._start
+        self._check = check
+        self.shape = (len(rows), array.shape[1])
+        self.dtype: np.dtype = array.dtype
+
+    def __getitem__(self, key: tuple[slice, Any]) -> np.ndarray:
+        values = np.asarray(self._array[key].compute())[self._rows]
+        self._check(values)
+        return values
+
+    def parts(self) -> list[slice]:
+        """Split the columns into parts to read at a time: each as wide as a chunk."""
+        stops = np.cumsum(self._array.chunks[1]).tolist()
+        return [slice(start, stop) for start, stop in zip([0, *stops], stops, strict=False)]
+
+
 class LazyRows:
     """A dask array whose rows are read where they are asked for, in the thread that asks.
 

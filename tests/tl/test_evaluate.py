@@ -379,6 +379,52 @@ def test_copy_sparse_and_lazy_predictions(tissue: AnnData, unchanged: Callable[.
         )
 
 
+def test_a_layer_in_a_store_is_read_by_chunks_of_genes(tissue: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all sections, whose rows are in no order; and never more genes at once."""
+    lazy = tissue.copy()
+    lazy.layers["mine"] = da.from_array(tissue.layers["mine"], chunks=(11, 7))
+    read: list[int] = []
+    compute = da.Array.compute
+
+    def counted(array: Any, **how: Any) -> Any:
+        read.append(array.shape[1] if len(array) > 11 else 0)
+        return compute(array, **how)
+
+    monkeypatch.setattr(da.Array, "compute", counted)
+    metrics = ["pearson", "pearson_depth_free", "moran_difference"]
+    for adata in (tissue, lazy):
+        bl.tl.evaluate(adata, layer="mine", library_key="slide", metrics=metrics)
+    assert max(read) == 7
+    pd.testing.assert_frame_equal(lazy.uns["mine_scores"]["summary"], tissue.uns["mine_scores"]["summary"])
+    pd.testing.assert_frame_equal(lazy.var, tissue.var)
+
+
+def test_a_large_panel_in_a_store_is_scored_gene_by_gene(tissue: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = tissue[tissue.obs["slide"] == "a1"].copy()
+    whole = bl.tl.evaluate(one, layer="mine", markers=list(one.var_names[:9]), copy=True)
+    one.layers["mine"] = da.from_array(np.asarray(one.layers["mine"]), chunks=(11, 7))
+    for module in ("panels", "summary"):
+        monkeypatch.setattr(f"bleep_sc.metrics.{module}.MOST_GENES_OF_A_STORE", 9)
+    bl.tl.evaluate(one, layer="mine", markers=list(one.var_names[:9]))
+    for metric in METRICS:
+        of_markers = pd.DataFrame([row(adata, "markers", metric, "mine") for adata in (one, whole)])
+        pd.testing.assert_series_equal(*(of_markers.iloc[n].infer_objects() for n in (0, 1)), check_names=False)
+        found, expected = (row(adata, "all", metric, "mine") for adata in (one, whole))
+        assert np.isnan(found["value"]) if METRICS[metric].whole_panel else found["value"] == expected["value"]
+        assert found["interval_over"] == ""
+    assert row(one, "markers", layer="mine")["interval_over"] == "spots"
+
+
+@pytest.mark.odd
+def test_infinite_values_in_a_store_are_named(tissue: AnnData, unchanged: Callable[..., None]) -> None:
+    values = np.array(tissue.layers["mine"])
+    values[3, 30] = np.inf
+    tissue.layers["mine"] = da.from_array(values, chunks=(11, 7))
+    with pytest.raises(ValueError, match=r"`query\.layers\['mine'\]` must hold numbers.*found infinite values"):
+        bl.tl.evaluate(tissue, layer="mine", library_key="slide")
+    assert "mine_scores" not in tissue.uns
+
+
 def test_blocks_of_genes_leave_no_seam(tissue: AnnData) -> None:
     """Every gene many times over, more than are scored at once: each time the same."""
     one = tissue[tissue.obs["slide"] == "a1"].copy()

@@ -1,11 +1,16 @@
 """Checks and conversions that the metrics share."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from bleep_sc._blocks import LazyColumns
 from bleep_sc._checks import check_int
+
+MOST_GENES_OF_A_STORE = 2000
+"""The most genes of a layer in a store that are read at once, as scores of whole panels need."""
 
 
 def check_matrix(name: str, values: Any) -> Any:
@@ -73,6 +78,14 @@ def dense(values: Any) -> np.ndarray:
 def by_gene(values: Any) -> Any:
     """Return a matrix stored such that it is quick to cut into blocks of genes."""
     return values.tocsc() if sparse.issparse(values) else values
+
+
+def gene_slabs(values: Any) -> Iterator[tuple[slice, Any]]:
+    """Give a matrix in slabs of genes that are in memory: all of it, or one after another where it is lazy."""
+    if isinstance(values, LazyColumns):
+        yield from ((part, values[:, part]) for part in values.parts())
+    else:
+        yield slice(0, values.shape[1]), by_gene(values)
 
 
 def constant(values: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bleep_sc.metrics._common import by_gene, constant, dense
+from bleep_sc._blocks import LazyColumns
+from bleep_sc.metrics._common import MOST_GENES_OF_A_STORE, by_gene, constant, dense, gene_slabs
 from bleep_sc.metrics.moran import MoranValues, moran_values
 from bleep_sc.metrics.registry import METRICS, Need, needs_of
 from bleep_sc.metrics.spatial import spot_graph
@@ -30,7 +31,7 @@ class SectionPair:
     truth: Any
     """Measured expression (n_obs, n_genes), dense or CSR."""
     prediction: Any
-    """Predicted expression of the same shape, dense or CSR; a gene with NaN was not predicted."""
+    """Predicted expression of the same shape, dense, CSR or `LazyColumns`; a gene with NaN was not predicted."""
     depth: np.ndarray | None = None
     """Log total counts (n_obs,)."""
     xy: np.ndarray | None = None
@@ -71,24 +72,26 @@ def score_genes(pair: SectionPair, metrics: Sequence[str]) -> pd.DataFrame:
     coordinates or grid that they need are not known.
     """
     n_obs, n_genes = pair.truth.shape
-    all_truth, all_predicted = by_gene(pair.truth), by_gene(pair.prediction)
+    all_truth = by_gene(pair.truth)
     with_moran = "moran" in needs_of(metrics)
     graph = spot_graph(pair.xy) if with_moran and pair.xy is not None else None
     names = [name for name, metric in METRICS.items() if name in metrics and not metric.whole_panel]
     scores = {name: np.full(n_genes, np.nan) for name in [*names, *_MORAN * with_moran]}
     missing, constant_truth, constant_prediction = np.zeros((3, n_genes), dtype=bool)
     step = max(1, _BLOCK_VALUES // n_obs)
-    for start in range(0, n_genes, step):
-        part = slice(start, start + step)
-        truth, prediction = dense(all_truth[:, part]), dense(all_predicted[:, part])
-        missing[part] = np.isnan(prediction).any(axis=0)
-        constant_truth[part] = constant(truth)
-        constant_prediction[part] = constant(prediction) & ~constant_truth[part]
-        scored = ~missing[part] & ~constant_truth[part]
-        genes = start + np.flatnonzero(scored)
-        block_scores = _score_block(truth[:, scored], prediction[:, scored], pair, names, graph) if len(genes) else {}
-        for name, values in block_scores.items():
-            scores[name][genes] = values
+    for slab, predicted in gene_slabs(pair.prediction):
+        for start in range(slab.start, slab.stop, step):
+            part = slice(start, min(start + step, slab.stop))
+            truth = dense(all_truth[:, part])
+            prediction = dense(predicted[:, part.start - slab.start : part.stop - slab.start])
+            missing[part] = np.isnan(prediction).any(axis=0)
+            constant_truth[part] = constant(truth)
+            constant_prediction[part] = constant(prediction) & ~constant_truth[part]
+            scored = ~missing[part] & ~constant_truth[part]
+            genes = start + np.flatnonzero(scored)
+            blocks = _score_block(truth[:, scored], prediction[:, scored], pair, names, graph) if len(genes) else {}
+            for name, values in blocks.items():
+                scores[name][genes] = values
     masks = {"missing": missing, "constant_truth": constant_truth, "constant_prediction": constant_prediction}
     return pd.DataFrame(scores | masks)
 
@@ -189,11 +192,16 @@ def _panel_mean(metric: str, per_gene: pd.DataFrame, of_panel: pd.DataFrame, n_g
 def _score_whole_panel(
     names: Sequence[str], pair: SectionPair, of_panel: pd.DataFrame, columns: np.ndarray
 ) -> dict[str, float]:
-    """Score a panel by the metrics of whole panels of these names; NaN where something they need is not known."""
+    """Score a panel by the metrics of whole panels of these names; NaN where something they need is not known.
+
+    A large panel of a layer in a store has no such scores: it would have to be in memory whole.
+    """
     if not names:
         return {}
     predicted = ~of_panel["missing"].to_numpy()
     genes = columns[predicted]
+    if isinstance(pair.prediction, LazyColumns) and len(genes) > MOST_GENES_OF_A_STORE:
+        return dict.fromkeys(names, float("nan"))
     truth, prediction = pair.truth[:, genes], pair.prediction[:, genes]
     with_moran = pair.xy is not None and set(_MORAN) <= set(of_panel)
     moran = MoranValues(*(of_panel[name].to_numpy()[predicted] for name in _MORAN)) if with_moran else None

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bleep_sc.metrics._common import dense
+from bleep_sc._blocks import LazyColumns
+from bleep_sc.metrics._common import MOST_GENES_OF_A_STORE, dense
 from bleep_sc.metrics.bootstrap import bootstrap_mean, bootstrap_pearson, interval
 from bleep_sc.metrics.panels import SectionPair
 from bleep_sc.metrics.registry import METRICS
@@ -62,8 +63,12 @@ def spot_draws(
     if not kinds:
         return {}
     names = pd.Index(gene_names)
-    predicted = np.flatnonzero(~np.isnan(dense(pair.prediction.sum(axis=0))).ravel())
     truth, prediction = pair.truth, pair.prediction
+    if isinstance(prediction, LazyColumns):  # all of it would not be in memory
+        panels = {panel: genes for panel, genes in panels.items() if len(genes) <= MOST_GENES_OF_A_STORE}
+        wanted = np.flatnonzero(names.isin(np.concatenate([[], *panels.values()])))
+        names, truth, prediction = names[wanted], truth[:, wanted], prediction[:, wanted]
+    predicted = np.flatnonzero(~np.isnan(dense(prediction.sum(axis=0))).ravel())
     if len(predicted) < len(names):
         truth, prediction = truth[:, predicted], prediction[:, predicted]
     shares = []

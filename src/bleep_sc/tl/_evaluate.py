@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from bleep_sc._adata import (
     spatial_coordinates,
 )
 from bleep_sc._all_or_nothing import all_or_nothing
-from bleep_sc._checks import MissingKeyError, check_in, check_int, check_names
+from bleep_sc._blocks import LazyColumns, is_lazy, row_blocks
+from bleep_sc._checks import check_in, check_int, check_names
 from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._grid import grid_positions
 from bleep_sc._logging import logger, warn
@@ -25,6 +27,7 @@ from bleep_sc._stats import panels as choose_panels
 from bleep_sc.metrics.panels import SectionPair, check_metrics, score_genes, score_panels
 from bleep_sc.metrics.registry import METRICS, NEEDS_OF_PLACES, needs_of
 from bleep_sc.metrics.summary import interval_unit, spot_draws, summarize, tabulate
+from bleep_sc.tl._inputs.prediction import aligned_prediction, check_predicted, known_values, predicted_values
 from bleep_sc.tl._measured.record import without_measured
 from bleep_sc.tl._noise_ceiling import ceiling_by_name, ceiling_params, common_total, count_values
 from bleep_sc.tl._sections import check_section_sizes, known_patient_key, ordered_by_name, patient_of_sections
@@ -140,6 +143,9 @@ def evaluate(
     ``rmse``, ``mae``, ``r2``, ``variance_ratio`` and ``moran_difference`` a 0 may be praise, so genes without a score
     are left out, and counted. The panel's ``ceiling`` is a mean over the same genes as that of ``pearson``.
 
+    **A layer in a store** (:func:`~bleep_sc.tl.impute` with `store`) is read a few hundred genes at a time. Its panels
+    of more than 2,000 genes, such as ``"all"``, have no scores of a whole panel and no interval over spots.
+
     **Intervals** are percentile bootstraps, 2.5 to 97.5 %. They are over patients where there are at least 3, else over
     sections where each patient has at least 3. Otherwise they are over spots (``pearson`` and ``pearson_depth_free``
     only), and say nothing of other patients. With few units intervals are too narrow. Drawn from normal scores they
@@ -160,9 +166,9 @@ def evaluate(
         raise ValueError(msg)
     measured = _measured(query, truth)
     if prediction is None:
-        predicted = _numbers(query.layers[layer], query.shape, path=f"query.layers[{layer!r}]")
+        predicted = predicted_values(query.layers[layer], query.shape, path=f"query.layers[{layer!r}]")
     else:
-        predicted = _aligned(prediction, query)
+        predicted = aligned_prediction(prediction, query)
     library_key = library_key or recorded_library_key(query)
     patient_key = known_patient_key(query, patient_key)
     sections = ordered_by_name(query, section_rows(section_of_spots(query, library_key, name="query"), query.n_obs))
@@ -170,12 +176,20 @@ def evaluate(
     check_section_sizes(scored)
     patients = patient_of_sections(query, scored, patient_key, name="query")
     panels = _panels(query, layer, ref, markers, truth=measured, library_key=library_key)
-    if looks_like_counts(measured) and not looks_like_counts(predicted[:, ~np.isnan(predicted).any(axis=0)]):
+    if looks_like_counts(measured) and not looks_like_counts(known_values(predicted)):
         warn(
             f"`{path_of('query', truth)}` looks like raw counts, `query.layers[{layer!r}]` does not: sequencing depth "
             "would blur the comparison. Normalise the measured expression as the reference's, or name it by `truth`."
         )
-    pairs = _pairs(query, measured=measured, predicted=predicted, sections=scored, patients=patients, metrics=metrics)
+    pairs = _pairs(
+        query,
+        measured=measured,
+        predicted=predicted,
+        path=f"query.layers[{layer!r}]",
+        sections=scored,
+        patients=patients,
+        metrics=metrics,
+    )
     ceiling = new_ceiling = None
     if any(METRICS[name].has_ceiling for name in metrics):
         ceiling, new_ceiling = _ceiling(query, measured, sections, library_key, random_state)
@@ -226,49 +240,12 @@ def _measured(query: AnnData, truth: str | None) -> Any:
     return expression_values(query, truth, name="query")
 
 
-def _aligned(prediction: AnnData, query: AnnData) -> np.ndarray:
-    """Put a prediction made elsewhere into the query's order of spots and genes; NaN for genes that it lacks."""
-    check_readable(prediction, name="prediction")
-    rows = as_text(prediction.obs_names).get_indexer(as_text(query.obs_names))
-    columns = as_text(prediction.var_names).get_indexer(as_text(query.var_names))
-    if (rows < 0).any() or (columns < 0).all():
-        what = f"lacks {(rows < 0).sum()} of the {query.n_obs} spots" if (rows < 0).any() else "shares no gene"
-        msg = (
-            f"`prediction` {what} of `query`. They are matched by name: `prediction.obs_names` are such as "
-            f"{list(prediction.obs_names[:2])}, the query's {list(query.obs_names[:2])}; `prediction.var_names` "
-            f"{list(prediction.var_names[:2])}, the query's {list(query.var_names[:2])}."
-        )
-        raise ValueError(msg)
-    if prediction.X is None:
-        msg = "`prediction.X` is empty: the predicted expression is expected there."
-        raise MissingKeyError(msg)
-    values = _numbers(prediction.X, prediction.shape, path="prediction.X").astype(np.float32)
-    out = np.full(query.shape, np.nan, dtype=np.float32)
-    out[:, columns >= 0] = values[np.ix_(rows, columns[columns >= 0])]
-    return out
-
-
-def _numbers(values: Any, shape: tuple[int, ...], *, path: str) -> np.ndarray:
-    if tuple(values.shape) != shape:
-        msg = f"`{path}` must have the shape (n_obs, n_vars) = {shape}, found {tuple(values.shape)}."
-        raise ValueError(msg)
-    if hasattr(values, "compute"):  # dask
-        values = values.compute()
-    elif hasattr(values, "to_memory"):  # backed
-        values = values.to_memory()
-    values = np.asarray(values.toarray() if sparse.issparse(values) else values)
-    if values.dtype.kind not in "fiub" or np.isinf(values).any():
-        fault = "infinite values" if values.dtype.kind in "fiub" else f"{values.dtype}"
-        msg = f"`{path}` must hold numbers, NaN for genes that were not predicted; found {fault}."
-        raise ValueError(msg)
-    return values
-
-
 def _pairs(
     query: AnnData,
     *,
     measured: Any,
-    predicted: np.ndarray,
+    predicted: Any,
+    path: str,
     sections: Sequence[tuple[str, np.ndarray]],
     patients: Sequence[str],
     metrics: Sequence[str],
@@ -285,12 +262,13 @@ def _pairs(
             xy = spatial_coordinates(query, name="query")
         else:
             logger.info("No SSIM and no Moran's I: `query.obsm['spatial']` does not exist.")
+    check = partial(check_predicted, path=path)
     return [
         SectionPair(
             name=name,
             patient=patient,
             truth=measured[rows],
-            prediction=predicted[rows],
+            prediction=LazyColumns(predicted, rows, check=check) if is_lazy(predicted) else predicted[rows],
             depth=None if depth is None else depth[rows],
             xy=None if xy is None else xy[rows],
             grid=None if xy is None or "grid" not in needs else grid_positions(query.obs.iloc[rows], xy[rows]),
@@ -386,8 +364,10 @@ def _check_other_spots(query: AnnData, ref: AnnData, truth: Any, values: Any) ->
     if not shared_spots.any() or not shared_genes.any():
         return
     of_query, of_ref = truth[shared_spots][:, shared_genes], values[row[shared_spots]][:, column[shared_genes]]
-    of_query, of_ref = (matrix.toarray() if sparse.issparse(matrix) else matrix for matrix in (of_query, of_ref))
-    same = np.isclose(of_query, of_ref).all(axis=1) & (of_query != 0).any(axis=1)
+    same = np.zeros(int(shared_spots.sum()), dtype=bool)
+    for part in row_blocks(of_query):
+        a, b = (m.toarray() if sparse.issparse(m) else m for m in (of_query[part], of_ref[part]))
+        same[part] = np.isclose(a, b).all(axis=1) & (a != 0).any(axis=1)
     if same.any():
         msg = (
             f"`ref` holds {same.sum()} of the query's own spots, such as {query.obs_names[shared_spots][same][0]!r}: "
@@ -440,7 +420,7 @@ def _report(layer: str, summary: pd.DataFrame, metrics: Sequence[str], *, n_sect
             f"{f'{free:.3f}' if np.isfinite(free) else '-':>12}"
             f"{row['n_genes']:>7}{row['n_missing']:>9}{constant:>10}"
         )
-    over = of_lead["interval_over"].iloc[0]
+    over = max(of_lead["interval_over"])  # a large panel of a layer in a store has none
     if over:
         narrow = ", so they say nothing of other patients" if over != "patients" else ""
         lines.append(f"Intervals are over {over}{narrow}.")

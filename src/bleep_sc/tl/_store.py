@@ -20,8 +20,11 @@ from bleep_sc._all_or_nothing import AllOrNothing
 from bleep_sc._blocks import LazyRows, budget, is_lazy, over_parts
 from bleep_sc.methods.prediction import Imputation, Imputed
 
-_GENES_OF_A_CHUNK = 1024
-"""The number of genes in a chunk on disk: a reader of one gene need not read all genes."""
+_GENES_OF_A_CHUNK = 256
+"""The number of genes in a chunk on disk: a reader of one gene need not read all genes.
+
+`evaluate` reads so many at a time, of all spots of a section.
+"""
 
 _INPUTS = "inputs"
 """The group of the store that holds the inputs while it is made: each worker reads its own chunk of them alone."""
