@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _LONGEST = 200
 """Characters of a text that is read from an attribute; what is longer is no name."""
 _SHOWN = 12
+_MOST_PACKED = 1100
+"""No file is packed further than that: deflate makes at most 1,032 bytes of one."""
 
 
 @contextmanager
@@ -67,23 +69,28 @@ class HDF5:
 
     def __contains__(self, name: str) -> bool:
         """Tell whether something stands at a name; a link is not followed."""
-        return self.file.get(name, getlink=True) is not None
+        with self._reading(name):
+            return self.file.get(name, getlink=True) is not None
 
     def array(self, name: str) -> "h5py.Dataset":
         """Return an array that lies in this very file; nothing of it is read yet."""
         import h5py
 
         if name not in self:
-            held = sorted(map(str, self.file))
+            with self._reading(name):
+                held = sorted(map(str, self.file))
             shown = ", ".join(map(repr, held[:_SHOWN])) + (", ..." if len(held) > _SHOWN else "")
             msg = f"{self.path.name!r} has no `{name}`; it holds {shown or 'nothing'}."
             raise MissingKeyError(msg)
-        found = self.file[name] if isinstance(self.file.get(name, getlink=True), h5py.HardLink) else None
-        if not isinstance(found, h5py.Dataset):
+        with self._reading(name):
+            found: Any = self.file[name] if isinstance(self.file.get(name, getlink=True), h5py.HardLink) else None
+            is_array = isinstance(found, h5py.Dataset)
+            elsewhere = is_array and bool(found.is_virtual or found.external)
+        if not is_array:
             kind = "a link to somewhere else" if found is None else "no array"
             msg = f"{self.named(name)} is {kind}: an array that lies in the file itself is expected."
             raise ValueError(msg)
-        if found.is_virtual or found.external:
+        if elsewhere:
             msg = f"{self.named(name)} keeps its values in another file. Write them into this one."
             raise ValueError(msg)
         return found
@@ -91,13 +98,18 @@ class HDF5:
     def numbers(self, name: str, *, ndim: int, expected: str) -> "h5py.Dataset":
         """Return an array of numbers that is small enough to be read. One more axis, of length 1, may come first."""
         array = self.array(name)
-        check_numbers(array.dtype, path=self.named(name), expected=expected)
-        if array.shape is None or array.ndim not in (ndim, ndim + 1) or (array.ndim > ndim and array.shape[0] != 1):
-            msg = f"{self.named(name)} must have the shape {expected}; found {array.shape}."
+        with self._reading(name):
+            shape, dtype, chunks, n_written = array.shape, array.dtype, array.chunks, array.id.get_storage_size()
+        check_numbers(dtype, path=self.named(name), expected=expected)
+        if shape is None or len(shape) not in (ndim, ndim + 1) or (len(shape) > ndim and shape[0] != 1):
+            msg = f"{self.named(name)} must have the shape {expected}; found {shape}."
             raise ValueError(msg)
-        check_bounds(array.shape, array.dtype, array.chunks, path=self.named(name))
-        if array.size and not array.id.get_storage_size():
-            msg = f"{self.named(name)} is said to be {array.shape}, but no value of it was ever written. Write it anew."
+        check_bounds(shape, dtype, chunks, path=self.named(name))
+        if np.prod(shape, dtype=float) * dtype.itemsize > _MOST_PACKED * n_written:
+            msg = (
+                f"{self.named(name)} is said to be {shape}, and takes only {n_written} bytes of the file: most of it "
+                "was never written. Write it anew."
+            )
             raise ValueError(msg)
         return array
 
@@ -105,12 +117,14 @@ class HDF5:
         """Read an array of texts, (n,) or (n, 1)."""
         import h5py
 
-        array, expected = self.array(name), "names, (n,) or (n, 1)"
-        is_text = array.dtype.kind == "S" or h5py.check_string_dtype(array.dtype) is not None
-        if not is_text or array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] != 1):
-            msg = f"{self.named(name)} must hold {expected}; found {array.dtype} {array.shape}."
+        array = self.array(name)
+        with self._reading(name):
+            shape, dtype, chunks = array.shape, array.dtype, array.chunks
+            is_text = dtype.kind == "S" or h5py.check_string_dtype(dtype) is not None
+        if not is_text or shape is None or len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
+            msg = f"{self.named(name)} must hold names, (n,) or (n, 1); found {dtype} {shape}."
             raise ValueError(msg)
-        check_bounds(array.shape, array.dtype, array.chunks, path=self.named(name))
+        check_bounds(shape, dtype, chunks, path=self.named(name))
         with self._reading(name):
             values = array[()].ravel().tolist()
             return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
@@ -133,25 +147,11 @@ class HDF5:
         found: dict[str, float | str] = {}
         for name in names:
             if name in self:
-                beside = self.array(name).attrs
-                values = {str(key): self._attribute(beside, key) for key in beside}
+                array = self.array(name)
+                with self._reading(name):
+                    values = {str(key): _attribute(array.attrs, key) for key in array.attrs}
                 found = {key: value for key, value in values.items() if value is not None} | found
         return found
-
-    def _attribute(self, attributes: "h5py.AttributeManager", key: str) -> float | str | None:
-        import h5py
-
-        entry = attributes.get_id(key)
-        is_text = entry.dtype.kind in "SU" or h5py.check_string_dtype(entry.dtype) is not None
-        if entry.shape not in ((), (1,), *(() if is_text else ((2,),))) or not (is_text or entry.dtype.kind in "fiu"):
-            return None
-        with self._reading(key):
-            values = np.asarray(attributes[key]).reshape(-1)
-            if not is_text:  # one of x and y each counts where both say the same
-                return float(values[0]) if np.allclose(values, values[0], rtol=0.01) else None
-            value: Any = values[0]
-            text = value.decode() if isinstance(value, bytes) else str(value)
-        return text if len(text) <= _LONGEST else None
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[None]:
@@ -160,3 +160,19 @@ class HDF5:
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as err:
             msg = f"{self.named(name)} could not be read ({err}): the file is damaged. Copy it again, or write it anew."
             raise ValueError(msg) from err
+
+
+def _attribute(attributes: "h5py.AttributeManager", key: str) -> float | str | None:
+    """Read a single number, one of x and y each where both say the same, or a short text; None for all else."""
+    import h5py
+
+    entry = attributes.get_id(key)
+    is_text = entry.dtype.kind in "SU" or h5py.check_string_dtype(entry.dtype) is not None
+    if entry.shape not in ((), (1,), *(() if is_text else ((2,),))) or not (is_text or entry.dtype.kind in "fiu"):
+        return None
+    values = np.asarray(attributes[key]).reshape(-1)
+    if not is_text:
+        return float(values[0]) if np.allclose(values, values[0], rtol=0.01) else None
+    value: Any = values[0]
+    text = value.decode() if isinstance(value, bytes) else str(value)
+    return text if len(text) <= _LONGEST else None

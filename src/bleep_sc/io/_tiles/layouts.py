@@ -7,6 +7,9 @@ import numpy as np
 
 Attributes = Mapping[str, float | str]
 
+MOST_PIXELS = 16_384
+"""The longest side of a patch in pixels that a record may state."""
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -44,7 +47,7 @@ def _number(attributes: Attributes, name: str) -> float | None:
 
 def _pixels(attributes: Attributes, name: str) -> int | None:
     number = _number(attributes, name)
-    return None if number is None or number < 1 else int(number)
+    return None if number is None or not 1 <= number <= MOST_PIXELS else int(number)
 
 
 def _trident(attributes: Attributes) -> Geometry:

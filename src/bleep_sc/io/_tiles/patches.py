@@ -7,7 +7,7 @@ from anndata import AnnData
 from bleep_sc._checks import check_number, check_section_names
 from bleep_sc._logging import logger, warn
 from bleep_sc.io._tiles.hdf5 import HDF5, open_hdf5
-from bleep_sc.io._tiles.layouts import Geometry, Layout, layout_of
+from bleep_sc.io._tiles.layouts import MOST_PIXELS, Geometry, Layout, layout_of
 from bleep_sc.io._tiles.scale import believed_scale
 from bleep_sc.io._tiles.slide import (
     Features,
@@ -151,8 +151,8 @@ def from_patches(
         side = _side(patch_size, geometry, file)
         opened = whole_image(image, library_id=slide_name)
         um_per_px = _scale(mpp, geometry, opened, library_id=slide_name)
-        made_by = _encoder_name(encoder, attributes, holds, file)
         array = None if holds is None else _features_array(file, holds, places.shape[-2])
+        made_by = _encoder_name(encoder, attributes, holds, file)
         corners = checked_corners(file.read(_COORDS, places, np.float64), path=file.named(_COORDS))
         names = _names(file, len(corners), slide_name)
         pixels = geometry.pixels or _pixels_of_images(file)
@@ -289,4 +289,4 @@ def _pixels_of_images(file: HDF5) -> int | None:
     if _IMAGES not in file:
         return None
     shape = file.array(_IMAGES).shape
-    return int(shape[1]) if len(shape) == 4 and shape[1] == shape[2] > 0 else None
+    return int(shape[1]) if len(shape) == 4 and 1 <= shape[1] == shape[2] <= MOST_PIXELS else None

@@ -9,6 +9,7 @@ from anndata import AnnData
 from bleep_sc._checks import check_key, check_number
 from bleep_sc._logging import logger
 from bleep_sc.io._tiles.bounds import check_numbers
+from bleep_sc.io._tiles.layouts import MOST_PIXELS
 from bleep_sc.io._tiles.scale import believed_scale
 from bleep_sc.io._tiles.slide import (
     Features,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from squidpy.im import ImageContainer
 
 _TILE_ID = "tile_id"
-_MOST_PIXELS = 16_384
 
 
 def from_wsidata(
@@ -171,7 +171,11 @@ def _checked_tiles(frame: pd.DataFrame, tiles: str) -> pd.DataFrame:
         )
         raise ValueError(msg)
     for axis in ("x", "y"):
-        check_numbers(frame[axis].dtype, path=f"{path}[{axis!r}]", expected="level-0 pixels of the tiles' corners")
+        check_numbers(
+            frame[axis].dtype,
+            path=f"`wsi.shapes[{tiles!r}][{axis!r}]`",
+            expected="level-0 pixels of the tiles' corners",
+        )
     _check_unique(frame[_TILE_ID], path=path)
     return frame
 
@@ -179,7 +183,7 @@ def _checked_tiles(frame: pd.DataFrame, tiles: str) -> pd.DataFrame:
 def _check_unique(tile_ids: pd.Series, *, path: str) -> None:
     twice = tile_ids[tile_ids.duplicated()]
     if len(twice):
-        msg = f"{path} has {len(twice)} rows with a `tile_id` that an earlier row has, such as {twice.iloc[0]!r}."
+        msg = f"{path} has {len(twice)} rows with a `tile_id` that an earlier row has, such as {twice.iloc[0]}."
         raise ValueError(msg)
 
 
@@ -187,15 +191,17 @@ def _sides(parts: Parts, tiles: str) -> tuple[float, int]:
     """Width of a tile in level-0 pixels, and in those of the encoder."""
     specs = parts.attrs.get("tile_spec")
     spec = specs.get(tiles) if isinstance(specs, Mapping) else None
-    path = f"`wsi.attrs['tile_spec'][{tiles!r}]`"
+    path = f"wsi.attrs['tile_spec'][{tiles!r}]"
     if not isinstance(spec, Mapping):
-        msg = f"{path} is missing, so nobody knows how wide a tile is. Make the tiles with `lazyslide.pp.tile_tissues`."
+        msg = (
+            f"`{path}` is missing, so nobody knows how wide a tile is. Make the tiles with `lazyslide.pp.tile_tissues`."
+        )
         raise ValueError(msg)
     width, height, downsample = (
         check_number(f"{path}[{name!r}]", spec.get(name), above=0) for name in ("width", "height", "base_downsample")
     )
-    if width != height or not 1 <= width <= _MOST_PIXELS:
-        msg = f"{path}: tiles must be squares of at most {_MOST_PIXELS} pixels; found {width:g} x {height:g}."
+    if width != height or not 1 <= width <= MOST_PIXELS:
+        msg = f"`{path}`: tiles must be squares of at most {MOST_PIXELS} pixels; found {width:g} x {height:g}."
         raise ValueError(msg)
     return float(int(width * downsample)), int(width)
 
@@ -204,10 +210,10 @@ def _scale(mpp: float | None, parts: Parts, opened: Any, *, library_id: str) -> 
     """µm per level-0 pixel."""
     properties = parts.attrs.get("slide_properties")
     stated = properties.get("mpp") if isinstance(properties, Mapping) else None
-    path = "`wsi.attrs['slide_properties']['mpp']`"
+    path = "wsi.attrs['slide_properties']['mpp']"
     witnesses = [
         None if mpp is None else Witness("the argument `mpp`", float(mpp)),
-        None if stated is None else Witness(path, check_number(path, stated, above=0)),
+        None if stated is None else Witness(f"`{path}`", check_number(path, stated, above=0)),
         None if opened is None else opened.tag,
     ]
     return believed_scale(witnesses, library_id=library_id, remedy="`wsi.set_mpp` records it in the WSIData.")
@@ -233,12 +239,15 @@ def _feature_table(parts: Parts, features: str, tiles: str) -> tuple[str, Table]
 
 def _joined(table: Table, tile_ids: pd.Series, *, path: str) -> np.ndarray:
     """Return the values of each tile, whatever the order of the table's rows."""
-    rows = pd.Index(table.obs[_TILE_ID].astype(str)).get_indexer(pd.Index(tile_ids.astype(str)))
+    of_rows = table.obs[_TILE_ID]
+    if of_rows.dtype.kind not in "iuf" or tile_ids.dtype.kind not in "iuf":  # stores turn numbers into text, or back
+        of_rows, tile_ids = of_rows.astype(str), tile_ids.astype(str)
+    rows = pd.Index(of_rows).get_indexer(pd.Index(tile_ids))
     missing = tile_ids[rows < 0]
     if len(missing):
         msg = (
             f"{path} has no features for {len(missing)} of {len(tile_ids)} tiles, such as `tile_id` "
-            f"{missing.iloc[0]!r}: the tiles were laid anew since. Make the features anew."
+            f"{missing.iloc[0]}: the tiles were laid anew since. Make the features anew."
         )
         raise ValueError(msg)
     if len(table.obs) > len(rows):
