@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Attributes = Mapping[str, float | str]
+from bleep_sc.models.nets.rules import MAX_SIDE
 
-MOST_PIXELS = 16_384
-"""The longest side of a patch in pixels that a record may state."""
+Attributes = Mapping[str, float | str]
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def _number(attributes: Attributes, name: str) -> float | None:
 
 def _pixels(attributes: Attributes, name: str) -> int | None:
     number = _number(attributes, name)
-    return None if number is None or not 1 <= number <= MOST_PIXELS else int(number)
+    return None if number is None or not 1 <= number <= MAX_SIDE else int(number)
 
 
 def _trident(attributes: Attributes) -> Geometry:

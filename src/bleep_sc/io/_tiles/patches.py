@@ -7,7 +7,7 @@ from anndata import AnnData
 from bleep_sc._checks import check_number, check_section_names
 from bleep_sc._logging import logger, warn
 from bleep_sc.io._tiles.hdf5 import HDF5, open_hdf5
-from bleep_sc.io._tiles.layouts import MOST_PIXELS, Geometry, Layout, layout_of
+from bleep_sc.io._tiles.layouts import Geometry, Layout, layout_of
 from bleep_sc.io._tiles.scale import believed_scale
 from bleep_sc.io._tiles.slide import (
     Features,
@@ -18,6 +18,7 @@ from bleep_sc.io._tiles.slide import (
     checked_features,
     make_slide,
 )
+from bleep_sc.models.nets.rules import MAX_SIDE
 from bleep_sc.pp._scale.witness import Witness
 from bleep_sc.pp._slide import whole_image
 
@@ -289,4 +290,4 @@ def _pixels_of_images(file: HDF5) -> int | None:
     if _IMAGES not in file:
         return None
     shape = file.array(_IMAGES).shape
-    return int(shape[1]) if len(shape) == 4 and 1 <= shape[1] == shape[2] <= MOST_PIXELS else None
+    return int(shape[1]) if len(shape) == 4 and 1 <= shape[1] == shape[2] <= MAX_SIDE else None

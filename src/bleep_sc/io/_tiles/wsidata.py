@@ -9,7 +9,6 @@ from anndata import AnnData
 from bleep_sc._checks import check_key, check_number
 from bleep_sc._logging import logger
 from bleep_sc.io._tiles.bounds import check_numbers
-from bleep_sc.io._tiles.layouts import MOST_PIXELS
 from bleep_sc.io._tiles.scale import believed_scale
 from bleep_sc.io._tiles.slide import (
     Features,
@@ -20,6 +19,7 @@ from bleep_sc.io._tiles.slide import (
     make_slide,
 )
 from bleep_sc.io._tiles.store import Parts, Table, named, parts_of
+from bleep_sc.models.nets.rules import MAX_SIDE
 from bleep_sc.pp._scale.witness import Witness
 from bleep_sc.pp._slide import whole_image
 
@@ -200,8 +200,8 @@ def _sides(parts: Parts, tiles: str) -> tuple[float, int]:
     width, height, downsample = (
         check_number(f"{path}[{name!r}]", spec.get(name), above=0) for name in ("width", "height", "base_downsample")
     )
-    if width != height or not 1 <= width <= MOST_PIXELS:
-        msg = f"`{path}`: tiles must be squares of at most {MOST_PIXELS} pixels; found {width:g} x {height:g}."
+    if width != height or not 1 <= width <= MAX_SIDE:
+        msg = f"`{path}`: tiles must be squares of at most {MAX_SIDE} pixels; found {width:g} x {height:g}."
         raise ValueError(msg)
     return float(int(width * downsample)), int(width)
 
