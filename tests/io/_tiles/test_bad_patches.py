@@ -120,6 +120,32 @@ def test_is_refused(change: Change, message: str, tmp_path: Path) -> None:
         bl.io.from_patches(path, mpp=0.25)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (None, r"'a\.h5' has no `img`; it holds 'coords', 'features'"),
+        (
+            np.zeros((2, 8, 8, 3), dtype=np.uint8),
+            r"`img` in 'a\.h5' has 2 pictures, and `coords` in 'a\.h5' has 3 places",
+        ),
+        (
+            np.zeros((3, 8, 9, 3), dtype=np.uint8),
+            r"must be uint8 \(n_patches, size, size, 3\), RGB; found uint8 .*8, 9, 3",
+        ),
+        (np.zeros((3, 8, 8, 4), dtype=np.uint8), r"must be uint8 .* found uint8 \(3, 8, 8, 4\)"),
+        (np.zeros((3, 8, 8, 3)), r"must be uint8 .* found float64"),
+        (np.zeros((3, 8, 8)), r"`img` .* must have the shape \(n_patches, size, size, 3\); found \(3, 8, 8\)"),
+    ],
+)
+def test_pictures_that_are_no_crops_are_refused(values: np.ndarray | None, message: str, tmp_path: Path) -> None:
+    path = patch_files.trident(tmp_path / "a.h5", CORNERS, FEATURES)
+    if values is not None:
+        with h5py.File(path, "r+") as file:
+            file["img"] = values
+    with pytest.raises((ValueError, KeyError), match=message):
+        bl.io.from_patches(path, mpp=0.25, crops=True)
+
+
 def test_a_slide_without_tissue_is_refused(tmp_path: Path) -> None:
     path = patch_files.trident(tmp_path / "a.h5", np.zeros((0, 2)))
     with pytest.raises(ValueError, match=r"`coords` in 'a\.h5' holds no tile: no tissue was found"):

@@ -69,6 +69,22 @@ def test_hest(tmp_path: Path) -> None:
     assert set(slide.obsm) == {"spatial"}
 
 
+def test_the_pictures_of_hest_are_crops(tmp_path: Path) -> None:
+    """Pictures of 224 px show 448 px of level 0, of 0.5 µm each."""
+    path = patch_files.hest(tmp_path / "a.h5", CORNERS, BARCODES)
+    with bl.settings.override(memory=1):  # portions of one picture
+        slide = bl.io.from_patches(path, crops=True)
+    assert slide.obsm["crops"].shape == (4, 224, 224, 3)
+    assert slide.obsm["crops"].dtype == np.uint8
+    assert [set(np.unique(crop)) for crop in slide.obsm["crops"]] == [{0}, {1}, {2}, {3}]
+    record = slide.uns["crops"]["MEND1"]
+    assert (record["size"], record["size_um"], record["um_per_px"]) == (224, 224.0, 1.0)
+    assert (record["level_scale"], record["source"]) == (0.5, "a.h5")
+    assert np.isnan(record["spot_diameters"])
+    slide.write_h5ad(tmp_path / "slide.h5ad")
+    bl.tl.encode(ad.read_h5ad(tmp_path / "slide.h5ad"), encoder="color")  # the record is one that it understands
+
+
 def test_hest_of_the_first_release_holds_centres_y_first(tmp_path: Path) -> None:
     centres = CORNERS + np.array([300, 700])
     slide = bl.io.from_patches(patch_files.first_hest(tmp_path / "a.h5", centres, BARCODES), mpp=0.5)

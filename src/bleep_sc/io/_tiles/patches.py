@@ -11,6 +11,7 @@ from bleep_sc.io._tiles.layouts import Geometry, Layout, layout_of
 from bleep_sc.io._tiles.scale import believed_scale
 from bleep_sc.io._tiles.slide import (
     Features,
+    Pictures,
     Tiles,
     check_encoder,
     check_slide,
@@ -46,6 +47,7 @@ def from_patches(
     patch_size: float | None = None,
     mpp: float | None = None,
     library_id: str | None = None,
+    crops: bool = False,
     image: "ImageContainer | str | Path | None" = None,
     progress_bar: bool | None = None,
 ) -> AnnData:
@@ -73,6 +75,9 @@ def from_patches(
         µm per full-resolution pixel. ``None`` takes the file's (HEST writes it), else that of the tags of `image`.
     library_id
         Name of the slide. ``None`` takes the name in the file, else the name of the file.
+    crops
+        Take the file's pictures of the patches too, where it holds them (``img``, as HEST writes it). They stand where
+        :func:`~bleep_sc.pp.crops` would put them, and are read into memory.
     image
         The slide's image: a path or an :class:`squidpy.im.ImageContainer`. Small copies are stored, to draw spots on.
         ``None`` stores no image.
@@ -90,6 +95,9 @@ def from_patches(
     `uns['X_{encoder}']` : `dict`
         ``config``, JSON: the encoder's name and number of features, and the width of a patch in µm and, where it is
         known, in the pixels that the encoder got. Nobody knows the encoder's weights, so they are null.
+    `obsm['crops']`, `uns['crops'][library_id]` : :class:`numpy.ndarray` (uint8, (n_obs, size, size, 3)), `dict`
+        The pictures, and how wide they are, if ``crops=True``. Whether one reaches over the border of the slide is not
+        known.
     `uns['spatial'][library_id]` : `dict`
         ``scalefactors`` with ``microns_per_pixel``, and ``spot_diameter_fullres`` which is the width of a patch;
         ``images`` and ``metadata`` as :func:`~bleep_sc.pp.blank` makes them.
@@ -99,7 +107,7 @@ def from_patches(
     Raises
     ------
     KeyError
-        No ``coords``.
+        No ``coords``; no ``img`` and ``crops=True``.
     FileNotFoundError
         No such file.
     ValueError
@@ -153,6 +161,7 @@ def from_patches(
         opened = whole_image(image, library_id=slide_name)
         um_per_px = _scale(mpp, geometry, opened, library_id=slide_name)
         array = None if holds is None else _features_array(file, holds, places.shape[-2])
+        drawn = _pictures_array(file, places.shape[-2]) if crops else None
         made_by = _encoder_name(encoder, attributes, holds, file)
         corners = checked_corners(file.read(_COORDS, places, np.float64), path=file.named(_COORDS))
         names = _names(file, len(corners), slide_name)
@@ -162,7 +171,10 @@ def from_patches(
         if array is not None and made_by is not None:
             rows = file.read(str(holds), array, np.float32, show=progress_bar)
             features = Features(made_by, checked_features(rows, names, path=file.named(str(holds))))
-    return make_slide(tiles, um_per_px, features, ref=ref, image=opened)
+        pictures = None
+        if drawn is not None:
+            pictures = Pictures(file.read(_IMAGES, drawn, np.uint8, show=progress_bar), file.path.name)
+    return make_slide(tiles, um_per_px, features=features, pictures=pictures, ref=ref, image=opened)
 
 
 def _places(file: HDF5) -> Any:
@@ -263,6 +275,18 @@ def _features_array(file: HDF5, name: str, n_patches: int) -> Any:
             f"{file.named(name)} has {array.shape[-2]} rows, and {file.named(_COORDS)} has {n_patches}: the file was "
             "cut short, or two runs were mixed in it. Make the features anew."
         )
+        raise ValueError(msg)
+    return array
+
+
+def _pictures_array(file: HDF5, n_patches: int) -> Any:
+    array = file.numbers(_IMAGES, ndim=4, expected="(n_patches, size, size, 3)")
+    shape = array.shape
+    if array.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or not 1 <= shape[1] == shape[2] <= MAX_SIDE:
+        msg = f"{file.named(_IMAGES)} must be uint8 (n_patches, size, size, 3), RGB; found {array.dtype} {shape}."
+        raise ValueError(msg)
+    if shape[0] != n_patches:
+        msg = f"{file.named(_IMAGES)} has {shape[0]} pictures, and {file.named(_COORDS)} has {n_patches} places."
         raise ValueError(msg)
     return array
 

@@ -14,6 +14,7 @@ from bleep_sc._checks import MAX_VALUE, check_name, odd_characters
 from bleep_sc._logging import warn
 from bleep_sc._stats import rows_beyond
 from bleep_sc.pp._images.section import SectionImage
+from bleep_sc.pp._record import width_record
 from bleep_sc.pp._slide import new_slide
 
 _TILE = "tile"
@@ -51,6 +52,16 @@ class Features:
     """What that program calls the encoder."""
     rows: np.ndarray
     """Features of each tile, float32 (n, n_features)."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pixels of the tiles, as the file of another program holds them."""
+
+    rows: np.ndarray
+    """uint8 (n, size, size, 3), RGB."""
+    source: str
+    """Name of the file."""
 
 
 def check_slide(ref: Any, library_id: str | None, encoder: Any) -> None:
@@ -104,7 +115,13 @@ def checked_features(values: Any, names: list[str], *, path: str) -> np.ndarray:
 
 
 def make_slide(
-    tiles: Tiles, um_per_px: float, features: Features | None, *, ref: AnnData | None, image: SectionImage | None
+    tiles: Tiles,
+    um_per_px: float,
+    *,
+    features: Features | None,
+    pictures: Pictures | None = None,
+    ref: AnnData | None,
+    image: SectionImage | None,
 ) -> AnnData:
     """Make the AnnData; `image` is the slide's, where it is at hand."""
     if image is not None:
@@ -123,6 +140,8 @@ def make_slide(
         slide.obs[name] = values
     if features is not None:
         _add_features(slide, features, tiles, um_per_px)
+    if pictures is not None:
+        _add_pictures(slide, pictures, tiles, um_per_px)
     return slide
 
 
@@ -135,6 +154,21 @@ def _add_features(slide: AnnData, features: Features, tiles: Tiles, um_per_px: f
     scale = CropScale(tiles.pixels, size_um=float(tiles.side * um_per_px))
     slide.obsm[key] = features.rows
     slide.uns[key] = FeatureRecord((encoder,), scale).to_uns()
+
+
+def _add_pictures(slide: AnnData, pictures: Pictures, tiles: Tiles, um_per_px: float) -> None:
+    size = pictures.rows.shape[1]
+    slide.obsm[_keys.CROPS] = pictures.rows
+    slide.uns[_keys.CROPS] = {
+        tiles.library_id: width_record(
+            size,
+            tiles.side,
+            um_per_px=um_per_px,
+            spot_diameter=np.nan,  # a tile is no spot
+            level_scale=size / tiles.side,
+            source=pictures.source,
+        )
+    }
 
 
 def _warn_of_tiles_outside(tiles: Tiles, image: SectionImage) -> None:

@@ -158,7 +158,7 @@ def from_wsidata(
         path = f"`wsi.tables[{key!r}]`"
         values = _joined(table, frame[_TILE_ID], path=path)
         made = Features(encoder or key.removesuffix(f"_{tiles}"), checked_features(values, laid.names, path=path))
-    return make_slide(laid, um_per_px, made, ref=ref, image=opened)
+    return make_slide(laid, um_per_px, features=made, ref=ref, image=opened)
 
 
 def _checked_tiles(frame: pd.DataFrame, tiles: str) -> pd.DataFrame:
