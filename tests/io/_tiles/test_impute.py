@@ -130,6 +130,15 @@ def test_pixels_that_nobody_knows_are_not_compared(trained: AnnData, query: AnnD
     assert np.isfinite(slide.layers["bleep"]).all()
 
 
+def test_a_cross_validation_reads_them_too(trained: AnnData) -> None:
+    reads = {"ridge": {"image_key": KEY}}
+    scores = bl.tl.cross_validate(
+        trained, group_key="section", library_key="section", methods=["ridge"], method_kwargs=reads, n_bootstrap=0
+    )
+    assert np.isfinite(trained.layers["cv_ridge"]).all()
+    assert len(scores)
+
+
 # what is refused
 
 

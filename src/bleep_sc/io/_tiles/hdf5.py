@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _LONGEST = 200
 """Characters of a text that is read from an attribute; what is longer is no name."""
 _SHOWN = 12
+_ROWS_AT_ONCE = 20_000
+"""All these programs store each row apart, and so many take a second or two, however short they are."""
 _MOST_PACKED = 1100
 """No file is packed further than that: deflate makes at most 1,032 bytes of one."""
 
@@ -134,7 +136,7 @@ class HDF5:
         axes = array.shape[1:] if array.ndim > 2 and array.shape[0] == 1 else array.shape
         lead = (0,) if axes != array.shape else ()
         out = np.empty(axes, dtype=dtype)
-        step = budget(array.dtype.itemsize * max(1, int(np.prod(axes[1:]))))
+        step = min(_ROWS_AT_ONCE, budget(array.dtype.itemsize * max(1, int(np.prod(axes[1:])))))
         starts = range(0, axes[0], step)
         shown = show if len(starts) > 1 else False
         with self._reading(name), np.errstate(over="ignore"):

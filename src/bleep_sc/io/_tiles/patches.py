@@ -163,7 +163,7 @@ def from_patches(
         array = None if holds is None else _features_array(file, holds, places.shape[-2])
         drawn = _pictures_array(file, places.shape[-2]) if crops else None
         made_by = _encoder_name(encoder, attributes, holds, file)
-        corners = checked_corners(file.read(_COORDS, places, np.float64), path=file.named(_COORDS))
+        corners = checked_corners(file.read(_COORDS, places, np.float64, show=progress_bar), path=file.named(_COORDS))
         names = _names(file, len(corners), slide_name)
         pixels = geometry.pixels or _pixels_of_images(file)
         tiles = Tiles(slide_name, _corners(corners, layout, side), side, pixels, names, file.named(_COORDS))
