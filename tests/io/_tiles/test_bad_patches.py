@@ -106,6 +106,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "both": (replaced("embeddings", FEATURES), r"'a\.h5' holds `features` and `embeddings`: keep one"),
     "too few names": (replaced("barcodes", np.array(["a", "b"], dtype="S")), r"each of the 3 patches .* 2 names"),
     "a name twice": (replaced("barcode", np.array([["a"], ["b"], ["a"]], dtype="S")), r"3 patches once.* 2 different"),
+    "a name of nothing": (replaced("barcode", np.array(["", "b", "c"], dtype="S")), r"`barcode` in 'a\.h5' holds ''"),
     "names that are numbers": (replaced("barcode", np.arange(3)), r"`barcode` .* must hold names"),
     "names in no encoding": (replaced("barcode", np.array([b"\xff", b"b", b"c"])), r"`barcode` .* could not be read"),
 }  # fmt: skip

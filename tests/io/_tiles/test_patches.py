@@ -120,6 +120,15 @@ def test_features_may_have_an_axis_of_one_slide(tmp_path: Path) -> None:
     assert config(slide, "X_a_b_c")["encoders"][0]["name"] == "a b/c"
 
 
+def test_a_single_patch(tmp_path: Path) -> None:
+    """An axis of length 1 comes first in every array, and is the patches' own."""
+    slide = bl.io.from_patches(patch_files.hest(tmp_path / "a.h5", CORNERS[1:2], BARCODES[:1]), crops=True)
+    assert slide.obsm["crops"].shape == (1, 224, 224, 3)
+    slide = bl.io.from_patches(patch_files.trident(tmp_path / "b.h5", CORNERS[1:2], FEATURES[1:2]), mpp=0.25)
+    np.testing.assert_array_equal(slide.obsm["X_uni_v1"], FEATURES[1:2])
+    np.testing.assert_array_equal(slide.obsm["spatial"], [[768, 256]])
+
+
 def test_portion_by_portion(tmp_path: Path) -> None:
     """1 MB is 500 rows of 4 portions: more rows than fit into one."""
     rng = np.random.default_rng(1)

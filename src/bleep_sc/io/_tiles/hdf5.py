@@ -59,6 +59,17 @@ def open_hdf5(path: Any) -> Iterator["HDF5"]:
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """An array of numbers that may be read."""
+
+    name: str
+    array: "h5py.Dataset"
+    shape: tuple[int, ...]
+    """Its shape, without an axis of length 1 that comes first."""
+    dtype: np.dtype
+
+
+@dataclass(frozen=True)
 class HDF5:
     """An open file."""
 
@@ -97,8 +108,8 @@ class HDF5:
             raise ValueError(msg)
         return found
 
-    def numbers(self, name: str, *, ndim: int, expected: str) -> "h5py.Dataset":
-        """Return an array of numbers that is small enough to be read. One more axis, of length 1, may come first."""
+    def numbers(self, name: str, *, ndim: int, expected: str) -> "Numbers":
+        """Find an array of numbers that is small enough to be read. One more axis, of length 1, may come first."""
         array = self.array(name)
         with self._reading(name):
             shape, dtype, chunks, n_written = array.shape, array.dtype, array.chunks, array.id.get_storage_size()
@@ -113,7 +124,7 @@ class HDF5:
                 "was never written. Write it anew."
             )
             raise ValueError(msg)
-        return array
+        return Numbers(name, array, shape[-ndim:], dtype)
 
     def names(self, name: str) -> list[str]:
         """Read an array of texts, (n,) or (n, 1)."""
@@ -131,17 +142,16 @@ class HDF5:
             values = array[()].ravel().tolist()
             return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
 
-    def read(self, name: str, array: "h5py.Dataset", dtype: Any, *, show: bool | None = False) -> np.ndarray:
-        """Read checked numbers, portion by portion; an axis of length 1 that comes first is left out."""
-        axes = array.shape[1:] if array.ndim > 2 and array.shape[0] == 1 else array.shape
-        lead = (0,) if axes != array.shape else ()
-        out = np.empty(axes, dtype=dtype)
-        step = min(_ROWS_AT_ONCE, budget(array.dtype.itemsize * max(1, int(np.prod(axes[1:])))))
-        starts = range(0, axes[0], step)
+    def read(self, numbers: "Numbers", dtype: Any, *, show: bool | None) -> np.ndarray:
+        """Read checked numbers, portion by portion."""
+        shape, lead = numbers.shape, (0,) * (numbers.array.ndim - len(numbers.shape))
+        out = np.empty(shape, dtype=dtype)
+        step = min(_ROWS_AT_ONCE, budget(numbers.dtype.itemsize * max(1, int(np.prod(shape[1:])))))
+        starts = range(0, shape[0], step)
         shown = show if len(starts) > 1 else False
-        with self._reading(name), np.errstate(over="ignore"):
-            for start in progress(starts, desc=f"Reading {name}", total=len(starts), show=shown):
-                out[start : start + step] = array[(*lead, slice(start, start + step))]
+        with self._reading(numbers.name), np.errstate(over="ignore"):
+            for start in progress(starts, desc=f"Reading {numbers.name}", total=len(starts), show=shown):
+                out[start : start + step] = numbers.array[(*lead, slice(start, start + step))]
         return out
 
     def attributes(self, *names: str) -> dict[str, float | str]:

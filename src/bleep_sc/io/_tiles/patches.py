@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from anndata import AnnData
 
-from bleep_sc._checks import check_number, check_section_names
+from bleep_sc._checks import check_number, check_section_names, odd_characters
 from bleep_sc._logging import logger, warn
-from bleep_sc.io._tiles.hdf5 import HDF5, open_hdf5
+from bleep_sc.io._tiles.hdf5 import HDF5, Numbers, open_hdf5
 from bleep_sc.io._tiles.layouts import Geometry, Layout, layout_of
 from bleep_sc.io._tiles.scale import believed_scale
 from bleep_sc.io._tiles.slide import (
@@ -160,29 +160,29 @@ def from_patches(
         side = _side(patch_size, geometry, file)
         opened = whole_image(image, library_id=slide_name)
         um_per_px = _scale(mpp, geometry, opened, library_id=slide_name)
-        array = None if holds is None else _features_array(file, holds, places.shape[-2])
-        drawn = _pictures_array(file, places.shape[-2]) if crops else None
+        made = None if holds is None else _features_array(file, holds, places.shape[0])
+        drawn = _pictures_array(file, places.shape[0]) if crops else None
         made_by = _encoder_name(encoder, attributes, holds, file)
-        corners = checked_corners(file.read(_COORDS, places, np.float64, show=progress_bar), path=file.named(_COORDS))
+        corners = checked_corners(file.read(places, np.float64, show=progress_bar), path=file.named(_COORDS))
         names = _names(file, len(corners), slide_name)
         pixels = geometry.pixels or _pixels_of_images(file)
         tiles = Tiles(slide_name, _corners(corners, layout, side), side, pixels, names, file.named(_COORDS))
         features = None
-        if array is not None and made_by is not None:
-            rows = file.read(str(holds), array, np.float32, show=progress_bar)
-            features = Features(made_by, checked_features(rows, names, path=file.named(str(holds))))
+        if made is not None and made_by is not None:
+            rows = file.read(made, np.float32, show=progress_bar)
+            features = Features(made_by, checked_features(rows, names, path=file.named(made.name)))
         pictures = None
         if drawn is not None:
-            pictures = Pictures(file.read(_IMAGES, drawn, np.uint8, show=progress_bar), file.path.name)
+            pictures = Pictures(file.read(drawn, np.uint8, show=progress_bar), file.path.name)
     return make_slide(tiles, um_per_px, features=features, pictures=pictures, ref=ref, image=opened)
 
 
-def _places(file: HDF5) -> Any:
-    array = file.numbers(_COORDS, ndim=2, expected="(n_patches, 2)")
-    if array.shape[-1] != 2:
-        msg = f"{file.named(_COORDS)} must have the shape (n_patches, 2), x then y; found {array.shape}."
+def _places(file: HDF5) -> Numbers:
+    places = file.numbers(_COORDS, ndim=2, expected="(n_patches, 2)")
+    if places.shape[1] != 2:
+        msg = f"{file.named(_COORDS)} must have the shape (n_patches, 2), x then y; found {places.shape}."
         raise ValueError(msg)
-    return array
+    return places
 
 
 def _one_of(file: HDF5, names: tuple[str, ...]) -> str | None:
@@ -268,27 +268,27 @@ def _encoder_name(encoder: str | None, attributes: Any, holds: str | None, file:
     return encoder
 
 
-def _features_array(file: HDF5, name: str, n_patches: int) -> Any:
-    array = file.numbers(name, ndim=2, expected="(n_patches, n_features)")
-    if array.shape[-2] != n_patches:
+def _features_array(file: HDF5, name: str, n_patches: int) -> Numbers:
+    made = file.numbers(name, ndim=2, expected="(n_patches, n_features)")
+    if made.shape[0] != n_patches:
         msg = (
-            f"{file.named(name)} has {array.shape[-2]} rows, and {file.named(_COORDS)} has {n_patches}: the file was "
+            f"{file.named(name)} has {made.shape[0]} rows, and {file.named(_COORDS)} has {n_patches}: the file was "
             "cut short, or two runs were mixed in it. Make the features anew."
         )
         raise ValueError(msg)
-    return array
+    return made
 
 
-def _pictures_array(file: HDF5, n_patches: int) -> Any:
-    array = file.numbers(_IMAGES, ndim=4, expected="(n_patches, size, size, 3)")
-    shape = array.shape
-    if array.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or not 1 <= shape[1] == shape[2] <= MAX_SIDE:
-        msg = f"{file.named(_IMAGES)} must be uint8 (n_patches, size, size, 3), RGB; found {array.dtype} {shape}."
+def _pictures_array(file: HDF5, n_patches: int) -> Numbers:
+    drawn = file.numbers(_IMAGES, ndim=4, expected="(n_patches, size, size, 3)")
+    shape = drawn.shape
+    if drawn.dtype != np.uint8 or shape[3] != 3 or not 1 <= shape[1] == shape[2] <= MAX_SIDE:
+        msg = f"{file.named(_IMAGES)} must be uint8 (n_patches, size, size, 3), RGB; found {drawn.dtype} {shape}."
         raise ValueError(msg)
     if shape[0] != n_patches:
         msg = f"{file.named(_IMAGES)} has {shape[0]} pictures, and {file.named(_COORDS)} has {n_patches} places."
         raise ValueError(msg)
-    return array
+    return drawn
 
 
 def _names(file: HDF5, n_patches: int, library_id: str) -> list[str]:
@@ -300,11 +300,15 @@ def _names(file: HDF5, n_patches: int, library_id: str) -> list[str]:
         found = f"{len(names)} names" if len(names) != n_patches else f"{len(set(names))} different ones"
         msg = f"{file.named(stands)} must name each of the {n_patches} patches once; found {found}."
         raise ValueError(msg)
+    for name in names:
+        if not name or odd_characters(name):
+            msg = f"{file.named(stands)} holds {name!r}, which no file keeps as the name of a spot."
+            raise ValueError(msg)
     return names
 
 
 def _corners(places: np.ndarray, layout: Layout, side: float) -> np.ndarray:
-    """Turn the places of a file into corners, x then y."""
+    """Compute corners, x then y, from the places of a file."""
     xy = places[:, ::-1] if layout.y_first else places
     return xy - side / 2 if layout.centred else xy
 
