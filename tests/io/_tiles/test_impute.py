@@ -144,7 +144,10 @@ def test_a_cross_validation_reads_them_too(trained: AnnData) -> None:
 
 def test_another_encoder_is_refused(trained: AnnData, query: AnnData, tmp_path: Path) -> None:
     slide = bl.io.from_patches(trident(tmp_path / "q.h5", query, encoder="gigapath"), trained, mpp=0.25)
-    with pytest.raises(KeyError, match=r"`query\.obsm\['X_uni'\]` does not exist"):
+    message = (
+        r"`query\.obsm\['X_uni'\]` does not exist, and .* of 'uni'\. There are those of other encoders: 'X_gigapath'"
+    )
+    with pytest.raises(KeyError, match=message):
         bl.tl.impute(slide, trained)
     message = (
         r"`query\.obsm\['X_gigapath'\]` was made by 'gigapath', and the model reads 'uni'\. Make the features with the "

@@ -130,6 +130,8 @@ def images_as_stored(
     brings.
     """
     kind, key = record.kind, image_key or record.key
+    if record.elsewhere:
+        _check_holds_features(adata, key, record, name=name)
     images = stored_images(adata, key, name=name)
     features = features_from_uns(adata.uns, key, name=name) if images.ndim == 2 else None
     reads_features = not kind.from_crops or (features is not None and bool(record.encoders))
@@ -159,6 +161,20 @@ def images_as_stored(
         )
         raise ValueError(msg)
     return spots
+
+
+def _check_holds_features(adata: AnnData, key: str, record: InputRecord, *, name: str) -> None:
+    """Refuse an object without the features of another program that a model reads, and say which it holds instead."""
+    if key in adata.obsm:
+        return
+    others = [held for held in adata.obsm if features_from_uns(adata.uns, held, name=name) is not None]
+    of = ", ".join(repr(encoder.name) for encoder in record.encoders)
+    msg = (
+        f"`{name}.obsm[{key!r}]` does not exist, and the model reads these features, of {of}. "
+        + (f"There are those of other encoders: {', '.join(map(repr, others))}. " if others else "")
+        + f"Read the slide's features of {of} by {_READERS}, or name them by `image_key`."
+    )
+    raise MissingKeyError(msg)
 
 
 def _features_as_stored(
