@@ -77,7 +77,7 @@ autosummary_context = {
         "bleep_sc.tl": "Tools: `tl`",
         "bleep_sc.pl": "Plotting: `pl`",
         "bleep_sc.datasets": "Data sets: `datasets`",
-        "bleep_sc.io": "Models in files: `io`",
+        "bleep_sc.io": "Files and other programs: `io`",
         "bleep_sc.metrics": "Scores of arrays: `metrics`",
     }
 }

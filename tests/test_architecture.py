@@ -16,7 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": set(),
     "models": set(),
     "methods": {"models", "metrics"},
-    "io": {"methods", "models"},
+    "io": {"methods", "models", "pp"},
     "pp": set(),
     # a cross-validation runs the whole flow anew in each fold, preprocessing included
     "tl": {"methods", "models", "io", "metrics", "pp"},

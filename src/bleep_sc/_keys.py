@@ -1,5 +1,8 @@
 """The names of all slots that bleep_sc reads and writes: one place, so that no name is spelt twice."""
 
+import re
+from collections.abc import Iterable
+
 SPATIAL = "spatial"
 """`obsm` and `uns` key of scanpy's and squidpy's spatial conventions."""
 
@@ -96,6 +99,11 @@ def reliability(key: str) -> str:
 def representation(key: str) -> str:
     """`obsm` key of a low-level representation, as scanpy names them."""
     return f"X_{key}"
+
+
+def features(encoders: Iterable[str]) -> str:
+    """`obsm` key of the features of encoders, such as ``X_resnet50``: other characters of their names become ``_``."""
+    return representation("_".join(re.sub(r"[^A-Za-z0-9_.-]+", "_", name) for name in encoders))
 
 
 def score(layer: str, metric: str) -> str:

@@ -560,6 +560,11 @@ FUSED: dict[str, Callable[[dict[str, Any]], Any]] = {
     "the network by the user": encoders(lambda found: found[1].update(kind="custom"), "image"),
     "the network by hand": encoders(lambda found: found[1].update(kind="color"), "image"),
     "the colours by a network": encoders(lambda found: found[0].update(kind="network"), "image"),
+    "the colours by another program": encoders(lambda found: found[0].update(kind="features"), "image"),
+    "both by another program": encoders(
+        lambda found: [e.update(kind="features", reading=None) for e in found], "image"
+    ),
+    "crops of no size": at("image.scale.size", None),
     "other weights, a number": encoders(lambda found: found[1].update(weights=5), "image"),
     "features for crops": at("image.kind", "features"),
     "colours for crops": at("image.kind", "color"),

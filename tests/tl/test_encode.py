@@ -271,7 +271,7 @@ OTHERS: dict[str, tuple[Callable[[AnnData], object], str]] = {
     ),
     "a column less": (
         lambda q: (encoded(q, "timm:test_resnet"), q.obsm.update({KEY: q.obsm[KEY][:, 1:]})),
-        r"has 95 columns, and its record says 96: it was changed since `bleep_sc.tl.encode` made it",
+        r"has 95 columns, and its record says 96: it was changed since the record was written",
     ),
     "crops": (
         lambda q: (q.obsm.update({KEY: q.obsm["crops"]}), q.uns.update({KEY: q.uns["crops"]})),

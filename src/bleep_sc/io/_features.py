@@ -52,7 +52,7 @@ def features_from_uns(uns: Mapping[str, Any], key: str, *, name: str) -> Feature
         check_encoders(record[_ENCODERS], where=where)
         if not record[_ENCODERS]:
             raise ValueError("it names no encoder")
-        check_scale(record[_SCALE], where=where)
+        check_scale(record[_SCALE], record[_ENCODERS], where=where)
     except (ValueError, KeyError, TypeError) as err:
         msg = (
             f"{where} does not say what made the features of `obsm[{key!r}]` ({err}), so it is damaged. Make them anew "

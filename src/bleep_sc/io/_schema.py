@@ -5,12 +5,12 @@ that are handed on name by name: they may hold no other names.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from reprlib import repr as short
 from typing import Any
 
 from bleep_sc._untrusted import REMEDY
-from bleep_sc.methods.inputs import BY_HAND, CUSTOM, FROZEN, NETWORK
+from bleep_sc.methods.inputs import BY_HAND, CUSTOM, FEATURES, FROZEN, NETWORK
 from bleep_sc.methods.inputs import KINDS as INPUTS
 from bleep_sc.methods.registry import all_methods
 from bleep_sc.models.nets.kinds import KINDS as MODELS
@@ -34,9 +34,11 @@ _Record = Mapping[str, Any]
 """A rule, or a record, by name."""
 
 _SCALE: _Record = {"size": whole(1, MAX_SIDE), **dict.fromkeys(("size_um", "spot_diameters"), or_null(POSITIVE))}
+_SCALE_ELSEWHERE: _Record = {**_SCALE, "size": or_null(_SCALE["size"])}
+"""Of tiles that another program read."""
 _ENCODER: _Record = {
     "name": TEXT,
-    "kind": choice(BY_HAND.name, CUSTOM.name, NETWORK.name),
+    "kind": choice(BY_HAND.name, CUSTOM.name, NETWORK.name, FEATURES.name),
     "n_features": whole(1),
     "feature_set": or_null(TEXT),
     "weights": or_null(TEXT),
@@ -75,9 +77,9 @@ def check_config(config: Mapping[str, Any], *, where: str) -> None:
     model, image, chosen = config["model"], config["image"], config.get("chosen", {})
     arguments, reads = MODELS[model["kind"]], INPUTS[image["kind"]]
     _check_record(model, {"kind": TEXT, **arguments.rules()}, "model", where=where, closed=True)
-    if reads.from_crops or image["scale"] is not None:
-        check_scale(image["scale"], where=where, path="image.scale")
     check_encoders(image["encoders"], where=where)
+    if reads.from_crops or image["scale"] is not None:
+        check_scale(image["scale"], image["encoders"], where=where, path="image.scale")
     for method in all_methods():
         if arguments.kind in method.kinds:
             _check_record(config, {name: method.own_config[name] for name in method.required}, "", where=where)
@@ -102,6 +104,8 @@ def check_config(config: Mapping[str, Any], *, where: str) -> None:
             for encoder in image["encoders"]
             if image["scale"] is not None
         ),
+        "`image.kind` and `image.encoders`": not reads.from_crops
+        or all(encoder["kind"] != FEATURES.name for encoder in image["encoders"]),
         "`model.n_features` and `model.n_image_features`": model["kind"] != "fused"
         or model["n_features"] % model["n_image_features"] == 0,
     }
@@ -122,10 +126,12 @@ def _same_encoders(model: _Record, image: _Record) -> bool:
     return brought == networks if image["kind"] == FROZEN.name else not any(brought)
 
 
-def check_scale(scale: Any, *, where: str, path: str = "scale") -> None:
-    """Refuse what is no record of the width of a crop."""
-    _check_record({path: scale}, {path: _SCALE}, "", where=where)
-    _check_record(scale, _SCALE, path, where=where, closed=True)
+def check_scale(scale: Any, encoders: Sequence[_Record], *, where: str, path: str = "scale") -> None:
+    """Refuse what is no record of the width of the crops, or of another program's tiles, that encoders read."""
+    elsewhere = bool(encoders) and all(encoder["kind"] == FEATURES.name for encoder in encoders)
+    rules = _SCALE_ELSEWHERE if elsewhere else _SCALE
+    _check_record({path: scale}, {path: rules}, "", where=where)
+    _check_record(scale, rules, path, where=where, closed=True)
 
 
 def check_encoders(encoders: Any, *, where: str) -> None:

@@ -36,6 +36,7 @@ CUSTOM = InputKind("custom", from_crops=True, by_user=True)
 FROZEN = InputKind("frozen", from_crops=True)
 """Features by a network that is not trained, or by several encoders side by side; the model brings the networks."""
 FEATURES = InputKind("features")
+"""Features that were ready when they came; as the kind of an encoder: another program made them."""
 PLACE = InputKind("place", width=9)
 COUNTS = InputKind("counts", width=1)
 NOTHING = InputKind("nothing", width=0)
@@ -100,7 +101,8 @@ class Needs:
 class CropScale:
     """The width of a crop, in three units; None where it is not known."""
 
-    size: int
+    size: int | None
+    """In the crop's pixels; known of all crops, and not of every tile that another program read."""
     size_um: float | None = None
     spot_diameters: float | None = None
 
@@ -112,7 +114,7 @@ class EncoderRecord:
     name: str
     """The name of the encoder, or a description."""
     kind: InputKind
-    """Whether a network made the features, the package by hand, or an encoder of the user's."""
+    """Whether a network made the features, the package by hand, an encoder of the user's, or another program."""
     n_features: int
     feature_set: str | None = None
     """The version of features that the package makes by hand."""
@@ -120,6 +122,11 @@ class EncoderRecord:
     """The digest of a network's weights; None where nobody knows them."""
     reading: Reading | None = None
     """The way in which a network reads a crop."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another program made the features: its name for the encoder is all that is known of that."""
+        return not self.kind.from_crops
 
     def to_json(self) -> dict[str, Any]:
         """Turn the record into plain types."""
@@ -148,6 +155,11 @@ class InputRecord:
     feature_set: str | None = None
     encoders: tuple[EncoderRecord, ...] = ()
     """The encoders whose features stand side by side; none where the kind says it all, or nobody knows them."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another program made the features that the model reads."""
+        return any(encoder.elsewhere for encoder in self.encoders)
 
     @property
     def of_user(self) -> list[str]:

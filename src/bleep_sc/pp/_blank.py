@@ -3,22 +3,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 
-from bleep_sc import _keys
 from bleep_sc._adata import check_readable
 from bleep_sc._checks import check_name, check_number, odd_characters
-from bleep_sc._library import SPOT_DIAMETER_FROM, libraries, library_part, scale_factor
-from bleep_sc._logging import logger, warn
-from bleep_sc.pp._images.open import check_series, open_image
-from bleep_sc.pp._images.thumbnails import thumbnails
+from bleep_sc._library import OWN_DIAMETER, libraries, library_part, scale_factor
+from bleep_sc._logging import logger
+from bleep_sc.pp._images.open import check_series
+from bleep_sc.pp._slide import new_slide, whole_image
 
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
-
-_SIDES = {"hires": 2000, "lowres": 600}
-"""Largest side of each small image in pixels, as Space Ranger writes them."""
 
 
 def blank(
@@ -88,35 +83,19 @@ def blank(
     if len(set(names)) != len(names):
         msg = "`obs_names` are not unique: every spot needs a name of its own."
         raise ValueError(msg)
-    obsm: dict[str, Any] = {_keys.SPATIAL: xy}
-    slide = AnnData(
-        obs=pd.DataFrame({"in_tissue": np.ones(len(xy), dtype=np.int64)}, index=names),
-        var=ref.var.copy(),
-        obsm=obsm,
-    )
     check_series(series)
     if image is None and series is not None:
         msg = f"`series={series!r}` chooses one of the images in a TIFF, and there is no `image`: leave `series` out."
         raise ValueError(msg)
-    diameter = _spot_diameter(ref, spot_diameter)
-    metadata = {SPOT_DIAMETER_FROM: "reference" if spot_diameter is None else "argument"}
-    scalefactors: dict[str, float] = {"spot_diameter_fullres": diameter, "fiducial_diameter_fullres": diameter}
-    images: dict[str, np.ndarray] = {}
-    if image is not None:
-        opened = open_image(image, library_id=library_id, image_layer=image_layer, series=series)
-        for finding in opened.findings:
-            warn(str(finding))
-        if opened.offset.any():
-            msg = (
-                "`image` is a crop of a larger ImageContainer, so spots would be drawn beside their place. Pass the "
-                "whole image."
-            )
-            raise ValueError(msg)
-        for name, (small, factor) in thumbnails(opened.array, _SIDES, name="image").items():
-            images[name] = small
-            scalefactors[f"tissue_{name}_scalef"] = factor * opened.scale
-    slide.uns[_keys.SPATIAL] = {library_id: {"images": images, "scalefactors": scalefactors, "metadata": metadata}}
-    return slide
+    return new_slide(
+        ref.var,
+        xy,
+        names=names,
+        library_id=library_id,
+        diameter=_spot_diameter(ref, spot_diameter),
+        diameter_from="reference" if spot_diameter is None else OWN_DIAMETER,
+        image=whole_image(image, library_id=library_id, image_layer=image_layer, series=series),
+    )
 
 
 def _names(obs_names: Any) -> list[str]:

@@ -28,16 +28,47 @@ def crop_record(
     findings
         What seemed wrong.
     """
+    width = width_record(
+        section.size,
+        section.full_width,
+        um_per_px=um_per_px,
+        spot_diameter=spot_diameter,
+        level_scale=section.image.scale,
+        source=section.image.source,
+    )
     return {
-        "size": section.size,
-        "size_um": float(section.full_width * um_per_px),
-        "um_per_px": float(section.full_width * um_per_px / section.size),
-        "spot_diameters": float(section.full_width / spot_diameter),
-        "source": section.image.source,
-        "level_scale": float(section.image.scale),
+        **width,
         "border": section.border,
         "padded": section.n_padded(),
         "missing_tiles": section.n_missing_tiles(),
         "findings": as_frame(findings),
         "library_key": library_key or "",
+    }
+
+
+def width_record(
+    size: int, full_width: float, *, um_per_px: float, spot_diameter: float, level_scale: float, source: str
+) -> dict[str, Any]:
+    """Make the part of the record that is known of any crop, whoever cut it: how much tissue it shows.
+
+    Parameters
+    ----------
+    size
+        Side in pixels of the crop.
+    full_width
+        Side in full-resolution pixels.
+    um_per_px, spot_diameter
+        µm per full-resolution pixel, and full-resolution pixels per spot diameter; NaN where unknown.
+    level_scale
+        Pixels of the level that was read per full-resolution pixel.
+    source
+        Where the pixels come from.
+    """
+    return {
+        "size": size,
+        "size_um": float(full_width * um_per_px),
+        "um_per_px": float(full_width * um_per_px / size),
+        "spot_diameters": float(full_width / spot_diameter),
+        "source": source,
+        "level_scale": float(level_scale),
     }

@@ -1,6 +1,7 @@
-"""The width of tissue that a crop shows, read from one object and compared between reference and query."""
+"""The width of tissue that a crop or tile shows, read from one object and compared between reference and query."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,30 @@ def compare_scales(reference: CropScale, query: CropScale) -> None:
     if not _both(reference, query, "size_um") and not _both(reference, query, "spot_diameters"):
         unit = "pixels, since no other scale is known"
     logger.info("Crop widths of reference and query agree, compared in %s.", unit)
+
+
+def compare_tiles(reference: CropScale, query: CropScale, *, path: str) -> None:
+    """Refuse features that another program made of tiles of another width of tissue than those of the reference.
+
+    The pixels of a tile are compared too, but mostly the encoder brought all tiles to one size: that only warns.
+    """
+    difference = _difference(replace(reference, size=None), replace(query, size=None))
+    if difference is not None:
+        msg = (
+            f"the tiles of reference and query show different widths of tissue: {difference}. Make the features of "
+            f"`{path}` anew, of tiles that are {_width(reference)} wide."
+        )
+        raise ValueError(msg)
+    if _both(reference, query, "size") and reference.size != query.size:
+        warn(
+            f"the encoder read tiles of {query.size} px for `{path}`, and of {reference.size} px for the reference. "
+            "That is right if it brings every tile to its own size before it reads it. If it cuts out the centre "
+            "instead, make the features anew, of tiles of the same number of pixels."
+        )
+
+
+def _width(scale: CropScale) -> str:
+    return f"{scale.size_um:.6g} µm" if scale.size_um is not None else f"{scale.spot_diameters:.6g} spot diameters"
 
 
 def _known(record: Mapping[str, Any], name: str, *, path: str) -> float | None:

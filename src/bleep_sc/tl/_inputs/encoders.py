@@ -1,6 +1,5 @@
 """Features of crops by frozen encoders, alone or several side by side, and what tells them from those of others."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -66,7 +65,7 @@ def encoder_list(encoder: Any) -> tuple[Any, ...]:
 def key_of_encoders(encoders: Sequence[EncoderRecord]) -> str:
     """Make a key of `obsm` of the names of encoders, such as ``X_resnet50``."""
     names = (encoder.name.removeprefix("custom: ") for encoder in encoders)
-    return _keys.representation("_".join(re.sub(r"[^A-Za-z0-9_.-]+", "_", name) for name in names))
+    return _keys.features(names)
 
 
 def check_encoders(encoders: Sequence[Any], how: Encoding) -> None:
@@ -131,9 +130,15 @@ def check_same_encoders(
     """Refuse features of other encoders than those that a model reads."""
     for own, other in zip(found, expected, strict=False):
         if own != other:
+            remedy = (
+                "Make the features with the program and the encoder that made the reference's; if they are, and it is "
+                "only named otherwise here, pass its name as `encoder=` to the function of `bleep_sc.io` that read it"
+                if other.elsewhere
+                else f"Make the features as for the reference, with `bleep_sc.tl.encode({name}, ...)`"
+            )
             msg = (
                 f"`{path}` was made by {own.name!r}, and the model reads {other.name!r}{_differences(own, other)}. "
-                f"Make the features as for the reference, with `bleep_sc.tl.encode({name}, ...)`."
+                f"{remedy}."
             )
             raise ValueError(msg)
     if len(found) != len(expected):
@@ -150,6 +155,7 @@ def _differences(own: EncoderRecord, other: EncoderRecord) -> str:
     if own.name != other.name:
         return ""
     parts: dict[str, tuple[Any, Any]] = {
+        "made": (_maker(own), _maker(other)),
         "weights": (_short_hash(own), _short_hash(other)),
         "pixels of a crop": (_pixels(own), _pixels(other)),
         "features": (own.n_features, other.n_features),
@@ -157,6 +163,10 @@ def _differences(own: EncoderRecord, other: EncoderRecord) -> str:
     }
     differ = [f"{part} {found}, not {expected}" for part, (found, expected) in parts.items() if found != expected]
     return f": {'; '.join(differ) or f'it reads a crop as {own.reading}, not {other.reading}'}"
+
+
+def _maker(record: EncoderRecord) -> str:
+    return "by another program" if record.elsewhere else "by `bleep_sc.tl.encode`"
 
 
 def _short_hash(record: EncoderRecord) -> str:
@@ -186,9 +196,14 @@ def _check_own(module: Any, record: EncoderRecord) -> None:
 
 def view_pixels(view: float | None, scale: CropScale) -> int:
     """Compute the side, in a crop's pixels, of the centre that a network reads; centred on whole pixels."""
-    share = _share(view, scale)
-    pixels = min(scale.size, max(1, round(share * scale.size)))
-    return min(scale.size, pixels + (scale.size - pixels) % 2)
+    size = _pixels_of_crop(scale)
+    pixels = min(size, max(1, round(_share(view, scale) * size)))
+    return min(size, pixels + (size - pixels) % 2)
+
+
+def _pixels_of_crop(scale: CropScale) -> int:
+    assert scale.size is not None  # noqa: S101 - there are crops to read
+    return scale.size
 
 
 def _share(view: float | None, scale: CropScale) -> float:
@@ -231,18 +246,19 @@ def _read_anew(encoder: Any, crops: Any, scale: CropScale, how: Encoding) -> tup
 
 def warn_of_few_pixels(encoder: str, reading: Reading, scale: CropScale) -> None:
     """Say how a network reads the crops, and warn where it sees mostly what resampling made up."""
+    side = _pixels_of_crop(scale)
     logger.info(
         "%s reads the centre of each crop, %d of %d px%s, as %d px.",
         encoder,
         reading.view_px,
-        scale.size,
-        "" if scale.size_um is None else f" ({reading.view_px / scale.size * scale.size_um:.4g} µm)",
+        side,
+        "" if scale.size_um is None else f" ({reading.view_px / side * scale.size_um:.4g} µm)",
         reading.input_px,
     )
     if reading.view_px < _FEWEST_PIXELS * reading.input_px and not said_of_all_folds():
-        size = int(np.ceil(scale.size * reading.input_px / reading.view_px))
+        size = int(np.ceil(side * reading.input_px / reading.view_px))
         warn(
-            f"`encoder={encoder!r}` reads {reading.view_px} of a crop's {scale.size} px, blown up to the "
+            f"`encoder={encoder!r}` reads {reading.view_px} of a crop's {side} px, blown up to the "
             f"{reading.input_px} px that it was made for. If the image has more detail, cut larger crops: "
             f"`bleep_sc.pp.crops(..., size={size})`, with the same `um`."
         )

@@ -79,6 +79,13 @@ def shared_genes(query: AnnData, available: Available) -> np.ndarray:
     names, of = available.names, available.of
     columns: np.ndarray = as_text(names).get_indexer(as_text(query.var_names))
     shared, most = int((columns >= 0).sum()), min(query.n_vars, len(names))
+    if not query.n_vars:
+        msg = (
+            "`query` has no genes, so there is no column to fill. Make it with the reference's: pass `ref` to the "
+            "function that makes the slide, as in `bleep_sc.pp.blank(ref, ...)` or `bleep_sc.io.from_patches(path, "
+            "ref)`."
+        )
+        raise ValueError(msg)
     if shared == 0:
         msg = (
             f"`query` and `ref` share no gene: `query.var_names` are such as {list(query.var_names[:3])}, "

@@ -18,8 +18,10 @@ from bleep_sc.methods.inputs import BY_HAND, FEATURES, NETWORK, EncoderRecord, I
 from bleep_sc.models.device import Compute
 from bleep_sc.models.encoders.registry import check_encoder_name, made_by_hand, names_network
 from bleep_sc.models.nets.rules import MAX_SIDE
-from bleep_sc.tl._inputs.crop_scale import compare_scales, crop_scale
+from bleep_sc.tl._inputs.crop_scale import compare_scales, compare_tiles, crop_scale
 from bleep_sc.tl._inputs.encoders import Encoding, check_same_encoders, encode, encode_as_stored, encoder_list
+
+_READERS = "`bleep_sc.io.from_wsidata` or `bleep_sc.io.from_patches`"
 
 
 def choose_images(
@@ -107,8 +109,8 @@ def _check_widths(features: Any, record: FeatureRecord, *, path: str) -> None:
     width = sum(encoder.n_features for encoder in record.encoders)
     if features.shape[1] != width:
         msg = (
-            f"`{path}` has {features.shape[1]} columns, and its record says {width}: it was changed since "
-            "`bleep_sc.tl.encode` made it. Make it anew, or delete the record if you know what the columns are."
+            f"`{path}` has {features.shape[1]} columns, and its record says {width}: it was changed since the record "
+            "was written. Make it anew, or delete the record if you know what the columns are."
         )
         raise ValueError(msg)
 
@@ -129,6 +131,8 @@ def images_as_stored(
     brings.
     """
     kind, key = record.kind, image_key or record.key
+    if record.elsewhere:
+        _check_holds_features(adata, key, record, name=name)
     images = stored_images(adata, key, name=name)
     features = features_from_uns(adata.uns, key, name=name) if images.ndim == 2 else None
     reads_features = not kind.from_crops or (features is not None and bool(record.encoders))
@@ -160,6 +164,20 @@ def images_as_stored(
     return spots
 
 
+def _check_holds_features(adata: AnnData, key: str, record: InputRecord, *, name: str) -> None:
+    """Refuse an object without the features of another program that a model reads, and say which it holds instead."""
+    if key in adata.obsm:
+        return
+    others = [held for held in adata.obsm if features_from_uns(adata.uns, held, name=name) is not None]
+    of = ", ".join(repr(encoder.name) for encoder in record.encoders)
+    msg = (
+        f"`{name}.obsm[{key!r}]` does not exist, and the model reads these features, of {of}. "
+        + (f"There are those of other encoders: {', '.join(map(repr, others))}. " if others else "")
+        + f"Read the slide's features of {of} by {_READERS}, or name them by `image_key`."
+    )
+    raise MissingKeyError(msg)
+
+
 def _features_as_stored(
     features: Any, found: FeatureRecord | None, record: InputRecord, *, path: str, name: str
 ) -> Spots:
@@ -167,22 +185,27 @@ def _features_as_stored(
     if not record.encoders:
         return Spots(features, record.kind, record.encoder)
     if found is None:
+        recorder = _READERS if record.elsewhere else f"`bleep_sc.tl.encode({name}, ...)`"
         warn(
             f"`{path}` does not say what made these features, and the model reads those of {record.encoder!r}: nobody "
-            f"can check that they are the same. `bleep_sc.tl.encode({name}, ...)` records it."
+            f"can check that they are the same. {recorder} records it."
         )
     else:
         _check_widths(features, found, path=path)
         check_same_encoders(found.encoders, record.encoders, path=path, name=name)
-        if record.scale is not None:
+        if record.scale is not None and record.elsewhere:
+            compare_tiles(record.scale, found.scale, path=path)
+        elif record.scale is not None:
             compare_scales(record.scale, found.scale)
     return Spots(features, record.kind, record.encoder, record.scale, record.feature_set, encoders=record.encoders)
 
 
 def _how_to_encode(record: InputRecord, name: str) -> str:
-    """Say how the features of a model that reads those of `tl.encode` are made; empty for others."""
+    """Say how the features of a model that reads ready-made ones are made; empty where nobody knows."""
     if record.kind.from_crops or not record.encoders:
         return ""
+    if record.elsewhere:
+        return f", such as {record.key!r} that {_READERS} makes of another program's"
     names = [
         f"<your {encoder.name.removeprefix('custom: ')}>" if encoder.kind.by_user else repr(encoder.name)
         for encoder in record.encoders

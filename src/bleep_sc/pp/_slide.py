@@ -1,0 +1,87 @@
+"""Make the AnnData of a slide on which nothing was measured: places, genes, and what draws them."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._library import SPOT_DIAMETER_FROM
+from bleep_sc._logging import warn
+from bleep_sc.pp._images.open import open_image
+from bleep_sc.pp._images.section import SectionImage
+from bleep_sc.pp._images.thumbnails import thumbnails
+
+_SIDES = {"hires": 2000, "lowres": 600}
+"""Largest side of each small image in pixels, as Space Ranger writes them."""
+
+
+def whole_image(
+    image: Any, *, library_id: str, image_layer: str | None = None, series: int | str | None = None
+) -> SectionImage | None:
+    """Open the image of a whole slide, None where there is none; what is odd about it is warned of.
+
+    Raises
+    ------
+    ValueError
+        The image is a crop of a larger one.
+    """
+    if image is None:
+        return None
+    opened = open_image(image, library_id=library_id, image_layer=image_layer, series=series)
+    for finding in opened.findings:
+        warn(str(finding))
+    if opened.offset.any():
+        msg = (
+            "`image` is a crop of a larger ImageContainer, so spots would be drawn beside their place. Pass the "
+            "whole image."
+        )
+        raise ValueError(msg)
+    return opened
+
+
+def new_slide(
+    var: pd.DataFrame,
+    xy: np.ndarray,
+    *,
+    names: list[str],
+    library_id: str,
+    diameter: float,
+    diameter_from: str,
+    image: SectionImage | None,
+) -> AnnData:
+    """Make the AnnData.
+
+    Parameters
+    ----------
+    var
+        The genes.
+    xy
+        Centres of the spots in full-resolution pixels (n, 2).
+    names
+        Names of the spots.
+    library_id
+        Name of the slide.
+    diameter
+        Diameter of a spot in full-resolution pixels.
+    diameter_from
+        Where it comes from: whether it tells a scale.
+    image
+        The slide's image, of which small copies are kept.
+    """
+    obsm: dict[str, Any] = {_keys.SPATIAL: xy}
+    slide = AnnData(
+        obs=pd.DataFrame({"in_tissue": np.ones(len(xy), dtype=np.int64)}, index=names),
+        var=var.copy(),
+        obsm=obsm,
+    )
+    scalefactors: dict[str, float] = {"spot_diameter_fullres": diameter, "fiducial_diameter_fullres": diameter}
+    images: dict[str, np.ndarray] = {}
+    if image is not None:
+        for name, (small, factor) in thumbnails(image.array, _SIDES, name="image").items():
+            images[name] = small
+            scalefactors[f"tissue_{name}_scalef"] = factor * image.scale
+    metadata = {SPOT_DIAMETER_FROM: diameter_from}
+    slide.uns[_keys.SPATIAL] = {library_id: {"images": images, "scalefactors": scalefactors, "metadata": metadata}}
+    return slide
