@@ -111,6 +111,10 @@ def test_large_folds_say_on_how_many_spots_they_were_trained(monkeypatch: pytest
     decoders = from_uns(adata.uns["bleep"], where="here")
     assert decoders is not None
     assert decoders.trained_on == 40
+    # chosen by some of the spots of a part, and all of them are predicted
+    assert (adata.obs["donor"].value_counts() > 40).all()
+    assert np.isfinite(adata.obsm["bleep_out_of_fold"]).all()
+    assert (adata.obsm["bleep_out_of_fold"].std(axis=0) > 0).any()
 
 
 def test_it_is_the_blends_prediction(monkeypatch: pytest.MonkeyPatch) -> None:

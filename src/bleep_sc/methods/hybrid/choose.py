@@ -1,6 +1,7 @@
 """Chooses the blend of the default recipe on held-out parts of the reference, and keeps what it predicts of them."""
 
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -9,14 +10,14 @@ import numpy as np
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
 from bleep_sc._stats import panels
-from bleep_sc.methods.hybrid.blend import Blend, HeldOutPart, choose_blend, equal_shares, possible_shares
+from bleep_sc.methods.hybrid.blend import Blend, HeldOutPart, Shares, choose_blend, equal_shares, possible_shares
 from bleep_sc.methods.hybrid.component_models import ComponentModels, LearnedSpots
 from bleep_sc.methods.hybrid.components import Decoder
 from bleep_sc.methods.task import OutOfFold, Task
 from bleep_sc.models.train.checkpoints import Checkpoints
 
 MOST_TO_CHOOSE_ON = 4000
-"""The most training spots of a fold when the blend is chosen: more would not make the choice finer."""
+"""The most spots that a fold learns from, and the most of a part that it is judged by: more choose no better."""
 _LINEAR_SHARE = 1 / 3
 """The least linear share with fewer than three patients: they cannot tell what serves another patient best.
 
@@ -31,7 +32,9 @@ def choose_on_folds(task: Task[Any], spots: LearnedSpots) -> tuple[Blend, OutOfF
 
     What the blend predicts is kept where no fold was trained on other spots of the sections that it predicts.
     """
-    parts, decoders = [], []
+    parts: list[_Part] = []
+    seen: list[HeldOutPart] = []
+    decoders = []
     kept = task.leaves_out_sections
     rng = np.random.default_rng(task.seed)
     quiet = replace(task.compute, progress_bar=False)
@@ -41,8 +44,7 @@ def choose_on_folds(task: Task[Any], spots: LearnedSpots) -> tuple[Blend, OutOfF
     folds = progress(task.folds, desc="Choosing the blend", show=task.compute.progress_bar)
     for fold, (training, held_out_parts) in enumerate(folds):
         largest = max(largest, len(training))
-        if len(training) > MOST_TO_CHOOSE_ON:
-            training = np.sort(rng.choice(training, MOST_TO_CHOOSE_ON, replace=False))
+        training = _some(training, rng)
         training_spots = spots.at_rows(training)
         models = ComponentModels.learn(
             training_spots,
@@ -56,22 +58,44 @@ def choose_on_folds(task: Task[Any], spots: LearnedSpots) -> tuple[Blend, OutOfF
             decoders.append(Decoder.learn(models.scores, task.all_genes.matrix[training]))
         leading = np.isin(genes, panels(training_spots.expression, genes, training_spots.sections)["HVG-50"])
         for rows in held_out_parts:
-            held_out = spots.at_rows(rows)
-            parts.append(
-                HeldOutPart(
-                    fold,
-                    rows,
-                    held_out.expression,
-                    models.components.loadings,
-                    leading,
-                    models.retrieve(held_out.features, shares),
-                    models.regress(held_out.features),
-                )
-            )
-    blend, score = choose_blend(parts, least_linear=0.0 if patients_tell else _LINEAR_SHARE)
+            parts.append(_Part(fold, rows, models, leading))
+            seen.append(parts[-1].predicted(spots, _some(rows, rng), shares))
+    blend, score = choose_blend(seen, least_linear=0.0 if patients_tell else _LINEAR_SHARE)
     _report(blend, score)
     limited = MOST_TO_CHOOSE_ON if largest > MOST_TO_CHOOSE_ON else None
-    return blend, _collected(blend, parts, decoders, n_obs=len(spots.expression), trained_on=limited) if kept else None
+    return blend, _collected(
+        blend, zip(parts, seen, strict=True), decoders, spots, trained_on=limited
+    ) if kept else None
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A held-out part of the reference, and the models that were learned without it."""
+
+    fold: int
+    rows: np.ndarray
+    models: ComponentModels
+    leading: np.ndarray
+
+    def predicted(self, spots: LearnedSpots, rows: np.ndarray, shares: Sequence[Shares]) -> HeldOutPart:
+        """Predict spots of the part by every model."""
+        features = [own[rows] for own in spots.features]
+        return HeldOutPart(
+            self.fold,
+            rows,
+            spots.expression[rows],
+            self.models.components.loadings,
+            self.leading,
+            self.models.retrieve(features, shares),
+            self.models.regress(features),
+        )
+
+
+def _some(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw some of very many rows, and take all of fewer."""
+    if len(rows) <= MOST_TO_CHOOSE_ON:
+        return rows
+    return np.sort(rng.choice(rows, MOST_TO_CHOOSE_ON, replace=False))
 
 
 def _checkpoints(task: Task[Any], fold: str, encoder: str) -> Checkpoints | None:
@@ -86,14 +110,21 @@ def _report(blend: Blend, score: float) -> None:
 
 
 def _collected(
-    blend: Blend, parts: list[HeldOutPart], decoders: list[Decoder], *, n_obs: int, trained_on: int | None
+    blend: Blend,
+    parts: Iterable[tuple[_Part, HeldOutPart]],
+    decoders: list[Decoder],
+    spots: LearnedSpots,
+    *,
+    trained_on: int | None,
 ) -> OutOfFold:
-    """Put the predictions of all parts together; folds may have unlike numbers of components."""
-    width = max(len(part.loadings) for part in parts)
+    """Put the predictions of all parts together; of very large parts, those of the spots not seen so far too."""
+    n_obs, width = len(spots.expression), max(len(decoder.loadings) for decoder in decoders)
     scores = np.full((n_obs, width), np.nan, dtype=np.float32)
     fold = np.full(n_obs, -1, dtype=np.int32)
-    for part in parts:
-        scores[part.rows] = 0
-        scores[part.rows, : len(part.loadings)] = blend.mix(part)
+    for part, predicted in parts:
+        if len(predicted.rows) < len(part.rows):
+            predicted = part.predicted(spots, part.rows, [blend.shares])
+        scores[part.rows] = 0  # folds may have unlike numbers of components
+        scores[part.rows, : len(predicted.loadings)] = blend.mix(predicted)
         fold[part.rows] = part.fold
     return OutOfFold(scores, fold, decoders, trained_on)

@@ -61,9 +61,10 @@ class KernelProblem:
         self._width = max(float(np.median(apart)) if len(apart) else 1.0, 1e-6)
         self._own = np.exp(-square / self._width)
         self._mean = targets.mean(axis=0, dtype=np.float64)
-        # with every spot a landmark the normal equations reduce to the plain form, which is better conditioned
-        self._normal, self._cross = np.eye(n), targets - self._mean
-        if n > len(rows):
+        if n == len(rows):
+            # with every spot a landmark the normal equations reduce to the plain form, which is better conditioned
+            self._normal, self._cross = np.eye(n), targets - self._mean
+        else:
             self._normal, self._cross = self._own, np.zeros((len(rows), targets.shape[1]))
             gram = np.zeros_like(self._own)
             for start in range(0, n, _BLOCK):
@@ -81,7 +82,11 @@ class KernelProblem:
 
 def predict(ridge: KernelRidge, features: np.ndarray) -> np.ndarray:
     """Predict targets (n, n_targets) from features (n, n_features)."""
-    return np.asarray(_gaussian(features, ridge.landmarks, ridge.width) @ ridge.coefficients + ridge.mean)
+    out = np.empty((len(features), len(ridge.mean)))
+    for start in range(0, len(features), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        out[block] = _gaussian(features[block], ridge.landmarks, ridge.width) @ ridge.coefficients + ridge.mean
+    return out
 
 
 def _gaussian(features: np.ndarray, landmarks: np.ndarray, width: float) -> np.ndarray:
