@@ -16,7 +16,8 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": set(),
     "models": set(),
     "methods": {"models", "metrics"},
-    "io": {"methods", "models"},
+    # tissue that comes from elsewhere brings its image
+    "io": {"methods", "models", "pp"},
     "pp": set(),
     # a cross-validation runs the whole flow anew in each fold, preprocessing included
     "tl": {"methods", "models", "io", "metrics", "pp"},

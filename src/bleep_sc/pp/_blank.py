@@ -12,13 +12,11 @@ from bleep_sc._checks import check_name, check_number, odd_characters
 from bleep_sc._library import SPOT_DIAMETER_FROM, libraries, library_part, scale_factor
 from bleep_sc._logging import logger, warn
 from bleep_sc.pp._images.open import check_series, open_image
-from bleep_sc.pp._images.thumbnails import thumbnails
+from bleep_sc.pp._images.thumbnails import pictures
 
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
-
-_SIDES = {"hires": 2000, "lowres": 600}
-"""Largest side of each small image in pixels, as Space Ranger writes them."""
+    from xarray import DataArray, DataTree
 
 
 def blank(
@@ -26,7 +24,7 @@ def blank(
     *,
     spatial: np.ndarray,
     library_id: str,
-    image: "ImageContainer | str | Path | None" = None,
+    image: "ImageContainer | DataArray | DataTree | str | Path | None" = None,
     image_layer: str | None = None,
     series: int | str | None = None,
     obs_names: list[str] | None = None,
@@ -46,8 +44,8 @@ def blank(
     library_id
         Name of the slide.
     image
-        H&E image of the slide, an :class:`squidpy.im.ImageContainer` or a path. Small copies of it are stored, to draw
-        spots on. A TIFF is read part by part, however large. ``None`` stores no image.
+        H&E image of the slide: an :class:`squidpy.im.ImageContainer`, an image element of SpatialData or a path. Small
+        copies of it are stored, to draw spots on. A TIFF is read part by part, however large. ``None`` stores no image.
     image_layer
         Layer of the ImageContainer; needed only where it has several.
     series
@@ -112,9 +110,8 @@ def blank(
                 "whole image."
             )
             raise ValueError(msg)
-        for name, (small, factor) in thumbnails(opened.array, _SIDES, name="image").items():
-            images[name] = small
-            scalefactors[f"tissue_{name}_scalef"] = factor * opened.scale
+        images, factors = pictures(opened, name="image")
+        scalefactors |= factors
     slide.uns[_keys.SPATIAL] = {library_id: {"images": images, "scalefactors": scalefactors, "metadata": metadata}}
     return slide
 
