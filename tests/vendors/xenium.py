@@ -107,8 +107,8 @@ def _write_zarr(path: Path, prefixes: np.ndarray, um: np.ndarray) -> None:
     with zarr.storage.ZipStore(path, mode="w") as store:
         group = zarr.create_group(store, zarr_format=2)
         group.create_array("cell_id", data=np.column_stack([prefixes, np.ones(n, np.uint32)]).astype(np.uint32))
-        summary = group.create_array("cell_summary", data=np.ones((n, len(columns))))
-        summary.attrs["column_names"] = columns
+        # a zip takes each file once, so attributes are written with the array
+        group.create_array("cell_summary", data=np.ones((n, len(columns))), attributes={"column_names": columns})
         for index in ("0", "1"):
             group.create_array(f"masks/{index}", data=masks)
             group.create_array(f"polygon_sets/{index}/cell_index", data=np.arange(n, dtype=np.uint32))

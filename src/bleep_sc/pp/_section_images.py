@@ -141,7 +141,8 @@ def _recorded_image(adata: AnnData, library: str, series: int | str | None) -> S
     if hires is None:
         msg = (
             f"no `image` was given for {library!r}, and `adata.uns['spatial'][{library!r}]` has neither an existing "
-            "`metadata['source_image_path']` nor a hires image. Pass `image=`, an ImageContainer or a path."
+            "`metadata['source_image_path']` nor a hires image. Pass `image=`, an ImageContainer, an "
+            "image of SpatialData or a path."
         )
         raise ValueError(msg)
     factors = library_part(adata.uns, library, "scalefactors")

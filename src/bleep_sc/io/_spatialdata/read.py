@@ -211,9 +211,9 @@ def _library(table: AnnData, places: Places, chosen: Chosen, *, table_name: str,
     if chosen.is_small:
         width = places.diameter * way.scale
         warn(
-            f"no full-resolution image of {places.region!r}: {chosen.name!r} is taken, on which a spot is "
-            f"{'an unknown number of' if np.isnan(width) else f'{width:.1f}'} pixels wide. Read the microscope's image "
-            "too to see cells, such as by `fullres_image_file=` of the readers of spatialdata_io."
+            f"the small picture {chosen.name!r} is taken as the image of {places.region!r}: a spot is "
+            f"{'an unknown number of' if np.isnan(width) else f'{width:.1f}'} pixels wide on it. Read the image of the "
+            "microscope too to see cells, such as by `fullres_image_file=` of the readers of spatialdata_io."
         )
     scale_in_words = f", {scale:.4g} µm per pixel" if np.isfinite(scale) else ""
     logger.info("%r: %d places on %r%s.", places.region, len(places.rows), chosen.name, scale_in_words)

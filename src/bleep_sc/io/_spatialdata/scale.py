@@ -11,10 +11,10 @@ from bleep_sc.io._spatialdata.transforms import Onto
 from bleep_sc.io._spatialdata.vendors import CELL_AREA, IN_UM, bin_side, is_of_xenium
 from bleep_sc.pp._scale.witnesses import Evidence, lattice
 
-_SAME_UNIT = 1.5
+_SAME_UNIT = 2.1
 """Cells whose widths in a table and among the shapes differ by less than this factor have one unit.
 
-The shapes of Xenium are simplified; a pixel of it is .2125 µm, so another unit would be off by almost 5.
+Shapes may be the cells' nuclei, half as wide. In pixels of Xenium, of .2125 µm, they would be almost 5 times as wide.
 """
 
 
@@ -53,8 +53,8 @@ def um_per_px(places: Places, way: Onto, obs: pd.DataFrame) -> float:
         if found is not None and np.isfinite(found) and found > 0:
             return found
     logger.info(
-        "The µm per pixel of %r cannot be told from SpatialData. Pass `mpp=` to `bl.pp.crops` if you know it: Space "
-        "Ranger writes it to scalefactors_json.json as `microns_per_pixel`.",
+        "The µm per pixel of %r cannot be told from SpatialData. Pass `mpp=` to `bl.pp.crops` if you know it. For "
+        "Visium HD it is `microns_per_pixel` in Space Ranger's scalefactors_json.json.",
         places.region,
     )
     return float("nan")

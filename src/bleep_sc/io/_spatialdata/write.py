@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"(?!__)[\w-][\w.-]*", re.ASCII)
 """Names that SpatialData takes, but for those that begin with a dot, which would be hidden files."""
+
+_EXPECTED = (
+    "Key .* already exists",  # it was to be overwritten
+    "The table is annotating",  # what was not read from a folder
+    "SpatialData is not stored in",  # it stays in the format it has
+    "zarr v3 autosharding",  # anndata, of its own future
+)
+"""How warnings begin that are no concern of the user."""
 
 
 def to_spatialdata(
@@ -100,10 +109,10 @@ def to_spatialdata(
     remedy = "`bl.io.from_spatialdata` keeps what says so; of a slide without spots in `sdata` make shapes first."
     keys = TableKeys.of(adata, path="adata", remedy=remedy)
     rows = keys.rows_of(adata)
-    _check_annotated(source, adata, keys, rows)
-    made = _table(adata, adata.X if layer is None else adata.layers[layer], keys, list(rows))
+    instances = _instances(source, adata, keys, rows)
+    made = _table(adata, adata.X if layer is None else adata.layers[layer], keys, list(rows), instances)
     with warnings.catch_warnings():
-        for expected in ("Key .* already exists", "The table is annotating", "SpatialData is not stored in"):
+        for expected in _EXPECTED:
             warnings.filterwarnings("ignore", message=expected, category=UserWarning)
         if source.folder is None:
             sdata.tables[table] = made  # type: ignore[union-attr]
@@ -123,7 +132,9 @@ def _check_free(source: Source, table: str, *, overwrite: bool) -> None:
             raise ValueError(msg)
 
 
-def _check_annotated(source: Source, adata: AnnData, keys: TableKeys, rows: dict[str, np.ndarray]) -> None:
+def _instances(source: Source, adata: AnnData, keys: TableKeys, rows: dict[str, np.ndarray]) -> np.ndarray:
+    """Find the instance of each row, as the shapes call it: SpatialData joins 1 to 1, and not to "1"."""
+    found = adata.obs[keys.instance_key].to_numpy(dtype=object, copy=True)
     if sum(map(len, rows.values())) < adata.n_obs:
         msg = (
             f"`adata.obs[{keys.region_key!r}]` names other regions than `uns['spatialdata_attrs']` does "
@@ -141,7 +152,8 @@ def _check_annotated(source: Source, adata: AnnData, keys: TableKeys, rows: dict
         if element != "shapes":  # the others would have to be read from end to end
             continue
         instances, index = adata.obs[keys.instance_key].iloc[of_region], source.shapes(region).index
-        missing = matched(instances, index, path=f"sdata.shapes[{region!r}]") < 0
+        place = matched(instances, index, path=f"sdata.shapes[{region!r}]")
+        missing = place < 0
         if missing.any():
             msg = (
                 f"`adata.obs[{keys.instance_key!r}]`: {missing.sum()} of {len(missing)} rows name no instance of "
@@ -149,18 +161,17 @@ def _check_annotated(source: Source, adata: AnnData, keys: TableKeys, rows: dict
                 f"{some_names(index)}. Pass the object that `adata` was taken from."
             )
             raise ValueError(msg)
+        found[of_region] = index.to_numpy(dtype=object)[place]
+    whole = pd.api.types.infer_dtype(found, skipna=False) == "integer"
+    return found.astype(np.int64) if whole else found.astype(str).astype(object)
 
 
-def _table(adata: AnnData, values: Any, keys: TableKeys, regions: Sequence[str]) -> AnnData:
+def _table(adata: AnnData, values: Any, keys: TableKeys, regions: Sequence[str], instances: np.ndarray) -> AnnData:
     from spatialdata.models import TableModel
 
     obs = adata.obs.copy()
     obs[keys.region_key] = obs[keys.region_key].astype(str).astype("category")
-    instances = obs[keys.instance_key]
-    if instances.dtype.kind not in "iu":  # SpatialData takes whole numbers and text
-        obs[keys.instance_key] = instances.astype(
-            instances.cat.categories.dtype if instances.dtype == "category" else str
-        )
+    obs[keys.instance_key] = instances
     obsm = {_keys.SPATIAL: adata.obsm[_keys.SPATIAL]} if _keys.SPATIAL in adata.obsm else {}
     made = AnnData(values, obs=obs, var=adata.var.copy(), obsm=obsm)
     return TableModel.parse(made, **keys.described(regions))
