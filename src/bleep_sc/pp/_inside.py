@@ -63,7 +63,8 @@ def _factor_of_size(section: SectionToCheck) -> str:
         return ""
     expected = section.picture.width_height / section.picture.factor
     for name, factor in section.factors.items():
-        if (np.abs(section.image.width_height / (expected * factor) - 1) <= _ALIKE).all():
+        is_another = abs(factor - 1) > _ALIKE  # the small picture of a small image is as large as that
+        if is_another and (np.abs(section.image.width_height / (expected * factor) - 1) <= _ALIKE).all():
             return _container(name, factor)
     return ""
 

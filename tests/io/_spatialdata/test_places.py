@@ -2,13 +2,24 @@
 
 import logging
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData, read_h5ad
+from PIL import Image
 from spatialdata.models import Image2DModel, Labels2DModel, PointsModel
-from spatialdata.transformations import Affine, Identity, MapAxis, Scale, Sequence, Translation
+from spatialdata.transformations import (
+    Affine,
+    Identity,
+    MapAxis,
+    Scale,
+    Sequence,
+    Translation,
+    get_transformation_between_coordinate_systems,
+)
 from vendors.by_hand import HEIGHT, WIDTH, XY, affine, by_hand, circles_of, image_of, table_of
 from vendors.tenx import says_where
 
@@ -71,7 +82,10 @@ def test_images_are_moved(moved: str) -> None:
 
 
 def test_by_way_of_a_third_system() -> None:
-    """Neither is at home in the system that both share; the scale of spots is that between the two."""
+    """Neither is at home in the system that both share; the scale of spots is that between the two.
+
+    spatialdata's own way from one element to the other leads there too.
+    """
     to_um = {"global": Identity(), "um": affine([[0, 0.3, 4], [0.3, 0, 9], [0, 0, 1]])}
     of_spots = {"um": affine([[0, -0.6, 80], [0.6, 0, 6], [0, 0, 1]])}
     sdata = by_hand(
@@ -80,6 +94,9 @@ def test_by_way_of_a_third_system() -> None:
     )
     um = np.column_stack([80 - 0.6 * XY[:, 1] / 4, 6 + 0.6 * XY[:, 0] / 4])
     assert np.allclose(place(sdata), np.column_stack([(um[:, 1] - 9) / 0.3, (um[:, 0] - 4) / 0.3]))
+    onto = get_transformation_between_coordinate_systems(sdata, sdata["spots"], sdata["he"])
+    matrix = onto.to_affine_matrix(("x", "y"), ("x", "y"))
+    assert np.allclose(place(sdata), XY / 4 @ matrix[:2, :2].T + matrix[:2, 2])
     library = bl.io.from_spatialdata(sdata).uns["spatial"]["spots"]
     assert library["scalefactors"]["spot_diameter_fullres"] == pytest.approx(2 * 10)
     assert library["metadata"]["coordinate_system"] == "um"
@@ -308,3 +325,27 @@ def test_rows_of_no_region_are_left_out_and_counted() -> None:
     sdata["table"].obs.iloc[1, 0] = "gone"
     with pytest.warns(UserWarning, match=r"1 of 4 rows of `sdata.tables\['table'\]` are of no region"):
         assert np.allclose(place(sdata), XY[[0, 2, 3]])
+
+
+@pytest.mark.slow
+def test_real_section_whose_image_is_stored_turned(real_data: Path) -> None:
+    """The crops are those of the file, turned, to the last pixel; nothing seems wrong with them."""
+    section = read_h5ad(real_data / "mob2k" / "MOB1.h5ad")
+    file = next(path for path in (real_data / "mob2k").glob("MOB1.*") if path.suffix != ".h5ad")
+    pixels = np.asarray(Image.open(file).convert("RGB"))
+    height, width = pixels.shape[:2]
+    stored = pixels.swapaxes(0, 1)[::-1, ::-1]
+    to_px = {"px": affine([[0, -1, width], [-1, 0, height], [0, 0, 1]])}
+    xy = np.rint(np.asarray(section.obsm["spatial"], dtype=float))
+    n = len(xy)
+    sdata = by_hand(
+        images={"he": image_of(stored, to_px, scale_factors=[2, 2], chunks=(1, 512, 512))},
+        shapes={"spots": circles_of(xy / 2, {"px": Scale([2, 2], axes=("x", "y"))})},
+        tables={"table": table_of(["spots"] * n, np.arange(n))},
+    )
+    adata = bl.io.from_spatialdata(sdata)
+    bl.pp.crops(adata, sdata["he"], size=64, mpp=1)
+    assert len(adata.uns["crops"]["spots"]["findings"]) == 0
+    straight = AnnData(obs=section.obs, obsm={"spatial": xy})
+    bl.pp.crops(straight, file, size=64, mpp=1, check="off")
+    assert np.array_equal(adata.obsm["crops"].swapaxes(1, 2)[:, ::-1, ::-1], straight.obsm["crops"])

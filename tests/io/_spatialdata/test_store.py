@@ -236,3 +236,17 @@ def test_folders_that_are_no_store(tmp_path: Path) -> None:
             zarr.create_group(tmp_path / name)
         with pytest.raises(error, match=message):
             bl.io.from_spatialdata(name if "://" in name else tmp_path / name)
+
+
+def test_several_regions(tmp_path: Path) -> None:
+    """Their list comes back from disk as an array."""
+    path = tmp_path / "two.zarr"
+    shapes = {"A": circles_of(XY), "B": circles_of(XY + 5, index=np.array(["w", "x", "y", "z"]))}
+    table = table_of(["A", "B", "B", "A"], ["1", "z", "w", "0"])
+    with warnings.catch_warnings(action="ignore"):
+        by_hand(shapes=shapes, tables={"table": table}).write(path)
+    adata = bl.io.from_spatialdata(path)
+    assert np.allclose(adata.obsm["spatial"], [XY[1], XY[3] + 5, XY[0] + 5, XY[0]])
+    assert adata.obs["library_id"].tolist() == ["A", "B", "B", "A"]
+    bl.pp.crops(adata, size=8, library_key="library_id", mpp=1, check="off")
+    assert adata.obsm["crops"][:, 4, 4, 0].tolist() == [180, 95, 45, 40]

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 import spatialdata as sd
 from anndata import AnnData
-from spatialdata.models import TableModel
-from vendors.by_hand import XY, by_hand, circles_of, table_of
+from spatialdata.models import ShapesModel, TableModel
+from spatialdata.transformations import get_transformation
+from vendors.by_hand import HEIGHT, WIDTH, XY, affine, by_hand, circles_of, image_of, table_of
+from vendors.tenx import says_where
 
 import bleep_sc as bl
 
@@ -156,3 +158,19 @@ def test_bad_input(
     with pytest.raises(error, match=message):
         bl.io.to_spatialdata(sdata, query, **kwargs)
     assert list(sdata.tables) == ["table"]
+
+
+def test_a_slide_without_spots_as_the_page_shows() -> None:
+    turned = {"global": affine([[0, -2, 500], [2, 0, 10], [0, 0, 1]])}
+    sdata = by_hand(images={"he": image_of(says_where(HEIGHT, WIDTH), turned)}, shapes={}, tables={})
+    ref = AnnData(np.ones((2, 2), "float32"))
+    slide = bl.pp.blank(ref, spatial=XY, library_id="P3", image=sdata["he"], spot_diameter=10)
+    slide.layers["bleep"] = np.ones(slide.shape, "float32")
+    with pytest.raises(ValueError, match=r"annotates no element.*make shapes of them first"):
+        bl.io.to_spatialdata(sdata, slide)
+    place = get_transformation(sdata["he"], get_all=True)
+    sdata["spots"] = ShapesModel.parse(slide.obsm["spatial"], geometry=0, radius=5, transformations=place)
+    slide.obs["region"], slide.obs["spot"] = "spots", range(slide.n_obs)
+    slide.uns["spatialdata_attrs"] = {"region": "spots", "region_key": "region", "instance_key": "spot"}
+    bl.io.to_spatialdata(sdata, slide)
+    assert np.allclose(bl.io.from_spatialdata(sdata, table="bleep").obsm["spatial"], XY)

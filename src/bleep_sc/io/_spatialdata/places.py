@@ -103,7 +103,7 @@ def _joined(instances: pd.Series, index: pd.Index, *, path: str, element: Elemen
     if missing:
         warn(
             f"{missing} of {len(found)} rows of `{path.split('.obs')[0]}` have no shape in `{element.path}`, such as "
-            f"{instances.iloc[int(np.flatnonzero(found < 0)[0])]!r}: they are left out."
+            f"{some_names(instances[found < 0])}: they are left out."
         )
     if len(index) > len(found) - missing:
         logger.info("%d of %d shapes of %s have no row.", len(index) - (len(found) - missing), len(index), element.path)
@@ -151,7 +151,7 @@ def _centres(frame: Any, element: Element) -> np.ndarray:
     if bad.any():
         msg = (
             f"{bad.sum()} of {len(xy)} shapes of `{element.path}` have no centre, such as "
-            f"{frame.index[bad][0]!r}: they are empty. Leave them out, and their rows of the table."
+            f"{some_names(frame.index[bad])}: they are empty. Leave them out, and their rows of the table."
         )
         raise ValueError(msg)
     return xy

@@ -28,8 +28,6 @@ class Source:
     """Give an image as `pp.crops` takes it: an element, or the folder that it lies in."""
     matrices: Callable[[str, str], dict[str, np.ndarray]]
     """Matrices of the transformations of an element, by its kind and name."""
-    attributes: dict[str, Any]
-    """What is noted of the whole object, such as the reader that made it."""
     folder: Path | None = None
     """Where it lies, if it was given as a path."""
 
@@ -72,7 +70,6 @@ def open_source(sdata: Any) -> Source:
         shapes=lambda name: sdata.shapes[name],
         image=lambda name: sdata.images[name],
         matrices=matrices,
-        attributes=dict(sdata.attrs),
     )
 
 
@@ -80,8 +77,8 @@ def _of_folder(given: str | Path) -> Source:
     folder = existing_path(given)
     if folder is None or not folder.is_dir():
         msg = (
-            f"`sdata`: there is no folder {str(given)[:500]!r}. A store that is zipped or on a server is opened by "
-            "`spatialdata.read_zarr`: pass what that returns."
+            f"`sdata`: there is no folder {str(given)[:500]!r}. Unpack a store that is zipped. One on a server is "
+            "opened by `spatialdata.read_zarr`: pass what that returns."
         )
         raise FileNotFoundError(msg)
     names = {kind: names_within(folder / kind) for kind in KINDS}
@@ -107,7 +104,6 @@ def _of_folder(given: str | Path) -> Source:
         shapes=lambda name: _shapes(folder / "shapes" / name),
         image=lambda name: folder / "images" / name,
         matrices=matrices,
-        attributes=group_attributes(folder),
         folder=folder.resolve(),
     )
 

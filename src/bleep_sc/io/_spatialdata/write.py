@@ -106,7 +106,10 @@ def to_spatialdata(
         raise ValueError(msg)
     source = open_source(sdata)
     _check_free(source, table, overwrite=overwrite)
-    remedy = "`bl.io.from_spatialdata` keeps what says so; of a slide without spots in `sdata` make shapes first."
+    remedy = (
+        "`bl.io.from_spatialdata` keeps what says so. For a slide whose spots are not in `sdata`, make shapes of them "
+        "first, as the page on SpatialData in the documentation shows."
+    )
     keys = TableKeys.of(adata, path="adata", remedy=remedy)
     rows = keys.rows_of(adata)
     instances = _instances(source, adata, keys, rows)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from bleep_sc._blocks import budget
+from bleep_sc._progress import progress
 from bleep_sc.pp._images.colors import check_rgb, to_rgb
 from bleep_sc.pp._images.patches import check_parts, patches
 from bleep_sc.pp._images.readers import quiet_readers, reader_errors_naming
@@ -76,7 +77,9 @@ def _averaged(array: Any, step: np.ndarray, *, name: str) -> np.ndarray:
     low = np.stack([np.zeros_like(begins), begins * step[1]], axis=1)
     high = np.stack([np.full_like(begins, width), np.minimum((begins + rows) * step[1], height)], axis=1)
     with quiet_readers():
-        bands = patches(array, low, high)
+        whole_bands = patches(array, low, high)
+        shown = None if len(begins) > 1 else False  # a single band is quick
+        bands = iter(progress(whole_bands, desc=f"Making a small picture of {name}", total=len(begins), show=shown))
         while True:
             with reader_errors_naming(name):
                 number, band = next(bands, (-1, None))
