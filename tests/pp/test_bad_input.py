@@ -235,7 +235,7 @@ TABLE: dict[str, tuple[set[str], str]] = {
     "blank library_id": (NAMES, WRITABLE),
     "blank image": (
         NOTHING,
-        "must be a squidpy ImageContainer, found|there is no file",
+        "must be a squidpy ImageContainer, .* or a path, found|there is no file",
     ),
     "blank series": (NOTHING, "chooses one of the images in a TIFF|must be the number or the name of an image"),
     "blank obs_names": (NOTHING, r"must be a list with the name of each spot, found|has \d names for 3 spots"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc._side_effects import python_random_state_kept
 from bleep_sc.io._spatialdata.transforms import Element, matrices_of, stored_matrices
 from bleep_sc.pp._images.elements import group_attributes, names_within
 from bleep_sc.pp._images.open import existing_path
@@ -53,12 +54,14 @@ def open_source(sdata: Any) -> Source:
     """
     if isinstance(sdata, str | Path):
         return _of_folder(sdata)
-    from spatialdata import SpatialData
+    with python_random_state_kept():
+        from spatialdata import SpatialData
 
     if not isinstance(sdata, SpatialData):
         msg = f"`sdata` must be a SpatialData object or the path of a SpatialData store, found {type(sdata).__name__}."
         raise TypeError(msg)
-    from spatialdata.transformations import get_transformation
+    with python_random_state_kept():
+        from spatialdata.transformations import get_transformation
 
     def matrices(kind: str, name: str) -> dict[str, np.ndarray]:
         transformations: Any = get_transformation(getattr(sdata, kind)[name], get_all=True)

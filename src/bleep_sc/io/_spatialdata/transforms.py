@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc._side_effects import python_random_state_kept
+
 _ANISOTROPY = 1e-3
 """An image whose x and y differ in scale by more than this share is refused: crops are squares of pixels."""
 _APART = 0.5
@@ -59,8 +61,9 @@ def matrices_of(transformations: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 def stored_matrices(transformations: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """Make matrices of the transformations of an element as its metadata in a store spell them."""
-    from spatialdata.transformations.ngff.ngff_transformations import NgffBaseTransformation
-    from spatialdata.transformations.transformations import BaseTransformation
+    with python_random_state_kept():
+        from spatialdata.transformations.ngff.ngff_transformations import NgffBaseTransformation
+        from spatialdata.transformations.transformations import BaseTransformation
 
     found = {}
     for each in transformations:

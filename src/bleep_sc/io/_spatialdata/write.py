@@ -14,6 +14,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import check_readable
 from bleep_sc._checks import check_in, check_key
+from bleep_sc._side_effects import python_random_state_kept
 from bleep_sc.io._spatialdata.keys import TableKeys
 from bleep_sc.io._spatialdata.places import matched, some_names
 from bleep_sc.io._spatialdata.store import KINDS, Source, open_source
@@ -170,7 +171,8 @@ def _instances(source: Source, adata: AnnData, keys: TableKeys, rows: dict[str, 
 
 
 def _table(adata: AnnData, values: Any, keys: TableKeys, regions: Sequence[str], instances: np.ndarray) -> AnnData:
-    from spatialdata.models import TableModel
+    with python_random_state_kept():
+        from spatialdata.models import TableModel
 
     obs = adata.obs.copy()
     obs[keys.region_key] = obs[keys.region_key].astype(str).astype("category")
@@ -183,7 +185,9 @@ def _table(adata: AnnData, values: Any, keys: TableKeys, regions: Sequence[str],
 def _write(folder: Path, made: AnnData, table: str) -> None:
     """Write a table beside its place and move it there, so that a killed write leaves the earlier one."""
     import zarr
-    from spatialdata import read_zarr
+
+    with python_random_state_kept():
+        from spatialdata import read_zarr
 
     within = folder / "tables"
     beside, earlier = (f"{table}.{kind}-{uuid4().hex[:8]}" for kind in ("new", "old"))
