@@ -230,3 +230,32 @@ def test_block_one_as_written(hd: VisiumHD, hd_sdata: sd.SpatialData, tmp_path: 
         expected = dict(zip(query.obs["location_id"], query.layers["bleep"][:, 1], strict=True))
         assert values["gene1"].to_dict() == expected
         assert set(written.tables) == {*hd_sdata.tables, "bleep"}
+
+
+def test_sections_joined_by_spatialdata(tmp_path: Path) -> None:
+    """It adds to the names of all elements."""
+    mini = write_visium(tmp_path)
+    how: dict[str, Any] = {"dataset_id": "S", "fullres_image_file": mini.image.name}
+    read = {name: quietly(spatialdata_io.visium, tmp_path, **how) for name in "pq"}
+    both = quietly(sd.concatenate, read, concatenate_tables=True)
+    adata = bl.io.from_spatialdata(both)
+    assert {name: entry["metadata"]["image"] for name, entry in adata.uns["spatial"].items()} == {
+        "S-p": "S_full_image-p",
+        "S-q": "S_full_image-q",
+    }
+    assert np.allclose(adata.obsm["spatial"], np.vstack([mini.xy, mini.xy]))
+
+
+def test_a_part_cut_out_by_spatialdata(tmp_path: Path) -> None:
+    """Its image begins elsewhere; a spot in the last half pixel is still inside."""
+    mini = write_visium(tmp_path)
+    sdata = quietly(spatialdata_io.visium, tmp_path, dataset_id="S", fullres_image_file=mini.image.name)
+    box: dict[str, Any] = {"min_coordinate": [40, 35], "max_coordinate": [170, 150]}
+    part = quietly(sd.bounding_box_query, sdata, axes=("x", "y"), target_coordinate_system="S", **box)
+    adata = bl.io.from_spatialdata(part)
+    xy = np.array([mini.xy[mini.barcodes.index(name)] for name in adata.obs_names])
+    assert np.allclose(adata.obsm["spatial"], xy - [40, 35])
+    assert (np.rint(xy[:, 1]) == 150).any()
+    bl.pp.crops(adata, part["S_full_image"], size=8, check="off")
+    inside = np.rint(xy[:, 1]) < 150
+    assert np.array_equal(adata.obsm["crops"][inside, 4, 4, :2], np.rint(xy[inside]))

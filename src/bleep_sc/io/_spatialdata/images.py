@@ -13,15 +13,15 @@ from bleep_sc.pp._images.section import SectionImage
 
 _NO_SECTION = (
     (re.compile(r"morphology_(focus|mip)"), "it is Xenium's fluorescence image (DAPI and other stains), no H&E"),
-    (re.compile(r"(^|_)if_image$"), "it is an immunofluorescence image, no H&E"),
+    (re.compile(r"(^|_)if_image"), "it is an immunofluorescence image, no H&E"),
     (
         re.compile(r"cytassist", re.IGNORECASE),
         "it is the small picture that a CytAssist takes, not the H&E of the microscope",
     ),
 )
 """Names that readers give to images that crops are never cut from, each with the reason."""
-_SMALL = (re.compile(r"(^|_)hires_image$"), re.compile(r"(^|_)lowres_image$"))
-"""Names of the small pictures of Space Ranger, the larger one first."""
+_SMALL = (re.compile(r"(^|_)hires_image"), re.compile(r"(^|_)lowres_image"))
+"""Names of the small pictures of Space Ranger, the larger one first; to join objects adds to the end of names."""
 
 
 @dataclass(frozen=True)
