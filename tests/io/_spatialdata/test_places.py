@@ -132,6 +132,12 @@ def test_several_systems() -> None:
         place(sdata)
     with pytest.raises(ValueError, match=r"share no coordinate system.*\['a', 'b'\].*\['global'\]"):
         place(sdata, image="he")
+    pixels = says_where(HEIGHT, WIDTH)
+    images = {"he": image_of(pixels, {"a": Identity()}), "later": image_of(pixels, {"b": Identity()})}
+    sdata = by_hand(images=images, shapes={"spots": circles_of(XY, other)})
+    with pytest.raises(ValueError, match=r"the images \['he', 'later'\] all share"):
+        place(sdata)
+    assert np.allclose(place(sdata, coordinate_system="b"), XY + np.array([40, 0]))
 
 
 @pytest.mark.parametrize(

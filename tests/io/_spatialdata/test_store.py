@@ -1,8 +1,11 @@
 """Stores on disk: of zarr 2 and 3, and nothing of them is touched but what was asked for."""
 
+import json
+import pickle
 import shutil
 import warnings
 from pathlib import Path
+from typing import Any
 
 import anndata
 import dask.array as da
@@ -250,3 +253,39 @@ def test_several_regions(tmp_path: Path) -> None:
     assert adata.obs["library_id"].tolist() == ["A", "B", "B", "A"]
     bl.pp.crops(adata, size=8, library_key="library_id", mpp=1, check="off")
     assert adata.obsm["crops"][:, 4, 4, 0].tolist() == [180, 95, 45, 40]
+
+
+class Bomb:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.odd
+@pytest.mark.parametrize("part", ["filters", "compressor"])
+@pytest.mark.parametrize("where", ["shapes/S_square_008um/Index", "tables/square_008um/obs/spot", "images/he/s0"])
+def test_nothing_is_unpickled(where: str, part: str, stores: Path, tmp_path: Path) -> None:
+    """Zarr 2 knows a codec that unpickles, whatever the type of the values is."""
+    store = shutil.copytree(stores / "zarr 2", tmp_path / "sample.zarr")
+    mark, array = tmp_path / "unpickled", store / where
+    if where.startswith("shapes"):
+        (store / "shapes" / "S_square_008um" / "shapes.parquet").unlink()
+    shutil.rmtree(array, ignore_errors=True)
+    array.mkdir()
+    shape = [3, HEIGHT, WIDTH] if where.startswith("images") else [4]
+    described = {"zarr_format": 2, "shape": shape, "chunks": shape, "order": "C", "fill_value": 0, "dtype": "|u1"}
+    codec = {"id": "pickle", "protocol": 5}
+    described |= {"filters": [codec], "compressor": None} if part == "filters" else {"filters": None, part: codec}
+    (array / ".zarray").write_text(json.dumps(described))
+    (array / ".zattrs").write_text(json.dumps({"encoding-type": "array", "encoding-version": "0.2.0"}))
+    (array / ".".join("0" * len(shape))).write_bytes(pickle.dumps(Bomb(mark)))
+    kind, name = where.split("/")[:2]
+    with pytest.raises(ValueError, match=rf"`sdata\.{kind}\['{name}'\]`.* could not be read"):
+        bl.io.from_spatialdata(store, table="square_008um", image="he")
+    assert not mark.exists()
+    pickle.loads((array / ".".join("0" * len(shape))).read_bytes())  # it would have been
+    assert mark.exists()

@@ -65,7 +65,7 @@ def choose(source: Source, element: Element, image: str | None, coordinate_syste
     """
     if image is not None:
         return _laid(source, element, image, coordinate_system)
-    fitting = _fitting(source, element)
+    fitting = _fitting(source, element, coordinate_system)
     full = [name for name in fitting if not any(small.search(name) for small in _SMALL)]
     if len(full) > 1:
         msg = (
@@ -84,11 +84,12 @@ def choose(source: Source, element: Element, image: str | None, coordinate_syste
     return _laid(source, element, (full or small)[0], coordinate_system)
 
 
-def _fitting(source: Source, element: Element) -> list[str]:
-    """Images that may show the section and share a coordinate system with the element."""
+def _fitting(source: Source, element: Element, coordinate_system: str | None) -> list[str]:
+    """Images that may show the section and share a coordinate system with the element, or the one that is named."""
+    systems = {coordinate_system} if coordinate_system in element.matrices else set(element.matrices)
     found = []
     for name in source.names["images"]:
-        if _no_section(name) or not set(element.matrices) & set(source.matrices("images", name)):
+        if _no_section(name) or not systems & set(source.matrices("images", name)):
             continue
         try:
             _opened(source, name)
