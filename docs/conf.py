@@ -44,7 +44,10 @@ nitpicky = True
 
 # names of other packages, which an offline build cannot look up; never one of our own
 nitpick_ignore_regex = [
-    (r"py:.*", r"(anndata|collections|dask|matplotlib|numpy|os|pandas|pathlib|scipy|squidpy|typing)\..+"),
+    (
+        r"py:.*",
+        r"(anndata|collections|dask|matplotlib|numpy|os|pandas|pathlib|scipy|spatialdata|squidpy|typing|xarray)\..+",
+    ),
     (r"py:data", r"Ellipsis"),
 ]
 if os.environ.get("READTHEDOCS") == "True" or os.environ.get("DOCS_ONLINE") == "1":
@@ -57,6 +60,7 @@ if os.environ.get("READTHEDOCS") == "True" or os.environ.get("DOCS_ONLINE") == "
         "pandas": ("https://pandas.pydata.org/docs", None),
         "scanpy": ("https://scanpy.readthedocs.io/en/stable", None),
         "scipy": ("https://docs.scipy.org/doc/scipy", None),
+        "spatialdata": ("https://spatialdata.scverse.org/en/stable", None),
         "squidpy": ("https://squidpy.readthedocs.io/en/stable", None),
     }
 

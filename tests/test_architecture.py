@@ -16,6 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": set(),
     "models": set(),
     "methods": {"models", "metrics"},
+    # tissue that comes from elsewhere brings its image
     "io": {"methods", "models", "pp"},
     "pp": set(),
     # a cross-validation runs the whole flow anew in each fold, preprocessing included

@@ -119,7 +119,7 @@ def test_settings_refuse_what_they_do_not_know() -> None:
     assert "device=" in repr(bl.settings)
 
 
-DRAW_WHEN_IMPORTED = ("lightning", "pynndescent", "sklearn", "squidpy", "umap")
+DRAW_WHEN_IMPORTED = ("lightning", "pynndescent", "sklearn", "spatialdata", "squidpy", "umap")
 
 
 def test_imports_that_draw_random_numbers_put_them_back() -> None:

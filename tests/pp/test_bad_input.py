@@ -227,10 +227,16 @@ TABLE: dict[str, tuple[set[str], str]] = {
     ),
     "crops spatial_key": (set(), KEYS),
     "crops key_added": (NAMES, WRITABLE),
-    "crops image": (set(), "has no entry for|ImageContainer or a path|mapping from library to image|there is no file"),
+    "crops image": (
+        set(),
+        "has no entry for|image of SpatialData or a path|mapping from library to image|there is no file",
+    ),
     "blank spatial": (set(), r"must have the shape \(n_obs, 2\)|must hold numbers"),
     "blank library_id": (NAMES, WRITABLE),
-    "blank image": (NOTHING, "must be a squidpy ImageContainer or a path, found|there is no file"),
+    "blank image": (
+        NOTHING,
+        "must be a squidpy ImageContainer, .* or a path, found|there is no file",
+    ),
     "blank series": (NOTHING, "chooses one of the images in a TIFF|must be the number or the name of an image"),
     "blank obs_names": (NOTHING, r"must be a list with the name of each spot, found|has \d names for 3 spots"),
     "blank spot_diameter": (POSITIVE | NOTHING | {"huge"}, "must be a finite number above 0, found"),

@@ -456,7 +456,12 @@ BAD: dict[str, tuple[Callable[[AnnData], Any], dict[str, Any], type[Exception], 
         ValueError,
         r"obs_names.*'a'.*obs_names_make_unique.*index_unique",
     ),
-    "image type": (lambda a: None, {"image": np.ones((5, 5, 3))}, TypeError, r"ImageContainer or a path"),
+    "image type": (
+        lambda a: None,
+        {"image": np.ones((5, 5, 3))},
+        TypeError,
+        r"image of SpatialData or a path",
+    ),
     "missing image": (
         lambda a: a.obs.insert(0, "section", ["a", "b"]),
         {"image": {"a": "x.png"}, "library_key": "section"},

@@ -81,3 +81,11 @@ def test_a_few_beyond_the_rim_are_left_out_by_the_line_that_is_named(several: bo
     exec(line, names)  # noqa: S102 - as a user would
     assert names["adata"].n_obs == 59
     bl.pp.crops(names["adata"], size=8, **how)
+
+
+def test_a_picture_as_large_as_its_image_explains_nothing() -> None:
+    """Small images have a small picture of their own size: the scale 1 changes nothing."""
+    library = {"images": {"hires": PIXELS}, "scalefactors": {"tissue_hires_scalef": 1.0}}
+    adata = spots((1400, 1100), (300, 200), (30, 20), spatial={"lib": library})
+    with pytest.raises(ValueError, match=MADE_UP):
+        bl.pp.crops(adata, ImageContainer(PIXELS))

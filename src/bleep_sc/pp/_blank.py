@@ -10,10 +10,11 @@ from bleep_sc._checks import check_name, check_number, odd_characters
 from bleep_sc._library import OWN_DIAMETER, libraries, library_part, scale_factor
 from bleep_sc._logging import logger
 from bleep_sc.pp._images.open import check_series
-from bleep_sc.pp._slide import new_slide, whole_image
+from bleep_sc.pp._slide import new_slide, pictures_of, whole_image
 
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
+    from xarray import DataArray, DataTree
 
 
 def blank(
@@ -21,7 +22,7 @@ def blank(
     *,
     spatial: np.ndarray,
     library_id: str,
-    image: "ImageContainer | str | Path | None" = None,
+    image: "ImageContainer | DataArray | DataTree | str | Path | None" = None,
     image_layer: str | None = None,
     series: int | str | None = None,
     obs_names: list[str] | None = None,
@@ -41,8 +42,8 @@ def blank(
     library_id
         Name of the slide.
     image
-        H&E image of the slide, an :class:`squidpy.im.ImageContainer` or a path. Small copies of it are stored, to draw
-        spots on. A TIFF is read part by part, however large. ``None`` stores no image.
+        H&E image of the slide: an :class:`squidpy.im.ImageContainer`, an image element of SpatialData or a path. Small
+        copies of it are stored, to draw spots on. A TIFF is read part by part, however large. ``None`` stores no image.
     image_layer
         Layer of the ImageContainer; needed only where it has several.
     series
@@ -94,7 +95,7 @@ def blank(
         library_id=library_id,
         diameter=_spot_diameter(ref, spot_diameter),
         diameter_from="reference" if spot_diameter is None else OWN_DIAMETER,
-        image=whole_image(image, library_id=library_id, image_layer=image_layer, series=series),
+        small=pictures_of(whole_image(image, library_id=library_id, image_layer=image_layer, series=series)),
     )
 
 

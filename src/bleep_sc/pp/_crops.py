@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from squidpy.im import ImageContainer
+    from xarray import DataArray, DataTree
 
-    Image: TypeAlias = ImageContainer | str | Path
+    Image: TypeAlias = ImageContainer | DataArray | DataTree | str | Path
 
 Check = Literal["warn", "raise", "off"]
 
@@ -59,13 +60,14 @@ def crops(
     adata
         Spots with their centres in `obsm['spatial']`: x and y in full-resolution pixels.
     image
-        The section's H&E image: an :class:`squidpy.im.ImageContainer` or a path; for several sections a mapping from
-        library to either. From a TIFF given by its path only the tiles under spots are read, each about once. This is
-        the way to cut from slides larger than memory. It also works for OME, SVS and other pyramids. With `um` the
-        lowest level that has enough pixels is read. The container's scale, its offset in a larger image, its layer and
-        its z plane are respected. A file is turned upright where it says how (orientation tag). ``None`` takes the file
-        named by ``uns['spatial'][library]['metadata']['source_image_path']``, else the small hires image of `uns`, with
-        a warning.
+        The section's H&E image: an :class:`squidpy.im.ImageContainer`, an image element of SpatialData or a path; for
+        several sections a mapping from library to one of these. From a TIFF given by its path only the tiles under
+        spots are read, each about once. This is the way to cut from slides larger than memory. It also works for OME,
+        SVS and other pyramids, and for image elements (``sdata["NAME"]``, or the path ``sample.zarr/images/NAME``).
+        With `um` the lowest level that has enough pixels is read. The container's scale, its offset in a larger image,
+        its layer and its z plane are respected. A file is turned upright where it says how (orientation tag). ``None``
+        takes the file named by ``uns['spatial'][library]['metadata']['source_image_path']``, else the small hires image
+        of `uns`, with a warning.
     size
         Side of the stored crops in pixels; 224 in the paper. Without `um` these are the image's own pixels, and crops
         begin ``size // 2`` pixels before the rounded centre.

@@ -63,7 +63,8 @@ def _factor_of_size(section: SectionToCheck) -> str:
         return ""
     expected = section.picture.width_height / section.picture.factor
     for name, factor in section.factors.items():
-        if (np.abs(section.image.width_height / (expected * factor) - 1) <= _ALIKE).all():
+        is_another = abs(factor - 1) > _ALIKE  # the small picture of a small image is as large as that
+        if is_another and (np.abs(section.image.width_height / (expected * factor) - 1) <= _ALIKE).all():
             return _container(name, factor)
     return ""
 
@@ -102,6 +103,9 @@ def _leaving_out(section: SectionToCheck) -> str:
 
 
 def _inside(centres: np.ndarray, width_height: np.ndarray) -> np.ndarray:
-    """Tell which places lie in the image, rounded to pixels (n,)."""
-    rounded = np.rint(centres)
-    return np.asarray(((rounded >= 0) & (rounded < width_height)).all(axis=1))
+    """Tell which places lie in the image (n,).
+
+    Here a pixel's centre has whole numbers. Where its corner has them, as in SpatialData, the image reaches half a
+    pixel further.
+    """
+    return np.asarray(((centres >= -0.5) & (centres < width_height)).all(axis=1))

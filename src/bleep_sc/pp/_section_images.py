@@ -11,6 +11,7 @@ from bleep_sc._checks import check_key, check_section_names
 from bleep_sc._library import libraries, library_part, scale_factor
 from bleep_sc._logging import logger, warn
 from bleep_sc.pp._images.colors import check_rgb
+from bleep_sc.pp._images.elements import is_element
 from bleep_sc.pp._images.open import check_series, existing_path, open_image
 from bleep_sc.pp._images.patches import check_parts
 from bleep_sc.pp._images.section import HIRES, SectionImage, hires_image
@@ -56,7 +57,8 @@ def images_by_library(
 ) -> dict[str, SectionImage]:
     """Open the image of each library."""
     series = _series_by_library(series, libraries)
-    if isinstance(image, Mapping):
+    by_library = isinstance(image, Mapping) and not is_element(image)
+    if by_library:
         image = {str(library): image_source for library, image_source in image.items()}
         missing = [library for library in libraries if library not in image]
         if missing:
@@ -83,7 +85,7 @@ def images_by_library(
         chosen = dict.fromkeys(libraries, image)
     opened = {}
     for library, image_source in chosen.items():
-        name = f"image[{library!r}]" if isinstance(image, Mapping) else "image"
+        name = f"image[{library!r}]" if by_library else "image"
         if isinstance(image_source, SectionImage):
             name = f"adata.uns['spatial'][{library!r}]['images']['hires']"
             if image_source.source != HIRES:
@@ -139,7 +141,8 @@ def _recorded_image(adata: AnnData, library: str, series: int | str | None) -> S
     if hires is None:
         msg = (
             f"no `image` was given for {library!r}, and `adata.uns['spatial'][{library!r}]` has neither an existing "
-            "`metadata['source_image_path']` nor a hires image. Pass `image=`, an ImageContainer or a path."
+            "`metadata['source_image_path']` nor a hires image. Pass `image=`, an ImageContainer, an "
+            "image of SpatialData or a path."
         )
         raise ValueError(msg)
     factors = library_part(adata.uns, library, "scalefactors")

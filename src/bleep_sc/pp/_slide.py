@@ -11,10 +11,10 @@ from bleep_sc._library import SPOT_DIAMETER_FROM
 from bleep_sc._logging import warn
 from bleep_sc.pp._images.open import open_image
 from bleep_sc.pp._images.section import SectionImage
-from bleep_sc.pp._images.thumbnails import thumbnails
+from bleep_sc.pp._images.thumbnails import pictures
 
-_SIDES = {"hires": 2000, "lowres": 600}
-"""Largest side of each small image in pixels, as Space Ranger writes them."""
+Pictures = tuple[dict[str, np.ndarray], dict[str, float]]
+"""Small pictures by name, and the scale factors that say how small they are."""
 
 
 def whole_image(
@@ -41,6 +41,11 @@ def whole_image(
     return opened
 
 
+def pictures_of(image: SectionImage | None) -> Pictures:
+    """Make the small pictures of a slide; none where it has no image."""
+    return ({}, {}) if image is None else pictures(image, name="image")
+
+
 def new_slide(
     var: pd.DataFrame,
     xy: np.ndarray,
@@ -49,7 +54,7 @@ def new_slide(
     library_id: str,
     diameter: float,
     diameter_from: str,
-    image: SectionImage | None,
+    small: Pictures,
 ) -> AnnData:
     """Make the AnnData.
 
@@ -67,8 +72,8 @@ def new_slide(
         Diameter of a spot in full-resolution pixels.
     diameter_from
         Where it comes from: whether it tells a scale.
-    image
-        The slide's image, of which small copies are kept.
+    small
+        Small pictures of the slide, and their scale factors.
     """
     obsm: dict[str, Any] = {_keys.SPATIAL: xy}
     slide = AnnData(
@@ -76,12 +81,8 @@ def new_slide(
         var=var.copy(),
         obsm=obsm,
     )
-    scalefactors: dict[str, float] = {"spot_diameter_fullres": diameter, "fiducial_diameter_fullres": diameter}
-    images: dict[str, np.ndarray] = {}
-    if image is not None:
-        for name, (small, factor) in thumbnails(image.array, _SIDES, name="image").items():
-            images[name] = small
-            scalefactors[f"tissue_{name}_scalef"] = factor * image.scale
+    images, factors = small
+    scalefactors = {"spot_diameter_fullres": diameter, "fiducial_diameter_fullres": diameter, **factors}
     metadata = {SPOT_DIAMETER_FROM: diameter_from}
     slide.uns[_keys.SPATIAL] = {library_id: {"images": images, "scalefactors": scalefactors, "metadata": metadata}}
     return slide

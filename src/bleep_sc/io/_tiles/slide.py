@@ -15,7 +15,7 @@ from bleep_sc._logging import warn
 from bleep_sc._stats import rows_beyond
 from bleep_sc.pp._images.section import SectionImage
 from bleep_sc.pp._record import width_record
-from bleep_sc.pp._slide import new_slide
+from bleep_sc.pp._slide import new_slide, pictures_of
 
 _TILE = "tile"
 """Where the "spot diameter" comes from that such a slide is drawn with: it is no spot's, and tells no scale."""
@@ -133,7 +133,7 @@ def make_slide(
         library_id=tiles.library_id,
         diameter=tiles.side,
         diameter_from=_TILE,
-        image=image,
+        small=pictures_of(image),
     )
     slide.uns[_keys.SPATIAL][tiles.library_id]["scalefactors"]["microns_per_pixel"] = um_per_px
     for name, values in tiles.columns.items():

@@ -1,4 +1,4 @@
-"""Open what a user names as an image: an ImageContainer, a file, or a folder that squidpy stored."""
+"""Open what a user names as an image: an ImageContainer, an element of SpatialData, a file, or a stored folder."""
 
 import stat
 from dataclasses import replace
@@ -9,6 +9,7 @@ import numpy as np
 
 from bleep_sc._checks import check_number
 from bleep_sc._side_effects import python_random_state_kept
+from bleep_sc.pp._images.elements import images_within, is_element, of_element, of_folder
 from bleep_sc.pp._images.levels import shows_the_same
 from bleep_sc.pp._images.patches import check_parts
 from bleep_sc.pp._images.raster import RasterFile
@@ -30,12 +31,14 @@ def open_image(
     series: int | str | None = None,
     name: str = "image",
 ) -> SectionImage:
-    """Read an ImageContainer or a file, choosing the layer and the z plane of the library, or one of several images.
+    """Read an ImageContainer, an image element of SpatialData, or a file.
+
+    It chooses the layer and the z plane of the library, or one of several images of a file.
 
     Raises
     ------
     TypeError
-        `image` is neither an ImageContainer nor a path.
+        `image` is none of these.
     ValueError
         The file is no image, or no single layer, plane or image can be chosen.
     """
@@ -50,12 +53,16 @@ def open_image(
         if not path.is_dir():
             _choose_layer(["image"], image_layer, name=name)
             return _of_file(path, given=str(image), series=series, name=name)
+        stored = _of_zarr(path, given=str(image), name=name)
+        if stored is not None:
+            return _single(stored, image_layer, series, name=name)
         container, source = _stored_container(path, given=str(image), name=name), path.name
+    elif is_element(image):
+        return _single(of_element(image, name=name), image_layer, series, name=name)
     elif isinstance(image, ImageContainer):
         container, source = image, "ImageContainer"
     else:
-        msg = f"`{name}` must be a squidpy ImageContainer or a path, found {type(image).__name__}."
-        raise TypeError(msg)
+        raise TypeError(_no_kind_of_image(image, name=name))
     _check_no_series(series, name=name)
     data = container[_choose_layer(list(container), image_layer, name=name)]
     attributes = container.data.attrs
@@ -147,6 +154,37 @@ def _settled(levels: list[TiffImage], *, name: str) -> list[TiffImage]:
 def _is_tiff(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(4) in _TIFF_SIGNATURES
+
+
+def _of_zarr(path: Path, *, given: str, name: str) -> SectionImage | None:
+    try:
+        with quiet_readers():
+            return of_folder(path, name=name)
+    except ImageChoiceError:
+        raise
+    except Exception as err:  # each reader has errors of its own
+        raise _no_image(given, err, name=name) from err
+
+
+def _single(image: SectionImage, image_layer: str | None, series: int | str | None, *, name: str) -> SectionImage:
+    """Return what is one image only, of which none can be chosen."""
+    _choose_layer(["image"], image_layer, name=name)
+    _check_no_series(series, name=name)
+    return image
+
+
+def _no_kind_of_image(image: Any, *, name: str) -> str:
+    images = images_within(image)
+    if images is None:
+        return (
+            f"`{name}` must be a squidpy ImageContainer, an image of SpatialData or a path, found "
+            f"{type(image).__name__}."
+        )
+    return (
+        f"`{name}` is a whole SpatialData object. Pass one of its images, {', '.join(map(repr, images)) or 'none'}: "
+        "`sdata[NAME]`. The spots in pixels of that image come from `bl.io.from_spatialdata(sdata, table=..., "
+        "image=NAME)`."
+    )
 
 
 def _stored_container(path: Path, *, given: str, name: str) -> Any:

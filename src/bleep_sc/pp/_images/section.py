@@ -85,7 +85,7 @@ def hires_image(adata_uns: Mapping[str, Any], library_id: str) -> SectionImage |
     if array.ndim not in (2, 3):
         msg = (
             f"`adata.uns['spatial'][{library_id!r}]['images']['hires']` must be an image (y, x, channels), found the "
-            f"shape {array.shape}. Pass `image=`, an ImageContainer or a path."
+            f"shape {array.shape}. Pass `image=`, an ImageContainer, an image of SpatialData or a path."
         )
         raise ValueError(msg)
     return SectionImage(array if array.ndim == 3 else array[..., None], scale, np.zeros(2), HIRES)

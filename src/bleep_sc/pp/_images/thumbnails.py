@@ -6,12 +6,27 @@ from typing import Any
 import numpy as np
 
 from bleep_sc._blocks import budget
+from bleep_sc._progress import progress
 from bleep_sc.pp._images.colors import check_rgb, to_rgb
 from bleep_sc.pp._images.patches import check_parts, patches
 from bleep_sc.pp._images.readers import quiet_readers, reader_errors_naming
+from bleep_sc.pp._images.section import SectionImage
 
 _GAP = 2.0
 """Averaging blocks of pixels brings an image down to this many times its new size; a filter does the rest."""
+
+_SIDES = {"hires": 2000, "lowres": 600}
+"""Largest side of each small image in pixels, as Space Ranger writes them."""
+
+
+def pictures(image: SectionImage, *, name: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Make the small pictures that travel in `uns`, by name, and the scale factors that say how small they are."""
+    small, factors = {}, {}
+    level = image.coarsest(float(image.width_height.max() / max(_SIDES.values())))
+    for size_name, (pixels, share) in thumbnails(level.array, _SIDES, name=name).items():
+        small[size_name] = pixels
+        factors[f"tissue_{size_name}_scalef"] = share * level.scale
+    return small, factors
 
 
 def thumbnails(array: Any, sides: Mapping[str, int], *, name: str) -> dict[str, tuple[np.ndarray, float]]:
@@ -62,7 +77,9 @@ def _averaged(array: Any, step: np.ndarray, *, name: str) -> np.ndarray:
     low = np.stack([np.zeros_like(begins), begins * step[1]], axis=1)
     high = np.stack([np.full_like(begins, width), np.minimum((begins + rows) * step[1], height)], axis=1)
     with quiet_readers():
-        bands = patches(array, low, high)
+        whole_bands = patches(array, low, high)
+        shown = None if len(begins) > 1 else False  # a single band is quick
+        bands = iter(progress(whole_bands, desc=f"Making a small picture of {name}", total=len(begins), show=shown))
         while True:
             with reader_errors_naming(name):
                 number, band = next(bands, (-1, None))

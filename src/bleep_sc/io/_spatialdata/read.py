@@ -1,0 +1,220 @@
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._checks import check_name, check_section_names
+from bleep_sc._library import library_part
+from bleep_sc._logging import logger, warn
+from bleep_sc.io._spatialdata.images import Chosen, by_region, check_image, choose
+from bleep_sc.io._spatialdata.keys import ATTRIBUTES, TableKeys
+from bleep_sc.io._spatialdata.places import Places, element_of, places_of
+from bleep_sc.io._spatialdata.scale import um_per_px
+from bleep_sc.io._spatialdata.store import Source, open_source
+from bleep_sc.pp._images.thumbnails import pictures
+
+if TYPE_CHECKING:
+    from spatialdata import SpatialData
+
+
+def from_spatialdata(
+    sdata: "SpatialData | str | Path",
+    *,
+    table: str | None = None,
+    image: str | Mapping[str, str] | None = None,
+    coordinate_system: str | Mapping[str, str] | None = None,
+    library_key: str = "library_id",
+) -> AnnData:
+    """Take one table of SpatialData with its places in pixels of one H&E image, ready for :func:`~bleep_sc.pp.crops`.
+
+    It reads what ``spatialdata_io.visium``, ``visium_hd`` and ``xenium`` make, and any other object whose table
+    annotates shapes. Places are moved, pixels never. Cut the crops from the same image:
+    ``bl.pp.crops(adata, sdata["NAME"])``. After ``from_spatialdata("sample.zarr", ...)``, ``bl.pp.crops(adata)`` finds
+    the image by itself.
+
+    Parameters
+    ----------
+    sdata
+        A SpatialData object, or the folder of one (zarr, of format 2 or 3). From a folder only the one table and the
+        shapes that it annotates are read; images are opened, and their pixels stay where they are.
+    table
+        Name of the table, such as ``"square_008um"``. ``None`` takes the only one; of several one must be named.
+    image
+        Name of the H&E image, or a mapping from region to name where the table annotates several regions. ``None``
+        takes the only one of full resolution that shares a coordinate system with the region, else Space Ranger's small
+        hires picture, with a warning.
+    coordinate_system
+        Coordinate system by which spots are laid on the image, or a mapping from region to one. Needed only where
+        several systems lay them differently.
+    library_key
+        Column of `obs` that takes the name of each spot's library. Each region is a library of its name.
+
+    Returns
+    -------
+    A new AnnData: the rows of the table that have a place, with all their fields, and these fields:
+
+    `obsm['spatial']` : :class:`numpy.ndarray` (float64, (n_obs, 2))
+        Centres of spots, bins or cells, x then y, in pixels of the image at full resolution (``scale0``).
+    `uns['spatial'][library_id]` : `dict`
+        ``images`` (hires and lowres, uint8), ``scalefactors`` and ``metadata``, as ``squidpy.read.visium`` gives them.
+        ``scalefactors['microns_per_pixel']`` is left out where nobody knows it, with a line in the log.
+        ``scalefactors['spot_diameter_fullres']`` is the width of a spot or bin, of a cell that of the circle of its
+        area. ``metadata`` names ``table``, ``image`` and ``coordinate_system``; if `sdata` is a path,
+        ``source_image_path`` is where the image lies.
+    `obs['library_id' | library_key]` : :class:`pandas.Categorical`
+        Library of each spot.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such folder.
+    KeyError
+        The table lacks a column that it names.
+    TypeError
+        `sdata` is no SpatialData.
+    ValueError
+        No such table or image, or several that could be meant (the message lists them); an image that is no H&E image;
+        a table that annotates nothing, or an element that is not there, or a raster of labels only; no shared
+        coordinate system, or several that differ; a transformation that is no similarity; instances that match no
+        shape; a column `library_key` that holds something else.
+
+    Notes
+    -----
+    **µm per pixel.** The readers drop it. It is worked out anew: of Visium from the lattice, whose spots are 100 µm
+    apart; of Visium HD from the side of a bin, which is in its name; of Xenium from the transformation of its cells,
+    whose coordinates are µm, and that of the image. Of the cells of Visium HD nothing tells it: pass ``mpp=`` to
+    :func:`~bleep_sc.pp.crops`.
+
+    **Turned and mirrored images.** A transformation may shift, turn, mirror and scale. The places go where the spots
+    lie on the image as it is stored, and crops are cut along its rows and columns.
+
+    **Labels.** A raster of labels is not read. The table of Xenium holds places in µm, which the transformation of
+    ``cell_boundaries`` brings into the image; a table of rasterised bins holds pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from anndata import AnnData
+    >>> from spatialdata import SpatialData
+    >>> from spatialdata.models import Image2DModel, ShapesModel, TableModel
+    >>> from spatialdata.transformations import Scale
+    >>> import bleep_sc as bl
+    >>> xy = np.array([[10.0, 20.0], [30.0, 40.0]])  # in µm; the image has 0.5 µm per pixel
+    >>> in_um = {"global": Scale([2, 2], axes=("x", "y"))}
+    >>> spots = ShapesModel.parse(xy, geometry=0, radius=5, transformations=in_um)
+    >>> he = Image2DModel.parse(np.full((3, 120, 160), 200, dtype="uint8"), dims=("c", "y", "x"))
+    >>> obs = pd.DataFrame({"region": pd.Categorical(["spots", "spots"]), "spot": [0, 1]}, index=["a", "b"])
+    >>> table = TableModel.parse(
+    ...     AnnData(np.ones((2, 3), "float32"), obs=obs), region="spots", region_key="region", instance_key="spot"
+    ... )
+    >>> sdata = SpatialData(images={"he": he}, shapes={"spots": spots}, tables={"table": table})
+    >>> adata = bl.io.from_spatialdata(sdata, table="table", image="he")
+    >>> adata.obsm["spatial"].tolist()
+    [[20.0, 40.0], [60.0, 80.0]]
+    >>> bl.pp.crops(adata, sdata["he"], size=16, mpp=0.5)
+    """
+    check_name("library_key", library_key)
+    source = open_source(sdata)
+    name = _named_table(source, table)
+    for each in [image] if isinstance(image, str) else list(image.values()) if isinstance(image, Mapping) else []:
+        check_image(source, each)
+    path = f"sdata.tables[{name!r}]"
+    found = source.table(name)
+    keys = TableKeys.of(
+        found, path=path, remedy="Say what it annotates by `sdata.set_table_annotates_spatialelement`, or name another."
+    )
+    rows = keys.rows_of(found)
+    _check_regions(found, keys, rows, path=path)
+    images = by_region(image, list(rows), name="image")
+    systems = by_region(coordinate_system, list(rows), name="coordinate_system")
+    elements = {region: element_of(source, found, region, path=path) for region in rows}
+    chosen = {region: choose(source, elements[region], images[region], systems[region]) for region in rows}
+    places = [
+        places_of(source, found, rows[region], keys=keys, region=region, element=elements[region], path=path)
+        for region in rows
+    ]
+    adata = _rows_with_places(found, places, chosen, library_key, is_ours=source.folder is not None)
+    adata.uns[ATTRIBUTES] = keys.described(list(rows))
+    adata.uns[_keys.SPATIAL] = {
+        each.region: _library(found, each, chosen[each.region], table_name=name, folder=source.folder)
+        for each in places
+    }
+    return adata
+
+
+def _named_table(source: Source, table: str | None) -> str:
+    names = list(source.names["tables"])
+    if table is None and len(names) == 1:
+        return names[0]
+    if table is None or table not in names:
+        begin = f"`table={table!r}`: there is no such table." if table is not None else "Say which table to take."
+        msg = f"{begin} The tables are {names}." if names else "`sdata` holds no table, so there are no spots to take."
+        raise ValueError(msg)
+    return table
+
+
+def _check_regions(table: AnnData, keys: TableKeys, rows: Mapping[str, np.ndarray], *, path: str) -> None:
+    n_rows = sum(map(len, rows.values()))
+    if not rows:
+        msg = f"`{path}` has no row of the regions that it annotates, {list(keys.regions)}."
+        raise ValueError(msg)
+    check_section_names(f"{path}.uns[{ATTRIBUTES!r}]['region']", rows)
+    if n_rows < table.n_obs:
+        warn(
+            f"{table.n_obs - n_rows} of {table.n_obs} rows of `{path}` are of no region that it annotates "
+            f"({list(keys.regions)}): they are left out."
+        )
+
+
+def _rows_with_places(
+    table: AnnData, places: list[Places], chosen: Mapping[str, Chosen], library_key: str, *, is_ours: bool
+) -> AnnData:
+    """Take the rows that have a place, in the order of the table, into an object of its own."""
+    xy = np.full((table.n_obs, 2), np.nan)
+    libraries = np.full(table.n_obs, None, dtype=object)
+    for each in places:
+        xy[each.rows] = chosen[each.region].way.places(each.xy)
+        libraries[each.rows] = each.region
+    kept = np.isfinite(xy).all(axis=1)
+    if library_key in table.obs and (table.obs[library_key].astype(object)[kept] != libraries[kept]).any():
+        msg = (
+            f"`library_key={library_key!r}`: the table has a column of that name, which holds something else. Name "
+            "another."
+        )
+        raise ValueError(msg)
+    adata = table if is_ours and kept.all() else table[kept].copy()
+    adata.obsm[_keys.SPATIAL] = xy[kept]
+    adata.obs[library_key] = pd.Categorical(libraries[kept], categories=[each.region for each in places])
+    return adata
+
+
+def _library(table: AnnData, places: Places, chosen: Chosen, *, table_name: str, folder: Path | None) -> dict[str, Any]:
+    """Make the entry of `uns["spatial"]` of a region."""
+    way = chosen.way
+    small, scalefactors = pictures(chosen.image, name=f"sdata.images[{chosen.name!r}]")
+    scale = um_per_px(places, way, table.obs.iloc[places.rows])
+    known = {"spot_diameter_fullres": places.diameter * way.scale, "microns_per_pixel": scale}
+    scalefactors |= {factor: float(value) for factor, value in known.items() if np.isfinite(value)}
+    metadata = {
+        **library_part(table.uns, places.region, "metadata"),
+        "table": table_name,
+        "image": chosen.name,
+        "coordinate_system": way.coordinate_system,
+    }
+    if folder is not None:
+        metadata["source_image_path"] = str(folder / "images" / chosen.name)
+    if chosen.is_small:
+        width = places.diameter * way.scale
+        warn(
+            f"the small picture {chosen.name!r} is taken as the image of {places.region!r}: a spot is "
+            f"{'an unknown number of' if np.isnan(width) else f'{width:.1f}'} pixels wide on it. Read the image of the "
+            "microscope too to see cells, such as by `fullres_image_file=` of the readers of spatialdata_io."
+        )
+    scale_in_words = f", {scale:.4g} µm per pixel" if np.isfinite(scale) else ""
+    logger.info("%r: %d places on %r%s.", places.region, len(places.rows), chosen.name, scale_in_words)
+    return {"images": small, "scalefactors": scalefactors, "metadata": metadata}

@@ -1,0 +1,60 @@
+"""How many µm a pixel of the image has, as far as SpatialData tells: the readers keep it nowhere."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from bleep_sc._logging import logger
+from bleep_sc.io._spatialdata.places import Places
+from bleep_sc.io._spatialdata.transforms import Onto
+from bleep_sc.io._spatialdata.vendors import CELL_AREA, IN_UM, bin_side, is_of_xenium
+from bleep_sc.pp._scale.witnesses import Evidence, lattice
+
+_SAME_UNIT = 2.1
+"""Cells whose widths in a table and among the shapes differ by less than this factor have one unit.
+
+Shapes may be the cells' nuclei, half as wide. In pixels of Xenium, of .2125 µm, they would be almost 5 times as wide.
+"""
+
+
+def of_bins(places: Places, way: Onto, obs: pd.DataFrame) -> float | None:
+    """The bins of Visium HD have their side in their name."""
+    side = bin_side(places.region)
+    return None if side is None or np.isnan(places.diameter) else side / (places.diameter * way.scale)
+
+
+def of_xenium(places: Places, way: Onto, obs: pd.DataFrame) -> float | None:
+    """The elements of Xenium are in µm, if their cells are as wide as the table says."""
+    if not is_of_xenium(obs) or (places.element.kind, places.element.name) not in IN_UM:
+        return None
+    if places.region == places.element.name:
+        width = 2 * np.sqrt(np.median(obs[CELL_AREA].to_numpy(dtype=np.float64)) / np.pi)
+        if not 1 / _SAME_UNIT < places.diameter / width < _SAME_UNIT:
+            return None
+    return 1 / way.scale
+
+
+def of_visium(places: Places, way: Onto, obs: pd.DataFrame) -> float | None:
+    """The spots of Visium are 100 µm apart, if they form its lattice and have its diameter."""
+    diameter = {"spot_diameter_fullres": places.diameter * way.scale}
+    witness = lattice(Evidence(places.region, None, diameter, {}, obs=obs, xy=way.places(places.xy), tag=None))
+    return None if witness is None or witness.doubt is not None else witness.um_per_px
+
+
+KNOWN: tuple[Callable[[Places, Onto, pd.DataFrame], float | None], ...] = (of_bins, of_xenium, of_visium)
+"""Who is asked, one after the other; a new one is a function and its place here."""
+
+
+def um_per_px(places: Places, way: Onto, obs: pd.DataFrame) -> float:
+    """µm per pixel of the image; NaN, with a line in the log, where nobody knows."""
+    for ask in KNOWN:
+        found = ask(places, way, obs)
+        if found is not None and np.isfinite(found) and found > 0:
+            return found
+    logger.info(
+        "The µm per pixel of %r cannot be told from SpatialData. Pass `mpp=` to `bl.pp.crops` if you know it. For "
+        "Visium HD it is `microns_per_pixel` in Space Ranger's scalefactors_json.json.",
+        places.region,
+    )
+    return float("nan")
