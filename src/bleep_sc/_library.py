@@ -9,7 +9,9 @@ from bleep_sc import _keys
 from bleep_sc._checks import check_in, check_number
 
 SPOT_DIAMETER_FROM = "spot_diameter_from"
-"""Entry of the metadata of a slide without measured spots: "argument", or "reference", which tells no scale."""
+"""Entry of the metadata of a slide without measured spots: "argument", or one of the next, which tell no scale."""
+SPOT_DIAMETER_TELLS_NOTHING = ("reference", "lattice")
+"""It was copied from the reference; or it is the pitch of the places that were laid on the slide."""
 
 
 def libraries(uns: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

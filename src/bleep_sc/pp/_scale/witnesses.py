@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc._checks import check_number
-from bleep_sc._library import SPOT_DIAMETER_FROM, scale_factor
+from bleep_sc._library import SPOT_DIAMETER_FROM, SPOT_DIAMETER_TELLS_NOTHING, scale_factor
 from bleep_sc._logging import logger
 from bleep_sc.pp._finding import Finding
 from bleep_sc.pp._places_code import PlacesCode
@@ -44,8 +44,8 @@ class Evidence:
 
     @property
     def spot_diameter(self) -> float:
-        """In full-resolution pixels; NaN where unknown. One that was copied from the reference tells nothing here."""
-        if str(self.metadata.get(SPOT_DIAMETER_FROM, "")) == "reference":
+        """In full-resolution pixels; NaN where unknown, or where it was copied from the reference or is a pitch."""
+        if str(self.metadata.get(SPOT_DIAMETER_FROM, "")) in SPOT_DIAMETER_TELLS_NOTHING:
             return np.nan
         return scale_factor(self.scalefactors, "spot_diameter_fullres", library_id=self.library_id)
 
@@ -62,6 +62,12 @@ class Scale:
     """All who know the scale, in the order in which they are believed."""
     doubt: Finding | None = None
     """What is odd about the only one who could know it."""
+
+    @property
+    def contradicted_by(self) -> Witness | None:
+        """The first witness who contradicts the one that is believed most."""
+        apart = (w for w in self.witnesses[1:] if abs(w.um_per_px / self.witnesses[0].um_per_px - 1) > _APART)
+        return next(apart, None)
 
 
 def given(evidence: Evidence) -> Witness | None:
@@ -161,21 +167,28 @@ def scale_of_section(evidence: Evidence) -> Scale:
 
 def contradiction(scale: Scale, *, size: int, um: float | None, code: PlacesCode) -> Finding | None:
     """Tell which witness contradicts the one that is believed most, and what that means for the crops."""
-    for first, other in zip(scale.witnesses[:1] * len(scale.witnesses), scale.witnesses, strict=True):
-        if abs(other.um_per_px / first.um_per_px - 1) <= _APART:
-            continue
-        widths = [
-            f"{um / each.um_per_px:.4g} pixels" if um is not None else f"{size * each.um_per_px:.4g} µm"
-            for each in (first, other)
-        ]
-        crop = f"A crop of {um:g} µm" if um is not None else f"A crop of {size} pixels"
-        found = (
-            f"two values of µm per pixel contradict each other: {first.um_per_px:.4g} by {first.source}, "
-            f"{other.um_per_px:.4g} by {other.source}. {crop} is {widths[0]} wide by the first and {widths[1]} by the "
-            "second. The first one is used."
-        )
-        return Finding("scale", found, _remedy(first, other, code))
-    return None
+    other = scale.contradicted_by
+    if other is None:
+        return None
+    first = scale.witnesses[0]
+    widths = [
+        f"{um / each.um_per_px:.4g} pixels" if um is not None else f"{size * each.um_per_px:.4g} µm"
+        for each in (first, other)
+    ]
+    crop = f"A crop of {um:g} µm" if um is not None else f"A crop of {size} pixels"
+    found = (
+        f"{in_two_values(first, other)} {crop} is {widths[0]} wide by the first and {widths[1]} by the second. The "
+        "first one is used."
+    )
+    return Finding("scale", found, _remedy(first, other, code))
+
+
+def in_two_values(first: Witness, other: Witness) -> str:
+    """Say who contradicts whom."""
+    return (
+        f"two values of µm per pixel contradict each other: {first.um_per_px:.4g} by {first.source}, "
+        f"{other.um_per_px:.4g} by {other.source}."
+    )
 
 
 def _remedy(first: Witness, other: Witness, code: PlacesCode) -> str:
