@@ -12,6 +12,7 @@ from bleep_sc._checks import check_name, check_number, odd_characters
 from bleep_sc._library import SPOT_DIAMETER_FROM, libraries, library_part, scale_factor
 from bleep_sc._logging import logger, warn
 from bleep_sc.pp._images.open import check_series, open_image
+from bleep_sc.pp._images.section import SectionImage
 from bleep_sc.pp._images.thumbnails import thumbnails
 
 if TYPE_CHECKING:
@@ -88,33 +89,76 @@ def blank(
     if len(set(names)) != len(names):
         msg = "`obs_names` are not unique: every spot needs a name of its own."
         raise ValueError(msg)
+    check_series(series)
+    if image is None and series is not None:
+        msg = f"`series={series!r}` chooses one of the images in a TIFF, and there is no `image`: leave `series` out."
+        raise ValueError(msg)
+    diameter = _spot_diameter(ref, spot_diameter)
+    opened = None
+    if image is not None:
+        opened = open_whole(image, library_id=library_id, image_layer=image_layer, series=series)
+    return slide_of(
+        ref,
+        xy,
+        names,
+        library_id=library_id,
+        image=opened,
+        diameter=(diameter, "reference" if spot_diameter is None else "argument"),
+    )
+
+
+def open_whole(
+    image: "ImageContainer | str | Path", *, library_id: str, image_layer: str | None, series: int | str | None
+) -> SectionImage:
+    """Open the image of a slide, which must not be a part of a larger one."""
+    opened = open_image(image, library_id=library_id, image_layer=image_layer, series=series)
+    for finding in opened.findings:
+        warn(str(finding))
+    if opened.offset.any():
+        msg = (
+            "`image` is a crop of a larger ImageContainer, so spots would be drawn beside their place. Pass the whole "
+            "image."
+        )
+        raise ValueError(msg)
+    return opened
+
+
+def slide_of(
+    ref: AnnData,
+    xy: np.ndarray,
+    names: list[str],
+    *,
+    library_id: str,
+    image: SectionImage | None,
+    diameter: tuple[float, str],
+) -> AnnData:
+    """Put together the AnnData of a slide without expression.
+
+    Parameters
+    ----------
+    ref
+        The reference, whose genes are taken.
+    xy, names
+        Centres of the spots in full-resolution pixels (n, 2), and their names.
+    library_id, image
+        The slide and its image, of which small copies are kept.
+    diameter
+        Diameter of a spot in full-resolution pixels, and where it comes from.
+    """
     obsm: dict[str, Any] = {_keys.SPATIAL: xy}
     slide = AnnData(
         obs=pd.DataFrame({"in_tissue": np.ones(len(xy), dtype=np.int64)}, index=names),
         var=ref.var.copy(),
         obsm=obsm,
     )
-    check_series(series)
-    if image is None and series is not None:
-        msg = f"`series={series!r}` chooses one of the images in a TIFF, and there is no `image`: leave `series` out."
-        raise ValueError(msg)
-    diameter = _spot_diameter(ref, spot_diameter)
-    metadata = {SPOT_DIAMETER_FROM: "reference" if spot_diameter is None else "argument"}
-    scalefactors: dict[str, float] = {"spot_diameter_fullres": diameter, "fiducial_diameter_fullres": diameter}
+    scalefactors = {"spot_diameter_fullres": diameter[0], "fiducial_diameter_fullres": diameter[0]}
     images: dict[str, np.ndarray] = {}
     if image is not None:
-        opened = open_image(image, library_id=library_id, image_layer=image_layer, series=series)
-        for finding in opened.findings:
-            warn(str(finding))
-        if opened.offset.any():
-            msg = (
-                "`image` is a crop of a larger ImageContainer, so spots would be drawn beside their place. Pass the "
-                "whole image."
-            )
-            raise ValueError(msg)
-        for name, (small, factor) in thumbnails(opened.array, _SIDES, name="image").items():
+        level = image.coarsest(image.width_height.max() / max(_SIDES.values()))
+        for name, (small, share) in thumbnails(level.array, _SIDES, name="image").items():
             images[name] = small
-            scalefactors[f"tissue_{name}_scalef"] = factor * opened.scale
+            scalefactors[f"tissue_{name}_scalef"] = share * level.scale
+    metadata = {SPOT_DIAMETER_FROM: diameter[1]}
     slide.uns[_keys.SPATIAL] = {library_id: {"images": images, "scalefactors": scalefactors, "metadata": metadata}}
     return slide
 
