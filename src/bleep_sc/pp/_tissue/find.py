@@ -90,9 +90,8 @@ def _of_array(mask: np.ndarray, full: np.ndarray) -> TissueMask:
         raise ValueError(msg)
     height, width = mask.shape
     if abs(height / width / (full[1] / full[0]) - 1) > max(_SAME_SHAPE, 1 / min(height, width)):
-        turned = (
-            " It would fit turned: `mask.T`?" if abs(width / height / (full[1] / full[0]) - 1) < _SAME_SHAPE else ""
-        )
+        fits_turned = abs(width / height / (full[1] / full[0]) - 1) < _SAME_SHAPE
+        turned = " `mask.T` would fit." if fits_turned else ""
         msg = (
             f"`mask` is {width} x {height} and the slide {full[0]:.0f} x {full[1]:.0f} pixels (width x height): a mask "
             f"must show the whole slide, at any size.{turned}"

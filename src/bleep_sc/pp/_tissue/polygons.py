@@ -50,9 +50,11 @@ def rasterised(shapes: Iterable[tuple[Any, bool]], size: tuple[int, int], factor
 
 def polygons_of(shapes: Any) -> list[tuple[Any, bool]]:
     """Take polygons from a GeoDataFrame, a GeoSeries, or one or more of shapely's shapes."""
+    from shapely.geometry.base import BaseGeometry
+
     geometry = getattr(shapes, "geometry", shapes)
-    geometry = [geometry] if hasattr(geometry, "geom_type") else list(geometry)
-    if not all(hasattr(shape, "geom_type") or shape is None for shape in geometry):
+    geometry = [geometry] if isinstance(geometry, BaseGeometry) else list(geometry)
+    if not all(isinstance(shape, BaseGeometry | None) for shape in geometry):
         msg = f"must be an array, polygons or the path of a GeoJSON, found {type(shapes).__name__} of other things"
         raise PolygonError(msg)
     return _checked([(part, True) for shape in geometry if shape is not None for part in _parts(shape)])
