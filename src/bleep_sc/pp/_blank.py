@@ -13,13 +13,10 @@ from bleep_sc._library import SPOT_DIAMETER_FROM, libraries, library_part, scale
 from bleep_sc._logging import logger, warn
 from bleep_sc.pp._images.open import check_series, open_image
 from bleep_sc.pp._images.section import SectionImage
-from bleep_sc.pp._images.thumbnails import thumbnails
+from bleep_sc.pp._images.thumbnails import pictures
 
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
-
-_SIDES = {"hires": 2000, "lowres": 600}
-"""Largest side of each small image in pixels, as Space Ranger writes them."""
 
 
 def blank(
@@ -154,10 +151,8 @@ def slide_of(
     scalefactors = {"spot_diameter_fullres": diameter[0], "fiducial_diameter_fullres": diameter[0]}
     images: dict[str, np.ndarray] = {}
     if image is not None:
-        level = image.coarsest(image.width_height.max() / max(_SIDES.values()))
-        for name, (small, share) in thumbnails(level.array, _SIDES, name="image").items():
-            images[name] = small
-            scalefactors[f"tissue_{name}_scalef"] = share * level.scale
+        images, factors = pictures(image, name="image")
+        scalefactors |= factors
     metadata = {SPOT_DIAMETER_FROM: diameter[1]}
     slide.uns[_keys.SPATIAL] = {library_id: {"images": images, "scalefactors": scalefactors, "metadata": metadata}}
     return slide

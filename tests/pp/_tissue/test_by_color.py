@@ -40,12 +40,6 @@ def test_tissue_is_found_with_its_pale_parts(slide: np.ndarray) -> None:
 
 
 INKS = {"blue": (20, 60, 190), "green": (10, 120, 60), "black": (15, 15, 20), "red": (230, 15, 25)}
-    "blue": (20, 60, 190),
-    "green": (10, 120, 60),
-    "black": (15, 15, 20),
-    "red": (230, 15, 25),
-    "teal": (0, 130, 150),
-}
 
 
 @pytest.mark.parametrize("ink", INKS.values(), ids=INKS)

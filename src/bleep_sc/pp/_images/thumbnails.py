@@ -9,9 +9,23 @@ from bleep_sc._blocks import budget
 from bleep_sc.pp._images.colors import check_rgb, to_rgb
 from bleep_sc.pp._images.patches import check_parts, patches
 from bleep_sc.pp._images.readers import quiet_readers, reader_errors_naming
+from bleep_sc.pp._images.section import SectionImage
 
 _GAP = 2.0
 """Averaging blocks of pixels brings an image down to this many times its new size; a filter does the rest."""
+
+_SIDES = {"hires": 2000, "lowres": 600}
+"""Largest side of each small image in pixels, as Space Ranger writes them."""
+
+
+def pictures(image: SectionImage, *, name: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Make the small pictures that travel in `uns`, by name, and the scale factors that say how small they are."""
+    small, factors = {}, {}
+    level = image.coarsest(float(image.width_height.max() / max(_SIDES.values())))
+    for size_name, (pixels, share) in thumbnails(level.array, _SIDES, name=name).items():
+        small[size_name] = pixels
+        factors[f"tissue_{size_name}_scalef"] = share * level.scale
+    return small, factors
 
 
 def thumbnails(array: Any, sides: Mapping[str, int], *, name: str) -> dict[str, tuple[np.ndarray, float]]:
