@@ -7,7 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_readable
+from bleep_sc._adata import check_readable, section_of_spots
 from bleep_sc._checks import check_choice, check_key, check_name, check_number
 from bleep_sc._library import SPOT_DIAMETER_FROM, SPOT_DIAMETER_TELLS_NOTHING
 from bleep_sc._logging import logger, warn
@@ -133,6 +133,7 @@ def grid(
     check_series(series)
     if library_key is not None:
         check_key("library_key", library_key)
+        section_of_spots(ref, library_key, name="ref")  # which refuses a column that is not there
     wanted = wanted.completed(ref, library_key)
     opened = open_whole(image, library_id=wanted.library_id, image_layer=image_layer, series=series)
     um_per_px = _um_per_px(opened, wanted)
@@ -196,7 +197,7 @@ class _Wanted:
         um = self.um if np.isfinite(self.um) else told.um
         if np.isnan(um):
             msg = (
-                f"`um` is needed, the distance between spots in µm: {told.why or 'the reference has one spot alone'}. "
+                f"`um` is needed, the distance between spots in µm: {told.why}. "
                 "Pass `um=`, such as 100 for a reference of Visium."
             )
             raise ValueError(msg)

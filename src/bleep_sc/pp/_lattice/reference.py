@@ -49,7 +49,7 @@ def lattice_of_reference(ref: AnnData, library_key: str | None) -> ReferenceLatt
         return ReferenceLattice(None, np.nan, f"`ref.obsm[{_keys.SPATIAL!r}]` does not say where its spots are")
     obs = with_frames(ref).obs
     try:
-        sections = rows_by_library(ref, library_key or recorded_library_key(ref), None)
+        sections = rows_by_library(ref, recorded_library_key(ref) if library_key is None else library_key, None)
     except ValueError as err:
         return ReferenceLattice(None, np.nan, str(err).replace("`adata", "`ref").rstrip("."))
     kinds, pitches = set(), {}
@@ -59,6 +59,8 @@ def lattice_of_reference(ref: AnnData, library_key: str | None) -> ReferenceLatt
         pitches[library] = pitch * _um_per_px(ref, library, obs.iloc[rows], xy[rows])
     kind = kinds.pop() if len(kinds) == 1 else None
     values = np.array(list(pitches.values()))
+    if kind is None:
+        return ReferenceLattice(None, np.nan, "the spots of the reference stand on no lattice, or on several")
     if not np.isfinite(values).all():
         unknown = [library for library, value in pitches.items() if not np.isfinite(value)]
         return ReferenceLattice(kind, np.nan, f"the scale of the reference is unknown for {unknown[:6]}")
