@@ -233,3 +233,14 @@ def test_one_bin_alone_and_bins_of_one_row() -> None:
     assert bl.pp.pool(hd(1, 1), um=56).n_obs == 1
     row = bl.pp.pool(hd(1, 21), um=56)
     assert row.X.sum() == hd(1, 21).X.sum()
+
+
+@pytest.mark.odd
+@pytest.mark.parametrize("far", [1e5, 1e9])
+def test_a_bin_far_away_costs_no_more_than_a_place(far: float) -> None:
+    adata = hd()
+    adata.obsm["spatial"][0] = far
+    pooled = bl.pp.pool(adata, um=56)
+    assert pooled.X.sum() == adata.X.sum()
+    assert pooled.n_obs <= 31
+    assert pooled.obs["n_pooled"].min() == 1

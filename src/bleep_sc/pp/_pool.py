@@ -23,6 +23,8 @@ from bleep_sc.pp._signs.section import said_in_tissue
 
 _NEARLY = 0.99
 """A pitch counts as finer than the bins below this share of their distance."""
+_AT_ONCE = 256
+"""Number of places around which bins are looked for at a time."""
 _OF_BINS = ("bin_size_um",)
 """Scale factors that speak of bins, not of what they are pooled into."""
 
@@ -231,21 +233,14 @@ def _pooled(bins: _Bins, lattice: Lattice) -> _Pooled:
 
 
 def _capacity(frame: Frame, lattice: Lattice, places: np.ndarray) -> np.ndarray:
-    """Count the bins that each place would hold in a full array without borders."""
-    first = places.min(axis=0)
-    width = int(np.ptp(places[:, 1])) + 1
-
-    def number(of: np.ndarray) -> np.ndarray:
-        return np.asarray((of - first) @ [width, 1])
-
-    known, n = number(places), np.zeros(len(places), dtype=np.int64)  # in order, as `unique` leaves them
-    for um in frame.places_of_array(margin=2 * lattice.pitch):
-        found = lattice.nearest(um)
-        found = found[((found >= first) & (found[:, 1:] < first[1] + width)).all(axis=1)]
-        at = np.searchsorted(known, number(found))
-        inside = at < len(known)
-        hits = at[inside][known[at[inside]] == number(found)[inside]]
-        n += np.bincount(hits, minlength=len(known))
+    """Count the bins that each place would hold in an array without borders."""
+    n = np.empty(len(places), dtype=np.int64)
+    centres = lattice.centres(places)
+    for start in range(0, len(places), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        um, exists = frame.bins_around(centres[part], reach=lattice.pitch)  # no place reaches as far
+        found = lattice.nearest(um.reshape(-1, 2)).reshape(um.shape)
+        n[part] = ((found == places[part, None]).all(axis=2) & exists).sum(axis=1)
     return n
 
 

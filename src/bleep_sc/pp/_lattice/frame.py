@@ -1,6 +1,5 @@
 """Where bins or cells lie in µm, along the rows and columns in which they stand."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +16,6 @@ _LOOKED_AT = 5_000
 """Number of points whose neighbours are looked at."""
 _NEAR, _WIDER = 12, 3
 """Steps around the middle from which the places on an array are first told, and the factor by which they grow."""
-_AT_ONCE = 2**20
-"""Number of places of an array that are listed at a time."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +32,6 @@ class Frame:
     """µm from a bin or cell to the nearest other one, in the median; NaN where there is one alone."""
     side: np.ndarray | None = None
     """Width and height of a bin in µm; None for cells, which stand in no rows."""
-    last: tuple[int, int] = (0, 0)
-    """The last column and the last row of bins, counted from 0."""
     staggered: bool = False
     """Whether every row uses every second column, as on a Visium slide."""
 
@@ -44,18 +39,26 @@ class Frame:
         """Compute x and y in full-resolution pixels of places in µm (n, 2)."""
         return np.asarray(um @ self.px_per_um.T + self.origin)
 
-    def places_of_array(self, margin: float) -> Iterator[np.ndarray]:
-        """List where all bins of a full array would lie, in µm (m, 2), and of one that is larger by a margin in µm."""
+    def bins_around(self, um: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:
+        """List where the bins of an endless array would lie near some places.
+
+        Parameters
+        ----------
+        um
+            The places in µm (n, 2).
+        reach
+            Every bin that is no further away than this, in µm, is among them; some others are too.
+
+        Returns
+        -------
+        The centres of the bins in µm (n, m, 2), and whether the array has a bin there (n, m).
+        """
         assert self.side is not None  # noqa: S101 - whoever asks has looked
-        more = np.ceil(margin / self.side).astype(np.int64)
-        columns = np.arange(-more[0], self.last[0] + more[0] + 1)
-        rows = np.arange(-more[1], self.last[1] + more[1] + 1)
-        step = max(1, _AT_ONCE // len(columns))
-        for start in range(0, len(rows), step):
-            each = np.stack(np.meshgrid(columns, rows[start : start + step]), axis=-1).reshape(-1, 2)
-            if self.staggered:
-                each = each[each.sum(axis=1) % 2 == 0]
-            yield (each + 0.5) * self.side
+        columns, rows = (np.arange(-n, n + 1) for n in np.ceil(reach / self.side).astype(np.int64) + 1)
+        steps = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
+        number = np.floor(um / self.side).astype(np.int64)[:, None] + steps
+        exists = number.sum(axis=2) % 2 == 0 if self.staggered else np.ones(number.shape[:2], dtype=bool)
+        return (number + 0.5) * self.side, exists
 
 
 def frame_of(obs: pd.DataFrame, xy: np.ndarray, um_per_px: float) -> Frame:
@@ -87,8 +90,7 @@ def frame_of(obs: pd.DataFrame, xy: np.ndarray, um_per_px: float) -> Frame:
     side = np.linalg.norm(steps, axis=0) * um_per_px
     corner = zero + steps @ (first - 0.5)
     um = (position - first + 0.5) * side
-    last = position.max(axis=0) - first
-    return Frame(um, steps / side, corner, spacing * um_per_px, side, (int(last[0]), int(last[1])), staggered)
+    return Frame(um, steps / side, corner, spacing * um_per_px, side, staggered)
 
 
 def _spacing(xy: np.ndarray) -> float:
