@@ -18,6 +18,9 @@ from bleep_sc.pp._images.thumbnails import pictures
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
 
+Pictures = tuple[dict[str, np.ndarray], dict[str, float]]
+"""Small pictures by name, and the scale factors that say how small they are."""
+
 
 def blank(
     ref: AnnData,
@@ -91,15 +94,15 @@ def blank(
         msg = f"`series={series!r}` chooses one of the images in a TIFF, and there is no `image`: leave `series` out."
         raise ValueError(msg)
     diameter = _spot_diameter(ref, spot_diameter)
-    opened = None
+    small: Pictures = ({}, {})
     if image is not None:
-        opened = open_whole(image, library_id=library_id, image_layer=image_layer, series=series)
+        small = pictures(open_whole(image, library_id=library_id, image_layer=image_layer, series=series), name="image")
     return slide_of(
         ref,
         xy,
         names,
         library_id=library_id,
-        image=opened,
+        small=small,
         diameter=(diameter, "reference" if spot_diameter is None else "argument"),
     )
 
@@ -126,7 +129,7 @@ def slide_of(
     names: list[str],
     *,
     library_id: str,
-    image: SectionImage | None,
+    small: Pictures,
     diameter: tuple[float, str],
 ) -> AnnData:
     """Put together the AnnData of a slide without expression.
@@ -137,8 +140,8 @@ def slide_of(
         The reference, whose genes are taken.
     xy, names
         Centres of the spots in full-resolution pixels (n, 2), and their names.
-    library_id, image
-        The slide and its image, of which small copies are kept.
+    library_id, small
+        The slide and the small pictures of it, with their scale factors.
     diameter
         Diameter of a spot in full-resolution pixels, and where it comes from.
     """
@@ -148,11 +151,8 @@ def slide_of(
         var=ref.var.copy(),
         obsm=obsm,
     )
-    scalefactors = {"spot_diameter_fullres": diameter[0], "fiducial_diameter_fullres": diameter[0]}
-    images: dict[str, np.ndarray] = {}
-    if image is not None:
-        images, factors = pictures(image, name="image")
-        scalefactors |= factors
+    images, factors = small
+    scalefactors = {"spot_diameter_fullres": diameter[0], "fiducial_diameter_fullres": diameter[0], **factors}
     metadata = {SPOT_DIAMETER_FROM: diameter[1]}
     slide.uns[_keys.SPATIAL] = {library_id: {"images": images, "scalefactors": scalefactors, "metadata": metadata}}
     return slide

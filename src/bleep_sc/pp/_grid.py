@@ -14,10 +14,11 @@ from bleep_sc._logging import logger, warn
 from bleep_sc.pp._blank import open_whole, slide_of
 from bleep_sc.pp._images.open import check_series
 from bleep_sc.pp._images.section import SectionImage
+from bleep_sc.pp._images.thumbnails import pictures
 from bleep_sc.pp._lattice.lattice import KINDS, LatticeKind
 from bleep_sc.pp._lattice.reference import lattice_of_reference
 from bleep_sc.pp._scale.witnesses import Evidence, in_two_values, scale_of_section
-from bleep_sc.pp._tissue.find import tissue_of
+from bleep_sc.pp._tissue.find import said_tissue, tissue_on
 
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
@@ -140,7 +141,10 @@ def grid(
     pitch = wanted.um / um_per_px
     full = opened.width_height / opened.scale
     _check_number_of_places(full, pitch, wanted, um_per_px)
-    tissue = tissue_of(opened, mask, pitch=pitch)
+    tissue = None if mask is None else said_tissue(mask, full, pitch=pitch)
+    small = pictures(opened, name="image")
+    if tissue is None:
+        tissue = tissue_on(small[0]["hires"], full, pitch=pitch)
     places_on = KINDS[wanted.lattice or _OTHERWISE](pitch)
     places = places_on.within(full)
     xy = places_on.centres(places)
@@ -154,7 +158,7 @@ def grid(
         )
         raise ValueError(msg)
     names = [f"{wanted.library_id}_{i}" for i in range(int(kept.sum()))]
-    slide = slide_of(ref, xy[kept], names, library_id=wanted.library_id, image=opened, diameter=(pitch, _FROM_LATTICE))
+    slide = slide_of(ref, xy[kept], names, library_id=wanted.library_id, small=small, diameter=(pitch, _FROM_LATTICE))
     slide.obs = _annotation(slide.obs, places[kept], share[kept])
     slide.uns[_keys.SPATIAL][wanted.library_id]["scalefactors"]["microns_per_pixel"] = um_per_px
     logger.info("%d spots, %g µm apart, were laid over the tissue of %r.", slide.n_obs, wanted.um, wanted.library_id)

@@ -6,46 +6,42 @@ from typing import Any
 import numpy as np
 
 from bleep_sc.pp._images.open import existing_path
-from bleep_sc.pp._images.section import SectionImage
-from bleep_sc.pp._images.thumbnails import thumbnails
 from bleep_sc.pp._tissue.by_color import tissue_mask
 from bleep_sc.pp._tissue.mask import TissueMask
 from bleep_sc.pp._tissue.polygons import PolygonError, polygons_in_geojson, polygons_of, rasterised
 
 _FINE = 8
 """Pixels of the mask along the pitch."""
-_SIDES = 500, 4000
-"""Smallest and largest side of the mask."""
+_LEAST, _MOST_DRAWN = 500, 4000
+"""Smallest side of a mask, and largest side of one that is drawn of polygons."""
 _SAME_SHAPE = 0.02
 """Height to width of a mask and of the slide may differ by this share, as rounding makes it."""
 
 
-def tissue_of(image: SectionImage, mask: Any, *, pitch: float) -> TissueMask:
-    """Find the tissue of a slide.
+def said_tissue(mask: Any, full: np.ndarray, *, pitch: float) -> TissueMask:
+    """Take the tissue of a slide as somebody says.
 
     Parameters
     ----------
-    image
-        The slide.
     mask
-        What the user says: an array, polygons, the path of a GeoJSON; None to look at the colours.
+        An array, polygons, or the path of a GeoJSON.
+    full
+        Width and height of the slide in full-resolution pixels.
     pitch
-        Distance between the places in full-resolution pixels, which says how fine the mask is.
+        Distance between the places in full-resolution pixels, which says how fine polygons are drawn.
 
     Raises
     ------
     ValueError
-        No tissue was found, or what the user says cannot be laid over this slide.
+        What is said cannot be laid over this slide, or is no tissue.
+    TypeError
+        It is something else.
     FileNotFoundError
         There is no such file.
     """
-    full = image.width_height / image.scale
-    side = int(np.clip(_FINE * full.max() / pitch, *_SIDES))
-    if mask is None:
-        return _by_color(image, side)
     if isinstance(mask, np.ndarray):
         return _of_array(mask, full)
-    factor = min(1.0, side / full.max())
+    factor = min(1.0, _side(full, pitch, most=_MOST_DRAWN) / full.max())
     size = np.maximum(1, np.ceil(full * factor)).astype(np.int64)
     try:
         shapes = polygons_in_geojson(_existing(mask)) if isinstance(mask, str | Path) else polygons_of(mask)
@@ -70,18 +66,32 @@ def tissue_of(image: SectionImage, mask: Any, *, pitch: float) -> TissueMask:
     return TissueMask(drawn, np.array([factor, factor]))
 
 
-def _by_color(image: SectionImage, side: int) -> TissueMask:
-    level = image.coarsest(image.width_height.max() / side)
-    pixels, _ = thumbnails(level.array, {"mask": side}, name="image")["mask"]
-    found = tissue_mask(pixels)
+def tissue_on(picture: np.ndarray, full: np.ndarray, *, pitch: float) -> TissueMask:
+    """Find the tissue of a slide by the colours of a small picture of it (y, x, 3).
+
+    Raises
+    ------
+    ValueError
+        There is none.
+    """
+    from PIL import Image
+
+    small = Image.fromarray(picture)
+    side = _side(full, pitch, most=max(small.size))
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    found = tissue_mask(np.asarray(small))
     if found is None:
         msg = (
             "no tissue was found on `image` by its colours. Say where it is by `mask=`: an array (y, x) that is True "
             "on tissue, polygons, or the path of a GeoJSON from QuPath."
         )
         raise ValueError(msg)
-    factor = np.array([pixels.shape[1], pixels.shape[0]]) / level.width_height * level.scale
-    return TissueMask(found, factor)
+    return TissueMask(found, np.array(small.size) / full)
+
+
+def _side(full: np.ndarray, pitch: float, *, most: int) -> int:
+    """Longer side of a mask that is fine enough for places so far apart."""
+    return int(np.clip(_FINE * full.max() / pitch, min(_LEAST, most), most))
 
 
 def _of_array(mask: np.ndarray, full: np.ndarray) -> TissueMask:
