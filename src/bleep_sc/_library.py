@@ -9,9 +9,13 @@ from bleep_sc import _keys
 from bleep_sc._checks import check_in, check_number
 
 SPOT_DIAMETER_FROM = "spot_diameter_from"
-"""Entry of the metadata of a slide without measured spots: "argument", or one of the next, which tell no scale."""
-SPOT_DIAMETER_TELLS_NOTHING = ("reference", "lattice")
-"""It was copied from the reference; or it is the pitch of the places that were laid on the slide."""
+"""Entry of the metadata of a slide without measured spots: "argument", or where no spot of its own was measured.
+
+That is "reference", the diameter of the reference's spots, "tile", the width of tiles, or "lattice", the distance
+between places that were laid on the slide: none of them tells a scale.
+"""
+OWN_DIAMETER = "argument"
+"""Value of that entry where the user said how wide the slide's own spots are."""
 
 
 def libraries(uns: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -9,7 +9,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import check_readable
 from bleep_sc._checks import check_name, check_number, odd_characters
-from bleep_sc._library import SPOT_DIAMETER_FROM, libraries, library_part, scale_factor
+from bleep_sc._library import OWN_DIAMETER, SPOT_DIAMETER_FROM, libraries, library_part, scale_factor
 from bleep_sc._logging import logger, warn
 from bleep_sc.pp._images.open import check_series, open_image
 from bleep_sc.pp._images.section import SectionImage
@@ -103,7 +103,7 @@ def blank(
         names,
         library_id=library_id,
         small=small,
-        diameter=(diameter, "reference" if spot_diameter is None else "argument"),
+        diameter=(diameter, "reference" if spot_diameter is None else OWN_DIAMETER),
     )
 
 

@@ -9,7 +9,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import check_readable, section_of_spots
 from bleep_sc._checks import check_choice, check_key, check_name, check_number
-from bleep_sc._library import SPOT_DIAMETER_FROM, SPOT_DIAMETER_TELLS_NOTHING
+from bleep_sc._library import SPOT_DIAMETER_FROM
 from bleep_sc._logging import logger, warn
 from bleep_sc.pp._blank import open_whole, slide_of
 from bleep_sc.pp._images.open import check_series
@@ -23,7 +23,8 @@ from bleep_sc.pp._tissue.find import said_tissue, tissue_on
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
 
-_FROM_LATTICE = SPOT_DIAMETER_TELLS_NOTHING[1]
+_FROM_LATTICE = "lattice"
+"""Where the spot diameter comes from: it is the pitch, and tells no scale."""
 _MOST_PLACES = 5_000_000
 """Largest number of places that are laid over a slide: more come of a scale or a pitch that is wrong."""
 _OTHERWISE: LatticeKind = "square"

@@ -19,7 +19,7 @@ from bleep_sc.pp._lattice.frame import Frame, frame_of
 from bleep_sc.pp._lattice.lattice import KINDS, Lattice, LatticeKind
 from bleep_sc.pp._scale.witnesses import Evidence, Scale, in_two_values, scale_of_section
 from bleep_sc.pp._section_images import checked_mpp, rows_by_library
-from bleep_sc.pp._signs.section import said_in_tissue
+from bleep_sc.pp._signs.section import said_on_tissue
 
 _NEARLY = 0.99
 """A pitch counts as finer than the bins below this share of their distance."""
@@ -177,7 +177,7 @@ def pool(
         scale = _scale(adata, library, obs.iloc[rows], xy[rows], mpp)
         frame = frame_of(obs.iloc[rows], xy[rows], scale.um_per_px)
         _check_not_finer(um, frame, library)
-        bins = _Bins(library, rows, frame, said_in_tissue(obs.iloc[rows]), scale.um_per_px)
+        bins = _Bins(library, rows, frame, said_on_tissue(obs.iloc[rows]), scale.um_per_px)
         sections.append(_pooled(bins, KINDS[lattice](um)))
     if layer is None and _keys.COUNTS in adata.layers:
         layer = _keys.COUNTS

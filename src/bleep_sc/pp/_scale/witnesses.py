@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc._checks import check_number
-from bleep_sc._library import SPOT_DIAMETER_FROM, SPOT_DIAMETER_TELLS_NOTHING, scale_factor
+from bleep_sc._library import OWN_DIAMETER, SPOT_DIAMETER_FROM, scale_factor
 from bleep_sc._logging import logger
 from bleep_sc.pp._finding import Finding
 from bleep_sc.pp._places_code import PlacesCode
@@ -44,8 +44,8 @@ class Evidence:
 
     @property
     def spot_diameter(self) -> float:
-        """In full-resolution pixels; NaN where unknown, or where it was copied from the reference or is a pitch."""
-        if str(self.metadata.get(SPOT_DIAMETER_FROM, "")) in SPOT_DIAMETER_TELLS_NOTHING:
+        """In full-resolution pixels; NaN where unknown. The reference's, or the width of a tile, tells nothing here."""
+        if str(self.metadata.get(SPOT_DIAMETER_FROM, OWN_DIAMETER)) != OWN_DIAMETER:
             return np.nan
         return scale_factor(self.scalefactors, "spot_diameter_fullres", library_id=self.library_id)
 

@@ -120,11 +120,11 @@ class SectionToCheck:
     @cached_property
     def on_tissue(self) -> np.ndarray:
         """Which spots are said to lie on tissue (n,)."""
-        return said_in_tissue(self.obs)
+        return said_on_tissue(self.obs)
 
 
-def said_in_tissue(obs: pd.DataFrame) -> np.ndarray:
-    """Which spots are said to lie on tissue (n,): all, where nothing is said of any."""
+def said_on_tissue(obs: pd.DataFrame) -> np.ndarray:
+    """Tell which spots the column `in_tissue` says to lie on tissue (n,): all where it is missing or names none."""
     if "in_tissue" not in obs:
         return np.ones(len(obs), dtype=bool)
     said = obs["in_tissue"].astype(str).str.lower().isin(_YES).to_numpy(dtype=bool)
