@@ -33,6 +33,21 @@ def expression_values(adata: AnnData, layer: str | None, *, name: str) -> Any:
     return values.astype(np.float32) if values.dtype == np.float16 else values
 
 
+def count_values(adata: AnnData, layer: str | None, *, name: str = "adata") -> sparse.csr_matrix:
+    """Return counts of `X` or a layer as CSR; refuse values that are negative or no whole numbers."""
+    values = expression_values(adata, layer, name=name)
+    stored = values.data if sparse.issparse(values) else values
+    path = path_of(name, layer)
+    if stored.size and (stored.min() < 0 or not (stored == np.rint(stored)).all()):
+        odd = stored[(stored < 0) | (stored != np.rint(stored))][0]
+        msg = (
+            f"`{path}` must hold raw counts, whole numbers from 0 up; found {odd:.6g}. Keep them before normalising: "
+            "`adata.layers['counts'] = adata.X.copy()`."
+        )
+        raise ValueError(msg)
+    return sparse.csr_matrix(values)
+
+
 def reference_values(ref: AnnData, layer: str | None) -> Any:
     """Return `X` or a layer of a reference; dask arrays stay on disk, and are read and checked part by part."""
     values = _stored_values(ref, layer, name="ref")

@@ -11,7 +11,8 @@ from bleep_sc._checks import check_in, check_number
 SPOT_DIAMETER_FROM = "spot_diameter_from"
 """Entry of the metadata of a slide without measured spots: "argument", or where no spot of its own was measured.
 
-That is "reference", the diameter of the reference's spots, or "tile", the width of tiles: neither tells a scale.
+That is "reference", the diameter of the reference's spots, "tile", the width of tiles, or "lattice", the distance
+between places that were laid on the slide: none of them tells a scale.
 """
 OWN_DIAMETER = "argument"
 """Value of that entry where the user said how wide the slide's own spots are."""

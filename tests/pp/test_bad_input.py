@@ -73,9 +73,34 @@ def corrected(adata: AnnData, **how: Any) -> np.ndarray:
     return adata.obsm[f"X_{key}"]
 
 
+@cache
+def slide_picture() -> Any:
+    pixels = np.full((1000, 1000, 3), 240, dtype=np.uint8)
+    pixels[200:800, 300:900] = (170, 90, 150)
+    return ImageContainer(pixels)
+
+
+def gridded(ref: AnnData, **how: Any) -> np.ndarray:
+    before = snapshot(ref)
+    arguments = {"image": slide_picture(), "um": 50, "mpp": 0.5, "library_id": "new"} | how
+    slide = bl.pp.grid(arguments.pop("image"), ref, **arguments)
+    assert snapshot(ref) == before
+    assert list(slide.var_names) == [str(name) for name in ref.var_names]
+    return slide.obsm["spatial"]
+
+
+def pooled(adata: AnnData, **how: Any) -> np.ndarray:
+    found = bl.pp.pool(adata, **{"um": 300, "mpp": 1, "library_key": "section"} | how)
+    assert list(found.var_names) == [str(name) for name in adata.var_names]
+    assert found.obs["n_pooled"].sum() == adata.n_obs
+    return found.X.toarray()
+
+
 FUNCTIONS: dict[str, tuple[Callable[..., np.ndarray], str]] = {
     "crops": (cut, "adata"),
     "blank": (blanked, "ref"),
+    "grid": (gridded, "ref"),
+    "pool": (pooled, "adata"),
     "select_genes": (chosen, "adata"),
     "harmonize": (corrected, "adata"),
 }
@@ -120,6 +145,15 @@ OUTCOMES: dict[str, dict[str, Outcome]] = {
         "one spot": lambda found: found[:1],
     },
     "blank": {**(REFUSED | NAMED | UNREAD | UNREAD_PLACES), "a view": "same", "one spot": "same"},
+    "grid": {**(REFUSED | NAMED | UNREAD | UNREAD_PLACES), "a view": "same", "one spot": "same"},
+    "pool": {  # of the layer with counts, which these cases leave alone
+        **(REFUSED | VIEW | NAMED | UNREAD),
+        **{"spatial as a table": "same", "spatial of integers": "values", "all spots at one place": "values"},
+        "spatial of three columns": r"`adata\.obsm\['spatial'\]` must have the shape \(n_obs, 2\)",
+        **dict.fromkeys(MISPLACED[1:], r"`adata\.obsm\['spatial'\]` is NaN or infinite for 1 of .*Leave them out"),
+        **{"one spot": "values", "one gene": "values", "genes permuted": lambda found: found[:, ::-1]},
+        "no genes": r"`adata` has no genes \(n_vars = 0\).*mask",
+    },
     "select_genes": {
         **(REFUSED | VIEW | NAMED | READ | UNREAD_PLACES),
         "one spot": r"`adata\.obs\['section'\]`: 's1' has a single spot, so no gene varies in it. Leave it out",
@@ -140,7 +174,7 @@ def plain(adata: AnnData) -> AnnData:
     if x is not None:
         x = x.toarray() if sparse.issparse(x) else np.asarray(x)
         x = sparse.csr_matrix(x if x.dtype == np.float64 else x.astype(np.float32))
-    made = AnnData(x, obs=adata.obs, var=adata.var, uns=dict(adata.uns))
+    made = AnnData(x, obs=adata.obs, var=adata.var, uns=dict(adata.uns), layers=dict(adata.layers))
     for key, found in adata.obsm.items():
         made.obsm[key] = np.asarray(found)
     return made
@@ -240,6 +274,29 @@ TABLE: dict[str, tuple[set[str], str]] = {
     "blank series": (NOTHING, "chooses one of the images in a TIFF|must be the number or the name of an image"),
     "blank obs_names": (NOTHING, r"must be a list with the name of each spot, found|has \d names for 3 spots"),
     "blank spot_diameter": (POSITIVE | NOTHING | {"huge"}, "must be a finite number above 0, found"),
+    "grid image": (set(), "must be a squidpy ImageContainer or a path, found|there is no file"),
+    "grid um": (
+        {"fraction", "NumPy integer", "NumPy number"},
+        "must be a finite number above 0|is wider than the slide|`um` is needed|would lay",
+    ),
+    "grid lattice": (NOTHING, "must be one of 'square', 'hexagonal', found"),
+    "grid mask": (
+        NOTHING,
+        r"`mask` must be an array|`mask` holds no polygon|`mask`: there is no file",
+    ),
+    "grid min_tissue": ({"zero"}, "must be a finite number of at least 0|must be between 0 and 1"),
+    "grid mpp": (POSITIVE, "must be a finite number above 0|no tag of 'ImageContainer' says|would lay"),
+    "grid library_id": (NAMES | NOTHING, WRITABLE),
+    "grid series": (NOTHING, "chooses one of the images in a TIFF|must be the number or the name of an image"),
+    "grid library_key": (NOTHING, KEYS),
+    "pool um": ({"huge"}, "must be a finite number above 0, found|are .* µm apart"),
+    "pool lattice": (set(), "must be one of 'square', 'hexagonal', found"),
+    "pool mpp": (POSITIVE - SMALL, "must be a finite number above 0|has no entry for any of|is unknown|µm apart"),
+    "pool layer": (NOTHING, KEYS),
+    "pool library_key": (set(), KEYS + "|holds 2 libraries.*pass `library_key`"),
+    "pool library_id": (NOTHING, r"not both|must be a name, found"),
+    "pool spatial_key": (set(), KEYS),
+    "pool key_added": (NAMES | NOTHING, WRITABLE),
     "select_genes batch_key": (NOTHING, KEYS),
     "select_genes n_top_genes": (SMALL | {"huge"}, "must be an integer of at least 1, found"),
     "select_genes min_fraction": ({"zero"}, "must be a finite number of at least 0|a share of the spots, from 0 to 1"),
@@ -260,10 +317,10 @@ def test_every_argument_is_in_the_table() -> None:
     from inspect import signature
 
     for function in bl.pp.__all__:
-        parameters = [*signature(getattr(bl.pp, function)).parameters][1:]
+        parameters = {*signature(getattr(bl.pp, function)).parameters} - {"adata", "ref"}
         tested = {name.split()[1] for name in TABLE if name.startswith(function + " ")} | FLAGS
         # which only says where an ImageContainer has several
-        assert set(parameters) - tested <= {"image_layer"}, function
+        assert parameters - tested <= {"image_layer"}, function
 
 
 @pytest.mark.parametrize("argument", TABLE)
@@ -292,8 +349,11 @@ def test_odd_arguments(argument: str) -> None:
 )
 def test_what_is_no_anndata(function: str, what: Any) -> None:
     run, called = FUNCTIONS[function]
-    arguments: Mapping[str, Any] = {"key_added": "x"} if function != "blank" else {}
-    direct = {"blank": lambda: bl.pp.blank(what, spatial=np.ones((3, 2)), library_id="new")}
+    arguments: Mapping[str, Any] = {"key_added": "x"}
+    direct = {
+        "blank": lambda: bl.pp.blank(what, spatial=np.ones((3, 2)), library_id="new"),
+        "grid": lambda: bl.pp.grid(slide_picture(), what),
+    }
     with pytest.raises(TypeError, match=rf"`{called}` must be an AnnData, found {type(what).__name__}"):
         direct.get(function, lambda: run(what, **arguments))()
 

@@ -88,6 +88,9 @@ def blank(
     if image is None and series is not None:
         msg = f"`series={series!r}` chooses one of the images in a TIFF, and there is no `image`: leave `series` out."
         raise ValueError(msg)
+    opened = None
+    if image is not None:
+        opened = whole_image(image, library_id=library_id, image_layer=image_layer, series=series)
     return new_slide(
         ref.var,
         xy,
@@ -95,7 +98,7 @@ def blank(
         library_id=library_id,
         diameter=_spot_diameter(ref, spot_diameter),
         diameter_from="reference" if spot_diameter is None else OWN_DIAMETER,
-        small=pictures_of(whole_image(image, library_id=library_id, image_layer=image_layer, series=series)),
+        small=pictures_of(opened),
     )
 
 

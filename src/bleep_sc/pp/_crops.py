@@ -19,7 +19,7 @@ from bleep_sc.pp._places_code import PlacesCode
 from bleep_sc.pp._record import crop_record
 from bleep_sc.pp._scale.witnesses import Evidence, scale_of_section
 from bleep_sc.pp._section_crops import MOST_PIXELS, SectionCrops, lazy_crops, section_crops
-from bleep_sc.pp._section_images import images_by_library, rows_by_library
+from bleep_sc.pp._section_images import checked_mpp, images_by_library, rows_by_library
 from bleep_sc.pp._signs.registry import found_after, found_before
 from bleep_sc.pp._signs.section import SectionToCheck
 
@@ -175,7 +175,7 @@ def crops(
     xy = spatial_coordinates(adata, spatial_key=spatial_key)
     obs = with_frames(adata).obs
     spots = rows_by_library(adata, library_key, library_id)
-    mpp = _checked_mpp(mpp, spots)
+    mpp = checked_mpp(mpp, spots)
     images = images_by_library(
         adata, image, list(spots), image_layer=image_layer, series=series, library_key=library_key
     )
@@ -241,18 +241,6 @@ def crops(
     if check == "warn":
         _warn_of(findings)
     return adata if copy else None
-
-
-def _checked_mpp(
-    mpp: float | Mapping[str, float] | None, spots: Mapping[str, np.ndarray]
-) -> float | dict[str, float] | None:
-    if not isinstance(mpp, Mapping):
-        return mpp
-    by_library = {str(library): value for library, value in mpp.items()}
-    if not any(library in by_library for library in spots):
-        msg = f"`mpp` has no entry for any of {list(spots)}; it has {list(by_library)}."
-        raise ValueError(msg)
-    return by_library
 
 
 def _cut(section: SectionCrops, out: np.ndarray, *, progress_bar: bool | None) -> None:

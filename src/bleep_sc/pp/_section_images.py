@@ -46,6 +46,19 @@ def rows_by_library(adata: AnnData, library_key: str | None, library_id: str | N
     return {chosen: np.arange(adata.n_obs)}
 
 
+def checked_mpp(
+    mpp: float | Mapping[str, float] | None, spots: Mapping[str, np.ndarray]
+) -> float | dict[str, float] | None:
+    """Refuse µm per pixel by library that name none of the libraries."""
+    if not isinstance(mpp, Mapping):
+        return mpp
+    by_library = {str(library): value for library, value in mpp.items()}
+    if not any(library in by_library for library in spots):
+        msg = f"`mpp` has no entry for any of {list(spots)}; it has {list(by_library)}."
+        raise ValueError(msg)
+    return by_library
+
+
 def images_by_library(
     adata: AnnData,
     image: Any,

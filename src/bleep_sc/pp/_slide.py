@@ -19,16 +19,14 @@ Pictures = tuple[dict[str, np.ndarray], dict[str, float]]
 
 def whole_image(
     image: Any, *, library_id: str, image_layer: str | None = None, series: int | str | None = None
-) -> SectionImage | None:
-    """Open the image of a whole slide, None where there is none; what is odd about it is warned of.
+) -> SectionImage:
+    """Open the image of a whole slide; what is odd about it is warned of.
 
     Raises
     ------
     ValueError
         The image is a crop of a larger one.
     """
-    if image is None:
-        return None
     opened = open_image(image, library_id=library_id, image_layer=image_layer, series=series)
     for finding in opened.findings:
         warn(str(finding))

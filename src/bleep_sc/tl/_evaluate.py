@@ -19,7 +19,7 @@ from bleep_sc._adata import (
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._blocks import LazyColumns, is_lazy, row_blocks
 from bleep_sc._checks import check_in, check_int, check_names
-from bleep_sc._expression import expression_values, path_of, warn_if_counts
+from bleep_sc._expression import count_values, expression_values, path_of, warn_if_counts
 from bleep_sc._grid import grid_positions
 from bleep_sc._logging import logger, warn
 from bleep_sc._stats import log_depth, looks_like_counts, section_rows
@@ -28,7 +28,7 @@ from bleep_sc.metrics.panels import SectionPair, check_metrics, score_genes, sco
 from bleep_sc.metrics.registry import METRICS, NEEDS_OF_PLACES, needs_of
 from bleep_sc.metrics.summary import interval_unit, spot_draws, summarize, tabulate
 from bleep_sc.tl._measured.record import without_measured
-from bleep_sc.tl._noise_ceiling import ceiling_by_name, ceiling_params, common_total, count_values
+from bleep_sc.tl._noise_ceiling import ceiling_by_name, ceiling_params, common_total
 from bleep_sc.tl._predicted import aligned_prediction, check_predicted, known_values, predicted_values
 from bleep_sc.tl._sections import check_section_sizes, known_patient_key, ordered_by_name, patient_of_sections
 

@@ -8,7 +8,7 @@ from bleep_sc import _keys
 from bleep_sc._adata import check_adata, recorded_library_key, section_of_spots
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_int, check_number
-from bleep_sc._expression import expression_values, path_of
+from bleep_sc._expression import count_values
 from bleep_sc._logging import logger
 from bleep_sc._stats import looks_like_counts, section_rows
 from bleep_sc.metrics import ceiling_from_halves, split_half_pearson
@@ -120,21 +120,6 @@ def noise_ceiling(
             )
         }
     return adata if copy else None
-
-
-def count_values(adata: AnnData, layer: str, *, name: str = "adata") -> sparse.csr_matrix:
-    """Return counts as CSR; refuse values that are negative or no whole numbers."""
-    values = expression_values(adata, layer, name=name)
-    stored = values.data if sparse.issparse(values) else values
-    path = path_of(name, layer)
-    if stored.size and (stored.min() < 0 or not (stored == np.rint(stored)).all()):
-        odd = stored[(stored < 0) | (stored != np.rint(stored))][0]
-        msg = (
-            f"`{path}` must hold raw counts, whole numbers from 0 up; found {odd:.6g}. Keep them before normalising: "
-            "`adata.layers['counts'] = adata.X.copy()`."
-        )
-        raise ValueError(msg)
-    return sparse.csr_matrix(values)
 
 
 def ceiling_by_name(adata: AnnData, counts: sparse.csr_matrix, sections: Sections, **how: Any) -> np.ndarray:

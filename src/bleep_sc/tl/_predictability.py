@@ -12,13 +12,12 @@ from bleep_sc._adata import check_adata, recorded_library_key, section_of_spots,
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._blocks import budget
 from bleep_sc._checks import check_in, check_int, check_share
-from bleep_sc._expression import expression_values, path_of, warn_if_counts
+from bleep_sc._expression import count_values, expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
 from bleep_sc._stats import log_depth, section_rows
 from bleep_sc.metrics.predictable import combine_sections
 from bleep_sc.metrics.turns import FEWEST_TURNS, cross_geary
-from bleep_sc.tl._noise_ceiling import count_values
 from bleep_sc.tl._sections import (
     Sections,
     check_section_sizes,

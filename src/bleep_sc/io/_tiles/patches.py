@@ -158,7 +158,7 @@ def from_patches(
         logger.info("%r is laid out as by %s.", file.path.name, layout.name)
         slide_name = library_id or _slide_name(attributes.get("name"), file.path)
         side = _side(patch_size, geometry, file)
-        opened = whole_image(image, library_id=slide_name)
+        opened = None if image is None else whole_image(image, library_id=slide_name)
         um_per_px = _scale(mpp, geometry, opened, library_id=slide_name)
         made = None if holds is None else _features_array(file, holds, places.shape[0])
         drawn = _pictures_array(file, places.shape[0]) if crops else None

@@ -140,7 +140,7 @@ def from_wsidata(
     library_id = library_id or parts.name or tiles
     frame = _checked_tiles(named(parts.shapes, tiles, slot="shapes", argument="tiles"), tiles)
     side, pixels = _sides(parts, tiles)
-    opened = whole_image(image, library_id=library_id)
+    opened = None if image is None else whole_image(image, library_id=library_id)
     um_per_px = _scale(mpp, parts, opened, library_id=library_id)
     path = f"`wsi.shapes[{tiles!r}]`"
     laid = Tiles(

@@ -9,6 +9,7 @@ import numpy as np
 
 from bleep_sc._checks import check_number
 from bleep_sc._side_effects import python_random_state_kept
+from bleep_sc.pp._images.by_openslide import OpenSlideImage, check_is_read, needs_openslide, open_by_openslide
 from bleep_sc.pp._images.elements import images_within, is_element, of_element, of_folder
 from bleep_sc.pp._images.levels import shows_the_same
 from bleep_sc.pp._images.patches import check_parts
@@ -17,7 +18,7 @@ from bleep_sc.pp._images.readers import quiet_readers, reader_errors_naming
 from bleep_sc.pp._images.section import SectionImage, with_levels
 from bleep_sc.pp._images.series import FileImage, ImageChoiceError, PagesAt, choose_image, images_of
 from bleep_sc.pp._images.tags import scale_of
-from bleep_sc.pp._images.tiff import TiffImage
+from bleep_sc.pp._images.tiff import TiffImage, lacks_codec
 
 _EIGHT_BITS = 255
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -98,9 +99,13 @@ def check_series(series: Any) -> None:
 
 
 def _of_file(path: Path, *, given: str, series: int | str | None, name: str) -> SectionImage:
+    check_is_read(path, name=name)
+    lower: list[Any]
     try:
         with quiet_readers():
-            if _is_tiff(path):
+            if needs_openslide(path):
+                image, lower = open_by_openslide(path, name=name)
+            elif _is_tiff(path):
                 image, lower = _of_tiff(path, series=series, name=name)
             else:
                 image, lower = SectionImage(RasterFile.of(path), 1.0, np.zeros(2), path.name), []
@@ -108,14 +113,14 @@ def _of_file(path: Path, *, given: str, series: int | str | None, name: str) -> 
         raise
     except Exception as err:  # each reader has errors of its own
         raise _no_image(given, err, name=name) from err
-    if isinstance(image.array, RasterFile):
+    if isinstance(image.array, RasterFile | OpenSlideImage):
         _check_no_series(series, name=name)
-        return image
+        return with_levels(image, lower)
     full, *lower = _settled([image.array, *lower], name=name)
     return with_levels(replace(image, array=full), lower)
 
 
-def _of_tiff(path: Path, *, series: int | str | None, name: str) -> tuple[SectionImage, list[TiffImage]]:
+def _of_tiff(path: Path, *, series: int | str | None, name: str) -> tuple[SectionImage, list[Any]]:
     """Open the image that shows the section, and its lower levels."""
     from tifffile import TiffFile
 
@@ -130,6 +135,8 @@ def _of_tiff(path: Path, *, series: int | str | None, name: str) -> tuple[Sectio
                 return shows_the_same(level(whole, whole.levels[0]), level(smaller, smaller.levels[0]))
 
         chosen, findings = choose_image(images_of(tiff), series, same=same, name=name, file=path.name)
+        if lacks_codec(chosen.levels[0].of(tiff)[0]):
+            return open_by_openslide(path, name=name, why="holds JPEG 2000, for which no codec is installed")
         full, *lower = [level(chosen, pages) for pages in chosen.levels]
         tag = scale_of(tiff, chosen.levels[0].series)
     return SectionImage(full, 1.0, np.zeros(2), path.name, tag=tag, findings=tuple(findings)), lower
@@ -201,7 +208,8 @@ def _stored_container(path: Path, *, given: str, name: str) -> Any:
 def _no_image(given: str, err: Exception, *, name: str) -> ValueError:
     return ValueError(
         f"`{name}`: {given!r} could not be read as an image ({err}). JPEG, PNG, TIFF (OME-TIFF and SVS too) and "
-        "squidpy's zarr stores are read: convert other slide formats to TIFF first, or pass an ImageContainer."
+        'squidpy\'s zarr stores are read, and other slides by OpenSlide (`pip install "bleep-sc[slides]"`): convert '
+        "the rest to TIFF first, or pass an ImageContainer."
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from bleep_sc._blocks import budget
 from bleep_sc.pp._images.raster import RasterFile
 from bleep_sc.pp._images.readers import quiet_readers
-from bleep_sc.pp._images.tiff import Place, TiffImage
+from bleep_sc.pp._images.tiled import Place, TiledFile
 
 _MOST_BYTES = 4 * 2**30
 """Largest number of bytes that are read at one go.
@@ -23,7 +23,7 @@ _MOST_TOUCHED = 2**19
 
 def check_parts(array: Any, *, name: str) -> None:
     """Refuse an image of which too much must be read at one go, as a few bytes can claim any size."""
-    if isinstance(array, TiffImage):
+    if isinstance(array, TiledFile):
         height, width = array.tile or (0, 0)
     elif isinstance(array, RasterFile):
         height, width = array.shape[:2]
@@ -54,7 +54,7 @@ def patches(array: Any, low: np.ndarray, high: np.ndarray) -> Iterator[tuple[int
     low, high
         First pixel of each rectangle and the one after its last, x and y (n, 2); all inside the image.
     """
-    if not isinstance(array, TiffImage):
+    if not isinstance(array, TiledFile):
         yield from _patches_as_stored(array, low, high)
         return
     height, width = array.shape[:2]
@@ -64,7 +64,7 @@ def patches(array: Any, low: np.ndarray, high: np.ndarray) -> Iterator[tuple[int
 
 
 def _patches_as_stored(array: Any, low: np.ndarray, high: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    if isinstance(array, TiffImage) and array.tile is None:
+    if isinstance(array, TiledFile) and array.tile is None:
         with array.bare_parts() as read:
             for i in np.lexsort(low.T).tolist():
                 yield i, read(slice(low[i, 1], high[i, 1]), slice(low[i, 0], high[i, 0]))
@@ -82,8 +82,8 @@ def _patches_as_stored(array: Any, low: np.ndarray, high: np.ndarray) -> Iterato
 
 
 def n_missing_tiles(array: Any, low: np.ndarray, high: np.ndarray) -> int:
-    """Count the tiles under some rectangles that the scanner left out; no image but a TIFF says so."""
-    if not isinstance(array, TiffImage) or array.missing is None or array.tile is None:
+    """Count the tiles under some rectangles that the scanner left out; only a TIFF says so."""
+    if not isinstance(array, TiledFile) or array.missing is None or array.tile is None:
         return 0
     height, width = array.shape[:2]
     low, high = array.turn.stored(np.maximum(low, 0), np.minimum(high, [width, height]), (width, height))
@@ -148,7 +148,7 @@ class _Tiles:
     @classmethod
     def of(cls, array: Any) -> "_Tiles | None":
         """The tiles of an image; None if it is in memory, or comes into memory whole whatever part is read."""
-        if isinstance(array, TiffImage):
+        if isinstance(array, TiledFile):
             assert array.tile is not None  # noqa: S101
             down, right = (np.arange(0, n, step) for n, step in zip(array.stored_size, array.tile, strict=True))
             return cls((down, right), (*array.stored_size, array.shape[2]), array.read_tiles)

@@ -1,6 +1,7 @@
-"""What the tags of a TIFF say beside its pixels: µm per pixel and the names of its channels."""
+"""What the tags of a file say beside its pixels: µm per pixel and the names of its channels."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
@@ -24,6 +25,11 @@ def scale_of(tiff: Any, series: int) -> Witness | None:
         if witness is not None:
             return witness
     return None
+
+
+def scale_of_openslide(properties: Mapping[str, str]) -> Witness | None:
+    """Read how many µm a pixel of a slide has, from what OpenSlide found in its file; None where it found nothing."""
+    return _witness("the file, as OpenSlide reads it", *(_number(properties.get(f"openslide.mpp-{a}")) for a in "xy"))
 
 
 def channel_names(tiff: Any, series: int) -> list[str]:

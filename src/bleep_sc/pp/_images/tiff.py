@@ -1,10 +1,9 @@
 """Read only those tiles or strips of a TIFF that are asked for, so that it may have any size."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,10 @@ import numpy as np
 
 from bleep_sc._blocks import budget
 from bleep_sc.pp._images.series import PagesAt
-from bleep_sc.pp._images.tiff_colors import StoredColors
+from bleep_sc.pp._images.tiff_colors import JPEG_2000, StoredColors
+from bleep_sc.pp._images.tiled import AHEAD, Place, TiledFile, done_ahead
 from bleep_sc.pp._images.turn import TURNS, UPRIGHT, Turn
 
-_AHEAD = 2
-"""Number of tiles that are read ahead for each thread that decodes them."""
 _LARGER, _SMALL = 4, 2**16
 """Bounds on the pixels that a tile claims: at most so many times those of its place, as some writers fill tiles up.
 
@@ -39,12 +37,10 @@ Segment = Callable[[], tuple[np.ndarray | None, tuple[int, ...]]]
 
 There are no pixels where the file leaves a part out.
 """
-Place = tuple[int, int]
-"""Row and column of a pixel or of a tile."""
 
 
 @dataclass(frozen=True, eq=False)
-class TiffImage:
+class TiffImage(TiledFile):
     """One level of an image in a TIFF, which stays on disk; upright and in RGB wherever it is read.
 
     The object holds no open file, so it can be pickled and read by another process.
@@ -76,11 +72,6 @@ class TiffImage:
         tile = (key.tilelength, key.tilewidth) if key.is_tiled else (strips * key.rowsperstrip, key.imagewidth)
         image = cls(path, pages, size, colors, turn, tile, strips)
         return replace(image, missing=image._left_out(opened))
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of the upright image (y, x, channels)."""
-        return (*self.turn.size(*self.stored_size), 3)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -134,20 +125,9 @@ class TiffImage:
             threads = key.maxworkers
             assert self.tile is not None  # noqa: S101 - bare pixels have none
             tile_bytes = self.tile[0] * self.tile[1] * key.samplesperpixel * len(pages) * key.dtype.itemsize
-            most = min(_AHEAD * threads, budget(tile_bytes, parts=2))
-            if threads < 2:  # a thread of its own would only make memory dearer
-                for tile in tiles:
-                    yield tile, self._assembled(self._segments(pages, tile))
-                return
-            ahead: deque[tuple[Place, Future[np.ndarray]]] = deque()
-            with ThreadPoolExecutor(threads) as workers:
-                for tile in tiles:
-                    ahead.append((tile, workers.submit(self._assembled, self._segments(pages, tile))))
-                    if len(ahead) == most:
-                        place, decoded = ahead.popleft()
-                        yield place, decoded.result()
-                for place, decoded in ahead:
-                    yield place, decoded.result()
+            most = min(AHEAD * threads, budget(tile_bytes, parts=2))
+            jobs = ((tile, partial(self._assembled, self._segments(pages, tile))) for tile in tiles)
+            yield from done_ahead(jobs, threads=threads, most=most)
 
     def _left_out(self, pages: list[Any]) -> np.ndarray | None:
         """Find the tiles without a byte; a file that is damaged here is refused when it is read."""
@@ -188,6 +168,13 @@ class TiffImage:
             samples = [pixels for pixels, _ in decoded if pixels is not None]
             out.append(self.colors.rgb(samples[0] if len(samples) == 1 else np.concatenate(samples, axis=-1)))
         return out[0] if len(out) == 1 else np.concatenate(out, axis=0)
+
+
+def lacks_codec(page: Any) -> bool:
+    """Whether a page is compressed by JPEG 2000 and this installation of imagecodecs cannot read that."""
+    import imagecodecs
+
+    return page.keyframe.compression in JPEG_2000 and not imagecodecs.JPEG2K.available
 
 
 def _read_segment(page: Any, index: int) -> Segment:

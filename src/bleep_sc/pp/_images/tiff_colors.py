@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-_JPEG, _JPEG_2000 = frozenset({6, 7, 34892, 33007}), frozenset({33003, 33004, 33005, 34712})
+_JPEG, JPEG_2000 = frozenset({6, 7, 34892, 33007}), frozenset({33003, 33004, 33005, 34712})
 _APERIO_YCBCR, _APERIO_RGB = 33003, 33005
 """Aperio's kinds of JPEG 2000: they hold YCbCr and RGB whatever the photometric tag says (as OpenSlide reads them)."""
 _COEFFICIENTS, _REFERENCES = (0.299, 0.587, 0.114), (0.0, 255.0, 128.0, 255.0, 128.0, 255.0)
@@ -202,7 +202,7 @@ def _separated(page: Any, samples: int, channels: Sequence[str]) -> str:
 
 def _lab(model: str) -> Callable[[Any, int, Sequence[str]], str]:
     def read(page: Any, samples: int, channels: Sequence[str]) -> str:
-        if page.compression in _JPEG or page.compression in _JPEG_2000 or page.bitspersample != 8 or samples < 3:
+        if page.compression in _JPEG or page.compression in JPEG_2000 or page.bitspersample != 8 or samples < 3:
             msg = f"stores its colours as {model} in {_named(page.compression)}, {page.bitspersample} bits"
             raise ColorError(msg)
         return model

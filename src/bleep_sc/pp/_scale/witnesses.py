@@ -63,6 +63,12 @@ class Scale:
     doubt: Finding | None = None
     """What is odd about the only one who could know it."""
 
+    @property
+    def contradicted_by(self) -> Witness | None:
+        """The first witness who contradicts the one that is believed most."""
+        apart = (w for w in self.witnesses[1:] if abs(w.um_per_px / self.witnesses[0].um_per_px - 1) > _APART)
+        return next(apart, None)
+
 
 def given(evidence: Evidence) -> Witness | None:
     """The user says it."""
@@ -161,21 +167,28 @@ def scale_of_section(evidence: Evidence) -> Scale:
 
 def contradiction(scale: Scale, *, size: int, um: float | None, code: PlacesCode) -> Finding | None:
     """Tell which witness contradicts the one that is believed most, and what that means for the crops."""
-    for first, other in zip(scale.witnesses[:1] * len(scale.witnesses), scale.witnesses, strict=True):
-        if abs(other.um_per_px / first.um_per_px - 1) <= _APART:
-            continue
-        widths = [
-            f"{um / each.um_per_px:.4g} pixels" if um is not None else f"{size * each.um_per_px:.4g} µm"
-            for each in (first, other)
-        ]
-        crop = f"A crop of {um:g} µm" if um is not None else f"A crop of {size} pixels"
-        found = (
-            f"two values of µm per pixel contradict each other: {first.um_per_px:.4g} by {first.source}, "
-            f"{other.um_per_px:.4g} by {other.source}. {crop} is {widths[0]} wide by the first and {widths[1]} by the "
-            "second. The first one is used."
-        )
-        return Finding("scale", found, _remedy(first, other, code))
-    return None
+    other = scale.contradicted_by
+    if other is None:
+        return None
+    first = scale.witnesses[0]
+    widths = [
+        f"{um / each.um_per_px:.4g} pixels" if um is not None else f"{size * each.um_per_px:.4g} µm"
+        for each in (first, other)
+    ]
+    crop = f"A crop of {um:g} µm" if um is not None else f"A crop of {size} pixels"
+    found = (
+        f"{in_two_values(first, other)} {crop} is {widths[0]} wide by the first and {widths[1]} by the second. The "
+        "first one is used."
+    )
+    return Finding("scale", found, _remedy(first, other, code))
+
+
+def in_two_values(first: Witness, other: Witness) -> str:
+    """Say who contradicts whom."""
+    return (
+        f"two values of µm per pixel contradict each other: {first.um_per_px:.4g} by {first.source}, "
+        f"{other.um_per_px:.4g} by {other.source}."
+    )
 
 
 def _remedy(first: Witness, other: Witness, code: PlacesCode) -> str:

@@ -5,8 +5,9 @@ import numpy as np
 from bleep_sc.pp._images.thumbnails import thumbnails
 from bleep_sc.pp._signs.placements import Placement, rescaled, turned
 from bleep_sc.pp._signs.section import FEWEST_SPOTS, Picture, SectionToCheck
+from bleep_sc.pp._tissue.by_color import CHANNELS, tissue_by_color
 
-_SIDE, _MOST_PIXELS, _CHANNELS = 250, 4_000_000, 3
+_SIDE, _MOST_PIXELS = 250, 4_000_000
 _BETTER, _ENOUGH, _SURE = 0.15, 0.75, 4.0
 """Another placement is named if its share of spots on tissue is higher by so much, is so high, and by so many sd."""
 _NONE = 0.05
@@ -15,10 +16,6 @@ _COVERED = 0.4
 """Another placement is named only if its spots cover so much of the tissue."""
 _ALL_COVERED = 0.8
 """Where spots cover so much of the tissue they are laid over all of a slide, however little of it is tissue."""
-_NO_PEN = 96
-"""Percentile of colourfulness at which it is cut off, so that pen marks do not set the threshold."""
-_CONTRAST = 8
-"""Least distance between tissue and glass, of 255, for a picture to show both."""
 
 
 def misses_the_tissue(section: SectionToCheck) -> tuple[str, str] | None:
@@ -31,7 +28,7 @@ def misses_the_tissue_of_the_image(section: SectionToCheck) -> tuple[str, str] |
     image = section.image
     if picture_at_hand(section) is not None or not section.whole or not isinstance(image.array, np.ndarray):
         return None
-    if image.array.dtype != np.uint8 or image.array.shape[2] != _CHANNELS:
+    if image.array.dtype != np.uint8 or image.array.shape[2] != CHANNELS:
         return None
     return _judged(section, Picture(image.array, image.scale))
 
@@ -41,7 +38,7 @@ def _judged(section: SectionToCheck, picture: Picture | None) -> tuple[str, str]
     if picture is None or chosen.sum() < FEWEST_SPOTS:
         return None
     small = picture.smaller(_SIDE)
-    mask, factor = _tissue(small.colors()), small.factor
+    mask, factor = tissue_by_color(small.colors()), small.factor
     if mask is None:
         return None
     given = _share(section.xy[chosen], mask, factor)
@@ -99,21 +96,3 @@ def picture_at_hand(section: SectionToCheck) -> Picture | None:
         return None
     pixels, share = thumbnails(level.array, {"small": _SIDE}, name="image")["small"]
     return Picture(pixels, share * level.scale)
-
-
-def _tissue(pixels: np.ndarray) -> np.ndarray | None:
-    """Tell tissue from glass by how coloured it is (Otsu's threshold); None where the picture does not show both."""
-    from skimage.filters import gaussian, threshold_otsu
-
-    if pixels.shape[2] < _CHANNELS:
-        return None
-    red, green, blue = (pixels[..., channel].astype(np.float32) for channel in range(_CHANNELS))
-    colored = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    colored = gaussian(colored, sigma=max(pixels.shape[:2]) / 200, preserve_range=True)
-    colored = np.minimum(colored, np.percentile(colored, _NO_PEN))
-    if np.ptp(colored) < _CONTRAST:
-        return None
-    mask = colored > threshold_otsu(colored)
-    if colored[mask].mean() - colored[~mask].mean() < _CONTRAST:
-        return None
-    return np.asarray(mask)

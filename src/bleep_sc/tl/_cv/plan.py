@@ -11,7 +11,7 @@ from scipy import sparse
 from bleep_sc import _keys
 from bleep_sc._adata import section_of_spots, spatial_coordinates
 from bleep_sc._checks import check_in
-from bleep_sc._expression import expression_values, path_of, warn_if_counts
+from bleep_sc._expression import count_values, expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
 from bleep_sc.methods.inputs import Needs
 from bleep_sc.methods.names import MethodName
@@ -31,7 +31,6 @@ from bleep_sc.tl._inputs.encoders import (
 )
 from bleep_sc.tl._inputs.places import neighbor_places
 from bleep_sc.tl._inputs.units import warn_of_units
-from bleep_sc.tl._noise_ceiling import count_values
 
 _DECIDED_HERE = {
     *("layer", "mask_var", "library_key", "patient_key", "validation_key", "validation_share"),

@@ -11,10 +11,10 @@ from scipy.stats import norm
 from bleep_sc import _keys
 from bleep_sc._adata import as_text, section_of_spots
 from bleep_sc._checks import MissingKeyError, check_in
+from bleep_sc._expression import count_values
 from bleep_sc._logging import logger, warn
 from bleep_sc._stats import section_rows
 from bleep_sc.io._calibration import Calibration, nearest
-from bleep_sc.tl._noise_ceiling import count_values
 from bleep_sc.tl._trust.calibrated import Calibrated
 from bleep_sc.tl._trust.calibration import announce
 from bleep_sc.tl._trust.depth import Depths, as_they_are, differences, like_query, thinned_to

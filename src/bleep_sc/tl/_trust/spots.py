@@ -12,14 +12,13 @@ from scipy import sparse
 from bleep_sc import _keys
 from bleep_sc._adata import as_numbers, as_text, section_of_spots
 from bleep_sc._checks import MissingKeyError, check_in
-from bleep_sc._expression import expression_values, path_of
+from bleep_sc._expression import count_values, expression_values, path_of
 from bleep_sc._stats import looks_like_counts
 from bleep_sc.io._out_of_fold import FoldDecoders
 from bleep_sc.io._out_of_fold import from_uns as decoders_from_uns
 from bleep_sc.io._reference_record import ReferenceRecord
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.tl._inputs.measured import warn_of_other_values
-from bleep_sc.tl._noise_ceiling import count_values
 from bleep_sc.tl._sections import known_patient_key, patients_of_spots
 
 Scope = Literal["across patients", "within-patient", "patients unknown"]

@@ -1,0 +1,1 @@
+"""Where tissue lies on a slide: found by colour, or drawn by somebody."""
