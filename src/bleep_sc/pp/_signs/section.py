@@ -120,7 +120,12 @@ class SectionToCheck:
     @cached_property
     def on_tissue(self) -> np.ndarray:
         """Which spots are said to lie on tissue (n,)."""
-        if "in_tissue" not in self.obs:
-            return np.ones(len(self.xy), dtype=bool)
-        said = self.obs["in_tissue"].astype(str).str.lower().isin(_YES).to_numpy(dtype=bool)
-        return said if said.any() else np.ones(len(self.xy), dtype=bool)
+        return said_on_tissue(self.obs)
+
+
+def said_on_tissue(obs: pd.DataFrame) -> np.ndarray:
+    """Tell which spots the column `in_tissue` says to lie on tissue (n,): all where it is missing or names none."""
+    if "in_tissue" not in obs:
+        return np.ones(len(obs), dtype=bool)
+    said = obs["in_tissue"].astype(str).str.lower().isin(_YES).to_numpy(dtype=bool)
+    return said if said.any() else np.ones(len(obs), dtype=bool)

@@ -7,7 +7,7 @@ from bleep_sc.pp._signs.placements import Placement, rescaled, turned
 from bleep_sc.pp._signs.section import FEWEST_SPOTS, Picture, SectionToCheck
 
 _SIDE, _MOST_PIXELS, _CHANNELS = 250, 4_000_000, 3
-_BETTER, _ENOUGH, _SURE = 0.15, 0.75, 4.0
+BETTER, ENOUGH, SURE = 0.15, 0.75, 4.0
 """Another placement is named if its share of spots on tissue is higher by so much, is so high, and by so many sd."""
 _NONE = 0.05
 """Fewer spots on tissue than this share are named even where no other placement is better."""
@@ -41,7 +41,7 @@ def _judged(section: SectionToCheck, picture: Picture | None) -> tuple[str, str]
     if picture is None or chosen.sum() < FEWEST_SPOTS:
         return None
     small = picture.smaller(_SIDE)
-    mask, factor = _tissue(small.colors()), small.factor
+    mask, factor = tissue_mask(small.colors()), small.factor
     if mask is None:
         return None
     given = _share(section.xy[chosen], mask, factor)
@@ -53,7 +53,7 @@ def _judged(section: SectionToCheck, picture: Picture | None) -> tuple[str, str]
             best, highest = placement, share
     sd = np.sqrt(max(given * (1 - given), 0.01) / chosen.sum())
     n = int(chosen.sum())
-    better = best is not None and highest >= _ENOUGH and highest - given >= max(_BETTER, _SURE * sd)
+    better = best is not None and highest >= ENOUGH and highest - given >= max(BETTER, SURE * sd)
     if best is not None and better and _covered(best.xy[chosen], mask, factor) >= _COVERED:
         found = f"{given:.0%} of {n} spots lie on tissue as given, and {highest:.0%} {best.name}."
         return found, f"If that is right: {best.remedy}."
@@ -101,7 +101,7 @@ def picture_at_hand(section: SectionToCheck) -> Picture | None:
     return Picture(pixels, share * level.scale)
 
 
-def _tissue(pixels: np.ndarray) -> np.ndarray | None:
+def tissue_mask(pixels: np.ndarray) -> np.ndarray | None:
     """Tell tissue from glass by how coloured it is (Otsu's threshold); None where the picture does not show both."""
     from skimage.filters import gaussian, threshold_otsu
 
