@@ -10,12 +10,11 @@ from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._blocks import LazyRows, is_lazy
 from bleep_sc._checks import check_int, check_key, check_key_added
 from bleep_sc._expression import expression_values
-from bleep_sc._library import library_part, scale_factor
 from bleep_sc._logging import logger, warn
 from bleep_sc._progress import progress
 from bleep_sc.pp._alignment.genes import most_varying
 from bleep_sc.pp._alignment.looks import Look, SpotLook, terms_of_crops, terms_of_features
-from bleep_sc.pp._alignment.picture import picture_look
+from bleep_sc.pp._alignment.picture import full_size, picture_look
 from bleep_sc.pp._alignment.record import record_of
 from bleep_sc.pp._alignment.section import Judged, judge, pitch_of
 from bleep_sc.pp._images.section import SectionImage, hires_image
@@ -44,7 +43,7 @@ def check_alignment(
     progress_bar: bool | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Check that the image fits the spots: does the colour under each spot go with its expression?
+    """Check that the image fits the spots: colours under them go with their expression.
 
     Where it does, colours explain part of the expression of spots that a regression has not seen. The places as given
     are compared with other ways to read them: turned, mirrored, with x and y swapped, shifted. If another way explains
@@ -124,8 +123,8 @@ def check_alignment(
     everywhere or is symmetric. Where expression and colour were independent smooth patterns, another way was named in
     2 % of cases, by accident.
 
-    **Without expression**, another way fits better by the rule of :func:`~bleep_sc.pp.crops`: 15 % more of the spots lie
-    on tissue, and at least 75 %. Spots of a slide that lie all over it, glass included, tell nothing.
+    **Without expression**, another turn fits better by the rule of :func:`~bleep_sc.pp.crops`: 15 % more of the spots
+    lie on tissue, and at least 75 %. Spots that lie all over a slide, glass included, tell nothing.
 
     Examples
     --------
@@ -159,14 +158,13 @@ def check_alignment(
     for library in progress(list(spots), desc="Checking how spots fit", show=progress_bar if len(spots) > 1 else False):
         rows, xy = spots[library], places[spots[library]]
         chosen = _some(np.flatnonzero(said_on_tissue(obs.iloc[rows])), most, seed)
-        look, source = _look(adata, library, rows, xy, images[library], image_key)
-        image_of = images[library]
+        look, source = _look(adata, library, rows, xy, image=images[library], image_key=image_key)
         judged[library] = judge(
             most_varying(expression_values(adata[rows[chosen]], layer, name="adata")) if measured else None,
             xy,
             chosen,
             look,
-            width_height=None if image_of is None or image_of.is_part else image_of.width_height / image_of.scale,
+            width_height=full_size(images[library]),
             source=source,
             code=PlacesCode.of(adata.obsm[spatial_key], spatial_key, library, library_key),
         )
@@ -186,15 +184,12 @@ def _some(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
 
 
 def _look(
-    adata: AnnData, library: str, rows: np.ndarray, xy: np.ndarray, image: SectionImage | None, image_key: str
+    adata: AnnData, library: str, rows: np.ndarray, xy: np.ndarray, *, image: SectionImage | None, image_key: str
 ) -> tuple[Look | None, str]:
     """Find what tells the look of places in a section, and say what it is."""
     pitch = pitch_of(xy)
     if image is not None:
-        factors = library_part(adata.uns, library, "scalefactors")
-        diameter = scale_factor(factors, "spot_diameter_fullres", library_id=library)
-        look = picture_look(image, diameter=diameter, pitch=pitch, name=f"image of {library!r}")
-        return look, f"the {image.source}"
+        return picture_look(image, adata.uns, library, pitch=pitch), f"the {image.source}"
     stored: Any = adata.obsm.get(image_key)
     if stored is None or getattr(stored, "ndim", 0) not in (2, 4):
         return None, "nothing"

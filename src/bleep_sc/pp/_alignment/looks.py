@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,11 @@ class PictureLook:
     width: float
     """Width of the square in full-resolution pixels."""
 
+    @property
+    def content(self) -> np.ndarray:
+        """What it looks at."""
+        return self.pixels
+
     def on_picture(self, places: np.ndarray) -> np.ndarray:
         """Find where places (n, 2) lie in its pixels, from the upper left edge of the first."""
         return places * self.factor + self.shift
@@ -72,13 +78,18 @@ class SpotLook:
     """Their look (n, n_terms)."""
     pitch: float
 
+    @property
+    def content(self) -> np.ndarray:
+        """What it looks at."""
+        return self.terms
+
     def at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the terms of the nearest spot of each place, and whether it is near enough."""
         distance, nearest = self._tree.query(places)
         return self.terms[nearest], distance <= _ON_A_SPOT * self.pitch
 
     @cached_property
-    def _tree(self):  # type: ignore[no-untyped-def]  # noqa: ANN202 - SciPy's own type, which is imported late
+    def _tree(self) -> Any:
         from scipy.spatial import cKDTree
 
         return cKDTree(self.xy)

@@ -98,8 +98,9 @@ def _explained(comparison: Comparison, source: str) -> str:
     least = "" if comparison.verdict == FITS else f" (standard error of the difference {other['standard_error']:.3f})"
     same = "" if other["n_spots"] == given["n_spots"] else f" on the same {other['n_spots']} spots"
     return (
-        f"Colours of {source} explain {given['score']:.3f} of the expression of {given['n_spots']} spots as given. The "
-        f"best other way, {other['way']}, explains {other['score']:.3f} against {other['score_given']:.3f}{same}{least}. "
+        f"Colours of {source} explain {given['score']:.3f} of the expression of {given['n_spots']} spots as given. "
+        f"The best other way, {other['way']}, explains {other['score']:.3f} against "
+        f"{other['score_given']:.3f}{same}{least}. "
         f"Placements that cannot be right explain {chance.mean():.3f} ± {chance.std(ddof=1):.3f}."
     )
 
