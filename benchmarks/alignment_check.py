@@ -133,16 +133,9 @@ def show(rows: list[dict[str, Any]]) -> None:
             of_fit = f", by fit {sum(by_fit)} of {len(by_fit)}" if by_fit else ""
             noticed, right = (sum(row[name] for row in some) for name in ("noticed", "named right"))
             verdict = f": {some[0]['verdict']}, score {some[0]['score']:.3f}" if kind == "given" else ""
-            nearest = (
-                max(row["gain_in_errors"] for row in some)
-                if kind == "given"
-                else min(row["gain_in_errors"] for row in some)
-            )
-            print(
-                f"{section:18s} {kind:10s} noticed {noticed} of {len(some)}, named right {right}{of_fit}{verdict}; gain in "
-                f"standard errors {nearest:+.1f}",
-                flush=True,
-            )
+            nearest = (max if kind == "given" else min)(row["gain_in_errors"] for row in some)
+            counts = f"noticed {noticed} of {len(some)}, named right {right}{of_fit}{verdict}"
+            print(f"{section:18s} {kind:10s} {counts}; gain in standard errors {nearest:+.1f}", flush=True)
 
 
 def main() -> None:

@@ -54,9 +54,10 @@ def warn_of_alignment(adata: AnnData, task: Task[Any], *, library_key: str | Non
         code = PlacesCode.of(adata.obsm[_keys.SPATIAL], _keys.SPATIAL, library, library_key)
         chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_SPOTS)).astype(np.int64))
         expression = most_varying(task.all_genes.matrix[rows[chosen]])
-        for look, size, source in _looks(adata, task.spots, library, rows, xy[rows], image_key=image_key):
-            if not _is_new(expression, xy[rows], look.content):
-                continue
+        looks = list(_looks(adata, task.spots, library, rows, xy[rows], image_key=image_key))
+        if not _is_new(expression, xy[rows], *(look.content for look, _, _ in looks)):
+            continue
+        for look, size, source in looks:
             judged = judge(expression, xy[rows], chosen, look, width_height=size, source=source, code=code)
             if judged.remedy:
                 lines.append(f"{library!r}: {judged}")
