@@ -85,6 +85,7 @@ def reference() -> AnnData:
 
 PLOTS: dict[str, Callable[..., Figure]] = {
     "alignment": partial(bl.pl.alignment, color="bleep_pair_distance"),
+    "alignment_check": partial(bl.pl.alignment_check, library_key="section"),
     "calibration": bl.pl.calibration,
     "gene_correlation": partial(bl.pl.gene_correlation, genes=GENES),
     "gene_scores": bl.pl.gene_scores,

@@ -8,7 +8,7 @@ from bleep_sc import _keys
 from bleep_sc._adata import check_adata, recorded_library_key, spatial_coordinates, with_frames
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._blocks import LazyRows, is_lazy
-from bleep_sc._checks import check_int, check_key, check_key_added
+from bleep_sc._checks import check_in, check_int, check_key, check_key_added
 from bleep_sc._expression import expression_values
 from bleep_sc._logging import logger, warn
 from bleep_sc._progress import progress
@@ -100,7 +100,7 @@ def check_alignment(
     Raises
     ------
     KeyError
-        No coordinates, no such column or layer.
+        No coordinates, no such column or layer; neither a picture nor crops.
     ValueError
         Coordinates or expression that are NaN; several libraries and no `library_key`; a library without entry in
         `image`; an image that cannot be read.
@@ -185,15 +185,18 @@ def _some(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
 
 def _look(
     adata: AnnData, library: str, rows: np.ndarray, xy: np.ndarray, *, image: SectionImage | None, image_key: str
-) -> tuple[Look | None, str]:
+) -> tuple[Look, str]:
     """Find what tells the look of places in a section, and say what it is."""
     pitch = pitch_of(xy)
     if image is not None:
         return picture_look(image, adata.uns, library, pitch=pitch), f"the {image.source}"
-    stored: Any = adata.obsm.get(image_key)
-    if stored is None or getattr(stored, "ndim", 0) not in (2, 4):
-        return None, "nothing"
+    remedy = f"`uns['spatial']` has no hires picture of {library!r} either: pass `image=`, or cut crops."
+    check_in("adata.obsm", image_key, adata.obsm.keys(), remedy=remedy)
+    stored: Any = adata.obsm[image_key]
     source = f"`obsm[{image_key!r}]`"
+    if getattr(stored, "ndim", 0) not in (2, 4):
+        msg = f"`adata.{source[1:-1]}` must hold crops (n_obs, y, x, 3) or features (n_obs, n_features). {remedy}"
+        raise ValueError(msg)
     if stored.ndim == 2:
         return SpotLook(xy, terms_of_features(np.asarray(stored)[rows].astype(np.float64)), pitch), source
     if not is_lazy(stored):

@@ -8,6 +8,9 @@ _PENALTY = 10.0
 _FARTHEST = 4.0
 """Standardised terms are cut off here: dust and folds are dark beyond all tissue."""
 
+_ROUNDING = 1e-5
+"""A term that varies by less than this share of the most varying one is constant but for rounding."""
+
 
 def stripes(xy: np.ndarray, n: int = _STRIPES) -> np.ndarray:
     """Divide spots into contiguous stripes of one size across the longer side of the section (n,)."""
@@ -54,7 +57,8 @@ def errors_of_ridge(terms: np.ndarray, expression: np.ndarray, stripe: np.ndarra
     """
     n, n_terms = terms.shape
     spread = terms.std(axis=0, dtype=np.float64)
-    scaled = (terms - terms.mean(axis=0, dtype=np.float64)) / np.where(spread > 0, spread, 1)
+    varies = spread > _ROUNDING * spread.max(initial=0)
+    scaled = np.where(varies, terms - terms.mean(axis=0, dtype=np.float64), 0) / np.where(varies, spread, 1)
     known = np.column_stack([np.clip(scaled, -_FARTHEST, _FARTHEST), np.ones(n)])
     order = np.argsort(stripe, kind="stable")
     stops = np.cumsum(np.bincount(stripe))

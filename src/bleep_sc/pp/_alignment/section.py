@@ -43,7 +43,7 @@ def judge(
     expression: np.ndarray | None,
     xy: np.ndarray,
     rows: np.ndarray,
-    look: Look | None,
+    look: Look,
     *,
     width_height: np.ndarray | None,
     source: str,
@@ -60,7 +60,7 @@ def judge(
     rows
         Which of these are compared (n,).
     look
-        Tells the look at any place; None where nothing does.
+        Tells the look at any place.
     width_height
         Size of the image in full-resolution pixels, where it is known.
     source
@@ -70,9 +70,8 @@ def judge(
     """
     by = BY_TISSUE if expression is None else BY_EXPRESSION
     pitch = pitch_of(xy)
-    if look is None or not pitch > 0:
-        why = "There is no picture and there are no crops." if look is None else "The spots share their places."
-        return Judged(UNKNOWN, by, source, why, "", None)
+    if not pitch > 0:
+        return Judged(UNKNOWN, by, source, "The spots share their places, or there is one spot.", "", None)
     candidates = ways(xy, pitch, width_height)
     if expression is not None:
         comparison = compare(expression, xy[rows], look, candidates, around=xy)
