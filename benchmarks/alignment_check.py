@@ -153,8 +153,10 @@ def main() -> None:
     show([each for each in rows if each["section"] == rows[-1]["section"]])
     if arguments.json is not None:
         command = "python " + shlex.join(["benchmarks/alignment_check.py", *sys.argv[1:]])
-        record = {"command": command, "commit": commit(), "rows": rows}
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+        short = [{name: round(v, 4) if isinstance(v, float) else v for name, v in row.items()} for row in rows]
+        lines = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in short)
+        head = json.dumps({"command": command, "commit": commit()}, indent=1).removesuffix("\n}")
+        arguments.json.write_text(f'{head},\n "rows": [\n  {lines}\n ]\n}}\n')
 
 
 if __name__ == "__main__":

@@ -237,7 +237,7 @@ WRITABLE = r"must be a name without '/' that a file can hold"
 TABLE: dict[str, tuple[set[str], str]] = {
     "check_alignment image": (
         NOTHING,
-        "has no entry for|ImageContainer or a path|to image|there is no file|does not ex",
+        "has no entry for|ImageContainer or a path|to image|there is no file",
     ),
     "check_alignment layer": (NOTHING, KEYS),
     "check_alignment image_key": (set(), KEYS),
