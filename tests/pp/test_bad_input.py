@@ -242,9 +242,10 @@ TABLE: dict[str, tuple[set[str], str]] = {
     "check_alignment layer": (NOTHING, KEYS),
     "check_alignment image_key": (set(), KEYS),
     "check_alignment library_key": (NOTHING, KEYS),
+    # None takes the column that the record of the crops names
     "check_alignment library_id": (
         set(),
-        r"must be a name, found|is not in `adata\.uns\['spatial'\]`|holds 2 libraries",
+        r"must be a name, found|is not in `adata\.uns\['spatial'\]`|one `image` for 2",
     ),
     "check_alignment series": (
         NOTHING | {"dict"},
