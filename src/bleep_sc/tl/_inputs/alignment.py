@@ -9,7 +9,6 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._adata import known_places
-from bleep_sc._blocks import LazyRows, rows_at
 from bleep_sc._library import libraries
 from bleep_sc._logging import warn
 from bleep_sc._stats import section_rows
@@ -86,9 +85,9 @@ def _looks(
         picture = look = None
     if look is not None:
         yield look, full_size(picture), "the hires image"
-    if isinstance(spots.rows, LazyRows):  # to read them would take as long as to train
+    if not isinstance(spots.rows, np.ndarray):  # lazy crops: to cut them takes long, and training will do it anyway
         return
-    values = rows_at(spots.rows, rows)
+    values = spots.rows[rows]
     terms = terms_of_crops(values) if values.ndim == 4 else terms_of_features(values)
     yield SpotLook(xy, terms, pitch), None, f"`obsm[{image_key!r}]`"
 
