@@ -272,6 +272,7 @@ def test_real_sections_fit_and_turned_ones_do_not(real_data: Path) -> None:
             bl.pp.check_alignment(adata)
 
 
+@pytest.mark.slow
 def test_no_false_alarm_of_toy_tissue() -> None:
     adata = bl.datasets.toy(n_patients=1, n_sections=2, random_state=3)
     with warnings.catch_warnings():
