@@ -207,6 +207,7 @@ def calls(folder: Path) -> dict[str, Call]:
     """Every function that writes into an object: the object, where it can with earlier results, and the call."""
     return {
         "crops": (with_picture, lambda a: bl.pp.crops(a, size=8, mpp=0.5)),
+        "check_alignment": (reference, bl.pp.check_alignment),
         "select_genes": (reference, lambda a: bl.pp.select_genes(a, n_top_genes=10, batch_key="section")),
         "harmonize": (reference, lambda a: bl.pp.harmonize(a, batch_key="section")),
         "fit ridge": (lambda: fitted("default"), lambda a: bl.tl.fit(a, **KINDS["ridge"])),

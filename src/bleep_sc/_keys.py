@@ -21,7 +21,10 @@ NOISE_CEILING = "noise_ceiling"
 PREDICTABILITY = "predictability"
 """Beginning of the `var` columns of the screen for predictable genes, `uns` key of how it was made."""
 
-RESERVED = (SPATIAL, CROPS, COUNTS, "harmony", "log1p", "noise_ceiling", PREDICTABILITY)
+ALIGNMENT_CHECK = "alignment_check"
+"""`uns` key of how well the image fits the spots of each section."""
+
+RESERVED = (SPATIAL, CROPS, COUNTS, "harmony", "log1p", "noise_ceiling", PREDICTABILITY, ALIGNMENT_CHECK)
 """Names that no model, layer or comparison may have, since results would replace input or each other."""
 
 HIGHLY_VARIABLE = "highly_variable"

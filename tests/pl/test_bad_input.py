@@ -67,6 +67,14 @@ def _finished() -> AnnData:
         for method, value in (("small", 0.2), ("large", 0.4), ("ridge", 0.3))
     ]
     methods = {"small": {"method": "bleep", "dim": 16}, "large": {"method": "bleep", "dim": 64}}
+    ways = [("as given", "given"), ("mirrored left to right about their centre", "turn"), ("shifted", "shift")]
+    table = pd.DataFrame(ways, columns=["way", "kind"], index=["0", "1", "2"])
+    adata.uns["alignment_check"] = {
+        "q": {
+            **{"verdict": "fits", "by": "expression", "found": "", "best": "shifted", "chance": np.array([0.0, 0.1])},
+            "table": table.assign(score=[0.3, 0.1, 0.2], standard_error=[0.0, 0.02, 0.03], n_spots=n),
+        }
+    }
     adata.uns["cv"] = {
         "summary": pd.DataFrame(rows),
         "config": json.dumps({"methods": methods | {"ridge": {"method": "ridge"}}, "k": 5}),
@@ -85,6 +93,7 @@ def reference() -> AnnData:
 
 PLOTS: dict[str, Callable[..., Figure]] = {
     "alignment": partial(bl.pl.alignment, color="bleep_pair_distance"),
+    "alignment_check": partial(bl.pl.alignment_check, library_key="section"),
     "calibration": bl.pl.calibration,
     "gene_correlation": partial(bl.pl.gene_correlation, genes=GENES),
     "gene_scores": bl.pl.gene_scores,
@@ -173,6 +182,7 @@ PLACES = {
 NOT_PLACES = {name: SAME for name in EVERY if name.startswith("spatial") or name == "all spots at one place"}
 OUTCOMES: dict[str, dict[str, Any]] = {
     "alignment": UNREAD | {"one spot": PLAIN, "a view": PLAIN},
+    "alignment_check": UNREAD | PLACES | dict.fromkeys(("one spot", "a view", "spatial as a table"), PLAIN),
     "calibration": {name: text.format("ref") if name in ALWAYS else text for name, text in UNREAD.items()},
     "gene_correlation": {
         **(BY_STORAGE | NOT_PLACES | dict.fromkeys(("huge", "tiny", "negative", "genes permuted"), SAME)),
@@ -272,6 +282,10 @@ ARGUMENTS: list[tuple[str, dict[str, Any], str]] = [
     ("alignment", {"size": np.nan}, "`size` must be a finite number above 0, found nan"),
     ("alignment", {"size": "x"}, "`size` must be a finite number above 0, found 'x'"),
     ("alignment", {"ax": 3}, r"`ax` must be a matplotlib Axes, as of `plt\.subplots\(\)`, found int"),
+    ("alignment_check", {"key": "no"}, r"`adata\.uns\['no'\]` does not exist.*pp\.check_alignment\(adata\)` writes it"),
+    ("alignment_check", {"library_key": "no"}, r"`adata\.obs\['no'\]` does not exist.*name of a column"),
+    ("alignment_check", {"library_id": "no"}, r"\['no'\]` does not exist; there is 'q'.*`library_id` names"),
+    ("alignment_check", {"size": 0}, "`size` must be a finite number above 0, found 0"),
     ("gene_correlation", {"genes": 3}, NO_NAMES["genes"]),
     ("gene_correlation", {"genes": ["g0", "no"]}, r"`adata\.var_names\['no'\]` does not exist.*`genes` names some"),
     ("gene_correlation", {"genes": []}, r"`genes` must name at least 3 genes of `adata`, found \[\]"),

@@ -15,6 +15,7 @@ from scipy import sparse
 from squidpy.im import ImageContainer
 
 import bleep_sc as bl
+from bleep_sc.pp._alignment import compare
 
 pytestmark = pytest.mark.odd
 
@@ -96,7 +97,20 @@ def pooled(adata: AnnData, **how: Any) -> np.ndarray:
     return found.X.toarray()
 
 
+def compared(adata: AnnData, **how: Any) -> np.ndarray:
+    """The scores of all ways; sections as small as these are compared too."""
+    key = how.get("key_added", "alignment_check")
+    images = {"s1": picture(), "s2": picture()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compare, "FEWEST", 10)
+        bl.pp.check_alignment(adata, **{"image": images, "library_key": "section"} | how)
+    tables = [found["table"] for found in adata.uns[key].values()]
+    scores = [table.reindex(columns=["score", "gain"]).to_numpy(dtype=np.float64) for table in tables]
+    return np.concatenate(scores).round(6)
+
+
 FUNCTIONS: dict[str, tuple[Callable[..., np.ndarray], str]] = {
+    "check_alignment": (compared, "adata"),
     "crops": (cut, "adata"),
     "blank": (blanked, "ref"),
     "grid": (gridded, "ref"),
@@ -137,6 +151,14 @@ READ: dict[str, Outcome] = {
     "genes permuted": lambda found: found[:, ::-1],
 }
 OUTCOMES: dict[str, dict[str, Outcome]] = {
+    "check_alignment": {
+        **(REFUSED | VIEW | NAMED | READ),
+        **dict.fromkeys(("negative", "no matrix", "no genes", "spatial of integers"), "values"),
+        **{"genes permuted": "same", "spatial as a table": "same"},
+        "spatial of three columns": r"`adata\.obsm\['spatial'\]` must have the shape \(n_obs, 2\)",
+        **dict.fromkeys(MISPLACED[1:], r"`adata\.obsm\['spatial'\]` is NaN or infinite for 1 of .*Leave them out"),
+        **dict.fromkeys(("one spot", "all spots at one place"), lambda found: found[:0]),
+    },
     "crops": {
         **(REFUSED | VIEW | NAMED | UNREAD),
         **{"spatial as a table": "same", "spatial of integers": "values", "all spots at one place": "values"},
@@ -247,6 +269,26 @@ NOTHING = {"None"}
 KEYS = r"does not exist; there is|must be a name"
 WRITABLE = r"must be a name without '/' that a file can hold"
 TABLE: dict[str, tuple[set[str], str]] = {
+    "check_alignment image": (
+        NOTHING,
+        "has no entry for|ImageContainer or a path|to image|there is no file",
+    ),
+    "check_alignment layer": (NOTHING, KEYS),
+    "check_alignment image_key": (set(), KEYS),
+    "check_alignment library_key": (NOTHING, KEYS),
+    # None takes the column that the record of the crops names
+    "check_alignment library_id": (
+        set(),
+        r"must be a name, found|is not in `adata\.uns\['spatial'\]`|one `image` for 2",
+    ),
+    "check_alignment series": (
+        NOTHING | {"dict"},
+        "chooses one of the images in a TIFF|must be the number or the name of an image",
+    ),
+    "check_alignment max_spots": (SMALL | {"huge"}, "must be an integer of at least 1, found"),
+    "check_alignment random_state": (SMALL | {"zero", "huge"}, "must be an integer of at least 0, found"),
+    "check_alignment spatial_key": (set(), KEYS),
+    "check_alignment key_added": (NAMES, WRITABLE),
     "crops size": (SMALL, "must be an integer of at least 1 and at most 16384, found"),
     "crops um": (POSITIVE | NOTHING, r"must be a finite number above 0|pixels wide on the image of 's1'.*scale of the"),
     "crops mpp": (POSITIVE | NOTHING | {"huge"}, r"must be a finite number above 0|has no entry for any of"),
@@ -331,7 +373,9 @@ def test_odd_arguments(argument: str) -> None:
         adata = sound()
         before = snapshot(adata)
         how = {name: value}
-        if name == "library_id" and function == "crops":
+        if name == "image_key":
+            how |= {"image": None}
+        if name == "library_id" and function in ("crops", "check_alignment"):
             how |= {"library_key": None, "image": picture()}
         if label in fine:
             quietly(lambda adata=adata, how=how: run(adata, **how))

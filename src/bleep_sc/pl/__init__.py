@@ -1,6 +1,7 @@
 """Draw what tl has written."""
 
 from bleep_sc.pl._alignment import alignment
+from bleep_sc.pl._alignment_check import alignment_check
 from bleep_sc.pl._calibration import calibration
 from bleep_sc.pl._gene_correlation import gene_correlation
 from bleep_sc.pl._gene_scores import gene_scores
@@ -14,6 +15,7 @@ from bleep_sc.pl._sweep import sweep
 
 __all__ = [
     "alignment",
+    "alignment_check",
     "calibration",
     "gene_correlation",
     "gene_scores",

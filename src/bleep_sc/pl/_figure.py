@@ -21,7 +21,7 @@ NOT_KNOWN = "0.7"
 
 
 @contextmanager
-def errors_naming(path: str, *, writer: str) -> Iterator[None]:
+def errors_naming(path: str, *, writer: str, room: str = "tl") -> Iterator[None]:
     """Turn an error while a stored field is read into one that names the field, and what writes it anew."""
     try:
         yield
@@ -29,8 +29,8 @@ def errors_naming(path: str, *, writer: str) -> Iterator[None]:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError) as err:
         msg = (
-            f"`{path}` is damaged, or another program's ({type(err).__name__}: {err}). `bleep_sc.tl.{writer}` writes "
-            "it anew."
+            f"`{path}` is damaged, or another program's ({type(err).__name__}: {err}). "
+            f"`bleep_sc.{room}.{writer}` writes it anew."
         )
         raise ValueError(msg) from err
 

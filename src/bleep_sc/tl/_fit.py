@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from anndata import AnnData
 
@@ -57,6 +57,7 @@ def fit(
     num_nodes: int = 1,
     strategy: str = "auto",
     checkpoint_dir: "str | Path | None" = None,
+    check: Literal["warn", "off"] = "warn",
     key_added: str = _keys.MODEL,
     copy: bool = False,
 ) -> AnnData | None:
@@ -212,6 +213,9 @@ def fit(
         A folder, made where it does not exist, to which the state of the training is written after each epoch. If a
         cluster, a full disk or Ctrl-C ends the training, the same call goes on from there (Notes). With ``None``,
         nothing is written. This is for methods that train epoch by epoch.
+    check
+        ``"warn"`` checks by 1,000 spots of each section whether images and expression belong together, and warns, once,
+        where another place of the spots fits clearly better (:func:`~bleep_sc.pp.check_alignment`). Or ``"off"``.
     key_added
         Name of the model, of all fields below, and of the layer that it will impute.
     copy
@@ -320,6 +324,7 @@ def fit(
     check_choice("method", method, get_args(MethodName))
     check_key_added("key_added", key_added)
     check_key("image_key", image_key)
+    check_choice("check", check, ("warn", "off"))
     seed = check_int("random_state", random_state, minimum=0)
 
     from bleep_sc.methods.registry import choose
@@ -364,6 +369,7 @@ def fit(
         raise ValueError(msg)
 
     from bleep_sc.models.device import resolve_compute
+    from bleep_sc.tl._inputs.alignment import warn_of_alignment
     from bleep_sc.tl._sections import known_patient_key
     from bleep_sc.tl._training import Data, Model, read_task, store_fitted
 
@@ -387,6 +393,8 @@ def fit(
         validation_share=validation_share,
     )
     task = read_task(adata, model, data, compute=compute, seed=seed, checkpoint_dir=checkpoint_dir)
+    if check == "warn":
+        warn_of_alignment(adata, task, library_key=data.library_key, image_key=image_key)
     fitted = chosen.fit(task)
     adata = adata.copy() if copy else adata
     store_fitted(adata, fitted, task, model, data, key_added=key_added)

@@ -8,7 +8,7 @@ from bleep_sc.pp._signs.section import FEWEST_SPOTS, Picture, SectionToCheck
 from bleep_sc.pp._tissue.by_color import CHANNELS, tissue_by_color
 
 _SIDE, _MOST_PIXELS = 250, 4_000_000
-_BETTER, _ENOUGH, _SURE = 0.15, 0.75, 4.0
+BETTER, ENOUGH, SURE = 0.15, 0.75, 4.0
 """Another placement is named if its share of spots on tissue is higher by so much, is so high, and by so many sd."""
 _NONE = 0.05
 """Fewer spots on tissue than this share are named even where no other placement is better."""
@@ -50,7 +50,7 @@ def _judged(section: SectionToCheck, picture: Picture | None) -> tuple[str, str]
             best, highest = placement, share
     sd = np.sqrt(max(given * (1 - given), 0.01) / chosen.sum())
     n = int(chosen.sum())
-    better = best is not None and highest >= _ENOUGH and highest - given >= max(_BETTER, _SURE * sd)
+    better = best is not None and highest >= ENOUGH and highest - given >= max(BETTER, SURE * sd)
     if best is not None and better and _covered(best.xy[chosen], mask, factor) >= _COVERED:
         found = f"{given:.0%} of {n} spots lie on tissue as given, and {highest:.0%} {best.name}."
         return found, f"If that is right: {best.remedy}."

@@ -1,0 +1,115 @@
+"""Judge one section: which ways, on which spots, by what, and the words in which the result is told."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bleep_sc.pp._alignment.compare import FITS, OTHER, UNKNOWN, Comparison, compare
+from bleep_sc.pp._alignment.looks import Look, PictureLook
+from bleep_sc.pp._alignment.tissue import compare_by_tissue
+from bleep_sc.pp._alignment.ways import Way, ways
+from bleep_sc.pp._places_code import PlacesCode
+
+BY_EXPRESSION, BY_TISSUE = "expression", "tissue"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The verdict on a section, and what it rests on."""
+
+    verdict: str
+    by: str
+    """"expression" or "tissue"."""
+    source: str
+    """Where colours come from."""
+    found: str
+    """The figures, in a sentence or two."""
+    remedy: str
+    """How to mend it; empty where nothing is to be mended."""
+    comparison: Comparison | None
+
+    def __str__(self) -> str:
+        return f"{self.verdict}. {self.found}" + (f" {self.remedy}" if self.remedy else "")
+
+
+def pitch_of(xy: np.ndarray) -> float:
+    """Compute the median distance from a spot to the next; 0 where most spots share their place."""
+    from scipy.spatial import cKDTree
+
+    return float(np.median(cKDTree(xy).query(xy, k=2)[0][:, 1])) if len(xy) > 1 else 0.0
+
+
+def judge(
+    expression: np.ndarray | None,
+    xy: np.ndarray,
+    rows: np.ndarray,
+    look: Look,
+    *,
+    width_height: np.ndarray | None,
+    source: str,
+    code: PlacesCode,
+) -> Judged:
+    """Judge how the spots of a section lie on its image.
+
+    Parameters
+    ----------
+    expression
+        Expression of the compared spots (n, n_genes); None judges by the tissue alone.
+    xy
+        Places of all spots of the section (m, 2).
+    rows
+        Which of these are compared (n,).
+    look
+        Tells the look at any place.
+    width_height
+        Size of the image in full-resolution pixels, where it is known.
+    source
+        Where the look comes from, in words.
+    code
+        Writes the line that moves the places.
+    """
+    by = BY_TISSUE if expression is None else BY_EXPRESSION
+    pitch = pitch_of(xy)
+    if not pitch > 0:
+        return Judged(UNKNOWN, by, source, "The spots share their places, or there is one spot.", "", None)
+    candidates = ways(xy, pitch, width_height)
+    if expression is not None:
+        comparison = compare(expression, xy[rows], look, candidates, around=xy)
+    elif isinstance(look, PictureLook):
+        comparison = compare_by_tissue(xy[rows], look, candidates, around=xy)
+    else:
+        comparison = None
+    if comparison is None:
+        why = f"{len(rows)} spots, their expression or their image do not tell places apart."
+        return Judged(UNKNOWN, by, source, why, "", None)
+    remedy = _remedy(comparison, candidates, code) if comparison.verdict == OTHER else ""
+    verdict = f"{OTHER}: {comparison.best}" if comparison.verdict == OTHER else comparison.verdict
+    return Judged(verdict, by, source, _IN_WORDS[by](comparison, source), remedy, comparison)
+
+
+def _remedy(comparison: Comparison, candidates: list[Way], code: PlacesCode) -> str:
+    chosen = next(way for way in candidates if way.name == comparison.best)
+    return f"If that is right: `{code.moved(chosen.expression)}`, then cut the crops anew."
+
+
+def _explained(comparison: Comparison, source: str) -> str:
+    given, other, chance = comparison.given, comparison.other, comparison.chance
+    least = "" if comparison.verdict == FITS else f" (standard error of the difference {other['standard_error']:.3f})"
+    same = "" if other["n_spots"] == given["n_spots"] else f" on the same {other['n_spots']} spots"
+    return (
+        f"Colours of {source} explain {given['score']:.3f} of the expression of {given['n_spots']} spots as given. "
+        f"The best other way, {other['way']}, explains {other['score']:.3f} against "
+        f"{other['score_given']:.3f}{same}{least}. "
+        f"Placements that cannot be right explain {chance.mean():.3f} ± {chance.std(ddof=1):.3f}."
+    )
+
+
+def _on_tissue(comparison: Comparison, source: str) -> str:
+    given, other = comparison.given, comparison.other
+    return (
+        f"By {source}, {given['score']:.0%} of {given['n_spots']} spots lie on tissue as given, and "
+        f"{other['score']:.0%} {other['way']}."
+    )
+
+
+_IN_WORDS = {BY_EXPRESSION: _explained, BY_TISSUE: _on_tissue}

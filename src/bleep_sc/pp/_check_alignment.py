@@ -1,0 +1,214 @@
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._adata import check_adata, recorded_library_key, spatial_coordinates, with_frames
+from bleep_sc._all_or_nothing import all_or_nothing
+from bleep_sc._blocks import LazyRows, is_lazy
+from bleep_sc._checks import check_in, check_int, check_key, check_key_added
+from bleep_sc._expression import expression_values
+from bleep_sc._logging import logger, warn
+from bleep_sc._progress import progress
+from bleep_sc.pp._alignment.genes import most_varying
+from bleep_sc.pp._alignment.looks import Look, SpotLook, terms_of_crops, terms_of_features
+from bleep_sc.pp._alignment.picture import full_size, picture_look
+from bleep_sc.pp._alignment.record import record_of
+from bleep_sc.pp._alignment.section import Judged, judge, pitch_of
+from bleep_sc.pp._images.section import SectionImage, hires_image
+from bleep_sc.pp._places_code import PlacesCode
+from bleep_sc.pp._section_images import images_by_library, rows_by_library
+from bleep_sc.pp._signs.section import said_on_tissue
+
+if TYPE_CHECKING:
+    from bleep_sc.pp._crops import Image
+
+
+def check_alignment(
+    adata: AnnData,
+    image: "Image | Mapping[str, Image] | None" = None,
+    *,
+    layer: str | None = None,
+    image_key: str = _keys.CROPS,
+    library_key: str | None = None,
+    library_id: str | None = None,
+    image_layer: str | None = None,
+    series: "int | str | Mapping[str, int | str] | None" = None,
+    max_spots: int = 2000,
+    random_state: int = 0,
+    spatial_key: str = _keys.SPATIAL,
+    key_added: str = _keys.ALIGNMENT_CHECK,
+    progress_bar: bool | None = None,
+    copy: bool = False,
+) -> AnnData | None:
+    """Check that the image fits the spots: colours under them go with their expression.
+
+    Where it does, colours explain part of the expression of spots that a regression has not seen. The places as given
+    are compared with other ways to read them: turned, mirrored, with x and y swapped, shifted. If another way explains
+    clearly more, places or image are wrong, and a warning gives the line that mends them.
+
+    Parameters
+    ----------
+    adata
+        Spots with their centres in `obsm['spatial']`: x and y in full-resolution pixels. Without expression (`X` is
+        None, or there are no genes), the spots are judged by the tissue alone.
+    image
+        The section's H&E image, as in :func:`~bleep_sc.pp.crops`; for several sections a mapping from library to each.
+        It is read at a low resolution. ``None`` takes the hires picture of ``uns['spatial']``. Where there is none, the
+        crops or features of `image_key` are taken: then a place looks like the nearest spot within half a pitch.
+    layer
+        Layer with counts or log-normalised expression; ``None`` is `X`. Counts are log-normalised on the way; `adata`
+        does not change.
+    image_key
+        Key in `obsm` of crops or features, for sections without a picture.
+    library_key
+        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told.
+    library_id
+        Library of ``uns['spatial']`` that all spots belong to.
+    image_layer, series
+        Which layer, or which image of a file, shows the section, as in :func:`~bleep_sc.pp.crops`.
+    max_spots
+        Largest number of spots of a section that are compared; of more, as many are drawn. More spots see smaller
+        errors, such as a shift of Visium HD bins by a few pitches, and take longer.
+    random_state
+        Seed of that draw.
+    spatial_key
+        Key of the centres in `obsm`.
+    key_added
+        Key of the result in `uns`.
+    progress_bar
+        Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
+    copy
+        Return a changed copy instead of changing `adata`.
+
+    Returns
+    -------
+    ``None``, or the changed copy if ``copy=True``. Sets the following fields:
+
+    `adata.uns['alignment_check' | key_added][library_id]` : `dict`
+        ``verdict``: "fits", "another way fits better: ..." or "cannot tell". ``found`` says it with its figures, and
+        ``remedy`` is the line that mends it. ``by``: "expression" or "tissue". ``source``: where colours come from.
+        ``best``: the best other way. ``chance``: the shares that placements reach which cannot be right. ``rows``:
+        the compared spots as numbers of the section's rows. ``table``: a :class:`pandas.DataFrame` with a row for each
+        way, the places as given first. Its columns are ``way``, ``kind``, ``score`` (share of expression that colours
+        explain, or share of spots on tissue), ``score_given`` (of the places as given, on the same spots), ``gain``
+        (their difference) with its ``standard_error``, ``gain_in_errors``, ``score_in_errors``, ``above_chance`` (in
+        standard deviations of `chance`) and ``n_spots``.
+
+    Raises
+    ------
+    KeyError
+        No coordinates, no such column or layer; neither a picture nor crops.
+    ValueError
+        Coordinates or expression that are NaN; several libraries and no `library_key`; a library without entry in
+        `image`; an image that cannot be read.
+
+    Notes
+    -----
+    **How it is measured.** Means and standard deviations of red, green, blue and darkness (optical density) within a
+    spot's width predict the 200 genes of highest variance by ridge regression. The section is cut into ten contiguous
+    stripes. Each is predicted from the other nine, so that neighbours do not give each other away. The score is the
+    share of the squared deviations that is explained; it is below 0 where colours tell nothing.
+
+    **What is compared.** The symmetries of the square about the centre of the spots and within the frame of the image,
+    and shifts by 1 to 3 pitches in 8 directions: about 40 ways. Each is compared with the given places on the same
+    spots. Standard errors are those over 16 blocks of neighbouring spots. Chance is measured by 24 placements that are
+    turned by 30°, 45° and 60° beside the quarter turns, and mirrored.
+
+    **When it speaks.** Another way fits better if it explains more than the given places by 2 standard errors, more
+    than nothing by 2.5, and more than chance by 3 standard deviations. The places as given fit if they pass the last
+    two and no other way is better. All else is "cannot tell": few spots, shallow counts, tissue that looks alike
+    everywhere or is symmetric. Where expression and colour were independent smooth patterns, another way was named in
+    2 % of cases, by accident.
+
+    **Without expression**, another turn fits better by the rule of :func:`~bleep_sc.pp.crops`: 15 % more of the spots
+    lie on tissue, and at least 75 %. Spots that lie all over a slide, glass included, tell nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import bleep_sc as bl
+    >>> tissue = bl.datasets.toy(n_patients=1, n_sections=1, progress_bar=False)
+    >>> bl.pp.check_alignment(tissue)
+    >>> next(iter(tissue.uns["alignment_check"].values()))["verdict"]
+    'fits'
+    """
+    check_adata(adata, copy=copy)
+    for name, key in (("spatial_key", spatial_key), ("image_key", image_key)):
+        check_key(name, key)
+    check_key_added("key_added", key_added, allowed=_keys.ALIGNMENT_CHECK)
+    most = check_int("max_spots", max_spots)
+    seed = check_int("random_state", random_state, minimum=0)
+    places = spatial_coordinates(adata, spatial_key=spatial_key)
+    if library_key is None and library_id is None:
+        library_key = recorded_library_key(adata, image_key) or recorded_library_key(adata)
+    spots = rows_by_library(adata, library_key, library_id)
+    measured = adata.n_vars > 0 and (layer is not None or adata.X is not None)
+    images: Mapping[str, SectionImage | None]
+    if image is None:
+        images = {library: hires_image(adata.uns, library) for library in spots}
+    else:
+        images = images_by_library(
+            adata, image, list(spots), image_layer=image_layer, series=series, library_key=library_key
+        )
+    obs = with_frames(adata).obs
+    judged, compared = {}, {}
+    for library in progress(list(spots), desc="Checking how spots fit", show=progress_bar if len(spots) > 1 else False):
+        rows, xy = spots[library], places[spots[library]]
+        chosen = _some(np.flatnonzero(said_on_tissue(obs.iloc[rows])), most, seed)
+        look, source = _look(adata, library, rows, xy, image=images[library], image_key=image_key)
+        judged[library] = judge(
+            most_varying(expression_values(adata[rows[chosen]], layer, name="adata")) if measured else None,
+            xy,
+            chosen,
+            look,
+            width_height=full_size(images[library]),
+            source=source,
+            code=PlacesCode.of(adata.obsm[spatial_key], spatial_key, library, library_key),
+        )
+        compared[library] = chosen
+    adata = adata.copy() if copy else adata
+    with all_or_nothing(adata):
+        adata.uns[key_added] = {library: record_of(judged[library], compared[library]) for library in spots}
+    _tell(judged)
+    return adata if copy else None
+
+
+def _some(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
+    """Draw rows, where there are more than asked for; in order."""
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+
+
+def _look(
+    adata: AnnData, library: str, rows: np.ndarray, xy: np.ndarray, *, image: SectionImage | None, image_key: str
+) -> tuple[Look, str]:
+    """Find what tells the look of places in a section, and say what it is."""
+    pitch = pitch_of(xy)
+    if image is not None:
+        return picture_look(image, adata.uns, library, pitch=pitch), f"the {image.source}"
+    remedy = f"`uns['spatial']` has no hires picture of {library!r} either: pass `image=`, or cut crops."
+    check_in("adata.obsm", image_key, adata.obsm.keys(), remedy=remedy)
+    stored: Any = adata.obsm[image_key]
+    source = f"`obsm[{image_key!r}]`"
+    if getattr(stored, "ndim", 0) not in (2, 4):
+        msg = f"`adata.{source[1:-1]}` must hold crops (n_obs, y, x, 3) or features (n_obs, n_features). {remedy}"
+        raise ValueError(msg)
+    if stored.ndim == 2:
+        return SpotLook(xy, terms_of_features(np.asarray(stored)[rows].astype(np.float64)), pitch), source
+    if not is_lazy(stored):
+        return SpotLook(xy, terms_of_crops(np.asarray(stored)[rows]), pitch), source
+    lazy = LazyRows(stored)
+    terms = np.concatenate([terms_of_crops(lazy[part]) for part in lazy.parts()])
+    return SpotLook(xy, terms[rows], pitch), source
+
+
+def _tell(judged: Mapping[str, Judged]) -> None:
+    """Log the verdicts, and warn once of sections that fit better in another way."""
+    for library, section in judged.items():
+        logger.info("%r: %s", library, section)
+    if wrong := [f"{library!r}: {section}" for library, section in judged.items() if section.remedy]:
+        warn("the image does not fit the spots as given.\n" + "\n".join(wrong))

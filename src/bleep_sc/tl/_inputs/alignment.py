@@ -1,0 +1,105 @@
+"""Warns where another place of the spots suits images and expression clearly better, before anything is learned."""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._adata import known_places
+from bleep_sc._library import libraries
+from bleep_sc._logging import warn
+from bleep_sc._stats import section_rows
+from bleep_sc.methods.inputs import Spots
+from bleep_sc.methods.task import Task
+from bleep_sc.pp._alignment.genes import most_varying
+from bleep_sc.pp._alignment.looks import Look, SpotLook, terms_of_crops, terms_of_features
+from bleep_sc.pp._alignment.picture import full_size, picture_look
+from bleep_sc.pp._alignment.section import judge, pitch_of
+from bleep_sc.pp._images.section import hires_image
+from bleep_sc.pp._places_code import PlacesCode
+from bleep_sc.tl._inputs.units import said_of_all_folds
+
+_MOST_SPOTS = 1000
+"""Of a section; they are spread over it."""
+_MOST_REMEMBERED = 4096
+_asked: set[bytes] = set()
+"""Digests of what was judged in this process: several fits of one reference ask, and warn, once."""
+
+
+def warn_of_alignment(adata: AnnData, task: Task[Any], *, library_key: str | None, image_key: str) -> None:
+    """Warn once of all sections whose spots fit better in another way; say nothing within folds.
+
+    Colours come from the hires picture of `uns`, where it is there, and from the crops or features that are learned.
+
+    Parameters
+    ----------
+    adata
+        The spots, with their places.
+    task
+        What was read of them.
+    library_key, image_key
+        The column of sections, and the key of the crops or features, which the message names.
+    """
+    xy = known_places(adata)
+    reads_images = task.spots.kind.width is None
+    if said_of_all_folds() or not reads_images or xy is None or not np.isfinite(xy).all():
+        return
+    lines = []
+    for section, rows in section_rows(task.spots.sections, adata.n_obs):
+        library = section if task.spots.sections is not None else next(iter(libraries(adata.uns)), "library")
+        code = PlacesCode.of(adata.obsm[_keys.SPATIAL], _keys.SPATIAL, library, library_key)
+        chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_SPOTS)).astype(np.int64))
+        expression = most_varying(task.all_genes.matrix[rows[chosen]])
+        looks = list(_looks(adata, task.spots, library, rows, xy[rows], image_key=image_key))
+        if not _is_new(expression, xy[rows], *(look.content for look, _, _ in looks)):
+            continue
+        for look, size, source in looks:
+            judged = judge(expression, xy[rows], chosen, look, width_height=size, source=source, code=code)
+            if judged.remedy:
+                lines.append(f"{library!r}: {judged}")
+                break
+    if lines:
+        warn(
+            "the image does not fit the spots as given, so that a model would learn little.\n"
+            + "\n".join(lines)
+            + "\n`bleep_sc.pp.check_alignment(adata)` shows it in full. If all is as it should be, `check='off'` "
+            "leaves this check out."
+        )
+
+
+def _looks(
+    adata: AnnData, spots: Spots, library: str, rows: np.ndarray, xy: np.ndarray, *, image_key: str
+) -> Iterator[tuple[Look, np.ndarray | None, str]]:
+    """Give what tells the look of places: the picture in `uns`, then what is learned from, each with the image's size.
+
+    Pictures that cannot be read are left out: they are no input of a model.
+    """
+    pitch = pitch_of(xy)
+    try:
+        picture = hires_image(adata.uns, library)
+        look = None if picture is None or not pitch > 0 else picture_look(picture, adata.uns, library, pitch=pitch)
+    except ValueError:
+        picture = look = None
+    if look is not None:
+        yield look, full_size(picture), "the hires image"
+    if not isinstance(spots.rows, np.ndarray):  # lazy crops: to cut them takes long, and training will do it anyway
+        return
+    values = spots.rows[rows]
+    terms = terms_of_crops(values) if values.ndim == 4 else terms_of_features(values)
+    yield SpotLook(xy, terms, pitch), None, f"`obsm[{image_key!r}]`"
+
+
+def _is_new(*arrays: np.ndarray) -> bool:
+    """Tell whether a question was never asked, and remember it."""
+    digest = blake2b(digest_size=16)
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    if digest.digest() in _asked:
+        return False
+    if len(_asked) >= _MOST_REMEMBERED:
+        _asked.clear()
+    _asked.add(digest.digest())
+    return True
