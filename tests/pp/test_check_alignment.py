@@ -198,6 +198,8 @@ def test_sections_are_judged_apart_and_spots_off_the_tissue_left_out() -> None:
     adata.obs["in_tissue"] = (np.arange(adata.n_obs) % 3 > 0).astype(int)
     with pytest.warns(UserWarning, match="^the image does not fit.*\n'two': another way") as caught:
         copied = bl.pp.check_alignment(adata, library_key="slide", key_added="how", copy=True)
+    # newer versions of other packages may warn of their own
+    caught = [warning for warning in caught if warning.category is UserWarning]
     assert len(caught) == 1
     assert "rows = (adata.obs['slide'] == 'two').to_numpy()" in str(caught[0].message)
     assert "how" not in adata.uns

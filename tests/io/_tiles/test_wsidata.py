@@ -210,7 +210,7 @@ REFUSED: dict[str, tuple[Callable[[SimpleNamespace], None], str]] = {
         r"`wsi\.tables\['uni_tiles'\]` has no values",
     ),
     "no ids of features": (
-        lambda wsi: wsi.tables["uni_tiles"].obs.drop(columns="tile_id", inplace=True),
+        lambda wsi: wsi.tables["uni_tiles"].obs.pop("tile_id"),
         r"`wsi\.tables\['uni_tiles'\]` has no column `tile_id`",
     ),
 }

@@ -83,7 +83,7 @@ def places_of(
         rows, frame = rows[found >= 0], frame.iloc[found[found >= 0]]
         xy, diameter = _centres(frame, element), _diameter(frame, region)
     else:
-        part = AnnData(obs=obs, obsm={_keys.SPATIAL: table.obsm[_keys.SPATIAL][rows]})
+        part = AnnData(obs=obs, obsm={_keys.SPATIAL: np.asarray(table.obsm[_keys.SPATIAL])[rows]})
         xy = spatial_coordinates(part, name=path)
         diameter = _diameter_of_labels(obs, xy)
     return Places(region, rows, xy, diameter, element)

@@ -138,7 +138,7 @@ def _check_free(source: Source, table: str, *, overwrite: bool) -> None:
 
 def _instances(source: Source, adata: AnnData, keys: TableKeys, rows: dict[str, np.ndarray]) -> np.ndarray:
     """Find the instance of each row, as the shapes call it: SpatialData joins 1 to 1, and not to "1"."""
-    found = adata.obs[keys.instance_key].to_numpy(dtype=object, copy=True)
+    found = np.array(adata.obs[keys.instance_key], dtype=object)
     if sum(map(len, rows.values())) < adata.n_obs:
         msg = (
             f"`adata.obs[{keys.region_key!r}]` names other regions than `uns['spatialdata_attrs']` does "
