@@ -18,6 +18,8 @@ SPLITS = {
     "mob1k": "bulb, two animals to another array",
     "her2st_b": "HER2ST, one patient to another",
     "her2st-best": "HER2ST, one of five sections, `preset='best'`",
+    "mob2k-best": "bulb, one animal to the other, `preset='best'`",
+    "mob1k-best": "bulb, two animals to another array, `preset='best'`",
     "her2st_b-best": "HER2ST, one patient to another, `preset='best'`",
 }
 """What the tables of trust call the splits of `trust_intervals.py`."""

@@ -111,7 +111,8 @@ def splits(data: str, seed: int, preset: str) -> Iterator[tuple[str, AnnData, An
 
 def joined(sections: list[AnnData]) -> AnnData:
     """Sections as one reference, with the genes to learn from."""
-    ref = ad.concat(sections, index_unique="-", uns_merge="same")
+    ref = ad.concat(sections, index_unique="-")
+    ref.uns[FEATURES] = sections[0].uns[FEATURES]  # cut alike; widths in spot diameters differ in the last digits
     ref.obs_names = [f"{name}-{number}" for number, name in enumerate(ref.obs_names)]
     bl.pp.select_genes(ref, batch_key="section", n_top_genes=1000, min_fraction=0.1)
     ref.var.loc[[gene for gene in MARKERS if gene in ref.var_names], "highly_variable"] = True
