@@ -25,6 +25,7 @@ from bleep_sc.models.train.randomness import borrowed_random_state
 from bleep_sc.tl._inputs.units import said_of_all_folds
 
 _USUAL_VIEW = 1.5
+_LEAST_VIEW_UM = 82.5
 """Width in spot diameters of what a network reads: the spot, and a rim around it."""
 _FEWEST_PIXELS = 0.5
 """Share of a network's own input size; with fewer pixels of the crop, it sees mostly what resampling made up."""
