@@ -132,7 +132,8 @@ def pool(
         No coordinates, no such column or layer.
     ValueError
         Values that are no raw counts; an unknown scale; a pitch finer than the bins; several libraries and no
-        `library_key`, or bins that lie on each other since several sections are taken for one; a view, where `key_added` asks to write into it.
+        `library_key`; bins that lie on each other, since several sections are taken for one; a view, where `key_added`
+        asks to write into it.
 
     Notes
     -----
