@@ -168,8 +168,8 @@ def _instances(source: Source, adata: AnnData, keys: TableKeys, rows: dict[str, 
         if (twice := pd.Series(place).duplicated().to_numpy()).any():
             msg = (
                 f"`adata.obs[{keys.instance_key!r}]`: {twice.sum()} of {len(twice)} rows of {region!r} name an "
-                f"instance that another row has named, such as {some_names(instances[twice])}. Several samples were joined: "
-                "pass the rows of one, with the object that they were taken from."
+                f"instance that another row has named, such as {some_names(instances[twice])}. Several samples were "
+                "joined: pass the rows of one, with the object that they were taken from."
             )
             raise ValueError(msg)
         found[of_region] = index.to_numpy(dtype=object)[place]
