@@ -89,3 +89,20 @@ def test_a_picture_as_large_as_its_image_explains_nothing() -> None:
     adata = spots((1400, 1100), (300, 200), (30, 20), spatial={"lib": library})
     with pytest.raises(ValueError, match=MADE_UP):
         bl.pp.crops(adata, ImageContainer(PIXELS))
+
+
+@pytest.mark.parametrize("diameter", [20.0, 9.0])
+def test_pooled_places_beyond_the_border_are_left_out_by_the_line_that_is_named(diameter: float) -> None:
+    """A place at the border of its bins may have its centre beyond them, at most half a pitch."""
+    factors = {"spot_diameter_fullres": diameter, "microns_per_pixel": 1.0}
+    xy = ((10, -9), (30, -9), (10, 50), (40, 60), (160, 70))
+    adata = spots(*xy, (90, 90), spatial={"lib": {"scalefactors": factors}})
+    message = "None is further out than a spot is wide" if diameter > 9 else "No scale would fit"
+    with pytest.raises(ValueError, match=message) as caught:
+        bl.pp.crops(adata, ImageContainer(PIXELS))
+    if diameter > 9:
+        line = re.findall(r"`(adata = [^`]*)`", str(caught.value))[-1]
+        names = {"adata": adata}
+        exec(line, names)  # noqa: S102
+        assert names["adata"].obs_names.tolist() == ["2", "3", "5"]
+        bl.pp.crops(names["adata"], ImageContainer(PIXELS), size=16, check="off")

@@ -244,3 +244,17 @@ def test_a_bin_far_away_costs_no_more_than_a_place(far: float) -> None:
     assert pooled.X.sum() == adata.X.sum()
     assert pooled.n_obs <= 31
     assert pooled.obs["n_pooled"].min() == 1
+
+
+@pytest.mark.odd
+def test_sections_that_are_taken_for_one_are_never_summed(unchanged: Callable[..., None]) -> None:
+    """After a concat without `uns`, bins of two tissues stand at the same places."""
+    joined = ad.concat({"P1": hd(seed=1), "P2": hd(seed=2)}, label="sample", index_unique="-")
+    unchanged(joined)
+    with pytest.raises(ValueError, match=r"1960 of 1960 bins or cells of 'library' .*pass `library_key='sample'`\."):
+        bl.pp.pool(joined, um=56, mpp=UM_PER_PX)
+    with pytest.raises(ValueError, match=r"pass `library_key='sample'` in place of 'patient'"):
+        bl.pp.pool(joined, um=56, mpp=UM_PER_PX, library_key="patient")
+    pooled = bl.pp.pool(joined, um=56, mpp=UM_PER_PX, library_key="sample", key_added=None)
+    alone = [bl.pp.pool(hd(seed=seed), um=56, key_added=None).X.toarray() for seed in (1, 2)]
+    assert np.array_equal(pooled.X.toarray(), np.concatenate(alone))

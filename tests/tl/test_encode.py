@@ -498,6 +498,10 @@ def test_views_of_objects_are_refused(ref: AnnData) -> None:
         (None, CropScale(224, 165.0, 1.0), 224),
         (None, CropScale(224, 165.0, None), 224),
         (None, CropScale(224), 224),
+        (None, CropScale(224, 165.0, 165 / 8), 112),  # bins of 8 µm: 12 µm would show one nucleus
+        (None, CropScale(224, 55.0, 55 / 8), 224),
+        (None, CropScale(224, 400.0, 4.0), 84),
+        (None, CropScale(224, None, 3.0), 112),
         (0.5, CropScale(224), 112),
         (1, CropScale(224, 165.0, 3.0), 224),
         (82.5, CropScale(224, 165.0, 3.0), 112),
@@ -519,7 +523,7 @@ def test_a_network_sees_only_its_view(view: float | None, ref: AnnData, query: A
     if view is None:  # 1.5 of 3 diameters
         for adata in (ref, query):
             for values in adata.uns["crops"].values():
-                values["spot_diameters"] = 3.0
+                values["spot_diameters"], values["size_um"] = 3.0, 165.0
     hidden = ref.copy()
     hidden.obsm["crops"][:, :4] = 0
     hidden.obsm["crops"][:, :, 12:] = 255

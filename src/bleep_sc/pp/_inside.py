@@ -9,6 +9,8 @@ from bleep_sc.pp._signs.section import SectionToCheck
 
 _FEW = 0.05
 """Share of the spots that may be left out; of more, something else is wrong."""
+_MANY = 0.5
+"""The same, where none of them is further out than a spot is wide."""
 _ALIKE = 0.03
 """An image has the size that a factor says if it differs by no more than this share."""
 
@@ -52,9 +54,21 @@ def _advice(section: SectionToCheck, outside: np.ndarray) -> str:
     advice = []
     if outside.mean() <= _FEW:
         advice.append(f"If these few are beyond the rim of the scan, leave them out: {_leaving_out(section)}.")
+    elif outside.mean() <= _MANY and _just_beyond(section):
+        advice.append(
+            "None is further out than a spot is wide, as where places of `bl.pp.pool` stand at the border of their "
+            f"bins. Leave them out: {_leaving_out(section)}."
+        )
     if _inside(image.centres(section.xy[:, ::-1]), image.width_height).all():
         advice.append(f"All spots fit with x and y swapped: `{section.code.moved('{}[:, ::-1].copy()')}`.")
     return " ".join(advice) or _fitting_factor(section)
+
+
+def _just_beyond(section: SectionToCheck) -> bool:
+    """Tell whether no spot is further outside than its diameter; not where that is unknown."""
+    centres, limit = section.image.centres(section.xy), section.image.width_height
+    beyond = max(float(-centres.min()), float((centres - limit).max()))
+    return beyond <= section.scale.spot_diameter * section.image.scale
 
 
 def _factor_of_size(section: SectionToCheck) -> str:

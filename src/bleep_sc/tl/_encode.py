@@ -46,8 +46,9 @@ def encode(
         Key in `adata.obsm` of the features. ``None`` makes one of the encoder's name, such as ``"X_resnet50"``.
     view
         The part of each crop that a network reads, around its centre: a width in µm above 1, or a share of the crop's
-        width up to 1. ``None`` is 1.5 spot diameters where the crops' record knows them, else the whole crop. An
-        encoder of your own gets the whole crop, or the `view` that you name.
+        width up to 1. ``None`` is 1.5 spot diameters where the crops' record knows them, and at least 82.5 µm (those
+        of Visium) for bins and cells; else the whole crop. An encoder of your own gets the whole crop, or the `view`
+        that you name.
     weights
         The weights of a network that `encoder` names: ``"imagenet"``, the path of a file of tensors, or ``None`` for
         random ones.

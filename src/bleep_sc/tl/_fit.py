@@ -127,7 +127,8 @@ def fit(
         ST-Net always reads crops by a network. HisToGene has patch embeddings of its own.
     view
         The part of each crop that a frozen network reads, around its centre: a width in µm above 1, or a share of the
-        crop's width up to 1. ``None`` is 1.5 spot diameters where the crops' record knows them, else the whole crop.
+        crop's width up to 1. ``None`` is 1.5 spot diameters where the crops' record knows them, and at least 82.5 µm
+        (those of Visium) for bins and cells; else the whole crop.
         The view is resampled to the size that the network was made for; an encoder of your own gets the whole crop, or
         the `view` that you name. BLEEP's default recipe has this argument.
     weights

@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -355,3 +356,40 @@ def test_real_section_whose_image_is_stored_turned(real_data: Path) -> None:
     straight = AnnData(obs=section.obs, obsm={"spatial": xy})
     bl.pp.crops(straight, file, size=64, mpp=1, check="off")
     assert np.array_equal(adata.obsm["crops"].swapaxes(1, 2)[:, ::-1, ::-1], straight.obsm["crops"])
+
+
+def test_samples_whose_regions_have_one_name_are_joined(tmp_path: Path) -> None:
+    """As all samples of Xenium; each is cut from its own image, and goes back to where it came from."""
+    images = [says_where(HEIGHT, WIDTH), says_where(HEIGHT, WIDTH)[:, :, ::-1].copy()]
+    sources = [by_hand(images={"he": image_of(image)}) for image in images]
+    parts = [bl.io.from_spatialdata(sdata, library_id=name) for sdata, name in zip(sources, "ab", strict=True)]
+    joined = ad.concat(parts, index_unique="-", uns_merge="unique")
+    joined.write_h5ad(tmp_path / "joined.h5ad")
+    joined = ad.read_h5ad(tmp_path / "joined.h5ad")
+    given = {name: sdata["he"] for sdata, name in zip(sources, "ab", strict=True)}
+    bl.pp.crops(joined, given, size=8, mpp=1, library_key="library_id")
+    for name, part, image in zip("ab", parts, images, strict=True):
+        assert part.obs["library_id"].tolist() == [name] * len(XY)
+        assert list(part.uns["spatial"]) == [name]
+        rows = (joined.obs["library_id"] == name).to_numpy()
+        x, y = XY[0].astype(int)
+        assert np.array_equal(joined.obsm["crops"][rows][0], image[y - 4 : y + 4, x - 4 : x + 4])
+    bl.io.to_spatialdata(sources[1], joined[joined.obs["library_id"] == "b"], layer=None)
+    assert sources[1]["bleep"].obs["spot"].tolist() == list(range(len(XY)))
+
+
+@pytest.mark.odd
+def test_names_of_libraries() -> None:
+    two = by_hand(
+        shapes={"one": circles_of(XY), "two": circles_of(XY)},
+        tables={"table": table_of(["one"] * 2 + ["two"] * 2, [0, 1, 0, 1])},
+    )
+    adata = bl.io.from_spatialdata(two, library_id={"one": "a", "two": "b"})
+    assert adata.obs["library_id"].tolist() == ["a", "a", "b", "b"]
+    assert list(adata.uns["spatial"]) == ["a", "b"]
+    with pytest.raises(ValueError, match=r"`library_id='a'` gives one name to several of the regions \['one', 'two'\]"):
+        bl.io.from_spatialdata(two, library_id="a")
+    with pytest.raises(ValueError, match="`library_id` holds 'a/b'"):
+        bl.io.from_spatialdata(by_hand(), library_id="a/b")
+    with pytest.raises(TypeError, match="`library_id` must be a name"):
+        bl.io.from_spatialdata(by_hand(), library_id=3)  # type: ignore[arg-type]

@@ -107,6 +107,8 @@ def change(what: str) -> Any:
     def made(adata: AnnData) -> None:
         if what == "instance":
             adata.obs["spot"] = [0, 11, 3, 99]
+        elif what == "twice":
+            adata.obs["spot"] = [0, 11, 0, 10]
         elif what == "region":
             adata.obs["region"] = pd.Categorical(["A", "B", "A", "C"])
         elif what == "elsewhere":
@@ -134,6 +136,7 @@ def change(what: str) -> Any:
             ValueError,
             r"1 of 2 rows name no instance of `sdata.shapes\['B'\]`, such as 99; .* 13, 12, 11, ...",
         ),
+        ("twice", {}, ValueError, r"1 of 2 rows of 'A' name an instance that another row has named, such as 0"),
         ("region", {}, ValueError, r"obs\['region'\]` names other regions"),
         ("elsewhere", {}, ValueError, r"annotates 'C', and `sdata` has the shapes \['A', 'B'\]"),
         ("nothing", {}, ValueError, "annotates no element.*from_spatialdata` keeps"),

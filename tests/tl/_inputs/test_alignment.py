@@ -120,3 +120,22 @@ def test_what_cannot_be_judged_is_fitted_as_ever(damage: str) -> None:
         library["scalefactors"]["tissue_hires_scalef"] = "a"
     fit(adata)
     assert "bleep" in adata.uns
+
+
+def test_the_picture_is_that_of_the_section_whose_crops_are_learned() -> None:
+    """One of several sections was taken out; `uns` holds the pictures of all, and the first is another's."""
+    adata = reference(1)
+    own = adata.uns["spatial"]["a"]
+    misleading = reference(1)
+    misleading.uns["spatial"] = {"a": own | {"images": {"hires": own["images"]["hires"][:, ::-1].copy()}}}
+    with pytest.warns(UserWarning, match="does not fit the spots"):
+        fit(misleading)
+    adata.uns["spatial"] = {"first": misleading.uns["spatial"]["a"], "a": own}
+    fit(adata)
+    adata.uns["spatial"] = {"first": own, "a": misleading.uns["spatial"]["a"]}
+    alignment._asked.clear()
+    with pytest.warns(UserWarning, match="'a': another way fits better"):
+        fit(adata)
+    del adata.uns["crops"]  # now nobody knows whose spots these are, so no picture is asked
+    alignment._asked.clear()
+    fit(adata)

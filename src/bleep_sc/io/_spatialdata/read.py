@@ -27,6 +27,7 @@ def from_spatialdata(
     table: str | None = None,
     image: str | Mapping[str, str] | None = None,
     coordinate_system: str | Mapping[str, str] | None = None,
+    library_id: str | Mapping[str, str] | None = None,
     library_key: str = "library_id",
 ) -> AnnData:
     """Take one table of SpatialData with its places in pixels of one H&E image, ready for :func:`~bleep_sc.pp.crops`.
@@ -50,8 +51,11 @@ def from_spatialdata(
     coordinate_system
         Coordinate system by which spots are laid on the image, or a mapping from region to one. Needed only where
         several systems lay them differently.
+    library_id
+        Name of the library, or a mapping from region to one. ``None`` takes the name of the region. Samples that will
+        be joined need different names, and all samples of Xenium call their region ``cell_labels``.
     library_key
-        Column of `obs` that takes the name of each spot's library. Each region is a library of its name.
+        Column of `obs` that takes the name of each spot's library. Each region is a library.
 
     Returns
     -------
@@ -80,7 +84,7 @@ def from_spatialdata(
         No such table or image, or several that could be meant (the message lists them); an image that is no H&E image;
         a table that annotates nothing, or an element that is not there, or a raster of labels only; no shared
         coordinate system, or several that differ; a transformation that is no similarity; instances that match no
-        shape; a column `library_key` that holds something else.
+        shape; a column `library_key` that holds something else; two regions of one `library_id`.
 
     Notes
     -----
@@ -130,6 +134,7 @@ def from_spatialdata(
     )
     rows = keys.rows_of(found)
     _check_regions(found, keys, rows, path=path)
+    libraries = _names_of_libraries(library_id, list(rows))
     images = by_region(image, list(rows), name="image")
     systems = by_region(coordinate_system, list(rows), name="coordinate_system")
     elements = {region: element_of(source, found, region, path=path) for region in rows}
@@ -138,10 +143,10 @@ def from_spatialdata(
         places_of(source, found, rows[region], keys=keys, region=region, element=elements[region], path=path)
         for region in rows
     ]
-    adata = _rows_with_places(found, places, chosen, library_key, is_ours=source.folder is not None)
+    adata = _rows_with_places(found, places, chosen, (library_key, libraries), is_ours=source.folder is not None)
     adata.uns[ATTRIBUTES] = keys.described(list(rows))
     adata.uns[_keys.SPATIAL] = {
-        each.region: _library(found, each, chosen[each.region], table_name=name, folder=source.folder)
+        libraries[each.region]: _library(found, each, chosen[each.region], table_name=name, folder=source.folder)
         for each in places
     }
     return adata
@@ -171,15 +176,38 @@ def _check_regions(table: AnnData, keys: TableKeys, rows: Mapping[str, np.ndarra
         )
 
 
+def _names_of_libraries(library_id: str | Mapping[str, str] | None, regions: list[str]) -> dict[str, str]:
+    """Name the library of each region."""
+    given = by_region(library_id, regions, name="library_id")
+    names = {region: region if name is None else name for region, name in given.items()}
+    check_section_names("library_id", names.values())
+    if len(set(names.values())) < len(names):
+        msg = (
+            f"`library_id={library_id!r}` gives one name to several of the regions {regions}, and each has an image of "
+            "its own. Pass a mapping from region to a name."
+        )
+        raise ValueError(msg)
+    return names
+
+
 def _rows_with_places(
-    table: AnnData, places: list[Places], chosen: Mapping[str, Chosen], library_key: str, *, is_ours: bool
+    table: AnnData,
+    places: list[Places],
+    chosen: Mapping[str, Chosen],
+    column: tuple[str, Mapping[str, str]],
+    *,
+    is_ours: bool,
 ) -> AnnData:
-    """Take the rows that have a place, in the order of the table, into an object of its own."""
+    """Take the rows that have a place, in the order of the table, into an object of its own.
+
+    `column` is the name of the column of libraries, and the library of each region.
+    """
+    library_key, names = column
     xy = np.full((table.n_obs, 2), np.nan)
     libraries = np.full(table.n_obs, None, dtype=object)
     for each in places:
         xy[each.rows] = chosen[each.region].way.places(each.xy)
-        libraries[each.rows] = each.region
+        libraries[each.rows] = names[each.region]
     kept = np.isfinite(xy).all(axis=1)
     if library_key in table.obs and (table.obs[library_key].astype(object)[kept] != libraries[kept]).any():
         msg = (
@@ -189,7 +217,7 @@ def _rows_with_places(
         raise ValueError(msg)
     adata = table if is_ours and kept.all() else table[kept].copy()
     adata.obsm[_keys.SPATIAL] = xy[kept]
-    adata.obs[library_key] = pd.Categorical(libraries[kept], categories=[each.region for each in places])
+    adata.obs[library_key] = pd.Categorical(libraries[kept], categories=[names[each.region] for each in places])
     return adata
 
 

@@ -77,7 +77,7 @@ def to_spatialdata(
         `sdata` is no SpatialData.
     ValueError
         A table or another element of that name is there already; `adata` does not say what it annotates; a region or an
-        instance that `sdata` does not have.
+        instance that `sdata` does not have, or an instance of two rows.
 
     Examples
     --------
@@ -163,6 +163,13 @@ def _instances(source: Source, adata: AnnData, keys: TableKeys, rows: dict[str, 
                 f"`adata.obs[{keys.instance_key!r}]`: {missing.sum()} of {len(missing)} rows name no instance of "
                 f"`sdata.shapes[{region!r}]`, such as {some_names(instances[missing])}; those are called "
                 f"{some_names(index)}. Pass the object that `adata` was taken from."
+            )
+            raise ValueError(msg)
+        if (twice := pd.Series(place).duplicated().to_numpy()).any():
+            msg = (
+                f"`adata.obs[{keys.instance_key!r}]`: {twice.sum()} of {len(twice)} rows of {region!r} name an "
+                f"instance that another row has named, such as {some_names(instances[twice])}. Several samples were "
+                "joined: pass the rows of one, with the object that they were taken from."
             )
             raise ValueError(msg)
         found[of_region] = index.to_numpy(dtype=object)[place]

@@ -19,20 +19,39 @@ def repeated_places(section: SectionToCheck) -> tuple[str, str] | None:
     """Several spots stand at one place: sections that were joined and are cut from one image."""
     if coarse_places(section) is not None:  # which makes places coincide
         return None
-    repeated = pd.DataFrame(section.xy).duplicated(keep=False).to_numpy()
-    n = int(repeated.sum())
-    if n < max(2, _least_share(section.xy) * len(repeated)):
+    n = number_of_repeated(section.xy)
+    if n == 0:
         return None
-    column = _telling_apart(section)
     found = (
-        f"{n} of {len(repeated)} spots stand at the same place as another spot, as where several sections are taken "
+        f"{n} of {len(section.xy)} spots stand at the same place as another spot, as where several sections are taken "
         "for one and are all cut from one image."
     )
-    given = section.code.library_key
+    return found, how_to_tell_apart(section.obs, section.xy, given=section.code.library_key)
+
+
+def number_of_repeated(xy: np.ndarray) -> int:
+    """Count the spots that share their place with another (n, 2); 0 where these may be accidents."""
+    n = int(pd.DataFrame(xy).duplicated(keep=False).sum())
+    return 0 if n < max(2, _least_share(xy) * len(xy)) else n
+
+
+def how_to_tell_apart(obs: pd.DataFrame, xy: np.ndarray, *, given: str | None) -> str:
+    """Name the column that tells apart sections that were taken for one.
+
+    Parameters
+    ----------
+    obs
+        Annotation of the spots.
+    xy
+        Their places (n, 2).
+    given
+        Column that was passed as `library_key`.
+    """
+    column = _telling_apart(obs, xy)
     instead = "" if given is None else f" in place of {given!r}"
     if column is None:
-        return found, f"Name the column of `obs` that tells the sections apart: `library_key=...`{instead}."
-    return found, f"The column {column!r} of `obs` tells them apart: pass `library_key={column!r}`{instead}."
+        return f"Name the column of `obs` that tells the sections apart: `library_key=...`{instead}."
+    return f"The column {column!r} of `obs` tells them apart: pass `library_key={column!r}`{instead}."
 
 
 def coarse_places(section: SectionToCheck) -> tuple[str, str] | None:
@@ -56,11 +75,11 @@ def _least_share(xy: np.ndarray) -> float:
     return max(_OF_WHOLE_NUMBERS, _BY_CHANCE * by_chance)
 
 
-def _telling_apart(section: SectionToCheck) -> str | None:
+def _telling_apart(obs: pd.DataFrame, xy: np.ndarray) -> str | None:
     """Find the first column of `obs` that sets apart all spots at one place."""
-    places = pd.DataFrame(section.xy, columns=["x", "y"])
-    for name in section.obs.columns:
-        values = section.obs[name].astype(str).to_numpy()
+    places = pd.DataFrame(xy, columns=["x", "y"])
+    for name in obs.columns:
+        values = obs[name].astype(str).to_numpy()
         n_kinds = len(np.unique(values))
         if not 2 <= n_kinds <= min(_MOST_SECTIONS, len(values) // 2):
             continue

@@ -8,7 +8,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import known_places
+from bleep_sc._adata import crop_records, known_places
 from bleep_sc._library import libraries
 from bleep_sc._logging import warn
 from bleep_sc._stats import section_rows
@@ -25,6 +25,7 @@ from bleep_sc.tl._inputs.units import said_of_all_folds
 _MOST_SPOTS = 1000
 """Of a section; they are spread over it."""
 _MOST_REMEMBERED = 4096
+_UNKNOWN = "library"
 _asked: set[bytes] = set()
 """Digests of what was judged in this process: several fits of one reference ask, and warn, once."""
 
@@ -49,7 +50,7 @@ def warn_of_alignment(adata: AnnData, task: Task[Any], *, library_key: str | Non
         return
     lines = []
     for section, rows in section_rows(task.spots.sections, adata.n_obs):
-        library = section if task.spots.sections is not None else next(iter(libraries(adata.uns)), "library")
+        library = section if task.spots.sections is not None else _only_library(adata, image_key)
         code = PlacesCode.of(adata.obsm[_keys.SPATIAL], _keys.SPATIAL, library, library_key)
         chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_SPOTS)).astype(np.int64))
         expression = most_varying(task.all_genes.matrix[rows[chosen]])
@@ -68,6 +69,17 @@ def warn_of_alignment(adata: AnnData, task: Task[Any], *, library_key: str | Non
             + "\n`bleep_sc.pp.check_alignment(adata)` shows it in full. If all is as it should be, `check='off'` "
             "leaves this check out."
         )
+
+
+def _only_library(adata: AnnData, image_key: str) -> str:
+    """Name the library of all spots: the one whose image their crops were cut from, else the only one there is.
+
+    `uns["spatial"]` may hold others too: those of spots that were left out since.
+    """
+    for names in (crop_records(adata, image_key), crop_records(adata), libraries(adata.uns)):
+        if names:
+            return next(iter(names)) if len(names) == 1 else _UNKNOWN
+    return _UNKNOWN
 
 
 def _looks(

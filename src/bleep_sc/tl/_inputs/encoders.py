@@ -26,6 +26,9 @@ from bleep_sc.tl._inputs.units import said_of_all_folds
 
 _USUAL_VIEW = 1.5
 """Width in spot diameters of what a network reads: the spot, and a rim around it."""
+_LEAST_VIEW_UM = 82.5
+"""It is no narrower than that of Visium's spots of 55 µm: by a bin of 8 µm or a cell, a network would see a few pixels
+of one nucleus."""
 _FEWEST_PIXELS = 0.5
 """Share of a network's own input size; with fewer pixels of the crop, it sees mostly what resampling made up."""
 
@@ -208,7 +211,8 @@ def _pixels_of_crop(scale: CropScale) -> int:
 
 def _share(view: float | None, scale: CropScale) -> float:
     if view is None:
-        return 1.0 if scale.spot_diameters is None else min(1.0, _USUAL_VIEW / scale.spot_diameters)
+        least = 0.0 if scale.size_um is None else _LEAST_VIEW_UM / scale.size_um
+        return 1.0 if scale.spot_diameters is None else min(1.0, max(least, _USUAL_VIEW / scale.spot_diameters))
     if view <= 1:
         return view
     if scale.size_um is None:
