@@ -316,7 +316,10 @@ TABLE: dict[str, tuple[set[str], str]] = {
     "blank series": (NOTHING, "chooses one of the images in a TIFF|must be the number or the name of an image"),
     "blank obs_names": (NOTHING, r"must be a list with the name of each spot, found|has \d names for 3 spots"),
     "blank spot_diameter": (POSITIVE | NOTHING | {"huge"}, "must be a finite number above 0, found"),
-    "grid image": (set(), "must be a squidpy ImageContainer, an image of SpatialData or a path, found|there is no file"),
+    "grid image": (
+        set(),
+        "must be a squidpy ImageContainer, an image of SpatialData or a path, found|there is no file",
+    ),
     "grid um": (
         {"fraction", "NumPy integer", "NumPy number"},
         "must be a finite number above 0|is wider than the slide|`um` is needed|would lay",
