@@ -10,13 +10,14 @@ from scipy import sparse
 GENES = 5
 
 
-def write_counts(path: Path, barcodes: list[str], counts: np.ndarray, *, library_id: str = "mini") -> None:
+def write_counts(path: Path, barcodes: list[str], counts: np.ndarray, *, genes: list[str] | None = None) -> None:
     """Write a matrix (barcodes, genes) as `cellranger` does, version 3 of that format."""
+    genes = genes or [f"gene{i}" for i in range(counts.shape[1])]
     path.parent.mkdir(parents=True, exist_ok=True)
     matrix = sparse.csr_matrix(counts.astype(np.int32))  # genes by barcodes, by column: the same numbers
-    names = np.array([f"gene{i}" for i in range(counts.shape[1])], dtype="S")
+    names = np.array(genes, dtype="S")
     with h5py.File(path, "w") as file:
-        file.attrs["library_ids"] = np.array([library_id], dtype="S")
+        file.attrs["library_ids"] = np.array(["mini"], dtype="S")
         file.attrs["chemistry_description"] = "miniature"
         file.attrs["software_version"] = "spaceranger-0"
         group = file.create_group("matrix")

@@ -1,7 +1,8 @@
 """The `outs` folder of Space Ranger 3 and 4 of a Visium HD slide: bins of 2, 8 and 16 µm, cells and nuclei."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,32 @@ import tifffile
 
 from vendors.tenx import says_where, some_counts, write_counts, write_small_pictures
 
-UM_PER_PX = 0.5
-SIDE_UM = 64
 TURN = np.deg2rad(3.0)
 """Bins lie a little turned on the image."""
-BEGIN = np.array([40.0, 30.0])
 HIRES, LOWRES = 2, 5
+
+
+@dataclass(frozen=True)
+class Slide:
+    """What lies on the slide; as it stands, 64 x 64 µm on an image of 220 x 200 pixels."""
+
+    image: np.ndarray = field(default_factory=lambda: says_where(200, 220))
+    um_per_px: float = 0.5
+    side_um: int = 64
+    begin: tuple[float, float] = (40.0, 30.0)
+    """Pixel at which the first bin begins."""
+    bins: tuple[int, ...] = (2, 8, 16)
+    counts: Callable[[np.ndarray], np.ndarray] = lambda xy: some_counts(len(xy))
+    """Counts of bins by the pixels of their centres."""
+    genes: list[str] | None = None
+
+    def to_px(self, um: np.ndarray) -> np.ndarray:
+        turned = um @ np.array([[np.cos(TURN), np.sin(TURN)], [-np.sin(TURN), np.cos(TURN)]])
+        return np.asarray(self.begin + turned / self.um_per_px)
+
+    def factors(self) -> dict[str, float]:
+        small = {"tissue_hires_scalef": 1 / HIRES, "tissue_lowres_scalef": 1 / LOWRES}
+        return small | {"microns_per_pixel": self.um_per_px}
 
 
 @dataclass(frozen=True)
@@ -28,38 +49,32 @@ class VisiumHD:
     xy: dict[str, np.ndarray]
     """Centres in pixels by table, in the order of its barcodes."""
     barcodes: dict[str, list[str]]
-    um_per_px: float = UM_PER_PX
 
 
-def write_visium_hd(folder: Path, *, cells: bool = True, prefix: str = "") -> VisiumHD:
-    """Write a slide of 64 x 64 µm on an image of 220 x 200 pixels."""
-    image = says_where(200, 220)
+def write_visium_hd(folder: Path, slide: Slide | None = None, *, cells: bool = True, prefix: str = "") -> VisiumHD:
+    """Write the slide; `cells` needs bins of 2 µm."""
+    slide = slide or Slide()
+    image = slide.image
     xy, barcodes = {}, {}
-    factors = {"tissue_hires_scalef": 1 / HIRES, "tissue_lowres_scalef": 1 / LOWRES, "microns_per_pixel": UM_PER_PX}
-    for side in (2, 8, 16):
+    for side in slide.bins:
         table = f"square_{side:03d}um"
-        xy[table], barcodes[table] = _write_bins(folder / "binned_outputs" / table, side, factors)
+        xy[table], barcodes[table] = _write_bins(folder / "binned_outputs" / table, slide, side)
     write_small_pictures(folder / "spatial", image, hires=HIRES, lowres=LOWRES)
     tifffile.imwrite(folder / "spatial" / "cytassist_image.tiff", image[::4, ::4], photometric="rgb")
     (folder / "microscope_image").mkdir()
     tifffile.imwrite(folder / "microscope_image" / "slide.tif", image, photometric="rgb", tile=(64, 64))
     _write_feature_slice(folder / f"{prefix}feature_slice.h5")
     if cells:
-        _write_cells(folder, factors, xy, barcodes)
+        _write_cells(folder, slide, xy, barcodes)
     return VisiumHD(folder, xy, barcodes)
 
 
-def _to_px(um: np.ndarray) -> np.ndarray:
-    turned = um @ np.array([[np.cos(TURN), np.sin(TURN)], [-np.sin(TURN), np.cos(TURN)]])
-    return np.asarray(BEGIN + turned / UM_PER_PX)
-
-
-def _write_bins(folder: Path, side: int, factors: dict[str, float]) -> tuple[np.ndarray, list[str]]:
-    n = SIDE_UM // side
+def _write_bins(folder: Path, slide: Slide, side: int) -> tuple[np.ndarray, list[str]]:
+    n = slide.side_um // side
     row, column = (each.ravel() for each in np.mgrid[:n, :n])
-    xy = _to_px(np.column_stack([column + 0.5, row + 0.5]) * side)
+    xy = slide.to_px(np.column_stack([column + 0.5, row + 0.5]) * side)
     barcodes = [f"s_{side:03d}um_{r:05d}_{c:05d}-1" for r, c in zip(row, column, strict=True)]
-    write_counts(folder / "filtered_feature_bc_matrix.h5", barcodes, some_counts(n * n))
+    write_counts(folder / "filtered_feature_bc_matrix.h5", barcodes, slide.counts(xy), genes=slide.genes)
     (folder / "spatial").mkdir()
     positions = pd.DataFrame(
         {
@@ -72,7 +87,7 @@ def _write_bins(folder: Path, side: int, factors: dict[str, float]) -> tuple[np.
         }
     )
     positions.iloc[::-1].to_parquet(folder / "spatial" / "tissue_positions.parquet", index=False)
-    own = factors | {"bin_size_um": float(side), "spot_diameter_fullres": side / UM_PER_PX}
+    own = slide.factors() | {"bin_size_um": float(side), "spot_diameter_fullres": side / slide.um_per_px}
     (folder / "spatial" / "scalefactors_json.json").write_text(json.dumps(own))
     return xy, barcodes
 
@@ -93,15 +108,13 @@ def _write_feature_slice(path: Path) -> None:
         file.attrs["metadata_json"] = json.dumps(metadata)
 
 
-def _write_cells(
-    folder: Path, factors: dict[str, float], xy: dict[str, np.ndarray], barcodes: dict[str, list[str]]
-) -> None:
+def _write_cells(folder: Path, slide: Slide, xy: dict[str, np.ndarray], barcodes: dict[str, list[str]]) -> None:
     """Write nine cells, squares of 12 µm, with nuclei of 4 µm; every nucleus holds four bins of 2 µm."""
     outs = folder / "segmented_outputs"
-    centres = _to_px(np.array([[16.0 * i + 16, 16.0 * j + 16] for i in range(3) for j in range(3)]))
+    centres = slide.to_px(np.array([[16.0 * i + 16, 16.0 * j + 16] for i in range(3) for j in range(3)]))
     names = [f"cellid_{i + 1:09d}-1" for i in range(len(centres))]
     write_counts(outs / "filtered_feature_cell_matrix.h5", names, some_counts(len(names)))
-    for kind, half in (("cell", 6 / UM_PER_PX), ("nucleus", 2 / UM_PER_PX)):
+    for kind, half in (("cell", 6 / slide.um_per_px), ("nucleus", 2 / slide.um_per_px)):
         features: list[Any] = [
             {
                 "type": "Feature",
@@ -117,10 +130,10 @@ def _write_cells(
         (outs / f"{kind}_segmentations.geojson").write_text(text)
         xy[f"{kind}_segmentations"], barcodes[f"{kind}_segmentations"] = centres, names
     (outs / "spatial").mkdir()
-    (outs / "spatial" / "scalefactors_json.json").write_text(json.dumps(factors))
+    (outs / "spatial" / "scalefactors_json.json").write_text(json.dumps(slide.factors()))
     bins = xy["square_002um"]
     nearest = np.linalg.norm(bins[:, None] - centres, axis=2)
-    cell, distance = nearest.argmin(axis=1), nearest.min(axis=1) * UM_PER_PX
+    cell, distance = nearest.argmin(axis=1), nearest.min(axis=1) * slide.um_per_px
     pd.DataFrame(
         {
             "square_002um": barcodes["square_002um"],

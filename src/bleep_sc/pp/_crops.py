@@ -268,7 +268,7 @@ def _warn_of_unknown_scales(sections: Mapping[str, SectionToCheck]) -> None:
     of_files = [
         f" By {tag.source} it is {tag.um_per_px:.6g} for {library!r}."
         for library, tag in tags.items()
-        if tag is not None
+        if tag is not None and tag.believed
     ]
     warn(
         f"the scale of the image is unknown for {shown}, so `um=` cannot be used and crops of other slides can be "

@@ -235,9 +235,10 @@ def _um_per_px(image: SectionImage, wanted: _Wanted) -> float:
     evidence = Evidence(wanted.library_id, wanted.mpp, {}, metadata, obs=nothing[0], xy=nothing[1], tag=image.tag)
     scale = scale_of_section(evidence)
     if np.isnan(scale.um_per_px):
+        odd = "".join(f" ({each.um_per_px:.4g} by {each.source}, which no microscope has)" for each in scale.witnesses)
         msg = (
-            f"`image`: no tag of {image.source!r} says how many µm a pixel has, so no pitch in µm can be laid over it. "
-            "Pass `mpp=`, its µm per full-resolution pixel (0.25 for most scans at 40×, 0.5 at 20×)."
+            f"`image`: no tag of {image.source!r} says how many µm a pixel has{odd}, so no pitch in µm can be laid "
+            "over it. Pass `mpp=`, its µm per full-resolution pixel (0.25 for most scans at 40×, 0.5 at 20×)."
         )
         raise ValueError(msg)
     if (other := scale.contradicted_by) is not None:

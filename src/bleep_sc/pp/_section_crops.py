@@ -97,7 +97,11 @@ def section_crops(
     if um is None:
         return SectionCrops(library_id, rows, image, image.centres(xy), size, None, border)
     if np.isnan(um_per_px):
-        hint = "" if image.tag is None else f" By {image.tag.source} it is {image.tag.um_per_px:.6g}."
+        hint = (
+            ""
+            if image.tag is None or not image.tag.believed
+            else f" By {image.tag.source} it is {image.tag.um_per_px:.6g}."
+        )
         msg = (
             f"`um={um:g}`: the scale of {library_id!r} is unknown. Pass `mpp=`, its µm per full-resolution pixel, or "
             f"leave `um` out to cut native pixels.{hint}"

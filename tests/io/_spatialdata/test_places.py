@@ -262,7 +262,8 @@ def test_what_xenium_calls_its_cells_does_not_make_them_micrometres() -> None:
     adata = bl.io.from_spatialdata(by_hand(shapes=shapes, tables={"table": table}))
     assert "microns_per_pixel" not in adata.uns["spatial"]["cell_boundaries"]["scalefactors"]
     table.obs["cell_area"] = np.pi * 5**2
-    adata = bl.io.from_spatialdata(by_hand(shapes=shapes, tables={"table": table}))
+    with pytest.warns(UserWarning, match="'he' has no alignment"):
+        adata = bl.io.from_spatialdata(by_hand(shapes=shapes, tables={"table": table}))
     assert adata.uns["spatial"]["cell_boundaries"]["scalefactors"]["microns_per_pixel"] == pytest.approx(2)
 
 

@@ -1,5 +1,6 @@
 """Miniatures of 10x Genomics' folders, read by the real readers: each place, scale and count is where it was put."""
 
+import shutil
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -183,6 +184,20 @@ def test_fluorescence_is_refused_by_name(read_xenium: Callable[..., sd.SpatialDa
         bl.io.from_spatialdata(read_xenium(), image="morphology_focus")
     with pytest.raises(ValueError, match=r"no H&E image shares a coordinate system with `sdata\.shapes"):
         bl.io.from_spatialdata(read_xenium(aligned_images=False), table="table")
+
+
+def test_an_image_without_its_alignment(xenium: Xenium, tmp_path: Path) -> None:
+    """The reader lays it on the morphology image without a word."""
+    shutil.copytree(xenium.folder, tmp_path / "outs")
+    (tmp_path / "outs" / "mini_he_imagealignment.csv").unlink()
+    sdata = quietly(spatialdata_io.xenium, tmp_path / "outs")
+    with pytest.warns(UserWarning, match=r"'he_image' has no alignment.*0\.2125 µm per pixel.*xenium_aligned_image"):
+        adata = bl.io.from_spatialdata(sdata, table="table", image="he_image")
+    assert np.allclose(adata.obsm["spatial"], xenium.um / PIXEL_SIZE)
+    alignment = xenium.folder / "mini_he_imagealignment.csv"
+    with warnings.catch_warnings(action="ignore"):
+        sdata["he"] = spatialdata_io.xenium_aligned_image(xenium.folder / "mini_he_image.ome.tif", alignment)
+    assert np.allclose(bl.io.from_spatialdata(sdata, table="table", image="he").obsm["spatial"], xenium.xy)
 
 
 def test_the_table_is_named(hd_sdata: sd.SpatialData) -> None:

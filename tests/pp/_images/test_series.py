@@ -274,6 +274,7 @@ TAGS: dict[str, tuple[dict[str, Any], float | None]] = {
         0.5,
     ),
     "Aperio": ({"description": "Aperio Image Library v12\n100x100 |AppMag = 20|MPP = 0.4990", "metadata": None}, 0.499),
+    "ten times too small": ({"ome": True, "metadata": {"PhysicalSizeX": 0.02734, "PhysicalSizeY": 0.02734}}, 0.02734),
     "centimetres": ({"resolution": (20_000, 20_000), "resolutionunit": CM}, 0.5),
     "inches": ({"resolution": (50_800, 50_800), "resolutionunit": INCH}, 0.5),
     "ImageJ": ({"imagej": True, "resolution": (2, 2), "metadata": {"unit": "micron"}}, 0.5),
@@ -290,6 +291,7 @@ def test_what_tags_say_of_the_scale(kind: str, tmp_path: Path) -> None:
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         witness = scale_of(file, 0)
     assert (witness and witness.um_per_px) == (expected and pytest.approx(expected, rel=1e-3))
+    assert witness is None or witness.believed == (kind != "ten times too small")
 
 
 def test_a_real_slide(real_data: Path) -> None:

@@ -188,3 +188,20 @@ def test_an_unknown_scale_names_what_the_file_says(tmp_path: Path) -> None:
     assert len(warned) == 1
     (sign,) = adata.uns["crops"]["library"]["findings"]["sign"]
     assert sign == "scale"
+
+
+@pytest.mark.odd
+@pytest.mark.parametrize("wrong", [0.02734, 27.34])
+def test_a_file_that_is_wrong_by_ten_is_named_and_never_believed(ref: AnnData, tmp_path: Path, wrong: float) -> None:
+    """No microscope has such pixels: the value is held against another one, and is none by itself."""
+    path = slide(tmp_path / "slide.ome.tif", wrong)
+    xy = np.array([[60.0, 60.0], [80.0, 70.0]])
+    adata = AnnData(np.ones((2, 1), dtype=np.float32), obsm={"spatial": xy})
+    with pytest.warns(UserWarning, match=rf"0\.2734 by the argument `mpp`, {wrong} by the file's OME metadata"):
+        bl.pp.crops(adata, path, size=16, mpp=0.2734)
+    assert adata.uns["crops"]["library"]["um_per_px"] == 0.2734
+    blank = bl.pp.blank(ref, spatial=xy, library_id="new")
+    with pytest.warns(UserWarning, match="the scale of the image is unknown for 'new'"):
+        bl.pp.crops(blank, path, size=16)
+    with pytest.raises(ValueError, match=rf"\({wrong} by the file's OME metadata.*no microscope.*Pass `mpp=`"):
+        bl.pp.grid(path, ref, um=100)

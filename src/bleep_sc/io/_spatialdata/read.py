@@ -13,7 +13,7 @@ from bleep_sc._logging import logger, warn
 from bleep_sc.io._spatialdata.images import Chosen, by_region, check_image, choose
 from bleep_sc.io._spatialdata.keys import ATTRIBUTES, TableKeys
 from bleep_sc.io._spatialdata.places import Places, element_of, places_of
-from bleep_sc.io._spatialdata.scale import um_per_px
+from bleep_sc.io._spatialdata.scale import lies_on_morphology, um_per_px
 from bleep_sc.io._spatialdata.store import Source, open_source
 from bleep_sc.pp._images.thumbnails import pictures
 
@@ -242,6 +242,12 @@ def _library(table: AnnData, places: Places, chosen: Chosen, *, table_name: str,
             f"the small picture {chosen.name!r} is taken as the image of {places.region!r}: a spot is "
             f"{'an unknown number of' if np.isnan(width) else f'{width:.1f}'} pixels wide on it. Read the image of the "
             "microscope too to see cells, such as by `fullres_image_file=` of the readers of spatialdata_io."
+        )
+    if lies_on_morphology(places, way, table.obs.iloc[places.rows]):
+        warn(
+            f"{chosen.name!r} has no alignment, so it is taken to lie pixel for pixel on Xenium's morphology image: "
+            f"{scale:.4g} µm per pixel. If it does not, export its alignment from Xenium Explorer and read the image "
+            "again by `spatialdata_io.xenium_aligned_image(image, alignment_file)`."
         )
     scale_in_words = f", {scale:.4g} µm per pixel" if np.isfinite(scale) else ""
     logger.info("%r: %d places on %r%s.", places.region, len(places.rows), chosen.name, scale_in_words)

@@ -35,6 +35,16 @@ def of_xenium(places: Places, way: Onto, obs: pd.DataFrame) -> float | None:
     return 1 / way.scale
 
 
+def lies_on_morphology(places: Places, way: Onto, obs: pd.DataFrame) -> bool:
+    """Whether an image beside cells of Xenium has the pixels of the morphology image, as one without alignment has.
+
+    The reader lays it there when it finds no alignment: a guess that is wrong for nearly every H&E scan.
+    """
+    if of_xenium(places, way, obs) is None:
+        return False
+    return np.allclose(way.matrix, places.element.matrices[way.coordinate_system])
+
+
 def of_visium(places: Places, way: Onto, obs: pd.DataFrame) -> float | None:
     """The spots of Visium are 100 µm apart, if they form its lattice and have its diameter."""
     diameter = {"spot_diameter_fullres": places.diameter * way.scale}

@@ -17,13 +17,13 @@ def believed_scale(witnesses: Sequence[Witness | None], *, library_id: str, reme
         Nobody knows it: a scale is never guessed.
     """
     known = [witness for witness in witnesses if witness is not None]
-    if not known:
+    if not any(witness.believed for witness in known):
         msg = (
             f"nobody knows how many µm a pixel of {library_id!r} has, so the width of its tiles cannot be compared "
             f"with that of a reference. Pass `mpp=`, the µm per pixel of the slide at full resolution. {remedy}"
         )
         raise ValueError(msg)
-    first, *others = known
+    first, *others = sorted(known, key=lambda witness: not witness.believed)
     logger.info("%r has %.4g µm per pixel by %s.", library_id, first.um_per_px, first.source)
     for other in others:
         if abs(other.um_per_px / first.um_per_px - 1) > _APART:

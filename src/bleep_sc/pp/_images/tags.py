@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
+
 from bleep_sc.pp._scale.witness import Witness
 
 _PLAUSIBLE = (0.05, 10.0)
-"""µm per pixel between which the resolution tags of a TIFF speak of tissue and not of printing."""
+"""µm per pixel of what microscopes make of tissue. Outside of them resolution tags speak of printing; tags that only
+microscopes write are wrong, often by a factor of 10, and only say so where another value is used."""
 _SQUARE = 0.01
 """Width and height of a pixel may differ by so much; else neither is its size."""
 _UNITS_UM = {"": 1.0, "µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "Å": 1e-4}
@@ -46,13 +49,13 @@ def _of_ome(tiff: Any, series: int, page: Any) -> Witness | None:
     for axis in "XY":
         unit = _UNITS_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm").replace("\u03bc", "µ"))
         sizes.append(_number(pixels.get(f"PhysicalSize{axis}")) * (unit or 0))
-    return _witness("the file's OME metadata (`PhysicalSizeX`)", *sizes)
+    return _witness("the file's OME metadata (`PhysicalSizeX`)", *sizes, of_microscope=True)
 
 
 def _of_aperio(tiff: Any, series: int, page: Any) -> Witness | None:
     found = _APERIO.search(str(page.description))
     size = _number(found.group(1)) if found else 0.0
-    return _witness("the file's Aperio description (`MPP`)", size, size)
+    return _witness("the file's Aperio description (`MPP`)", size, size, of_microscope=True)
 
 
 def _of_imagej(tiff: Any, series: int, page: Any) -> Witness | None:
@@ -68,9 +71,11 @@ def _of_resolution(tiff: Any, series: int, page: Any) -> Witness | None:
     return _witness("the file's resolution tags", *sizes)
 
 
-def _witness(source: str, width: float, height: float) -> Witness | None:
-    plausible = _PLAUSIBLE[0] <= width <= _PLAUSIBLE[1] and abs(width - height) <= _SQUARE * width
-    return Witness(source, (width + height) / 2) if plausible else None
+def _witness(source: str, width: float, height: float, *, of_microscope: bool = False) -> Witness | None:
+    plausible = _PLAUSIBLE[0] <= width <= _PLAUSIBLE[1]
+    if not (plausible or of_microscope) or not 0 < width < np.inf or abs(width - height) > _SQUARE * width:
+        return None
+    return Witness(source, (width + height) / 2, believed=plausible)
 
 
 def _ome_pixels(tiff: Any, series: int) -> Any:

@@ -127,7 +127,8 @@ def _places_in_um(pitch: float) -> Finding | None:
 
 def file_tags(evidence: Evidence) -> Witness | None:
     """The image's file says it: the scale of a slide without spots, and a check of all others."""
-    return None if evidence.tag is None else replace(evidence.tag, believed=not evidence.has_spots)
+    tag = evidence.tag
+    return None if tag is None else replace(tag, believed=tag.believed and not evidence.has_spots)
 
 
 WITNESSES: tuple[Callable[[Evidence], Witness | None], ...] = (given, recorded, lattice, file_tags)
