@@ -73,25 +73,29 @@ def draw_coverage(path: Path) -> None:
     import matplotlib.pyplot as plt
 
     mpl.rcParams["svg.hashsalt"] = "bleep_sc"  # the same figures give the same file
-    fig, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained", width_ratios=[1, 1.2, 1])
+    fig, axes = plt.subplots(1, 3, figsize=(10, 5), layout="constrained", width_ratios=[1, 1.2, 1])
     by_level, by_split, by_distance = axes
     by_level.plot([0.45, 1], [0.45, 1], ":", color="0.4", lw=1)
     labels, place = [], 0
-    for number, data in enumerate(SPLITS):
+    colors = {tissue: f"C{number}" for number, tissue in enumerate(d for d in SPLITS if not d.endswith("-best"))}
+    for data in SPLITS:
         rows = trust_rows(data)
         if rows.empty:
             continue
+        best = data.endswith("-best")
+        color = colors[data.removesuffix("-best")]
+        line: dict[str, Any] = {"color": color, "ls": "--" if best else "-", "marker": "o", "ms": 3.5, "lw": 1.2}
         level = rows[rows["panel"] == "all"].groupby("level")["coverage"].mean()
-        by_level.plot(level.index, level, "o-", ms=3.5, lw=1.2, color=f"C{number}", label=SPLITS[data].replace("`", ""))
+        by_level.plot(level.index, level, **line, label=SPLITS[data].replace("`", ""))
         at = rows[np.isclose(rows["level"], 0.9)]
         for split, own in at.groupby("split", sort=False):
             mean = own.groupby("panel")["coverage"].mean()
-            by_split.plot(mean["all"], place, "o", color=f"C{number}", ms=5)
-            by_split.plot(mean["HEG"], place, "s", color=f"C{number}", ms=5, mfc="white")
-            labels.append(f"{split}, best" if data.endswith("-best") else str(split))
+            by_split.plot(mean["all"], place, "o", color=color, ms=5)
+            by_split.plot(mean["HEG"], place, "s", color=color, ms=5, mfc="white")
+            labels.append(f"{split}, best" if best else str(split))
             place -= 1
         fifths = at[at["panel"].str.startswith("distance")].groupby("panel")["coverage"].mean()
-        by_distance.plot(np.arange(1, len(fifths) + 1), fifths, "o-", ms=3.5, lw=1.2, color=f"C{number}")
+        by_distance.plot(np.arange(1, len(fifths) + 1), fifths, **line)
     by_level.set(xlabel="level", ylabel="measured values within", xlim=(0.45, 1), ylim=(0.45, 1))
     by_split.axvline(0.9, ls=":", color="0.4", lw=1)
     by_split.set_yticks(-np.arange(len(labels)), labels, fontsize="x-small")
