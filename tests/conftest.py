@@ -34,6 +34,22 @@ def real_data() -> Path:
     return folder
 
 
+ASKED_OF_ALIGNMENT = ("test_alignment", "test_main_job", "test_sources_end_to_end", "test_tutorials")
+"""Modules whose fits compare places and images as a user's do."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alignment_unasked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fits are many here, and each would compare 40 ways to lay its spots on the image: a tenth of a second a section.
+
+    The check has tests of its own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if request.module.__name__.rpartition(".")[2] not in ASKED_OF_ALIGNMENT:
+            patch.setattr("bleep_sc.tl._inputs.alignment.warn_of_alignment", lambda *_, **__: None)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def collected() -> None:
     """Lightning collects garbage after a training: to look through all modules and tests each time takes seconds."""

@@ -251,6 +251,16 @@ def test_a_picture_of_one_colour_tells_nothing(value: int) -> None:
     assert record(adata)["verdict"] == "cannot tell"
 
 
+def test_a_few_genes_tell_nothing() -> None:
+    """Two smooth maps fit each other in some place by accident."""
+    adata = tissue(0)
+    adata.obsm["spatial"] = undone(WAYS[3], adata.obsm["spatial"])
+    varying = np.argsort(-np.asarray(adata.X.todense()).var(axis=0)).ravel()
+    with pytest.warns(UserWarning, match="another way fits better"):
+        record(adata[:, varying[:20]].copy())
+    assert record(adata[:, varying[:19]].copy())["verdict"] == "cannot tell"
+
+
 @pytest.mark.odd
 def test_neither_picture_nor_crops_is_an_error_that_says_so() -> None:
     adata = tissue()

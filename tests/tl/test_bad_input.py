@@ -234,7 +234,7 @@ EMBED: dict[str, Outcome] = {
 }
 QUERY: dict[str, Outcome] = {
     **(COMMON | UNREAD | NO_SHARED | UNREAD_PLACES),
-    **{"no genes": r"share no gene: `query\.var_names` are such as \[\].*pp\.blank", "genes permuted": reversed_genes},
+    **{"no genes": r"`query` has no genes, so there is no column to fill.*pp\.blank", "genes permuted": reversed_genes},
     **{"one gene": first_gene, "one spot": first_row, "an empty gene name": without_first_gene},
 }
 REFERENCE: dict[str, Outcome] = {

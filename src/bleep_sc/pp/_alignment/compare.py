@@ -11,8 +11,8 @@ from bleep_sc.pp._alignment.looks import Look
 from bleep_sc.pp._alignment.ways import Way, chance_places
 
 FITS, OTHER, UNKNOWN = "fits", "another way fits better", "cannot tell"
-FEWEST = 60
-"""With fewer spots nothing is compared."""
+FEWEST, FEWEST_GENES = 60, 20
+"""With fewer spots, or fewer genes, nothing is compared: a few smooth maps look alike in some place by accident."""
 _LEAST_SHARE = 0.4
 """A way is compared if the look at so many of its places is known."""
 _BLOCKS, _SPOTS_IN_BLOCK = 16, 4
@@ -52,7 +52,7 @@ class Comparison:
 def compare(
     expression: np.ndarray, xy: np.ndarray, look: Look, candidates: Sequence[Way], *, around: np.ndarray
 ) -> Comparison | None:
-    """Compare ways by how much of the expression the look at their places explains; None with too few spots.
+    """Compare ways by how much of the expression the look at their places explains; None with too few spots or genes.
 
     A way whose places are not all known is compared with the given one on the same spots.
 
@@ -69,7 +69,7 @@ def compare(
     around
         Places of all spots of the section (m, 2).
     """
-    if len(xy) < FEWEST or not np.ptp(expression, axis=0).any():
+    if len(xy) < FEWEST or expression.shape[1] < FEWEST_GENES or not np.ptp(expression, axis=0).any():
         return None
     trial = _Trial(expression - expression.mean(axis=0), xy, look)
     rows = [row for row in (trial.row(way) for way in candidates) if row is not None]
