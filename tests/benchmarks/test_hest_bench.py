@@ -145,6 +145,7 @@ def test_a_constant_gene_makes_a_nan_as_theirs(mini: Mini, tmp_path: Path) -> No
     assert "nan" in table(scores)
 
 
+@pytest.mark.slow
 def test_the_default_recipe_reads_the_same_features(tmp_path: Path) -> None:
     Mini(tmp_path, patients="C")
     scores = run(tmp_path, ["IDC"], lambda patches: encode(patches)[:, :3], method="bleep")

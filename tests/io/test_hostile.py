@@ -951,6 +951,7 @@ def test_a_write_that_fails_anywhere_leaves_a_whole_model(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="of other systems")
+@pytest.mark.slow
 def test_a_killed_write_leaves_a_whole_model(good: fuzz_model.Good, tmp_path: Path) -> None:
     """The process is killed at every move of a file, without any chance to tidy up."""
     script = (

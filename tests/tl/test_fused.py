@@ -238,6 +238,7 @@ np.save(sys.argv[3], query.layers["bleep"])
 """
 
 
+@pytest.mark.slow
 def test_the_model_brings_its_networks_to_another_process(best: AnnData, query: AnnData, tmp_path: Path) -> None:
     best.write_h5ad(tmp_path / "ref.h5ad")
     query.write_h5ad(tmp_path / "query.h5ad")
@@ -301,6 +302,7 @@ def test_an_encoder_that_is_not_stored_is_asked_for_again(ref: AnnData, query: A
 # the rest of the package takes it as any model
 
 
+@pytest.mark.slow
 def test_it_is_cross_validated(small_network: str) -> None:
     adata = tissue("AB")
     bl.tl.encode(adata, encoder=["color", small_network], weights=None, key_added="X_kept")

@@ -228,6 +228,7 @@ def test_works_on_a_part_and_without_crops(fitted: AnnData, query: AnnData) -> N
     assert query.uns["bleep"]["reference_names"].tolist() == fitted.obs_names[mask].tolist()
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_layer_bit_for_bit(
     fitted: AnnData, hybrid: AnnData, query: AnnData, tmp_path: Path
 ) -> None:

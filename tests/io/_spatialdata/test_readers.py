@@ -222,6 +222,7 @@ def test_without_the_full_image_the_small_one_is_taken(tmp_path: Path) -> None:
     assert np.array_equal(adata.obsm["crops"][:, 4, 4, :2], 2 * np.rint(mini.xy / 2))
 
 
+@pytest.mark.slow
 def test_block_one_as_written(hd: VisiumHD, hd_sdata: sd.SpatialData, tmp_path: Path) -> None:
     """From a store to crops of a width in µm, to a prediction (here made up), and back."""
     store = tmp_path / "sample.zarr"
