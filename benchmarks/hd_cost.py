@@ -107,7 +107,7 @@ def measure(n_bins: int, n_genes: int, n_described: int, folder: Path) -> list[d
     )
     step(
         f"tl.impute(store=), {query.n_obs:,} bins × {n_genes:,} genes",
-        lambda: bl.tl.impute(query, ref, library_key="section", store=folder / "imputed.zarr"),
+        lambda: bl.tl.impute(query, ref, store=folder / "imputed.zarr"),
     )
     step(f"tl.evaluate, {query.n_obs:,} bins", lambda: bl.tl.evaluate(query, layer="bleep", library_key="section"))
     return rows
