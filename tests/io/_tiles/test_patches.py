@@ -183,7 +183,9 @@ def test_a_scale_that_does_not_go_with_the_magnification_is_named(tmp_path: Path
 
 @pytest.mark.parametrize("mpp", [0.16, 0.25, 0.3])
 def test_scanners_of_one_magnification_differ(tmp_path: Path, mpp: float) -> None:
-    bl.io.from_patches(patch_files.trident(tmp_path / "a.h5", CORNERS), mpp=mpp)
+    """Warnings are errors here."""
+    slide = bl.io.from_patches(patch_files.trident(tmp_path / "a.h5", CORNERS), mpp=mpp)
+    assert scalefactors(slide)["microns_per_pixel"] == mpp
 
 
 def test_another_width_in_the_file_is_named(tmp_path: Path) -> None:
