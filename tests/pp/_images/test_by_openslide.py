@@ -66,6 +66,14 @@ def test_parts_of_it_are_those_of_the_whole(real_data: Path) -> None:
         assert np.array_equal(part, read[y : y + 200, x : x + 200])
 
 
+def test_bare_parts_are_those_of_the_tiles(mrxs: Path) -> None:
+    image = open_image(mrxs, library_id="a").array
+    assert isinstance(image, OpenSlideImage)
+    with image.bare_parts() as read:
+        found = read(slice(3, 40), slice(11, 29))
+    np.testing.assert_array_equal(found, whole(image)[3:40, 11:29])
+
+
 def test_a_mirax_slide_is_opened_with_its_levels_and_scale(mrxs: Path, pixels: np.ndarray) -> None:
     image = open_image(mrxs, library_id="s")
     assert isinstance(image.array, OpenSlideImage)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,15 +61,24 @@ class OpenSlideImage(TiledFile):
             jobs = ((place, partial(self._read, slide, place)) for place in tiles)
             yield from done_ahead(jobs, threads=threads, most=most)
 
-    def bare_parts(self) -> AbstractContextManager[Callable[[slice, slice], np.ndarray]]:
-        """Not needed: every slide has tiles here."""
-        raise NotImplementedError
+    @contextmanager
+    def bare_parts(self) -> Iterator[Callable[[slice, slice], np.ndarray]]:
+        """Open the slide, and give a function that reads some stored rows and columns (y, x, channels)."""
+        with opened(self.path) as slide:
+            yield partial(self._region, slide)
 
     def _read(self, slide: Any, place: Place) -> np.ndarray:
-        top, left = (number * side for number, side in zip(place, self.tile, strict=True))
-        size = (min(self.tile[1], self.stored_size[1] - left), min(self.tile[0], self.stored_size[0] - top))
+        begins = (number * side for number, side in zip(place, self.tile, strict=True))
+        rows, columns = (
+            slice(begin, min(begin + side, end))
+            for begin, side, end in zip(begins, self.tile, self.stored_size, strict=True)
+        )
+        return self._region(slide, rows, columns)
+
+    def _region(self, slide: Any, rows: slice, columns: slice) -> np.ndarray:
         # OpenSlide takes the corner in full-resolution pixels, whatever the level is
-        corner = (round(left * self.downsample), round(top * self.downsample))
+        corner = (round(columns.start * self.downsample), round(rows.start * self.downsample))
+        size = (columns.stop - columns.start, rows.stop - rows.start)
         samples = np.asarray(slide.read_region(corner, self.level, size))
         return over_white(samples[..., :3], samples[..., 3], premultiplied=False)
 
