@@ -5,10 +5,9 @@
 
 Bins of 8 µm on painted tissue at 0.5 µm per pixel, a tiled JPEG TIFF. Some 200 transcripts a bin, of rates that follow
 the painted regions, as CSR: counts in `layers["counts"]`, log-normalised values in `X`. The picture is one painted
-square, repeated; so features are made of `--described` bins alone, timed for each thousand, and repeated likewise. Two
-sections side by side are the reference (`fit` with the default recipe); the query is a third one of a tenth of the
-bins, whose layer goes to a store. Memory is the highest resident size of the whole process within a step, AnnData
-included (Linux).
+square, repeated; so features are made of the bins of one square alone and repeated likewise. Two sections side by side
+are the reference (`fit` with the default recipe); the query is a third one of a tenth of the bins, whose layer goes to
+a store. Memory is the highest resident size of the whole process within a step, AnnData included (Linux).
 """
 
 import argparse
@@ -45,12 +44,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bins", type=int, default=600_000, help="bins of the reference")
     parser.add_argument("--genes", type=int, default=18_000)
-    parser.add_argument("--described", type=int, default=20_000, help="bins whose features are made")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     bl.settings.verbosity, bl.settings.progress_bar = "warning", False
     with tempfile.TemporaryDirectory() as folder:
-        rows = measure(arguments.bins, arguments.genes, arguments.described, Path(folder))
+        rows = measure(arguments.bins, arguments.genes, Path(folder))
     print(f"\n{machine()}, commit {commit()}\n\n| step | seconds | peak, GB |\n|---|---|---|")
     for row in rows:
         print(f"| {row['step']} | {row['seconds']:.1f} | {row['peak_gb']:.2f} |")
@@ -61,7 +59,7 @@ def main() -> None:
         arguments.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def measure(n_bins: int, n_genes: int, n_described: int, folder: Path) -> list[dict[str, Any]]:
+def measure(n_bins: int, n_genes: int, folder: Path) -> list[dict[str, Any]]:
     """Run the main job and measure each step."""
     rows: list[dict[str, Any]] = []
     rng = np.random.default_rng(0)
@@ -92,7 +90,8 @@ def measure(n_bins: int, n_genes: int, n_described: int, folder: Path) -> list[d
         f"pp.crops(lazy=True), {ref.n_obs:,} bins",
         lambda: bl.pp.crops(ref, images, um=CROP_UM, size=CROP_SIZE, mpp=MPP, library_key="section", lazy=True),  # type: ignore[arg-type]
     )
-    described = ref[: min(n_described, ref.n_obs // 2)].copy()
+    in_square = (ref.obs[["array_row", "array_col"]] < PERIOD).all(axis=1) & (ref.obs["section"] == "S1")
+    described = ref[in_square].copy()
     step(
         f"tl.encode, {described.n_obs:,} bins of lazy crops",
         lambda: bl.tl.encode(described, encoder="color", key_added=FEATURES),
@@ -170,11 +169,9 @@ def _section(rng: np.random.Generator, name: str, region: np.ndarray, rates: np.
 def _repeated(adata: AnnData, described: AnnData, rng: np.random.Generator) -> np.ndarray:
     """Features of all bins, from those of the bins at the same place of the painted square."""
     place = [(bins.obs["array_row"] % PERIOD) * PERIOD + bins.obs["array_col"] % PERIOD for bins in (described, adata)]
-    found = np.full(PERIOD**2, -1)
+    found = np.zeros(PERIOD**2, dtype=np.int64)  # sections of fewer bins are not a whole square
     found[place[0].to_numpy()] = np.arange(described.n_obs)
-    rows = found[place[1].to_numpy()]
-    rows[rows < 0] = 0  # a small run describes less than the whole square
-    features = described.obsm[FEATURES][rows]
+    features = described.obsm[FEATURES][found[place[1].to_numpy()]]
     return features + rng.normal(0, 0.05, size=features.shape).astype(np.float32) * features.std(axis=0)
 
 

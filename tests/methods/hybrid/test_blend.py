@@ -37,7 +37,7 @@ def held_out(noise: Mapping[str, float], *, better: int = 1, seed: int = 0, n: i
 
 def part_of(true: np.ndarray, loadings: np.ndarray, retrieved: Any, regressed: Any) -> HeldOutPart:
     leading = np.arange(loadings.shape[1]) < 10
-    return HeldOutPart(0, np.arange(len(true)), true @ loadings, loadings, leading, retrieved, regressed)
+    return HeldOutPart(retrieved, regressed, 0, np.arange(len(true)), true @ loadings, loadings, leading)
 
 
 def predicted(part: HeldOutPart, one: str, setting: Setting) -> np.ndarray:

@@ -117,8 +117,10 @@ def test_large_folds_say_on_how_many_spots_they_were_trained(monkeypatch: pytest
     assert (adata.obsm["bleep_out_of_fold"].std(axis=0) > 0).any()
 
 
-def test_it_is_the_blends_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scores are those of the settings that were chosen, mixed by their weights."""
+@pytest.mark.parametrize("most", [4000, 40])
+def test_it_is_the_blends_prediction(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Scores are those of the settings that were chosen, mixed by their weights, also of large parts."""
+    monkeypatch.setattr(choose, "MOST_TO_CHOOSE_ON", most)
     seen: list[tuple[list[HeldOutPart], Blend]] = []
 
     def remember(parts: list[HeldOutPart], **how: Any) -> tuple[Blend, float]:

@@ -28,7 +28,17 @@ Shares = tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class HeldOutPart:
+class Predicted:
+    """The scores that every predictor predicts of some spots."""
+
+    retrieved: Mapping[Shares, Mapping[Setting, np.ndarray]]
+    """The scores (n, n_components) that retrieval predicts, by the encoders' shares and the number of neighbours."""
+    regressed: Sequence[Mapping[str, Mapping[Setting, np.ndarray]]]
+    """The scores (n, n_components) that each encoder's regressions predict, by regression and setting."""
+
+
+@dataclass(frozen=True)
+class HeldOutPart(Predicted):
     """One held-out part of the reference, and all that is predicted of it."""
 
     fold: int
@@ -41,10 +51,6 @@ class HeldOutPart:
     """The loadings of the components (n_components, n_genes), learned without these spots."""
     leading: np.ndarray
     """Whether a gene is one of those that vary most in the rest of the reference (n_genes,), bool."""
-    retrieved: Mapping[Shares, Mapping[Setting, np.ndarray]]
-    """The scores (n, n_components) that retrieval predicts, by the encoders' shares and the number of neighbours."""
-    regressed: Sequence[Mapping[str, Mapping[Setting, np.ndarray]]]
-    """The scores (n, n_components) that each encoder's regressions predict, by regression and setting."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +65,12 @@ class Blend:
     """The weight of each predictor; weights sum to 1."""
     shares: Shares
 
-    def mix(self, part: HeldOutPart) -> np.ndarray:
-        """Mix what the predictors say of a held-out part, scores (n, n_components)."""
-        scores = self.weights["retrieval"] * part.retrieved[self.shares][self.neighbors]
+    def mix(self, predicted: Predicted) -> np.ndarray:
+        """Mix what the predictors say of some spots, scores (n, n_components)."""
+        scores = self.weights["retrieval"] * predicted.retrieved[self.shares][self.neighbors]
         for regression in REGRESSIONS:
             if weight := self.weights[regression]:
-                scores = scores + weight * _fused(part, regression, self.settings, self.shares)
+                scores = scores + weight * _fused(predicted, regression, self.settings, self.shares)
         return np.asarray(scores)
 
 
@@ -137,8 +143,8 @@ def _score(parts: Sequence[HeldOutPart], scores: Sequence[np.ndarray]) -> float:
     return float(np.mean(score_of_parts))
 
 
-def _fused(part: HeldOutPart, regression: str, settings: Sequence[Mapping[str, Setting]], shares: Shares) -> np.ndarray:
-    of_encoders = zip(part.regressed, settings, shares, strict=True)
-    return np.asarray(
-        sum(share * predicted[regression][chosen[regression]] for predicted, chosen, share in of_encoders)
-    )
+def _fused(
+    predicted: Predicted, regression: str, settings: Sequence[Mapping[str, Setting]], shares: Shares
+) -> np.ndarray:
+    of_encoders = zip(predicted.regressed, settings, shares, strict=True)
+    return np.asarray(sum(share * own[regression][chosen[regression]] for own, chosen, share in of_encoders))

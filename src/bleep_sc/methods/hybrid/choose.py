@@ -10,8 +10,16 @@ import numpy as np
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
 from bleep_sc._stats import panels
-from bleep_sc.methods.hybrid.blend import Blend, HeldOutPart, Shares, choose_blend, equal_shares, possible_shares
-from bleep_sc.methods.hybrid.component_models import ComponentModels, LearnedSpots
+from bleep_sc.methods.hybrid.blend import (
+    Blend,
+    HeldOutPart,
+    Predicted,
+    Shares,
+    choose_blend,
+    equal_shares,
+    possible_shares,
+)
+from bleep_sc.methods.hybrid.component_models import RETRIEVAL, ComponentModels, LearnedSpots
 from bleep_sc.methods.hybrid.components import Decoder
 from bleep_sc.methods.task import OutOfFold, Task
 from bleep_sc.models.train.checkpoints import Checkpoints
@@ -59,7 +67,7 @@ def choose_on_folds(task: Task[Any], spots: LearnedSpots) -> tuple[Blend, OutOfF
         leading = np.isin(genes, panels(training_spots.expression, genes, training_spots.sections)["HVG-50"])
         for rows in held_out_parts:
             parts.append(_Part(fold, rows, models, leading))
-            seen.append(parts[-1].predicted(spots, _some(rows, rng), shares))
+            seen.append(parts[-1].judged(spots, _some(rows, rng), shares))
     blend, score = choose_blend(seen, least_linear=0.0 if patients_tell else _LINEAR_SHARE)
     _report(blend, score)
     limited = MOST_TO_CHOOSE_ON if largest > MOST_TO_CHOOSE_ON else None
@@ -77,18 +85,30 @@ class _Part:
     models: ComponentModels
     leading: np.ndarray
 
-    def predicted(self, spots: LearnedSpots, rows: np.ndarray, shares: Sequence[Shares]) -> HeldOutPart:
-        """Predict spots of the part by every model."""
-        features = [own[rows] for own in spots.features]
+    def judged(self, spots: LearnedSpots, rows: np.ndarray, shares: Sequence[Shares]) -> HeldOutPart:
+        """Predict spots of the part by every model with all settings that there are to choose from."""
+        features, settings = self._features(spots, rows), self.models.possible_settings
         return HeldOutPart(
-            self.fold,
-            rows,
-            spots.expression[rows],
-            self.models.components.loadings,
-            self.leading,
-            self.models.retrieve(features, shares),
-            self.models.regress(features),
+            retrieved=self.models.retrieve(features, shares, RETRIEVAL),
+            regressed=self.models.regress(features, [settings] * len(features)),
+            fold=self.fold,
+            rows=rows,
+            truth=spots.expression[rows],
+            loadings=self.models.components.loadings,
+            leading=self.leading,
         )
+
+    def predicted(self, spots: LearnedSpots, blend: Blend) -> Predicted:
+        """Predict all spots of the part by the chosen settings alone."""
+        features = self._features(spots, self.rows)
+        settings = [{name: [setting] for name, setting in chosen.items()} for chosen in blend.settings]
+        return Predicted(
+            self.models.retrieve(features, [blend.shares], [blend.neighbors]), self.models.regress(features, settings)
+        )
+
+    @staticmethod
+    def _features(spots: LearnedSpots, rows: np.ndarray) -> list[np.ndarray]:
+        return [own[rows] for own in spots.features]
 
 
 def _some(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -121,10 +141,9 @@ def _collected(
     n_obs, width = len(spots.expression), max(len(decoder.loadings) for decoder in decoders)
     scores = np.full((n_obs, width), np.nan, dtype=np.float32)
     fold = np.full(n_obs, -1, dtype=np.int32)
-    for part, predicted in parts:
-        if len(predicted.rows) < len(part.rows):
-            predicted = part.predicted(spots, part.rows, [blend.shares])
+    for part, judged in parts:
+        predicted = judged if len(judged.rows) == len(part.rows) else part.predicted(spots, blend)
         scores[part.rows] = 0  # folds may have unlike numbers of components
-        scores[part.rows, : len(predicted.loadings)] = blend.mix(predicted)
+        scores[part.rows, : len(judged.loadings)] = blend.mix(predicted)
         fold[part.rows] = part.fold
     return OutOfFold(scores, fold, decoders, trained_on)

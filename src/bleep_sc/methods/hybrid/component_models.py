@@ -4,7 +4,7 @@ Each encoder has a joint space and regressions of its own. Their spaces stand si
 do, so that the cosine between two spots is the mean of the encoders' cosines.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 
 from bleep_sc.methods.hybrid.blend import Setting, Shares
 from bleep_sc.methods.hybrid.components import Centers, Components
-from bleep_sc.methods.hybrid.kernel_ridge import KernelProblem, KernelRidge, predict
+from bleep_sc.methods.hybrid.kernel_ridge import KernelProblem, KernelRidge, predict_by_each
 from bleep_sc.methods.learning.network import seeded
 from bleep_sc.methods.learning.ridge_regression import Ridge, fit_ridge
 from bleep_sc.models.device import Compute
@@ -125,15 +125,13 @@ class EncoderModels:
         solved = {alpha: problem.solve(alpha) for alpha in {setting[0] for setting in settings}}
         return {setting: solved[setting[0]].first(setting[1]) for setting in settings}
 
-    def regress(self, features: np.ndarray, *, n_apart: int) -> dict[str, dict[Setting, np.ndarray]]:
-        """Predict the scores (n, n_components) of new spots, by regression and setting.
-
-        The first `n_apart` components, depth where that is one, come on top of the numbers of components.
-        """
-        linear, kernel = ([(alpha, rank + n_apart) for alpha, rank in settings] for settings in (LINEAR, KERNEL))
+    def regress(
+        self, features: np.ndarray, settings: Mapping[str, Sequence[Setting]]
+    ) -> dict[str, dict[Setting, np.ndarray]]:
+        """Predict the scores (n, n_components) of new spots, by regression and setting."""
         return {
-            "linear": {setting: self.linear(setting).predict(features) for setting in linear},
-            "kernel": {setting: predict(ridge, features) for setting, ridge in self.kernel(kernel).items()},
+            "linear": {setting: self.linear(setting).predict(features) for setting in settings["linear"]},
+            "kernel": predict_by_each(self.kernel(settings["kernel"]), features),
         }
 
     def embedded(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -203,12 +201,12 @@ class ComponentModels:
         return _joined(images, shares), _joined(profiles, shares)
 
     def retrieve(
-        self, features: Sequence[np.ndarray], possible_shares: Sequence[Shares]
+        self, features: Sequence[np.ndarray], possible_shares: Sequence[Shares], neighbors: Sequence[Setting]
     ) -> dict[Shares, dict[Setting, np.ndarray]]:
         """Predict the scores (n, n_components) of new spots by retrieval, by shares and number of neighbours."""
         n = len(self.scores)
         # with fewer spots than the least number all of them are averaged; numbers are the same in each fold
-        possible = [int(setting[0]) for setting in RETRIEVAL if setting[0] <= n] or [int(RETRIEVAL[0][0])]
+        possible = [int(setting[0]) for setting in neighbors if setting[0] <= n] or [int(neighbors[0][0])]
         pairs = [encoder.embedded(own) for encoder, own in zip(self.encoders, features, strict=True)]
         out: dict[Shares, dict[Setting, np.ndarray]] = {}
         for shares in possible_shares:
@@ -223,10 +221,19 @@ class ComponentModels:
             }
         return out
 
-    def regress(self, features: Sequence[np.ndarray]) -> list[dict[str, dict[Setting, np.ndarray]]]:
-        """Predict the scores (n, n_components) of new spots, for each encoder by regression and setting."""
+    @property
+    def possible_settings(self) -> dict[str, list[Setting]]:
+        """The settings of each regression to choose from; depth, where it is a component, comes on top of them."""
         n_apart = 0 if self.components.depth_unit is None else 1
-        return [encoder.regress(own, n_apart=n_apart) for encoder, own in zip(self.encoders, features, strict=True)]
+        settings = {"linear": LINEAR, "kernel": KERNEL}
+        return {name: [(alpha, rank + n_apart) for alpha, rank in pairs] for name, pairs in settings.items()}
+
+    def regress(
+        self, features: Sequence[np.ndarray], settings: Sequence[Mapping[str, Sequence[Setting]]]
+    ) -> list[dict[str, dict[Setting, np.ndarray]]]:
+        """Predict the scores (n, n_components) of new spots, for each encoder by regression and setting."""
+        of_encoders = zip(self.encoders, features, settings, strict=True)
+        return [encoder.regress(own, of_encoder) for encoder, own, of_encoder in of_encoders]
 
 
 def _epochs(n_spots: int) -> int:

@@ -4,7 +4,9 @@ With all spots as landmarks this is scikit-learn's `KernelRidge`, else its `Nyst
 the kernel of all spots and landmarks in memory; here it passes in blocks, so that a reference may be large.
 """
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -12,6 +14,7 @@ from scipy.spatial.distance import cdist
 MAX_LANDMARKS = 2000
 """The most landmarks: of more training spots, a random subset stands for all (Nyström; Williams and Seeger, 2001)."""
 _BLOCK = 4096
+_Name = TypeVar("_Name", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,28 @@ class KernelProblem:
 
 def predict(ridge: KernelRidge, features: np.ndarray) -> np.ndarray:
     """Predict targets (n, n_targets) from features (n, n_features)."""
-    out = np.empty((len(features), len(ridge.mean)))
+    return predict_by_each({"": ridge}, features)[""]
+
+
+def predict_by_each(ridges: Mapping[_Name, KernelRidge], features: np.ndarray) -> dict[_Name, np.ndarray]:
+    """Predict targets (n, n_targets) by several regressions of one problem, whose kernel is computed once."""
+    out = {name: np.empty((len(features), len(ridge.mean))) for name, ridge in ridges.items()}
+    shared = next(iter(ridges.values()))
     for start in range(0, len(features), _BLOCK):
         block = slice(start, start + _BLOCK)
-        out[block] = _gaussian(features[block], ridge.landmarks, ridge.width) @ ridge.coefficients + ridge.mean
+        kernel = _gaussian(features[block], shared.landmarks, shared.width)
+        for name, ridge in ridges.items():
+            out[name][block] = kernel @ ridge.coefficients + ridge.mean
     return out
 
 
 def _gaussian(features: np.ndarray, landmarks: np.ndarray, width: float) -> np.ndarray:
-    return np.asarray(np.exp(-cdist(features.astype(np.float64), landmarks, "sqeuclidean") / width))
+    """Compute the kernel by one matrix product: many times as fast as a distance at a time, and equal to rounding."""
+    features = features.astype(np.float64)
+    square = features @ landmarks.T
+    square *= -2
+    square += np.square(features).sum(axis=1)[:, None]
+    square += np.square(landmarks).sum(axis=1)
+    np.maximum(square, 0, out=square)
+    square /= -width
+    return np.asarray(np.exp(square, out=square))
