@@ -28,8 +28,8 @@ from anndata import AnnData
 
 import bleep_sc as bl
 from bleep_sc.pp._alignment.compare import OTHER
+from bleep_sc.pp._alignment.compared import pitch_of
 from bleep_sc.pp._alignment.picture import full_size
-from bleep_sc.pp._alignment.section import pitch_of
 from bleep_sc.pp._alignment.ways import Way, ways
 from bleep_sc.pp._images.section import hires_image
 

@@ -32,6 +32,21 @@ def tissue(seed: int = 0, *, linked: bool = True) -> AnnData:
     )
 
 
+def fine_tissue(seed: int = 0, *, bins: int = 9) -> AnnData:
+    """The same tissue as bins: each spot becomes `bins` × `bins` of them, among which its transcripts are spread."""
+    adata, rng = tissue(seed), np.random.default_rng(seed)
+    step = ((np.arange(bins) + 0.5) / bins - 0.5) * PITCH
+    within = np.stack(np.meshgrid(step, step), axis=-1).reshape(-1, 2)
+    rates = np.repeat(adata.X.toarray() / bins**2, bins**2, axis=0)
+    adata.uns["spatial"]["a"]["scalefactors"]["spot_diameter_fullres"] = PITCH / bins
+    return AnnData(
+        sparse.csr_matrix(rng.poisson(rates).astype(np.float32)),
+        obs=pd.DataFrame({"section": "a"}, index=[f"b{i}" for i in range(len(rates))]),
+        obsm={"spatial": (adata.obsm["spatial"][:, None] + within).reshape(-1, 2)},
+        uns=adata.uns,
+    )
+
+
 def undone(way: Way, xy: np.ndarray) -> np.ndarray:
     """Places that the way brings to these."""
     moved = way.signs * (xy - way.offset)

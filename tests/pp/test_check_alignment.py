@@ -12,11 +12,12 @@ import pytest
 import squidpy as sq
 from anndata import AnnData
 from conftest import snapshot
-from painted_lattice import FRAME, MARGIN, PITCH, SIDE, tissue, undone
+from painted_lattice import FRAME, MARGIN, PITCH, SIDE, fine_tissue, tissue, undone
 from scipy import sparse
 
 import bleep_sc as bl
-from bleep_sc.pp._alignment.section import pitch_of
+from bleep_sc.pp._alignment import compared
+from bleep_sc.pp._alignment.compared import compared_places, pitch_of
 from bleep_sc.pp._alignment.ways import Way, ways
 
 
@@ -188,6 +189,60 @@ def test_a_draw_of_spots_is_the_seeds_alone() -> None:
     assert np.array_equal(found[0]["rows"], found[1]["rows"])
     assert not np.array_equal(found[0]["rows"], found[2]["rows"])
     pd.testing.assert_frame_equal(found[0]["table"], found[1]["table"])
+
+
+@pytest.mark.parametrize("by", ["the hires image", "`obsm['X_colors']`"])
+def test_bins_are_judged_by_blocks_of_neighbours(by: str) -> None:
+    """One bin tells nothing; the blocks are as wide as the tiles of the picture."""
+    adata = fine_tissue()
+    if by != "the hires image":
+        hires, xy = adata.uns.pop("spatial")["a"]["images"]["hires"], adata.obsm["spatial"].astype(int) // 2
+        adata.obsm["X_colors"] = hires[xy[:, 1], xy[:, 0]].astype(np.float32)
+    find = {"max_spots": SIDE**2, "library_key": "section"} | ({} if "hires" in by else {"image_key": "X_colors"})
+    found = record(adata, **find)
+    assert (found["verdict"], found["source"]) == ("fits", by)
+    assert f"the expression of {SIDE**2} blocks of neighbouring spots as given" in found["found"]
+    assert len(found["rows"]) == adata.n_obs
+    if by != "the hires image":  # places and colours moved together: nothing tells
+        return
+    adata.obsm["spatial"] = adata.obsm["spatial"] + [0, 2 * PITCH]
+    with pytest.warns(UserWarning, match=r"shifted by 2 blocks to the top.*\[0, -40\] \+ xy"):
+        record(adata, **find)
+
+
+def test_blocks_hold_sums_of_counts_and_means_of_logarithms() -> None:
+    rng = np.random.default_rng(0)
+    xy = np.stack(np.meshgrid(np.arange(4), np.arange(4)), axis=-1).reshape(-1, 2) * 10.0
+    rows = rng.permutation(20)[:16]  # the section is a part of an object
+    counts = sparse.csr_matrix(rng.poisson(2, size=(20, 3)).astype(np.float32))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compared, "MOST_SPOTS", 15)
+        blocks = compared_places(xy, np.arange(16), 4, seed=0)
+        without = compared_places(xy, np.arange(1, 16), 2000, seed=0)
+    quarter = (xy[:, 1] >= 20) * 2 + (xy[:, 0] >= 20)
+    expected = np.stack([counts[rows][quarter == each].toarray().sum(axis=0) for each in range(4)])
+    np.testing.assert_array_equal(blocks.expression(counts, rows).toarray(), expected)
+    np.testing.assert_allclose(
+        blocks.expression(counts.log1p(), rows).toarray() * 4,
+        np.stack([counts[rows][quarter == each].log1p().toarray().sum(axis=0) for each in range(4)]),
+        rtol=1e-6,
+    )
+    np.testing.assert_allclose(blocks.look(xy), blocks.xy)
+    np.testing.assert_allclose(blocks.xy, [[5, 5], [25, 5], [5, 25], [25, 25]])
+    assert (blocks.pitch, blocks.width, blocks.unit) == (20, 20, "blocks of neighbouring spots")
+    assert without.unit == "spots"
+    np.testing.assert_array_equal(without.rows, np.arange(1, 16))
+
+
+def test_blocks_of_cells_are_no_more_than_asked_for_and_none_is_mostly_empty() -> None:
+    rng = np.random.default_rng(1)
+    xy = rng.uniform(-1, 1, size=(3 * compared.MOST_SPOTS, 2)) * [3000, 1000]
+    xy = xy[(xy[:, 0] / 3000) ** 2 + (xy[:, 1] / 1000) ** 2 < 1]
+    blocks = compared_places(xy, np.arange(len(xy)), 500, seed=0)
+    sizes = np.diff(blocks.members.indptr)
+    assert 300 < len(sizes) <= 500
+    assert sizes.min() >= np.median(sizes) / 4
+    assert len(blocks.rows) == sizes.sum() > 0.9 * len(xy)
 
 
 def test_sections_are_judged_apart_and_spots_off_the_tissue_left_out() -> None:

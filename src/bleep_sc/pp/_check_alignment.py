@@ -12,11 +12,12 @@ from bleep_sc._checks import check_in, check_int, check_key, check_key_added
 from bleep_sc._expression import expression_values
 from bleep_sc._logging import logger, warn
 from bleep_sc._progress import progress
+from bleep_sc.pp._alignment.compared import Compared, compared_places
 from bleep_sc.pp._alignment.genes import most_varying
 from bleep_sc.pp._alignment.looks import Look, SpotLook, terms_of_crops, terms_of_features
 from bleep_sc.pp._alignment.picture import full_size, picture_look
 from bleep_sc.pp._alignment.record import record_of
-from bleep_sc.pp._alignment.section import Judged, judge, pitch_of
+from bleep_sc.pp._alignment.section import Judged, judge
 from bleep_sc.pp._images.section import SectionImage, hires_image
 from bleep_sc.pp._places_code import PlacesCode
 from bleep_sc.pp._section_images import images_by_library, rows_by_library
@@ -70,8 +71,9 @@ def check_alignment(
     image_layer, series
         Which layer, or which image of a file, shows the section, as in :func:`~bleep_sc.pp.crops`.
     max_spots
-        Largest number of spots of a section that are compared; of more, as many are drawn. More spots see smaller
-        errors, such as a shift of Visium HD bins by a few pitches, and take longer.
+        Largest number of spots of a section that are compared; of more, as many are drawn. A section of more than
+        16,000 spots has bins or cells, so neighbours are joined to at most so many square blocks. More blocks are
+        smaller and see smaller shifts, as long as each still holds some hundred transcripts.
     random_state
         Seed of that draw.
     spatial_key
@@ -88,14 +90,15 @@ def check_alignment(
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
     `adata.uns['alignment_check' | key_added][library_id]` : `dict`
-        ``verdict``: "fits", "another way fits better: ..." or "cannot tell". ``found`` says it with its figures, and
-        ``remedy`` is the line that mends it. ``by``: "expression" or "tissue". ``source``: where colours come from.
-        ``best``: the best other way. ``chance``: the shares that placements reach which cannot be right. ``rows``:
-        the compared spots as numbers of the section's rows. ``table``: a :class:`pandas.DataFrame` with a row for each
-        way, the places as given first. Its columns are ``way``, ``kind``, ``score`` (share of expression that colours
-        explain, or share of spots on tissue), ``score_given`` (of the places as given, on the same spots), ``gain``
-        (their difference) with its ``standard_error``, ``gain_in_errors``, ``score_in_errors``, ``above_chance`` (in
-        standard deviations of `chance`) and ``n_spots``.
+        ``verdict``: "fits", "another way fits better: ..." or "cannot tell". ``found`` says it with its
+        figures, and ``remedy`` is the line that mends it. ``by``: "expression" or "tissue". ``source``: where
+        colours come from. ``best``: the best other way. ``chance``: the shares that placements reach which
+        cannot be right. ``rows``: the compared spots, or those of all blocks, as numbers of the section's rows.
+        ``table``: a :class:`pandas.DataFrame` with a row for each way, the places as given first. Its columns
+        are ``way``, ``kind``, ``score`` (share of expression that colours explain, or share of spots on
+        tissue), ``score_given`` (of the places as given, on the same spots), ``gain`` (their difference) with
+        its ``standard_error``, ``gain_in_errors``, ``score_in_errors``, ``above_chance`` (in standard
+        deviations of `chance`) and ``n_spots``.
 
     Raises
     ------
@@ -116,6 +119,10 @@ def check_alignment(
     and shifts by 1 to 3 pitches in 8 directions: about 40 ways. Each is compared with the given places on the same
     spots. Standard errors are those over 16 blocks of neighbouring spots. Chance is measured by 24 placements that are
     turned by 30°, 45° and 60° beside the quarter turns, and mirrored.
+
+    **Bins and cells.** One bin of Visium HD tells little, and its pitch is less than what a shift comes to. So a block
+    of neighbours stands for a spot: its counts are summed, the window of its colours is as wide as the block, and
+    shifts are by 1 to 3 blocks. With 2,000 blocks on an area of 6.5 mm, a block is about 145 µm wide.
 
     **When it speaks.** Another way fits better if it explains more than the given places by 2 standard errors, more
     than nothing by 2.5, and more than chance by 3 standard deviations. The places as given fit if they pass the last
@@ -141,7 +148,7 @@ def check_alignment(
     check_key_added("key_added", key_added, allowed=_keys.ALIGNMENT_CHECK)
     most = check_int("max_spots", max_spots)
     seed = check_int("random_state", random_state, minimum=0)
-    places = spatial_coordinates(adata, spatial_key=spatial_key)
+    coordinates = spatial_coordinates(adata, spatial_key=spatial_key)
     if library_key is None and library_id is None:
         library_key = recorded_library_key(adata, image_key) or recorded_library_key(adata)
     spots = rows_by_library(adata, library_key, library_id)
@@ -156,40 +163,40 @@ def check_alignment(
     obs = with_frames(adata).obs
     judged, compared = {}, {}
     for library in progress(list(spots), desc="Checking how spots fit", show=progress_bar if len(spots) > 1 else False):
-        rows, xy = spots[library], places[spots[library]]
-        chosen = _some(np.flatnonzero(said_on_tissue(obs.iloc[rows])), most, seed)
-        look, source = _look(adata, library, rows, xy, image=images[library], image_key=image_key)
+        rows, xy = spots[library], coordinates[spots[library]]
+        places = compared_places(xy, np.flatnonzero(said_on_tissue(obs.iloc[rows])), most, seed=seed)
+        look, source = _look(adata, library, rows, places, image=images[library], image_key=image_key)
         judged[library] = judge(
-            most_varying(expression_values(adata[rows[chosen]], layer, name="adata")) if measured else None,
-            xy,
-            chosen,
+            _expression(adata, layer, rows, places) if measured else None,
+            places,
             look,
             width_height=full_size(images[library]),
             source=source,
             code=PlacesCode.of(adata.obsm[spatial_key], spatial_key, library, library_key),
         )
-        compared[library] = chosen
+        compared[library] = places
     adata = adata.copy() if copy else adata
     with all_or_nothing(adata):
-        adata.uns[key_added] = {library: record_of(judged[library], compared[library]) for library in spots}
+        adata.uns[key_added] = {library: record_of(judged[library], compared[library].rows) for library in spots}
     _tell(judged)
     return adata if copy else None
 
 
-def _some(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """Draw rows, where there are more than asked for; in order."""
-    if len(rows) <= most:
-        return rows
-    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+def _expression(adata: AnnData, layer: str | None, rows: np.ndarray, places: Compared) -> np.ndarray:
+    """Read the expression of what is compared in a section, whose spots are `rows`."""
+    spots = rows[places.rows]
+    values = expression_values(adata[spots], layer, name="adata")
+    number = np.full(len(rows), -1)
+    number[places.rows] = np.arange(len(spots))
+    return most_varying(places.expression(values, number))
 
 
 def _look(
-    adata: AnnData, library: str, rows: np.ndarray, xy: np.ndarray, *, image: SectionImage | None, image_key: str
+    adata: AnnData, library: str, rows: np.ndarray, places: Compared, *, image: SectionImage | None, image_key: str
 ) -> tuple[Look, str]:
     """Find what tells the look of places in a section, and say what it is."""
-    pitch = pitch_of(xy)
     if image is not None:
-        return picture_look(image, adata.uns, library, pitch=pitch), f"the {image.source}"
+        return picture_look(image, adata.uns, library, compared=places), f"the {image.source}"
     remedy = f"`uns['spatial']` has no hires picture of {library!r} either: pass `image=`, or cut crops."
     check_in("adata.obsm", image_key, adata.obsm.keys(), remedy=remedy)
     stored: Any = adata.obsm[image_key]
@@ -198,12 +205,13 @@ def _look(
         msg = f"`adata.{source[1:-1]}` must hold crops (n_obs, y, x, 3) or features (n_obs, n_features). {remedy}"
         raise ValueError(msg)
     if stored.ndim == 2:
-        return SpotLook(xy, terms_of_features(np.asarray(stored)[rows].astype(np.float64)), pitch), source
-    if not is_lazy(stored):
-        return SpotLook(xy, terms_of_crops(np.asarray(stored)[rows]), pitch), source
-    lazy = LazyRows(stored)
-    terms = np.concatenate([terms_of_crops(lazy[part]) for part in lazy.parts()])
-    return SpotLook(xy, terms[rows], pitch), source
+        terms = terms_of_features(np.asarray(stored)[rows].astype(np.float64))
+    elif not is_lazy(stored):
+        terms = terms_of_crops(np.asarray(stored)[rows])
+    else:
+        lazy = LazyRows(stored)
+        terms = np.concatenate([terms_of_crops(lazy[part]) for part in lazy.parts()])[rows]
+    return SpotLook(places.xy, places.look(terms), places.pitch), source
 
 
 def _tell(judged: Mapping[str, Judged]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import squidpy as sq
 from anndata import AnnData
-from painted_lattice import FRAME, PITCH, tissue, undone
+from painted_lattice import FRAME, PITCH, fine_tissue, tissue, undone
 
 import bleep_sc as bl
 from bleep_sc.pp._alignment.ways import ways
@@ -44,6 +44,17 @@ def fit(adata: AnnData, **how: object) -> None:
 def test_what_fits_is_fitted_without_a_word(image_key: str) -> None:
     """Warnings are errors here."""
     fit(reference(), image_key=image_key)
+
+
+def test_bins_are_judged_by_blocks_of_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alignment, "_MOST_SPOTS", 225)
+    adata = fine_tissue()
+    adata.X = adata.X.log1p()
+    adata.obsm["X_color"] = np.random.default_rng(0).normal(size=(adata.n_obs, 3)).astype(np.float32)
+    fit(adata)
+    adata.obsm["spatial"] = adata.obsm["spatial"] + [PITCH, 0]
+    with pytest.warns(UserWarning, match="'a': another way fits better: shifted by 1 block to the left"):
+        fit(adata)
 
 
 def test_one_warning_names_the_way_and_the_line_and_several_fits_give_it_once() -> None:

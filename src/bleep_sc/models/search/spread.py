@@ -10,6 +10,8 @@ from bleep_sc.models.search.nearest import nearest
 # predictions than a regression on mean colour; expression embeddings may all be close and still rank well
 MAX_COSINE = 0.98
 MIN_SHARE_IN_USE = 0.2
+_MOST_SPOTS = 10_000
+"""The most spots that are compared with each other: more would say the same, and take with their square."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,10 @@ class Spread:
 
 
 def measure_spread(image: np.ndarray, expression: np.ndarray, *, k: int = 50) -> Spread:
-    """Measure the spread of both embeddings (n, d) of the same n spots."""
+    """Measure the spread of both embeddings (n, d) of the same n spots; of very many, on some at equal distances."""
+    if len(image) > _MOST_SPOTS:
+        rows = np.linspace(0, len(image) - 1, _MOST_SPOTS).astype(np.int64)
+        image, expression = image[rows], expression[rows]
     n = len(image)
     k = min(k, max(1, (n - 1) // 10))
     rows, _ = nearest(image, expression, k, leave_out=np.arange(n))

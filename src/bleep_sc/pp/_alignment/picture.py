@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from bleep_sc._library import library_part, scale_factor
+from bleep_sc.pp._alignment.compared import Compared
 from bleep_sc.pp._alignment.looks import PictureLook
 from bleep_sc.pp._images.section import SectionImage
 from bleep_sc.pp._images.thumbnails import thumbnails
@@ -18,7 +19,7 @@ _WIDTH_IN_PITCHES = 0.55
 """Width of a spot whose diameter is not known: that of Visium's."""
 
 
-def picture_look(image: SectionImage, uns: Mapping[str, Any], library_id: str, *, pitch: float) -> PictureLook:
+def picture_look(image: SectionImage, uns: Mapping[str, Any], library_id: str, *, compared: Compared) -> PictureLook:
     """Read an image at its lowest level that shows enough, and make it as small as is enough.
 
     Parameters
@@ -29,12 +30,14 @@ def picture_look(image: SectionImage, uns: Mapping[str, Any], library_id: str, *
         Of the AnnData; it may know the diameter of a spot.
     library_id
         Name of the section.
-    pitch
-        Distance from a spot to the next, in full-resolution pixels.
+    compared
+        The places that are compared.
     """
-    factors = library_part(uns, library_id, "scalefactors")
-    diameter = scale_factor(factors, "spot_diameter_fullres", library_id=library_id)
-    width = diameter if np.isfinite(diameter) else _WIDTH_IN_PITCHES * pitch
+    width = compared.width
+    if width is None:
+        factors = library_part(uns, library_id, "scalefactors")
+        diameter = scale_factor(factors, "spot_diameter_fullres", library_id=library_id)
+        width = diameter if np.isfinite(diameter) else _WIDTH_IN_PITCHES * compared.pitch
     level = image.coarsest(max(1.0, width * image.scale / _PIXELS))
     largest = int(level.width_height.max())
     side = int(np.ceil(largest * min(1.0, _PIXELS / max(1.0, width * level.scale))))

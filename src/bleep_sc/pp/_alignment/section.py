@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bleep_sc.pp._alignment.compare import FITS, OTHER, UNKNOWN, Comparison, compare
+from bleep_sc.pp._alignment.compared import Compared
 from bleep_sc.pp._alignment.looks import Look, PictureLook
 from bleep_sc.pp._alignment.tissue import compare_by_tissue
 from bleep_sc.pp._alignment.ways import Way, ways
@@ -32,17 +33,9 @@ class Judged:
         return f"{self.verdict}. {self.found}" + (f" {self.remedy}" if self.remedy else "")
 
 
-def pitch_of(xy: np.ndarray) -> float:
-    """Compute the median distance from a spot to the next; 0 where most spots share their place."""
-    from scipy.spatial import cKDTree
-
-    return float(np.median(cKDTree(xy).query(xy, k=2)[0][:, 1])) if len(xy) > 1 else 0.0
-
-
 def judge(
     expression: np.ndarray | None,
-    xy: np.ndarray,
-    rows: np.ndarray,
+    compared: Compared,
     look: Look,
     *,
     width_height: np.ndarray | None,
@@ -54,11 +47,9 @@ def judge(
     Parameters
     ----------
     expression
-        Expression of the compared spots (n, n_genes); None judges by the tissue alone.
-    xy
-        Places of all spots of the section (m, 2).
-    rows
-        Which of these are compared (n,).
+        Expression of what is compared (n, n_genes); None judges by the tissue alone.
+    compared
+        The places that are compared.
     look
         Tells the look at any place.
     width_height
@@ -69,22 +60,22 @@ def judge(
         Writes the line that moves the places.
     """
     by = BY_TISSUE if expression is None else BY_EXPRESSION
-    pitch = pitch_of(xy)
-    if not pitch > 0:
+    if not compared.pitch > 0:
         return Judged(UNKNOWN, by, source, "The spots share their places, or there is one spot.", "", None)
-    candidates = ways(xy, pitch, width_height)
+    xy = compared.xy
+    candidates = ways(xy, compared.pitch, width_height, step=compared.step)
     if expression is not None:
-        comparison = compare(expression, xy[rows], look, candidates, around=xy)
+        comparison = compare(expression, xy[compared.chosen], look, candidates, around=xy)
     elif isinstance(look, PictureLook):
-        comparison = compare_by_tissue(xy[rows], look, candidates, around=xy)
+        comparison = compare_by_tissue(xy[compared.chosen], look, candidates, around=xy)
     else:
         comparison = None
     if comparison is None:
-        why = f"{len(rows)} spots, their expression or their image do not tell places apart."
+        why = f"{len(compared.chosen)} {compared.unit}, their expression or their image do not tell places apart."
         return Judged(UNKNOWN, by, source, why, "", None)
     remedy = _remedy(comparison, candidates, code) if comparison.verdict == OTHER else ""
     verdict = f"{OTHER}: {comparison.best}" if comparison.verdict == OTHER else comparison.verdict
-    return Judged(verdict, by, source, _IN_WORDS[by](comparison, source), remedy, comparison)
+    return Judged(verdict, by, source, _IN_WORDS[by](comparison, source, compared.unit), remedy, comparison)
 
 
 def _remedy(comparison: Comparison, candidates: list[Way], code: PlacesCode) -> str:
@@ -92,22 +83,22 @@ def _remedy(comparison: Comparison, candidates: list[Way], code: PlacesCode) -> 
     return f"If that is right: `{code.moved(chosen.expression)}`, then cut the crops anew."
 
 
-def _explained(comparison: Comparison, source: str) -> str:
+def _explained(comparison: Comparison, source: str, unit: str) -> str:
     given, other, chance = comparison.given, comparison.other, comparison.chance
     least = "" if comparison.verdict == FITS else f" (standard error of the difference {other['standard_error']:.3f})"
-    same = "" if other["n_spots"] == given["n_spots"] else f" on the same {other['n_spots']} spots"
+    same = "" if other["n_spots"] == given["n_spots"] else f" on the same {other['n_spots']} {unit}"
     return (
-        f"Colours of {source} explain {given['score']:.3f} of the expression of {given['n_spots']} spots as given. "
+        f"Colours of {source} explain {given['score']:.3f} of the expression of {given['n_spots']} {unit} as given. "
         f"The best other way, {other['way']}, explains {other['score']:.3f} against "
         f"{other['score_given']:.3f}{same}{least}. "
         f"Placements that cannot be right explain {chance.mean():.3f} ± {chance.std(ddof=1):.3f}."
     )
 
 
-def _on_tissue(comparison: Comparison, source: str) -> str:
+def _on_tissue(comparison: Comparison, source: str, unit: str) -> str:
     given, other = comparison.given, comparison.other
     return (
-        f"By {source}, {given['score']:.0%} of {given['n_spots']} spots lie on tissue as given, and "
+        f"By {source}, {given['score']:.0%} of {given['n_spots']} {unit} lie on tissue as given, and "
         f"{other['score']:.0%} {other['way']}."
     )
 

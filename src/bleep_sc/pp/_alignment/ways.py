@@ -49,7 +49,7 @@ class Way:
         return f"[{x}, {y}] + {signs}{{}}{'[:, ::-1]' if self.exchange else ''}"
 
 
-def ways(xy: np.ndarray, pitch: float, width_height: np.ndarray | None) -> list[Way]:
+def ways(xy: np.ndarray, pitch: float, width_height: np.ndarray | None, *, step: str = "pitch") -> list[Way]:
     """List all ways, as given first.
 
     Parameters
@@ -60,12 +60,14 @@ def ways(xy: np.ndarray, pitch: float, width_height: np.ndarray | None) -> list[
         Distance from a spot to the next.
     width_height
         Size of the image in full-resolution pixels; None where it is not known, or part of a larger one.
+    step
+        What `pitch` is, in the name of a shift.
     """
     centre = (xy.min(axis=0) + xy.max(axis=0)) / 2
     found = [Way(GIVEN, "given", False, np.ones(2), np.zeros(2))]
     found += _turns(centre)
     found += [way for way in _in_the_image(width_height) if not any(_alike(way, known, pitch) for known in found)]
-    return found + list(_shifts(pitch))
+    return found + list(_shifts(pitch, step))
 
 
 def chance_places(xy: np.ndarray, around: np.ndarray) -> Iterator[np.ndarray]:
@@ -104,9 +106,9 @@ def _in_the_image(width_height: np.ndarray | None) -> Iterator[Way]:
             yield Way(f"{name} within the image", "image turn", turn.exchange, signs, offset)
 
 
-def _shifts(pitch: float) -> Iterator[Way]:
+def _shifts(pitch: float, step: str) -> Iterator[Way]:
     for steps in range(1, _MOST_PITCHES + 1):
-        length = f"{steps} pitch" + ("es" if steps > 1 else "")
+        length = f"{steps} {step}" + ("" if steps == 1 else "es" if step.endswith("ch") else "s")
         for name, direction in _DIRECTIONS.items():
             offset = np.array(direction) / np.hypot(*direction) * steps * pitch
             yield Way(f"shifted by {length} to the {name}", "shift", False, np.ones(2), offset)

@@ -14,16 +14,17 @@ from bleep_sc._logging import warn
 from bleep_sc._stats import section_rows
 from bleep_sc.methods.inputs import Spots
 from bleep_sc.methods.task import Task
+from bleep_sc.pp._alignment.compared import Compared, compared_places
 from bleep_sc.pp._alignment.genes import most_varying
 from bleep_sc.pp._alignment.looks import Look, SpotLook, terms_of_crops, terms_of_features
 from bleep_sc.pp._alignment.picture import full_size, picture_look
-from bleep_sc.pp._alignment.section import judge, pitch_of
+from bleep_sc.pp._alignment.section import judge
 from bleep_sc.pp._images.section import hires_image
 from bleep_sc.pp._places_code import PlacesCode
 from bleep_sc.tl._inputs.units import said_of_all_folds
 
 _MOST_SPOTS = 1000
-"""Of a section; they are spread over it."""
+"""Of a section, or blocks of them; they are spread over it."""
 _MOST_REMEMBERED = 4096
 _UNKNOWN = "library"
 _asked: set[bytes] = set()
@@ -52,13 +53,13 @@ def warn_of_alignment(adata: AnnData, task: Task[Any], *, library_key: str | Non
     for section, rows in section_rows(task.spots.sections, adata.n_obs):
         library = section if task.spots.sections is not None else _only_library(adata, image_key)
         code = PlacesCode.of(adata.obsm[_keys.SPATIAL], _keys.SPATIAL, library, library_key)
-        chosen = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), _MOST_SPOTS)).astype(np.int64))
-        expression = most_varying(task.all_genes.matrix[rows[chosen]])
-        looks = list(_looks(adata, task.spots, library, rows, xy[rows], image_key=image_key))
+        compared = compared_places(xy[rows], np.arange(len(rows)), _MOST_SPOTS, seed=None)
+        expression = most_varying(compared.expression(task.all_genes.matrix, rows))
+        looks = list(_looks(adata, task.spots, library, rows, compared, image_key=image_key))
         if not _is_new(expression, xy[rows], *(look.content for look, _, _ in looks)):
             continue
         for look, size, source in looks:
-            judged = judge(expression, xy[rows], chosen, look, width_height=size, source=source, code=code)
+            judged = judge(expression, compared, look, width_height=size, source=source, code=code)
             if judged.remedy:
                 lines.append(f"{library!r}: {judged}")
                 break
@@ -83,16 +84,17 @@ def _only_library(adata: AnnData, image_key: str) -> str:
 
 
 def _looks(
-    adata: AnnData, spots: Spots, library: str, rows: np.ndarray, xy: np.ndarray, *, image_key: str
+    adata: AnnData, spots: Spots, library: str, rows: np.ndarray, compared: Compared, *, image_key: str
 ) -> Iterator[tuple[Look, np.ndarray | None, str]]:
     """Give what tells the look of places: the picture in `uns`, then what is learned from, each with the image's size.
 
     Pictures that cannot be read are left out: they are no input of a model.
     """
-    pitch = pitch_of(xy)
     try:
         picture = hires_image(adata.uns, library)
-        look = None if picture is None or not pitch > 0 else picture_look(picture, adata.uns, library, pitch=pitch)
+        look = None
+        if picture is not None and compared.pitch > 0:
+            look = picture_look(picture, adata.uns, library, compared=compared)
     except ValueError:
         picture = look = None
     if look is not None:
@@ -101,7 +103,7 @@ def _looks(
         return
     values = spots.rows[rows]
     terms = terms_of_crops(values) if values.ndim == 4 else terms_of_features(values)
-    yield SpotLook(xy, terms, pitch), None, f"`obsm[{image_key!r}]`"
+    yield SpotLook(compared.xy, compared.look(terms), compared.pitch), None, f"`obsm[{image_key!r}]`"
 
 
 def _is_new(*arrays: np.ndarray) -> bool:
