@@ -84,7 +84,7 @@ def measure(n_bins: int, n_genes: int, folder: Path) -> list[dict[str, Any]]:
         rows.append({"step": name, "seconds": seconds, "peak_gb": peak})
         print(f"{name}: {seconds:.1f} s, {peak:.2f} GB", flush=True)
 
-    step(f"pp.select_genes, {ref.n_obs:,} bins", lambda: bl.pp.select_genes(ref, batch_key="section", n_top_genes=1000))
+    step(f"pp.select_genes, {ref.n_obs:,} bins", lambda: bl.pp.select_genes(ref, batch_key="section", n_top_genes=4000))
     images = {"S1": slide, "S2": slide}
     step(
         f"pp.crops(lazy=True), {ref.n_obs:,} bins",
