@@ -75,8 +75,8 @@ class Components:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Compute scores float32 (n, n_components), centred within each section, and return them with the centres.
 
-        `expression` (n, n_genes) is dense or CSR. A section that `centers` names is centred by that value, so that a part of a section keeps the scores of the
-        whole. `depth` (n,) must be there where it is a component.
+        `expression` (n, n_genes) is dense or CSR. A section that `centers` names is centred by that value, so that a
+        part of a section keeps the scores of the whole. `depth` (n,) must be there where it is a component.
         """
         loadings = self.loadings.astype(np.float64)
         n = expression.shape[0]
