@@ -7,17 +7,17 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import check_adata, recorded_library_key, spatial_coordinates, with_frames
 from bleep_sc._all_or_nothing import all_or_nothing
-from bleep_sc._blocks import LazyRows, is_lazy
 from bleep_sc._checks import check_in, check_int, check_key, check_key_added
 from bleep_sc._expression import expression_values
 from bleep_sc._logging import logger, warn
 from bleep_sc._progress import progress
 from bleep_sc.pp._alignment.compared import Compared, compared_places
 from bleep_sc.pp._alignment.genes import most_varying
-from bleep_sc.pp._alignment.looks import Look, SpotLook, terms_of_crops, terms_of_features
+from bleep_sc.pp._alignment.looks import Look
 from bleep_sc.pp._alignment.picture import full_size, picture_look
 from bleep_sc.pp._alignment.record import record_of
 from bleep_sc.pp._alignment.section import Judged, judge
+from bleep_sc.pp._alignment.stored import stored_look
 from bleep_sc.pp._images.section import SectionImage, hires_image
 from bleep_sc.pp._places_code import PlacesCode
 from bleep_sc.pp._section_images import images_by_library, rows_by_library
@@ -204,14 +204,7 @@ def _look(
     if getattr(stored, "ndim", 0) not in (2, 4):
         msg = f"`adata.{source[1:-1]}` must hold crops (n_obs, y, x, 3) or features (n_obs, n_features). {remedy}"
         raise ValueError(msg)
-    if stored.ndim == 2:
-        terms = terms_of_features(np.asarray(stored)[rows].astype(np.float64))
-    elif not is_lazy(stored):
-        terms = terms_of_crops(np.asarray(stored)[rows])
-    else:
-        lazy = LazyRows(stored)
-        terms = np.concatenate([terms_of_crops(lazy[part]) for part in lazy.parts()])[rows]
-    return SpotLook(places.xy, places.look(terms), places.pitch), source
+    return stored_look(stored, rows, places), source
 
 
 def _tell(judged: Mapping[str, Judged]) -> None:
