@@ -45,11 +45,17 @@ def sections_to_draw(
     library_id: str | Sequence[str] | None,
     img_key: str | None,
     size: float,
+    of_all: str | None = None,
 ) -> list[Section]:
-    """Make each chosen section ready to be drawn, with its spots, picture and scale."""
+    """Make each chosen section ready to be drawn, with its spots, picture and scale.
+
+    `of_all` is the one that all spots belong to, where that is known.
+    """
     size = check_number("size", size, above=0)
     libraries = checked_libraries(adata.uns)
-    of_spots = section_of_spots(adata, library_key)
+    of_spots = section_of_spots(adata, library_key) if of_all is None else None
+    if of_all is not None:
+        libraries = {of_all: libraries.get(of_all, {})}
     if of_spots is None and len(libraries) > 1:
         msg = (
             f"`adata.uns['spatial']` holds the sections {list(libraries)}, but nothing tells which spot is of which: "
