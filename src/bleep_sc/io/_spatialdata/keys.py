@@ -11,6 +11,8 @@ from bleep_sc._checks import check_in
 
 ATTRIBUTES = "spatialdata_attrs"
 """`uns` key under which SpatialData keeps them."""
+REGION = "region"
+"""Key of the metadata of a library under which the element that its spots annotate is named."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from bleep_sc._checks import check_name, check_section_names
 from bleep_sc._library import library_part
 from bleep_sc._logging import logger, warn
 from bleep_sc.io._spatialdata.images import Chosen, by_region, check_image, choose
-from bleep_sc.io._spatialdata.keys import ATTRIBUTES, TableKeys
+from bleep_sc.io._spatialdata.keys import ATTRIBUTES, REGION, TableKeys
 from bleep_sc.io._spatialdata.places import Places, element_of, places_of
 from bleep_sc.io._spatialdata.scale import lies_on_morphology, um_per_px
 from bleep_sc.io._spatialdata.store import Source, open_source
@@ -67,10 +67,12 @@ def from_spatialdata(
         ``images`` (hires and lowres, uint8), ``scalefactors`` and ``metadata``, as ``squidpy.read.visium`` gives them.
         ``scalefactors['microns_per_pixel']`` is left out where nobody knows it, with a line in the log.
         ``scalefactors['spot_diameter_fullres']`` is the width of a spot or bin, of a cell that of the circle of its
-        area. ``metadata`` names ``table``, ``image`` and ``coordinate_system``; if `sdata` is a path,
+        area. ``metadata`` names ``region``, ``table``, ``image`` and ``coordinate_system``; if `sdata` is a path,
         ``source_image_path`` is where the image lies.
     `obs['library_id' | library_key]` : :class:`pandas.Categorical`
         Library of each spot.
+    `uns['spatialdata_attrs']` : `dict`
+        What the rows annotate, as SpatialData keeps it: :func:`~bleep_sc.io.to_spatialdata` needs it.
 
     Raises
     ------
@@ -230,6 +232,7 @@ def _library(table: AnnData, places: Places, chosen: Chosen, *, table_name: str,
     scalefactors |= {factor: float(value) for factor, value in known.items() if np.isfinite(value)}
     metadata = {
         **library_part(table.uns, places.region, "metadata"),
+        REGION: places.region,
         "table": table_name,
         "image": chosen.name,
         "coordinate_system": way.coordinate_system,
