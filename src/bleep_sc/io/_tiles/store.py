@@ -1,6 +1,5 @@
 """The parts of a WSIData, in memory or in its zarr store, of which only those that are asked for are read."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc._checks import MissingKeyError
+from bleep_sc._untrusted import ZARRAY, check_never_pickled
 from bleep_sc.io._tiles.bounds import check_bounds, check_numbers
 from bleep_sc.pp._images.open import existing_path
 
@@ -133,7 +133,7 @@ def _stored_table(group: Any, folder: Path, key: str) -> Table:
     from anndata.io import read_elem
 
     where = f"`wsi`: `tables[{key!r}]`"
-    _check_never_pickled(folder / "tables" / key, where=where)
+    check_never_pickled((folder / "tables" / key).rglob(ZARRAY), where=where)
     with _store_errors(where):
         table = group[f"tables/{key}"]
         values = table["X"]
@@ -152,20 +152,6 @@ def _store_errors(where: str) -> Iterator[None]:
     except Exception as err:  # of zarr, of its codecs and of anndata
         msg = f"{where} could not be read ({err}): the store is damaged, or no table of features. Write it anew."
         raise ValueError(msg) from err
-
-
-def _check_never_pickled(folder: Path, *, where: str) -> None:
-    """Refuse arrays of zarr's version 2 whose values would have to be unpickled, which can run anything."""
-    for path in folder.rglob(".zarray"):
-        try:
-            described = json.loads(path.read_bytes())
-            used = [described.get("compressor"), *(described.get("filters") or ())]
-            pickled = any(isinstance(each, dict) and "pickle" in str(each.get("id")).lower() for each in used)
-        except (ValueError, AttributeError, TypeError):
-            continue  # zarr says what is wrong with it
-        if pickled:
-            msg = f"{where} holds pickled values, which are never read: reading them can run any program."
-            raise ValueError(msg)
 
 
 def named(parts: Mapping[str, Callable[[], Any]], key: str, *, slot: str, argument: str) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc._untrusted import ZARRAY, check_never_pickled
 from bleep_sc.pp._images.section import SectionImage, with_levels
 from bleep_sc.pp._images.series import ImageChoiceError
 
@@ -60,7 +61,7 @@ def of_folder(path: Path, *, name: str) -> SectionImage | None:
     attributes = group_attributes(path)
     multiscales = attributes.get("ome", attributes).get("multiscales")
     if multiscales:
-        return _section(_stored(path, attributes.get("ome", attributes)), source=path.name, name=name)
+        return _section(_stored(path, attributes.get("ome", attributes), name=name), source=path.name, name=name)
     # the oldest stores do not say what they are; elements of a store say what kind they are
     if ("encoding-type" not in attributes and _SPATIALDATA in attributes) or (path / "images" / ".zgroup").exists():
         names = names_within(path / "images")
@@ -109,13 +110,15 @@ def _raster(element: Any, *, name: str) -> Raster:
     return Raster([array.transpose(*first.dims).data for array in arrays], axes, tuple(map(str, channels)))
 
 
-def _stored(path: Path, attributes: Mapping[str, Any]) -> Raster:
+def _stored(path: Path, attributes: Mapping[str, Any], *, name: str) -> Raster:
     """Open the levels of an OME-Zarr image; older ones name no axes, which are then t, c, z, y and x."""
     import dask.array as da
     import zarr
 
     multiscale = attributes["multiscales"][0]
-    levels = [da.from_zarr(zarr.open_array(path / dataset["path"], mode="r")) for dataset in multiscale["datasets"]]
+    paths = [path / dataset["path"] for dataset in multiscale["datasets"]]
+    check_never_pickled([level / ZARRAY for level in paths], where=f"`{name}`")
+    levels = [da.from_zarr(zarr.open_array(level, mode="r")) for level in paths]
     axes = tuple(axis["name"] if isinstance(axis, dict) else str(axis) for axis in multiscale.get("axes", "tczyx"))
     channels = attributes.get("omero", {}).get("channels", [])
     return Raster(levels, axes, tuple(str(channel.get("label", "")) for channel in channels))
