@@ -220,7 +220,10 @@ def _table(adata: AnnData, values: Any, keys: TableKeys, regions: Sequence[str],
 
 
 def _write(folder: Path, made: AnnData, table: str) -> None:
-    """Write a table beside its place and move it there, so that a killed write leaves the earlier one."""
+    """Write a table beside its place and move it there, so that a write that fails leaves the earlier one.
+
+    A process that is killed between the two moves leaves it under the name that ends in ``.old-`` and eight digits.
+    """
     import zarr
 
     with python_random_state_kept():
