@@ -11,7 +11,7 @@ from bleep_sc._checks import check_name, check_section_names
 from bleep_sc._library import library_part
 from bleep_sc._logging import logger, warn
 from bleep_sc.io._spatialdata.images import Chosen, by_region, check_image, choose
-from bleep_sc.io._spatialdata.keys import ATTRIBUTES, REGION, TableKeys
+from bleep_sc.io._spatialdata.keys import REGION, TableKeys
 from bleep_sc.io._spatialdata.places import Places, element_of, places_of
 from bleep_sc.io._spatialdata.scale import lies_on_morphology, um_per_px
 from bleep_sc.io._spatialdata.store import Source, open_source
@@ -146,7 +146,7 @@ def from_spatialdata(
         for region in rows
     ]
     adata = _rows_with_places(found, places, chosen, (library_key, libraries), is_ours=source.folder is not None)
-    adata.uns[ATTRIBUTES] = keys.described(list(rows))
+    adata.uns[_keys.SPATIALDATA] = keys.described(list(rows))
     adata.uns[_keys.SPATIAL] = {
         libraries[each.region]: _library(found, each, chosen[each.region], table_name=name, folder=source.folder)
         for each in places
@@ -170,7 +170,7 @@ def _check_regions(table: AnnData, keys: TableKeys, rows: Mapping[str, np.ndarra
     if not rows:
         msg = f"`{path}` has no row of the regions that it annotates, {list(keys.regions)}."
         raise ValueError(msg)
-    check_section_names(f"{path}.uns[{ATTRIBUTES!r}]['region']", rows)
+    check_section_names(f"{path}.uns[{_keys.SPATIALDATA!r}]['region']", rows)
     if n_rows < table.n_obs:
         warn(
             f"{table.n_obs - n_rows} of {table.n_obs} rows of `{path}` are of no region that it annotates "

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc import _keys
 from bleep_sc._side_effects import python_random_state_kept
 from bleep_sc._untrusted import ZARRAY, check_never_pickled
 from bleep_sc.io._spatialdata.transforms import Element, matrices_of, stored_matrices
@@ -135,7 +136,7 @@ def _shapes(path: Path) -> Any:
         from shapely import GeometryType, from_ragged_array
 
         group: Any = zarr.open_group(path, mode="r")
-        kind = GeometryType[group.attrs["spatialdata_attrs"]["geos"]["name"]]
+        kind = GeometryType[group.attrs[_keys.SPATIALDATA]["geos"]["name"]]
         offsets = tuple(np.asarray(group[name]).ravel() for name in sorted(group) if name.startswith("offset"))
         columns = {"geometry": from_ragged_array(kind, np.asarray(group["coords"]), offsets or None)}
         if "radius" in group:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bleep_sc import _keys
 from bleep_sc._checks import MissingKeyError
 from bleep_sc._untrusted import ZARRAY, check_never_pickled
 from bleep_sc.io._tiles.bounds import check_bounds, check_numbers
@@ -76,7 +77,7 @@ def _in_memory(elements: Mapping[str, Any], key: str) -> pd.DataFrame:
 
 def _table_in_memory(tables: Mapping[str, Any], key: str) -> Table:
     table = tables[key]
-    return Table(table.X, table.obs, _regions(table.uns.get("spatialdata_attrs")))
+    return Table(table.X, table.obs, _regions(table.uns.get(_keys.SPATIALDATA)))
 
 
 def _regions(attrs: Any) -> tuple[str, ...]:
@@ -141,7 +142,7 @@ def _stored_table(group: Any, folder: Path, key: str) -> Table:
         check_bounds(values.shape, values.dtype, values.chunks, path=where)
         check_numbers(values.dtype, path=where, expected="(n_tiles, n_features)")
     with _store_errors(where):
-        attrs = read_elem(table["uns/spatialdata_attrs"]) if "uns/spatialdata_attrs" in table else None
+        attrs = read_elem(table[link]) if (link := f"uns/{_keys.SPATIALDATA}") in table else None
         return Table(read_elem(values), read_elem(table["obs"]), _regions(attrs))
 
 

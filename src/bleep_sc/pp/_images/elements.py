@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc import _keys
 from bleep_sc._untrusted import ZARRAY, check_never_pickled
 from bleep_sc.pp._images.section import SectionImage, with_levels
 from bleep_sc.pp._images.series import ImageChoiceError
@@ -18,7 +19,6 @@ _METADATA = ("zarr.json", ".zattrs")
 """Where a group keeps its attributes: zarr 3, then zarr 2."""
 _COLOURS = {"r": 0, "red": 0, "g": 1, "green": 1, "b": 2, "blue": 2, "a": 3, "alpha": 3}
 """Place of each colour, by the names that channels have."""
-_SPATIALDATA = "spatialdata_attrs"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ def of_folder(path: Path, *, name: str) -> SectionImage | None:
     if multiscales:
         return _section(_stored(path, attributes.get("ome", attributes), name=name), source=path.name, name=name)
     # the oldest stores do not say what they are; elements of a store say what kind they are
-    if ("encoding-type" not in attributes and _SPATIALDATA in attributes) or (path / "images" / ".zgroup").exists():
+    if ("encoding-type" not in attributes and _keys.SPATIALDATA in attributes) or (
+        path / "images" / ".zgroup"
+    ).exists():
         names = names_within(path / "images")
         msg = (
             f"`{name}`: {path.name!r} is a SpatialData store with the images {names}. Pass one of them by its path, "

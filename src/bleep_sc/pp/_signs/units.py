@@ -1,5 +1,6 @@
 """The places come from SpatialData, whose tables may be in micrometres, and fill only a corner of the image."""
 
+from bleep_sc import _keys
 from bleep_sc.pp._scale.witnesses import LATTICE
 from bleep_sc.pp._signs.section import SectionToCheck
 from bleep_sc.pp._signs.tissue import picture_at_hand
@@ -13,7 +14,7 @@ def fills_a_corner(section: SectionToCheck) -> tuple[str, str] | None:
 
     Where there is a small picture of the tissue, that tells better.
     """
-    if "spatialdata_attrs" not in section.uns or not section.whole or picture_at_hand(section) is not None:
+    if _keys.SPATIALDATA not in section.uns or not section.whole or picture_at_hand(section) is not None:
         return None
     reach = section.xy.max(axis=0) / section.full_size
     if (reach > _CORNER).any():
