@@ -138,8 +138,10 @@ def _stored_table(group: Any, folder: Path, key: str) -> Table:
     with _store_errors(where):
         table = group[f"tables/{key}"]
         values = table["X"]
-    if hasattr(values, "shape"):  # a dense array; a sparse one is a group
-        check_bounds(values.shape, values.dtype, values.chunks, path=where)
+    is_dense = hasattr(values, "shape")  # a sparse one is a group of arrays
+    for array in [values] if is_dense else [part for _, part in values.arrays()]:
+        check_bounds(array.shape, array.dtype, array.chunks, path=where)
+    if is_dense:
         check_numbers(values.dtype, path=where, expected="(n_tiles, n_features)")
     with _store_errors(where):
         attrs = read_elem(table[link]) if (link := f"uns/{_keys.SPATIALDATA}") in table else None
