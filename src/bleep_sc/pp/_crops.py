@@ -140,11 +140,13 @@ def crops(
     fitted model does not need them.
 
     **What is checked.** Before anything is cut: whether two sources of µm per pixel contradict each other by more than
-    5 % (`mpp`, `scalefactors`, a Visium lattice, the file's tags); whether several spots stand at one place; whether
-    the places are stored with half precision; whether the image has the size that the hires picture of `uns` stands
-    for; whether clearly more spots would lie on tissue if they were turned, mirrored, swapped or scaled. After cutting:
-    whether the crops look like the hires picture at the same places, and whether they are dark. With `lazy`, the checks
-    that read crops are left out. Each finding names its evidence and the line that mends it.
+    5 % (`mpp`, `scalefactors`, a Visium lattice, the file's tags); whether several spots share a place, a row and
+    column of the array, or an instance of SpatialData, as where sections were joined; whether the places are stored
+    with half precision; whether the image has the size that the hires picture of `uns` stands for; whether clearly more
+    spots would lie on tissue if they were turned, mirrored, swapped or scaled; whether places that may be in µm fill a
+    corner of the image. After cutting: whether the crops look like the hires picture at the same places, and whether
+    they are dark. With `lazy`, the checks that read crops are left out. Each finding names its evidence and the line
+    that mends it.
 
     **Lower levels** of a pyramid are read only where `um` asks for fewer pixels than the level has. Crops of them
     differ from those of full resolution by 2 to 3 grey levels of 255 in the mean (on HER2ST).

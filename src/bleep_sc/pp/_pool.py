@@ -19,13 +19,15 @@ from bleep_sc.pp._lattice.frame import Frame, frame_of
 from bleep_sc.pp._lattice.lattice import KINDS, Lattice, LatticeKind
 from bleep_sc.pp._scale.witnesses import Evidence, Scale, in_two_values, scale_of_section
 from bleep_sc.pp._section_images import checked_mpp, rows_by_library
-from bleep_sc.pp._signs.places import how_to_tell_apart, number_of_repeated
+from bleep_sc.pp._signs.joined import joined_sections
 from bleep_sc.pp._signs.section import said_on_tissue
 
 _NEARLY = 0.99
 """A pitch counts as finer than the bins below this share of their distance."""
 _AT_ONCE = 256
 """Number of places around which bins are looked for at a time."""
+_NAME_OF_PLACE = r".+_\d+_\d+"
+"""How places are called: section, row and column."""
 _OF_BINS = ("bin_size_um",)
 """Scale factors that speak of bins, not of what they are pooled into."""
 
@@ -132,8 +134,9 @@ def pool(
         No coordinates, no such column or layer.
     ValueError
         Values that are no raw counts; an unknown scale; a pitch finer than the bins; several libraries and no
-        `library_key`; bins that lie on each other, since several sections are taken for one; a view, where `key_added`
-        asks to write into it.
+        `library_key`; bins that lie on each other, or have row and column of the array in common, since several
+        sections are taken for one; a view, where `key_added` asks to write into it; a column `key_added` that holds
+        something else.
 
     Notes
     -----
@@ -174,9 +177,11 @@ def pool(
     spots = rows_by_library(adata, library_key, library_id)
     mpp = checked_mpp(mpp, spots)
     obs = with_frames(adata).obs
+    if key_added is not None:
+        _check_replaceable(obs, key_added)
     sections = []
     for library, rows in spots.items():
-        _check_one_section(library, obs.iloc[rows], xy[rows], library_key)
+        _check_one_section(library, obs.iloc[rows], xy[rows], adata.uns, library_key)
         scale = _scale(adata, library, obs.iloc[rows], xy[rows], mpp)
         frame = frame_of(obs.iloc[rows], xy[rows], scale.um_per_px)
         _check_not_finer(um, frame, library)
@@ -191,6 +196,16 @@ def pool(
         with all_or_nothing(adata):
             adata.obs[key_added] = pd.Categorical.from_codes(_numbers(sections, adata.n_obs), list(pooled.obs_names))
     return pooled
+
+
+def _check_replaceable(obs: pd.DataFrame, key_added: str) -> None:
+    """Refuse to replace a column of `obs` that is not of an earlier call."""
+    if key_added in obs and not obs[key_added].dropna().astype(str).str.fullmatch(_NAME_OF_PLACE).all():
+        msg = (
+            f"`key_added={key_added!r}`: `adata.obs` has a column of that name, which holds something else. Name "
+            "another, or pass `key_added=None` to write none."
+        )
+        raise ValueError(msg)
 
 
 def _scale(adata: AnnData, library: str, obs: pd.DataFrame, xy: np.ndarray, mpp: Any) -> Scale:
@@ -213,13 +228,16 @@ def _scale(adata: AnnData, library: str, obs: pd.DataFrame, xy: np.ndarray, mpp:
     return scale
 
 
-def _check_one_section(library: str, obs: pd.DataFrame, xy: np.ndarray, library_key: str | None) -> None:
-    """Refuse bins that lie on each other: their sums would mix two tissues."""
-    if n := number_of_repeated(xy):
+def _check_one_section(
+    library: str, obs: pd.DataFrame, xy: np.ndarray, uns: Mapping[str, Any], library_key: str | None
+) -> None:
+    """Refuse bins of several sections: their sums would mix two tissues."""
+    joined = joined_sections(obs, xy, uns)
+    if joined is not None:
         msg = (
-            f"{n} of {len(xy)} bins or cells of {library!r} stand at the same place as another one, so their sums "
-            "would mix several sections that are taken for one (or places lost their digits, as in float16). "
-            + how_to_tell_apart(obs, xy, given=library_key)
+            f"{joined.n} of {len(xy)} bins or cells of {library!r} {joined.how}, so their sums would mix several "
+            "sections that are taken for one (or places lost their digits, as in float16). "
+            + joined.remedy(obs, given=library_key)
         )
         raise ValueError(msg)
 
