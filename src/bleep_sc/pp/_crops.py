@@ -119,7 +119,7 @@ def crops(
         edge. ``missing_tiles`` is the number of tiles under crops that the scanner left out; they are white, as glass
         is. ``level_scale`` is the size of the level that was read, in pixels per full-resolution pixel. ``findings`` is
         a :class:`pandas.DataFrame` with what seemed wrong: ``sign`` (name of the check), ``found`` and ``remedy``. The
-        other entries are ``source``, ``border`` and ``library_key``.
+        other entries are ``source``, ``border``, ``library_key`` and ``spatial_key``.
 
     Raises
     ------
@@ -232,6 +232,7 @@ def crops(
             um_per_px=to_check.scale.um_per_px,
             spot_diameter=to_check.scale.spot_diameter,
             library_key=library_key,
+            spatial_key=spatial_key,
             findings=findings[section.library_id],
         )
         for section, to_check in to_cut
