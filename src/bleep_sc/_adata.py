@@ -176,7 +176,7 @@ def section_of_spots(adata: AnnData, library_key: str | None, *, name: str = "ad
     if library_key is None:
         return None
     check_in(f"{name}.obs", library_key, adata.obs.columns, remedy="Pass the name of a column of `obs`.")
-    column = adata.obs[library_key]
+    column = with_frames(adata).obs[library_key]
     if column.isna().any():
         msg = f"`{name}.obs[{library_key!r}]` is missing for {int(column.isna().sum())} of {adata.n_obs} spots."
         raise ValueError(msg)

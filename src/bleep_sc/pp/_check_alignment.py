@@ -5,7 +5,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_adata, recorded_library_key, spatial_coordinates, with_frames
+from bleep_sc._adata import as_numbers, check_adata, recorded_library_key, spatial_coordinates, with_frames
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._blocks import LazyRows, is_lazy
 from bleep_sc._checks import check_in, check_int, check_key, check_key_added
@@ -105,8 +105,8 @@ def check_alignment(
     KeyError
         No coordinates, no such column or layer; neither a picture nor crops.
     ValueError
-        Coordinates or expression that are NaN; several libraries and no `library_key`; a library without entry in
-        `image`; an image that cannot be read.
+        Coordinates, expression or features that are NaN; several libraries and no `library_key`; a library without
+        entry in `image`; an image that cannot be read.
 
     Notes
     -----
@@ -205,13 +205,28 @@ def _look(
         msg = f"`adata.{source[1:-1]}` must hold crops (n_obs, y, x, 3) or features (n_obs, n_features). {remedy}"
         raise ValueError(msg)
     if stored.ndim == 2:
-        terms = terms_of_features(np.asarray(stored)[rows].astype(np.float64))
+        terms = terms_of_features(_features(adata, rows, image_key))
     elif not is_lazy(stored):
         terms = terms_of_crops(np.asarray(stored)[rows])
     else:
         lazy = LazyRows(stored)
         terms = np.concatenate([terms_of_crops(lazy[part]) for part in lazy.parts()])[rows]
     return SpotLook(places.xy, places.look(terms), places.pitch), source
+
+
+def _features(adata: AnnData, rows: np.ndarray, image_key: str) -> np.ndarray:
+    """Read the features of a section; NaN would make all of it look alike."""
+    path = f"adata.obsm[{image_key!r}]"
+    features = as_numbers(adata.obsm[image_key], path=path, remedy="Features (n_obs, n_features) are expected.")[rows]
+    bad = ~np.isfinite(features).all(axis=1)
+    if bad.any():
+        msg = (
+            f"`{path}` is NaN or infinite for {bad.sum()} of {len(rows)} spots, such as "
+            f"{adata.obs_names[rows[bad]][0]!r}. Make the features anew, or leave these spots out: "
+            f"`adata = adata[np.isfinite({path}).all(axis=1)].copy()`."
+        )
+        raise ValueError(msg)
+    return features
 
 
 def _tell(judged: Mapping[str, Judged]) -> None:
