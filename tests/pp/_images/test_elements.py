@@ -190,6 +190,13 @@ def test_folders_that_are_no_image(tmp_path: Path) -> None:
         middles(tmp_path / "s.zarr")
     with pytest.raises(ValueError, match="could not be read as an image"):
         middles(tmp_path / "s.zarr" / "shapes" / "spots")
+    with pytest.raises(
+        ValueError, match=r"'images' is a folder of images.*Pass one of them by its path, such as 'images/he'"
+    ):
+        middles(tmp_path / "s.zarr" / "images")
+    no_image = pytest.raises(ValueError, match=r"could not be read as an image \(it holds no image\)")
+    with warnings.catch_warnings(action="ignore"), no_image:  # a warning of it would be another error
+        middles(tmp_path / "s.zarr" / "shapes")
     for content in ("{", "[]", '{"multiscales": [{}]}', '{"multiscales": [{"datasets": [{"path": "gone"}]}]}'):
         (tmp_path / "odd").mkdir(exist_ok=True)
         (tmp_path / "odd" / ".zattrs").write_text(content)

@@ -70,7 +70,16 @@ def of_folder(path: Path, *, name: str) -> SectionImage | None:
             f"pixels of that image, come from `bl.io.from_spatialdata({path.name!r}, table=..., image=...)`."
         )
         raise ImageChoiceError(msg)
+    if within := [child for child in names_within(path) if _is_image(path / child)]:
+        paths = " or ".join(repr(f"{path.name}/{child}") for child in within[:6])
+        msg = f"`{name}`: {path.name!r} is a folder of images. Pass one of them by its path, such as {paths}."
+        raise ImageChoiceError(msg)
     return None
+
+
+def _is_image(folder: Path) -> bool:
+    attributes = group_attributes(folder)
+    return bool(attributes.get("ome", attributes).get("multiscales"))
 
 
 def names_within(folder: Path) -> list[str]:
