@@ -179,6 +179,20 @@ def test_images_of_visium_hd_that_are_refused(hd_sdata: sd.SpatialData, image: s
         bl.io.from_spatialdata(hd_sdata, table="square_008um", image=image)
 
 
+def test_samples_of_xenium_that_spatialdata_joined(xenium: Xenium, read_xenium: Callable[..., sd.SpatialData]) -> None:
+    """It adds the sample to the name of each element, so that each is a library of its own."""
+    samples = {sample: quietly(spatialdata_io.xenium, xenium.folder) for sample in "AB"}
+    joined = quietly(sd.concatenate, samples, concatenate_tables=True)
+    adata = bl.io.from_spatialdata(joined)
+    assert np.allclose(adata.obsm["spatial"], np.concatenate([xenium.xy, xenium.xy]))
+    assert list(adata.uns["spatial"]) == ["cell_labels-A", "cell_labels-B"]
+    for sample in "AB":
+        library = adata.uns["spatial"][f"cell_labels-{sample}"]
+        assert library["metadata"]["image"] == f"he_image-{sample}"
+        assert library["scalefactors"]["microns_per_pixel"] == pytest.approx(xenium.um_per_px)
+        assert (adata.obs["library_id"] == f"cell_labels-{sample}").sum() == len(xenium.cells)
+
+
 def test_fluorescence_is_refused_by_name(read_xenium: Callable[..., sd.SpatialData]) -> None:
     with pytest.raises(ValueError, match=r"'morphology_focus'` is refused: it is Xenium's fluorescence.*'he_image'"):
         bl.io.from_spatialdata(read_xenium(), image="morphology_focus")

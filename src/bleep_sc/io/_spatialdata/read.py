@@ -138,7 +138,9 @@ def from_spatialdata(
     images = by_region(image, list(rows), name="image")
     systems = by_region(coordinate_system, list(rows), name="coordinate_system")
     elements = {region: element_of(source, found, region, path=path) for region in rows}
-    chosen = {region: choose(source, elements[region], images[region], systems[region]) for region in rows}
+    chosen = {
+        region: choose(source, elements[region], images[region], systems[region], regions=list(rows)) for region in rows
+    }
     places = [
         places_of(source, found, rows[region], keys=keys, region=region, element=elements[region], path=path)
         for region in rows
