@@ -1,6 +1,7 @@
 """What the readers of 10x Genomics' data leave to tell the unit of coordinates by."""
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,11 @@ def bin_side(name: str) -> float | None:
     """Side of a bin of Visium HD in µm, by the name of its table or element; None where it is none."""
     found = _BINS.search(name)
     return float(found.group(1)) if found and int(found.group(1)) else None
+
+
+def are_of_any_xenium(regions: Iterable[str]) -> bool:
+    """Whether a region has the name that it has in every sample of Xenium."""
+    return not {*_LABELS, *(name for _, name in _IN_UM)}.isdisjoint(regions)
 
 
 def in_um(kind: str, name: str) -> bool:
