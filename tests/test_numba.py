@@ -81,6 +81,7 @@ assert torch.get_num_threads() == 1
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["default", "workqueue"])
 def test_the_loops_of_a_process(layer: str, tmp_path: Path) -> None:
     """The layer that numba falls back on ends the process where two threads meet in it."""

@@ -26,6 +26,11 @@ def row_blocks(values: Any) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, n, step))
 
 
+def dense(values: Any) -> np.ndarray:
+    """Return values in memory as a NumPy array, be they dense or sparse."""
+    return np.asarray(values.toarray() if sparse.issparse(values) else values)
+
+
 def is_lazy(values: Any) -> bool:
     """Whether an array is a dask array, as `read_lazy` and ``pp.crops(lazy=True)`` make them."""
     return hasattr(values, "dask")

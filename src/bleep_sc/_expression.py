@@ -9,7 +9,7 @@ from scipy import sparse
 
 from bleep_sc import _keys
 from bleep_sc._adata import as_numbers, as_text
-from bleep_sc._blocks import LazyRows, is_lazy
+from bleep_sc._blocks import LazyRows, dense, is_lazy
 from bleep_sc._checks import MAX_VALUE, MissingKeyError, check_in
 from bleep_sc._logging import logger, warn
 from bleep_sc._stats import Expression, looks_like_counts, rows_beyond
@@ -118,20 +118,23 @@ def expression_input(
     use_rep: str | None,
     mask_var: str | None,
     genes: np.ndarray | None = None,
+    keep_sparse: bool = False,
     name: str = "adata",
 ) -> Expression:
     """Gather the expression input: a representation of `obsm`, or selected genes of `X` or a layer.
 
-    With `genes`, exactly these are taken, in their order, as a stored model needs.
+    With `genes`, exactly these are taken, in their order, as a stored model needs. With `keep_sparse` the input is CSR
+    where it is stored sparse, else dense.
     """
     if use_rep is not None:
         return _representation(adata, use_rep, genes=genes, name=name)
     chosen = _positions(adata, genes, mask_var, name=name)
-    return _selected(adata, expression_values(adata, layer, name=name), chosen, path=path_of(name, layer))
+    values = expression_values(adata, layer, name=name)
+    return _selected(adata, values, chosen, keep_sparse=keep_sparse, path=path_of(name, layer))
 
 
 def training_expression(
-    adata: AnnData, *, layer: str | None, use_rep: str | None, mask_var: str | None
+    adata: AnnData, *, layer: str | None, use_rep: str | None, mask_var: str | None, keep_sparse: bool
 ) -> tuple[Expression, Expression]:
     """Gather the expression input, and the values of all genes, of one reading of `X` or a layer."""
     names = adata.var_names.to_numpy().astype(str)
@@ -140,7 +143,8 @@ def training_expression(
         return chosen, Expression(expression_values(adata, layer, name="adata"), names)
     positions = _positions(adata, None, mask_var, name="adata")
     values = expression_values(adata, layer, name="adata")
-    return _selected(adata, values, positions, path=path_of("adata", layer)), Expression(values, names)
+    chosen = _selected(adata, values, positions, keep_sparse=keep_sparse, path=path_of("adata", layer))
+    return chosen, Expression(values, names)
 
 
 def _positions(adata: AnnData, genes: np.ndarray | None, mask_var: str | None, *, name: str) -> np.ndarray:
@@ -155,13 +159,14 @@ def _positions(adata: AnnData, genes: np.ndarray | None, mask_var: str | None, *
     return np.asarray(positions)
 
 
-def _selected(adata: AnnData, values: Any, positions: np.ndarray, *, path: str) -> Expression:
-    """Take some genes of log-normalised expression, dense."""
+def _selected(adata: AnnData, values: Any, positions: np.ndarray, *, keep_sparse: bool, path: str) -> Expression:
+    """Take some genes of log-normalised expression: float32, dense unless they are to stay sparse."""
     values = values[:, positions]
-    matrix = np.asarray(values.toarray() if sparse.issparse(values) else values, dtype=np.float32)
-    if (matrix < 0).any():
+    matrix: Any = (values if keep_sparse else dense(values)).astype(np.float32, copy=False)
+    stored = matrix.data if sparse.issparse(matrix) else matrix
+    if (stored < 0).any():
         msg = (
-            f"`{path}` has negative values, found {matrix.min():.3g}: log-normalised expression is expected "
+            f"`{path}` has negative values, found {stored.min():.3g}: log-normalised expression is expected "
             "(`sc.pp.normalize_total`, then `sc.pp.log1p`, no scaling). Batch-corrected expression goes in by "
             "`use_rep='X_harmony'`, made by `bleep_sc.pp.harmonize`."
         )

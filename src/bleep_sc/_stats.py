@@ -14,7 +14,7 @@ class Expression:
     """The expression of spots that is learned: some genes, or a representation."""
 
     matrix: Any
-    """Values (n_obs, n_genes): float32 where a model reads them; of all genes as they are stored, dense or CSR."""
+    """Values (n_obs, n_genes), dense or CSR: float32 where a model reads them; of all genes as they are stored."""
     genes: np.ndarray
     """Names of the genes, or of a representation's columns (n_genes,)."""
 

@@ -194,6 +194,18 @@ def test_bad_arguments(arguments: dict[str, Any], message: str, unchanged: Calla
 
 
 @pytest.mark.odd
+def test_a_column_of_the_user_is_not_lost(unchanged: Callable[..., None]) -> None:
+    adata = hd()
+    bl.pp.pool(adata, um=56)
+    bl.pp.pool(adata, um=80)  # another call may write anew
+    assert adata.obs["pool"].nunique() < 100
+    adata.obs["patient"] = pd.Categorical(["P_1"] * adata.n_obs)
+    unchanged(adata)
+    with pytest.raises(ValueError, match=r"`key_added='patient'`: `adata\.obs` has a column of that name"):
+        bl.pp.pool(adata, um=56, key_added="patient")
+
+
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("damage", "error", "message"),
     [

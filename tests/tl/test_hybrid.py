@@ -692,3 +692,20 @@ def test_a_damaged_config_is_one_clear_error(
         bl.tl.impute(query, hybrid)
     with pytest.raises(ValueError, match=r"`adata\.uns\['bleep'\]`: "):
         bl.tl.embed(hybrid)
+
+
+def test_sparse_and_dense_expression_give_the_same_model(tmp_path: Path) -> None:
+    """Bit for bit, and each goes on from the checkpoints of the other."""
+    sections = make_sections()
+    of_each = []
+    for form in (sparse.csr_matrix, lambda x: x.toarray()):
+        adata = sections.copy()
+        adata.X = form(adata.X)
+        bl.tl.fit(adata, checkpoint_dir=tmp_path, **QUICK)
+        of_each.append(adata)
+    one, other = of_each
+    assert sparse.issparse(one.X)
+    np.testing.assert_array_equal(one.uns["bleep"]["model"], other.uns["bleep"]["model"])
+    bl.tl.embed(other)
+    for key in ("X_bleep_expression", "X_bleep_components"):
+        np.testing.assert_array_equal(one.obsm[key], other.obsm[key])

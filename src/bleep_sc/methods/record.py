@@ -29,12 +29,15 @@ class HeldOut:
 
 
 class ReadExpression(Protocol):
-    """A function that turns expression (n, n_genes) into the input of a model's expression heads."""
+    """A function that turns expression (n, n_genes) into the input of a model's expression heads.
+
+    Expression is dense, or CSR for a method that reads it so.
+    """
 
     def __call__(
         self,
         trained: Trained,
-        expression: np.ndarray,
+        expression: Any,
         sections: np.ndarray | None,
         /,
         *,
@@ -50,7 +53,7 @@ class ReadExpression(Protocol):
 
 def _as_it_is(
     trained: Trained,
-    expression: np.ndarray,
+    expression: Any,
     sections: np.ndarray | None,
     *,
     depth: np.ndarray | None,
@@ -111,6 +114,8 @@ class Method(Generic[R]):
     """Whether its model holds every gene, whichever were chosen to learn from."""
     in_chunks: bool = True
     """Whether some spots of a query can be predicted without the others."""
+    reads_sparse: bool = False
+    """Whether it reads expression as CSR where it is stored sparse; others read it dense."""
     learns_depth: bool = False
     """Whether it tells library depth apart from the rest, where the reference's raw counts are there."""
     see_in_section: Callable[[Trained, Spots], Spots] = lambda _, spots: spots

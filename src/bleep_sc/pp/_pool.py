@@ -27,7 +27,7 @@ _NEARLY = 0.99
 _AT_ONCE = 256
 """Number of places around which bins are looked for at a time."""
 _NAME_OF_PLACE = r".+_\d+_\d+"
-"""How places are called: section, row and column."""
+"""How places are called: by library, row and column."""
 _OF_BINS = ("bin_size_um",)
 """Scale factors that speak of bins, not of what they are pooled into."""
 
@@ -89,7 +89,8 @@ def pool(
         ``"square"``, or ``"hexagonal"``: staggered rows as on a Visium slide.
     mpp
         µm per full-resolution pixel, one number or a mapping from library. ``None`` takes
-        ``scalefactors['microns_per_pixel']``. Where the places are in µm, as in a Xenium table, pass ``mpp=1``.
+        ``scalefactors['microns_per_pixel']``, else the lattice of Visium spots. Where the places are in µm, as in a
+        Xenium table, pass ``mpp=1``.
     layer
         Layer with raw counts. ``None`` takes ``layers['counts']`` where it is there, else `X`.
     library_key
@@ -122,7 +123,7 @@ def pool(
     `uns['spatial'][library_id]` : `dict`
         That of `adata`, with ``microns_per_pixel``, and a ``spot_diameter_fullres`` of `um`.
 
-    Sets the following field of `adata`:
+    Sets the following fields of `adata`:
 
     `adata.obs['pool' | key_added]` : :class:`pandas.Categorical`
         Name of the place that each bin went to. ``pooled[adata.obs['pool'].astype(str)]`` gives each bin the row of its
@@ -133,10 +134,9 @@ def pool(
     KeyError
         No coordinates, no such column or layer.
     ValueError
-        Values that are no raw counts; an unknown scale; a pitch finer than the bins; several libraries and no
-        `library_key`; bins that lie on each other, or have row and column of the array in common, since several
-        sections are taken for one; a view, where `key_added` asks to write into it; a column `key_added` that holds
-        something else.
+        Values that are no raw counts; a column `key_added` that holds something else; an unknown scale; a pitch finer
+        than the bins; several libraries and no `library_key`; bins that lie on each other, or have row and column of
+        the array in common, since several sections are taken for one; a view, where `key_added` asks to write into it.
 
     Notes
     -----
@@ -149,8 +149,7 @@ def pool(
     At the border of the tissue a place holds fewer bins, so fewer counts. Leave such places out by
     ``pooled[pooled.obs['tissue_share'] > 0.5].copy()``.
 
-    Counts are summed by one sparse product: 500,000 bins of 200 genes each take some seconds
-    (``benchmarks/pool_cost.py``).
+    Counts are summed by one sparse product (docs, "Bins and cells", has its time and memory).
 
     Examples
     --------
@@ -170,6 +169,7 @@ def pool(
     else:
         check_adata(adata)
         check_key_added("key_added", key_added)
+        _check_no_column_of_the_user(adata, key_added)
     um = check_number("um", um, above=0)
     check_choice("lattice", lattice, get_args(LatticeKind))
     check_key("spatial_key", spatial_key)
@@ -177,8 +177,6 @@ def pool(
     spots = rows_by_library(adata, library_key, library_id)
     mpp = checked_mpp(mpp, spots)
     obs = with_frames(adata).obs
-    if key_added is not None:
-        _check_replaceable(obs, key_added)
     sections = []
     for library, rows in spots.items():
         _check_one_section(library, obs.iloc[rows], xy[rows], adata.uns, library_key)
@@ -198,12 +196,12 @@ def pool(
     return pooled
 
 
-def _check_replaceable(obs: pd.DataFrame, key_added: str) -> None:
-    """Refuse to replace a column of `obs` that is not of an earlier call."""
+def _check_no_column_of_the_user(adata: AnnData, key_added: str) -> None:
+    """Refuse a column that holds something else than the places of an earlier call."""
+    obs = with_frames(adata).obs
     if key_added in obs and not obs[key_added].dropna().astype(str).str.fullmatch(_NAME_OF_PLACE).all():
         msg = (
-            f"`key_added={key_added!r}`: `adata.obs` has a column of that name, which holds something else. Name "
-            "another, or pass `key_added=None` to write none."
+            f"`key_added={key_added!r}`: `adata.obs` has a column of that name, which would be lost. Pass another name."
         )
         raise ValueError(msg)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bleep_sc._blocks import is_lazy
+from bleep_sc._blocks import dense, is_lazy
 from bleep_sc._logging import warn
 from bleep_sc.methods.recipe import values_of
 from bleep_sc.methods.task import Task
@@ -110,9 +110,10 @@ def _digest(arrays: Iterable[Any], *, of_lazy: str = "") -> str:
         if array.dtype.kind in "OUT":
             checksum.update("\0".join(map(str, array.ravel())).encode())
             continue
-        step = max(1, _BLOCK // max(1, array[:1].nbytes))
-        for start in range(0, len(array), step):
-            checksum.update(np.ascontiguousarray(array[start : start + step]).data)
+        step = max(1, _BLOCK // max(1, dense(array[:1]).nbytes))
+        for start in range(0, array.shape[0], step):
+            # a sparse array has the checksum of the same values stored densely
+            checksum.update(np.ascontiguousarray(dense(array[start : start + step])).data)
     return checksum.hexdigest()
 
 

@@ -147,7 +147,9 @@ def _read_expression(
 ) -> tuple[Expression, Expression]:
     """Read the expression that is learned, and that of all genes; refuse names that could not be read back."""
     check_gene_names(adata.var_names, path="adata.var_names")
-    expression, everything = training_expression(adata, layer=data.layer, use_rep=data.use_rep, mask_var=data.mask_var)
+    expression, everything = training_expression(
+        adata, layer=data.layer, use_rep=data.use_rep, mask_var=data.mask_var, keep_sparse=method.reads_sparse
+    )
     if data.use_rep is not None:
         check_gene_names(expression.genes, path=f"adata.uns[{data.use_rep.removeprefix('X_')!r}]['genes']")
     stored = everything.genes if method.names_all_genes and data.use_rep is None else expression.genes

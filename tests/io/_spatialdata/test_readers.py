@@ -124,6 +124,53 @@ def test_visium_hd_bins_as_circles_and_as_labels(hd: VisiumHD, kind: dict[str, b
     assert scalefactors["spot_diameter_fullres"] == pytest.approx(16)
 
 
+def test_bins_as_circles_of_their_area(hd: VisiumHD) -> None:
+    """As SpatialData's own `to_circles` makes them: an eighth wider than a bin."""
+    sdata = quietly(spatialdata_io.visium_hd, hd.folder, load_segmentations_only=False, bin_size=8)
+    sdata["_square_008um"] = sd.to_circles(sdata["_square_008um"])
+    adata = bl.io.from_spatialdata(sdata, table="square_008um")
+    scalefactors = adata.uns["spatial"]["_square_008um"]["scalefactors"]
+    assert scalefactors["spot_diameter_fullres"] == pytest.approx(16 * 2 / np.sqrt(np.pi))
+    assert scalefactors["microns_per_pixel"] == pytest.approx(0.5)
+
+
+@pytest.mark.odd
+@pytest.mark.parametrize("wrong", [np.nan, "first"])
+def test_odd_rows_of_bins_tell_nothing(hd: VisiumHD, wrong: object) -> None:
+    kind = {"annotate_table_by_labels": True}
+    sdata = quietly(spatialdata_io.visium_hd, hd.folder, load_segmentations_only=False, bin_size=8, **kind)
+    rows = sdata["square_008um"].obs["array_row"].astype(object)
+    rows.iloc[0] = wrong
+    sdata["square_008um"].obs["array_row"] = rows
+    adata = bl.io.from_spatialdata(sdata, table="square_008um")
+    assert np.allclose(adata.obsm["spatial"], hd.xy["square_008um"])
+    assert "microns_per_pixel" not in adata.uns["spatial"]["_square_008um_labels"]["scalefactors"]
+
+
+@pytest.mark.parametrize("vendor", ["xenium", "hd"])
+def test_places_of_labels_come_back_as_they_were(
+    vendor: str, hd: VisiumHD, read_xenium: Callable[..., sd.SpatialData]
+) -> None:
+    """Of a raster the table alone says where its instances lie; it was in the unit of the vendor."""
+    if vendor == "xenium":
+        sdata, table = read_xenium(), "table"
+        sdata = sd.SpatialData.init_from_elements({**_elements(sdata), "table": sdata["table"].copy()})
+    else:
+        kind = {"annotate_table_by_labels": True}
+        sdata = quietly(spatialdata_io.visium_hd, hd.folder, load_segmentations_only=False, bin_size=8, **kind)
+        table = "square_008um"
+    before = sdata[table].obsm["spatial"].copy()
+    adata = bl.io.from_spatialdata(sdata, table=table)
+    bl.io.to_spatialdata(sdata, adata, layer=None)
+    np.testing.assert_allclose(sdata["bleep"].obsm["spatial"], before)
+    again = bl.io.from_spatialdata(sdata, table="bleep")
+    np.testing.assert_allclose(again.obsm["spatial"], adata.obsm["spatial"])
+    if vendor == "xenium":  # of an object that says nothing of its image
+        del adata.uns["spatial"]
+        bl.io.to_spatialdata(sdata, adata, layer=None, table="bare")
+        assert not sdata["bare"].obsm
+
+
 @pytest.mark.parametrize(
     ("region", "instance_key", "kwargs"),
     [
@@ -210,6 +257,16 @@ def test_fluorescence_is_refused_by_name(read_xenium: Callable[..., sd.SpatialDa
         bl.io.from_spatialdata(read_xenium(), image="morphology_focus")
     with pytest.raises(ValueError, match=r"no H&E image shares a coordinate system with `sdata\.shapes"):
         bl.io.from_spatialdata(read_xenium(aligned_images=False), table="table")
+
+
+def test_an_image_of_16_bits_says_so_where_it_is_the_only_one(read_xenium: Callable[..., sd.SpatialData]) -> None:
+    sdata = read_xenium()
+    wide = sdata["he_image"]["scale0"].image
+    wide = wide.copy(data=wide.data.astype(np.uint16) * 256)
+    wide.attrs = dict(sdata["he_image"]["scale0"].image.attrs)
+    sdata = sd.SpatialData.init_from_elements({**_elements(sdata), "he_image": wide, "table": sdata["table"]})
+    with pytest.raises(ValueError, match=r"no H&E image shares.*'he_image' does, but:.*uint16"):
+        bl.io.from_spatialdata(sdata, table="table")
 
 
 def test_an_image_without_its_alignment(xenium: Xenium, tmp_path: Path) -> None:

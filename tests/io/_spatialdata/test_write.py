@@ -143,7 +143,7 @@ def change(what: str) -> Any:
         ("nothing", {}, ValueError, "annotates no element.*from_spatialdata` keeps"),
         ("column", {}, KeyError, r"`adata.obs\['region'\]` does not exist"),
         ("layer", {}, KeyError, r"`adata.layers\['bleep'\]` does not exist.*bl.tl.impute"),
-        ("X", {"layer": None}, ValueError, "takes `adata.X`, and there is none"),
+        ("X", {"layer": None}, KeyError, "takes `adata.X`, and there is none"),
         ("", {"table": "table"}, ValueError, r"`sdata.tables` has 'table' already.*overwrite=True"),
         ("", {"table": "Table"}, ValueError, r"`sdata.tables` has 'table' already"),
         ("", {"table": "he"}, ValueError, r"`sdata.images` has 'he' already. Name the new table otherwise.$"),

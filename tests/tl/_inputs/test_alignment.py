@@ -20,7 +20,7 @@ PATTERN = "does not fit the spots as given.*\n'{}': another way fits better: mir
 
 @pytest.fixture(autouse=True)
 def nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alignment, "_asked", set())
+    monkeypatch.setattr(alignment, "_answers", {})
 
 
 def reference(seed: int = 0, *, mirrored: bool = False) -> AnnData:
@@ -164,9 +164,9 @@ def test_the_picture_is_that_of_the_section_whose_crops_are_learned() -> None:
     adata.uns["spatial"] = {"first": misleading.uns["spatial"]["a"], "a": own}
     fit(adata)
     adata.uns["spatial"] = {"first": own, "a": misleading.uns["spatial"]["a"]}
-    alignment._asked.clear()
+    alignment._answers.clear()
     with pytest.warns(UserWarning, match="'a': another way fits better"):
         fit(adata)
     del adata.uns["crops"]  # now nobody knows whose spots these are, so no picture is asked
-    alignment._asked.clear()
+    alignment._answers.clear()
     fit(adata)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from bleep_sc.pp._lattice.frame import recorded_position
+
 _IN_UM = (
     ("shapes", "cell_boundaries"),
     ("shapes", "cell_circles"),
@@ -21,7 +23,6 @@ _OF_XENIUM = {CELL_AREA, "transcript_counts"}
 """Columns of `cells.parquet`, of every version of Xenium's analysis."""
 _BINS = re.compile(r"square_(\d{3,})um")
 """How Space Ranger calls the bins of Visium HD; the number is the side of a bin in µm."""
-_ROW_AND_COLUMN = ["array_row", "array_col"]
 
 
 def bin_side(name: str) -> float | None:
@@ -54,10 +55,8 @@ def is_of_xenium(obs: pd.DataFrame) -> bool:
 
 def lattice_pitch(obs: pd.DataFrame, xy: np.ndarray) -> float:
     """Distance between neighbouring rows, and columns, of bins; NaN where these are not known."""
-    if not set(obs.columns) >= set(_ROW_AND_COLUMN):
-        return np.nan
-    position = obs[_ROW_AND_COLUMN].to_numpy(dtype=np.float64)
-    if np.linalg.matrix_rank(position - position.mean(axis=0)) < 2:
+    position = recorded_position(obs)
+    if position is None or np.linalg.matrix_rank(position - position.mean(axis=0)) < 2:
         return np.nan
     steps, *_ = np.linalg.lstsq(np.column_stack([position, np.ones(len(position))]), xy, rcond=None)
     return float(np.sqrt(abs(np.linalg.det(steps[:2]))))

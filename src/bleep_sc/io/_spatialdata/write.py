@@ -13,11 +13,13 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._adata import check_readable
-from bleep_sc._checks import check_in, check_key
+from bleep_sc._checks import MissingKeyError, check_in, check_key
 from bleep_sc._library import libraries, library_part, scale_factor
+from bleep_sc._logging import logger
 from bleep_sc._side_effects import python_random_state_kept
-from bleep_sc.io._spatialdata.keys import TableKeys
-from bleep_sc.io._spatialdata.places import matched, some_names
+from bleep_sc.io._spatialdata.images import choose
+from bleep_sc.io._spatialdata.keys import REGION, TableKeys
+from bleep_sc.io._spatialdata.places import element_of, matched, some_names
 from bleep_sc.io._spatialdata.store import KINDS, Source, open_source
 
 if TYPE_CHECKING:
@@ -68,14 +70,15 @@ def to_spatialdata(
     Returns
     -------
     ``None``. Sets ``sdata.tables[table]``: an AnnData with the layer as `X`, `obs` and `var` of `adata`, and
-    `obsm['spatial']` where there is one.
+    `obsm['spatial']` where there is one. Of a table that annotates labels, such as that of Xenium, these places are in
+    the unit of the element again, as the reader had them.
 
     Raises
     ------
     FileNotFoundError
         There is no such folder.
     KeyError
-        No such layer.
+        No such layer, or no `X`.
     TypeError
         `sdata` is no SpatialData.
     ValueError
@@ -107,13 +110,14 @@ def to_spatialdata(
         check_in("adata.layers", layer, adata.layers.keys(), remedy="`bl.tl.impute` writes the layer 'bleep'.")
     elif adata.X is None:
         msg = "`layer=None` takes `adata.X`, and there is none. Name a layer."
-        raise ValueError(msg)
+        raise MissingKeyError(msg)
     source = open_source(sdata)
     _check_free(source, table, overwrite=overwrite)
     keys = TableKeys.of(adata, path="adata", remedy=_how_to_annotate(adata))
     rows = keys.rows_of(adata)
     instances = _instances(source, adata, keys, rows)
     made = _table(adata, adata.X if layer is None else adata.layers[layer], keys, list(rows), instances)
+    made.obsm.update(_places(source, adata, rows))
     with warnings.catch_warnings():
         for expected in _EXPECTED:
             warnings.filterwarnings("ignore", message=expected, category=UserWarning)
@@ -198,6 +202,32 @@ def _instances(source: Source, adata: AnnData, keys: TableKeys, rows: dict[str, 
     return found.astype(np.int64) if whole else found.astype(str).astype(object)
 
 
+def _places(source: Source, adata: AnnData, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Write places as the tables of SpatialData have them: those of labels lie where the readers put them.
+
+    Shapes know where they are, whatever a table says. Of a raster of labels the table alone says it, in the unit of the
+    vendor.
+    """
+    if _keys.SPATIAL not in adata.obsm:
+        return {}
+    xy = np.array(adata.obsm[_keys.SPATIAL], dtype=np.float64)
+    records = [library_part(adata.uns, library, "metadata") for library in libraries(adata.uns)]
+    for region, of_region in rows.items():
+        if region in source.names["shapes"]:
+            continue
+        record = next((each for each in records if each.get(REGION) == region), {})
+        if record.get("image") not in source.names["images"]:
+            logger.info(
+                "%r gets no places: `adata.uns['spatial']` does not say on which image of `sdata` they were laid.",
+                region,
+            )
+            return {}
+        element = element_of(source, adata, region, path="adata")
+        way = choose(source, element, record["image"], record.get("coordinate_system"), regions=[region]).way
+        xy[of_region] = way.back(xy[of_region])
+    return {_keys.SPATIAL: xy}
+
+
 def _table(adata: AnnData, values: Any, keys: TableKeys, regions: Sequence[str], instances: np.ndarray) -> AnnData:
     with python_random_state_kept():
         from spatialdata.models import TableModel
@@ -205,13 +235,15 @@ def _table(adata: AnnData, values: Any, keys: TableKeys, regions: Sequence[str],
     obs = adata.obs.copy()
     obs[keys.region_key] = obs[keys.region_key].astype(str).astype("category")
     obs[keys.instance_key] = instances
-    obsm = {_keys.SPATIAL: adata.obsm[_keys.SPATIAL]} if _keys.SPATIAL in adata.obsm else {}
-    made = AnnData(values, obs=obs, var=adata.var.copy(), obsm=obsm)
+    made = AnnData(values, obs=obs, var=adata.var.copy())
     return TableModel.parse(made, **keys.described(regions))
 
 
 def _write(folder: Path, made: AnnData, table: str) -> None:
-    """Write a table beside its place and move it there, so that a killed write leaves the earlier one."""
+    """Write a table beside its place and move it there, so that a write that fails leaves the earlier one.
+
+    A process that is killed between the two moves leaves it under the name that ends in ``.old-`` and eight digits.
+    """
     import zarr
 
     with python_random_state_kept():

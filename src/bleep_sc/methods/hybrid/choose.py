@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc._blocks import dense
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
 from bleep_sc._stats import panels
@@ -93,7 +94,7 @@ class _Part:
             regressed=self.models.regress(features, [settings] * len(features)),
             fold=self.fold,
             rows=rows,
-            truth=spots.expression[rows],
+            truth=dense(spots.expression[rows]),
             loadings=self.models.components.loadings,
             leading=self.leading,
         )
@@ -138,7 +139,7 @@ def _collected(
     trained_on: int | None,
 ) -> OutOfFold:
     """Put the predictions of all parts together; of very large parts, those of the spots not seen so far too."""
-    n_obs, width = len(spots.expression), max(len(decoder.loadings) for decoder in decoders)
+    n_obs, width = spots.expression.shape[0], max(len(decoder.loadings) for decoder in decoders)
     scores = np.full((n_obs, width), np.nan, dtype=np.float32)
     fold = np.full(n_obs, -1, dtype=np.int32)
     for part, judged in parts:

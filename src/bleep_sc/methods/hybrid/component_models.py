@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bleep_sc._blocks import dense
 from bleep_sc.methods.hybrid.blend import Setting, Shares
 from bleep_sc.methods.hybrid.components import Centers, Components
 from bleep_sc.methods.hybrid.kernel_ridge import KernelProblem, KernelRidge, predict_by_each
@@ -48,17 +49,17 @@ class LearnedSpots:
 
     features: Sequence[np.ndarray]
     """The image features of each encoder as seen in their section, float32 (n, n_features)."""
-    expression: np.ndarray
-    """Measured expression, float32 (n, n_genes)."""
+    expression: Any
+    """Measured expression, float32 (n, n_genes), dense or CSR."""
     sections: np.ndarray | None
     depth: np.ndarray | None
     """The logarithm of each spot's total counts (n,); None where these are not known."""
 
     def at_rows(self, rows: np.ndarray) -> "LearnedSpots":
-        """Select the spots of some rows."""
+        """Select the spots of some rows, with dense expression."""
         return LearnedSpots(
             [features[rows] for features in self.features],
-            self.expression[rows],
+            dense(self.expression[rows]),
             None if self.sections is None else self.sections[rows],
             None if self.depth is None else self.depth[rows],
         )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bleep_sc._blocks import LazyRows, over_parts, row_blocks
+from bleep_sc._blocks import LazyRows, dense, over_parts, row_blocks
 from bleep_sc._side_effects import python_random_state_kept
 from bleep_sc._stats import cross_products, section_rows
 
@@ -37,22 +37,22 @@ class Components:
     @classmethod
     def learn(
         cls,
-        expression: np.ndarray,
+        expression: Any,
         sections: np.ndarray | None,
         *,
         n_components: int,
         seed: int,
         depth: np.ndarray | None = None,
     ) -> "Components":
-        """Find the components of expression (n, n_genes), no more than its spots and genes can have.
+        """Find the components of expression, dense or CSR (n, n_genes), no more than its spots and genes can have.
 
         `depth` (n,) are the logarithms of total counts. Of very many spots, some drawn at random are looked at.
         """
-        if len(expression) > _MOST_SPOTS:
-            drawn = np.sort(np.random.default_rng(seed).choice(len(expression), _MOST_SPOTS, replace=False))
+        if (n := expression.shape[0]) > _MOST_SPOTS:
+            drawn = np.sort(np.random.default_rng(seed).choice(n, _MOST_SPOTS, replace=False))
             expression, sections = expression[drawn], None if sections is None else sections[drawn]
             depth = None if depth is None else depth[drawn]
-        centred = _centred(expression, sections)
+        centred = _centred(dense(expression), sections)
         possible = max(1, min(n_components, min(centred.shape) - 1))
         if depth is None or possible == 1:
             return cls(_principal(centred, possible, seed=seed))
@@ -67,7 +67,7 @@ class Components:
 
     def scores(
         self,
-        expression: np.ndarray,
+        expression: Any,
         sections: np.ndarray | None,
         *,
         depth: np.ndarray | None = None,
@@ -75,19 +75,20 @@ class Components:
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Compute scores float32 (n, n_components), centred within each section, and return them with the centres.
 
-        A section that `centers` names is centred by that value, so that a part of a section keeps the scores of the
-        whole. `depth` (n,) must be there where it is a component.
+        `expression` (n, n_genes) is dense or CSR. A section that `centers` names is centred by that value, so that a
+        part of a section keeps the scores of the whole. `depth` (n,) must be there where it is a component.
         """
         loadings = self.loadings.astype(np.float64)
-        raw = np.empty((len(expression), len(loadings)))
+        n = expression.shape[0]
+        raw = np.empty((n, len(loadings)))
         for part in row_blocks(expression):
-            raw[part] = expression[part].astype(np.float64) @ loadings.T
+            raw[part] = dense(expression[part]).astype(np.float64) @ loadings.T
         if self.depth_unit is not None:
             assert depth is not None  # noqa: S101 - who reads the spots has seen to it
             raw[:, 0] = self.depth_unit * depth
             raw[:, 1:] -= np.outer(raw[:, 0], loadings[1:] @ loadings[0])
         used = {}
-        for name, rows in section_rows(sections, len(expression)):
+        for name, rows in section_rows(sections, n):
             known = None if centers is None else centers.get(name)
             used[name] = raw[rows].mean(axis=0) if known is None else np.asarray(known, dtype=np.float64)
             raw[rows] -= used[name]

@@ -97,7 +97,8 @@ def _fit(task: Task[HybridRecipe]) -> Fitted:
     view = SectionView.learn(raw, sections=spots.sections, xy=spots.xy, n_neighbors=recipe.context)
     features = view.apply(raw, sections=spots.sections, xy=spots.xy)
     columns = columns_of_encoders(spots.widths, features.shape[1] // raw.shape[1])
-    learned = LearnedSpots([features[:, own] for own in columns], task.expression.matrix, spots.sections, task.depth)
+    of_encoders = [features[:, own] for own in columns] if len(columns) > 1 else [features]
+    learned = LearnedSpots(of_encoders, task.expression.matrix, spots.sections, task.depth)
     logger.info(
         "Training on %d spots, %d parts of them held out in turn to choose the blend; image features %s, %d values a "
         "spot; %d genes%s; on %s.",
@@ -182,7 +183,7 @@ def _see_in_section(trained: Trained, spots: Spots) -> Spots:
 
 def _read_expression(
     trained: Trained,
-    expression: np.ndarray,
+    expression: Any,
     sections: np.ndarray | None,
     *,
     depth: np.ndarray | None,
@@ -231,6 +232,7 @@ METHOD = Method(
         reads_depth=lambda config: "depth_unit" in config,
         depth_genes=lambda config: config.get("depth_genes", 0),
     ),
+    reads_sparse=True,
     learns_depth=True,
     held_out=HeldOut(folds=True, most_folds=5),
     by_epochs=True,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bleep_sc.pp._alignment.compare import FITS, OTHER, UNKNOWN, Comparison, compare
+from bleep_sc.pp._alignment.compare import FEWEST, FEWEST_GENES, FITS, OTHER, UNKNOWN, Comparison, compare
 from bleep_sc.pp._alignment.compared import Compared
 from bleep_sc.pp._alignment.looks import Look, PictureLook
 from bleep_sc.pp._alignment.tissue import compare_by_tissue
@@ -71,7 +71,12 @@ def judge(
     else:
         comparison = None
     if comparison is None:
-        why = f"{len(compared.chosen)} {compared.unit}, their expression or their image do not tell places apart."
+        n = len(compared.chosen)
+        why = f"{n} {compared.unit} were compared, and at least {FEWEST} are needed."
+        if n >= FEWEST:
+            why = f"{n} {compared.unit} were compared, and their image or expression does not tell places apart."
+            if expression is not None and expression.shape[1] < FEWEST_GENES:
+                why = f"{expression.shape[1]} genes were compared, and at least {FEWEST_GENES} are needed."
         return Judged(UNKNOWN, by, source, why, "", None)
     remedy = _remedy(comparison, candidates, compared, code) if comparison.verdict == OTHER else ""
     verdict = f"{OTHER}: {comparison.best}" if comparison.verdict == OTHER else comparison.verdict

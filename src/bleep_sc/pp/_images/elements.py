@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc import _keys
+from bleep_sc._untrusted import ZARRAY, check_never_pickled
 from bleep_sc.pp._images.section import SectionImage, with_levels
 from bleep_sc.pp._images.series import ImageChoiceError
 from bleep_sc.pp._images.tags import scale_of_ome_zarr
@@ -19,7 +21,6 @@ _METADATA = ("zarr.json", ".zattrs")
 """Where a group keeps its attributes: zarr 3, then zarr 2."""
 _COLOURS = {"r": 0, "red": 0, "g": 1, "green": 1, "b": 2, "blue": 2, "a": 3, "alpha": 3}
 """Place of each colour, by the names that channels have."""
-_SPATIALDATA = "spatialdata_attrs"
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,11 @@ def of_folder(path: Path, *, name: str) -> SectionImage | None:
     attributes = group_attributes(path)
     multiscales = attributes.get("ome", attributes).get("multiscales")
     if multiscales:
-        return _section(_stored(path, attributes.get("ome", attributes)), source=path.name, name=name)
+        return _section(_stored(path, attributes.get("ome", attributes), name=name), source=path.name, name=name)
     # the oldest stores do not say what they are; elements of a store say what kind they are
-    if ("encoding-type" not in attributes and _SPATIALDATA in attributes) or (path / "images" / ".zgroup").exists():
+    if ("encoding-type" not in attributes and _keys.SPATIALDATA in attributes) or (
+        path / "images" / ".zgroup"
+    ).exists():
         names = names_within(path / "images")
         msg = (
             f"`{name}`: {path.name!r} is a SpatialData store with the images {names}. Pass one of them by its path, "
@@ -122,12 +125,13 @@ def _raster(element: Any, *, name: str) -> Raster:
     return Raster([array.transpose(*first.dims).data for array in arrays], axes, tuple(map(str, channels)))
 
 
-def _stored(path: Path, attributes: Mapping[str, Any]) -> Raster:
+def _stored(path: Path, attributes: Mapping[str, Any], *, name: str) -> Raster:
     """Open the levels of an OME-Zarr image; older ones name no axes, which are then t, c, z, y and x."""
     import dask.array as da
     import zarr
 
     multiscale = attributes["multiscales"][0]
+    check_never_pickled([path / each["path"] / ZARRAY for each in multiscale["datasets"]], where=f"`{name}`")
     stored = [(da.from_zarr(zarr.open_array(path / each["path"], mode="r")), each) for each in multiscale["datasets"]]
     stored.sort(key=lambda pair: -pair[0].size)  # from fine to coarse is a rule that a file may break
     axes = tuple(axis["name"] if isinstance(axis, dict) else str(axis) for axis in multiscale.get("axes", "tczyx"))

@@ -29,7 +29,7 @@ class Evidence:
 
     library_id: str
     mpp: float | Mapping[str, float] | None
-    """The argument of `crops`."""
+    """The argument of that name."""
     scalefactors: Mapping[str, Any]
     metadata: Mapping[str, Any]
     obs: pd.DataFrame
@@ -40,7 +40,7 @@ class Evidence:
 
     @property
     def has_spots(self) -> bool:
-        """Whether spots were measured on this slide, and not laid on it by `pp.blank`."""
+        """Whether spots were measured on this slide, and not laid on it for a prediction."""
         return SPOT_DIAMETER_FROM not in self.metadata
 
     @property

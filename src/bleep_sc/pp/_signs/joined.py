@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bleep_sc import _keys
+
 _REPEATED, _OF_WHOLE_NUMBERS, _BY_CHANCE = 0.01, 0.2, 3
 """Share of spots that share their place with another from which on it is spoken of; and where places are whole numbers,
 
@@ -15,8 +17,6 @@ on which cells may fall together; and how many times as many as chance makes of 
 _MOST_SECTIONS = 100
 _ARRAY = ["array_row", "array_col"]
 """Row and column of a spot. They are whole numbers too: of an array whose positions were rounded, a few occur twice."""
-_ATTRIBUTES = "spatialdata_attrs"
-"""`uns` key under which SpatialData says which columns name region and instance of a row."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _once_in_a_section(obs: pd.DataFrame, uns: Mapping[str, Any]) -> Iterator[tu
     """Give columns that no two spots of a section share, and the least share of spots that is no accident."""
     if set(_ARRAY) <= set(obs.columns) and (obs[_ARRAY].nunique() > 1).all():
         yield _ARRAY, _OF_WHOLE_NUMBERS
-    attributes = uns.get(_ATTRIBUTES)
+    attributes = uns.get(_keys.SPATIALDATA)
     named = [attributes.get(key) for key in ("region_key", "instance_key")] if isinstance(attributes, Mapping) else []
     keys = [key for key in named if isinstance(key, str) and key in obs.columns]
     if len(keys) == 2:

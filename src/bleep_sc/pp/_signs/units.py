@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bleep_sc import _keys
 from bleep_sc.pp._scale.witnesses import LATTICE
 from bleep_sc.pp._signs.section import SectionToCheck
 from bleep_sc.pp._signs.tissue import picture_at_hand
@@ -25,7 +26,7 @@ def fills_a_corner(section: SectionToCheck) -> tuple[str, str] | None:
     if section.scale.places_may_be_um:
         explained = section.picture is not None or section.scale.contradicted_by is not None
         return None if explained else _recorded_as_one(section, fills)
-    if "spatialdata_attrs" not in section.uns or picture_at_hand(section) is not None:
+    if _keys.SPATIALDATA not in section.uns or picture_at_hand(section) is not None:
         return None
     return _of_a_table(section, fills, reach)
 

@@ -63,7 +63,13 @@ def read_expression_rows(
     """Read the input of the model's expression heads; spots of the reference are centred as they were in training."""
     source = stored.config.expression
     expression = expression_input(
-        adata, layer=source.layer, use_rep=source.use_rep, mask_var=None, genes=stored.genes, name=name
+        adata,
+        layer=source.layer,
+        use_rep=source.use_rep,
+        mask_var=None,
+        genes=stored.genes,
+        keep_sparse=trained.method.reads_sparse,
+        name=name,
     )
     space = trained.method.space
     assert space is not None  # noqa: S101 - asked of methods with a space alone

@@ -1,0 +1,23 @@
+"""What Visium HD costs at full size, as a table of docs/scaling.md."""
+
+import json
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+HD = RESULTS / "hd.md"
+
+
+def hd() -> str:
+    """A row for each step, with seconds and peak memory of each size that was run."""
+    runs = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("hd-cost-*.json"))]
+    sizes = [f"{run['bins']:,} bins" for run in runs]
+    lines = [
+        "| step | " + " | ".join(sizes) + " |",
+        "|---|" + "---|" * len(runs),
+    ]
+    for rows in zip(*(run["rows"] for run in runs), strict=True):
+        cells = [f"{row['seconds']:,.0f} s, {row['peak_gb']:.1f} GB" for row in rows]
+        lines.append(f"| `{rows[0]['step']}` | " + " | ".join(cells) + " |")
+    commands = ", ".join(f"`{run['command']}`" for run in runs)
+    commits = " and ".join(dict.fromkeys(run["commit"] for run in runs))
+    return "\n".join(lines) + f"\n\n{commands} at commit {commits}, on {runs[0]['machine']}.\n"
