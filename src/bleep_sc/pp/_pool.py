@@ -19,7 +19,7 @@ from bleep_sc.pp._lattice.frame import Frame, frame_of
 from bleep_sc.pp._lattice.lattice import KINDS, Lattice, LatticeKind
 from bleep_sc.pp._scale.witnesses import Evidence, Scale, in_two_values, scale_of_section
 from bleep_sc.pp._section_images import checked_mpp, rows_by_library
-from bleep_sc.pp._signs.places import how_to_tell_apart, number_of_repeated
+from bleep_sc.pp._signs.joined import joined_sections
 from bleep_sc.pp._signs.section import said_on_tissue
 
 _NEARLY = 0.99
@@ -135,8 +135,8 @@ def pool(
         No coordinates, no such column or layer.
     ValueError
         Values that are no raw counts; a column `key_added` that holds something else; an unknown scale; a pitch finer
-        than the bins; several libraries and no `library_key`; bins that lie on each other, since several sections are
-        taken for one; a view, where `key_added` asks to write into it.
+        than the bins; several libraries and no `library_key`; bins that lie on each other, or have row and column of
+        the array in common, since several sections are taken for one; a view, where `key_added` asks to write into it.
 
     Notes
     -----
@@ -179,7 +179,7 @@ def pool(
     obs = with_frames(adata).obs
     sections = []
     for library, rows in spots.items():
-        _check_one_section(library, obs.iloc[rows], xy[rows], library_key)
+        _check_one_section(library, obs.iloc[rows], xy[rows], adata.uns, library_key)
         scale = _scale(adata, library, obs.iloc[rows], xy[rows], mpp)
         frame = frame_of(obs.iloc[rows], xy[rows], scale.um_per_px)
         _check_not_finer(um, frame, library)
@@ -226,13 +226,16 @@ def _scale(adata: AnnData, library: str, obs: pd.DataFrame, xy: np.ndarray, mpp:
     return scale
 
 
-def _check_one_section(library: str, obs: pd.DataFrame, xy: np.ndarray, library_key: str | None) -> None:
-    """Refuse bins that lie on each other: their sums would mix two tissues."""
-    if n := number_of_repeated(xy):
+def _check_one_section(
+    library: str, obs: pd.DataFrame, xy: np.ndarray, uns: Mapping[str, Any], library_key: str | None
+) -> None:
+    """Refuse bins of several sections: their sums would mix two tissues."""
+    joined = joined_sections(obs, xy, uns)
+    if joined is not None:
         msg = (
-            f"{n} of {len(xy)} bins or cells of {library!r} stand at the same place as another one, so their sums "
-            "would mix several sections that are taken for one (or places lost their digits, as in float16). "
-            + how_to_tell_apart(obs, xy, given=library_key)
+            f"{joined.n} of {len(xy)} bins or cells of {library!r} {joined.how}, so their sums would mix several "
+            "sections that are taken for one (or places lost their digits, as in float16). "
+            + joined.remedy(obs, given=library_key)
         )
         raise ValueError(msg)
 

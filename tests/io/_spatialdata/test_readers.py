@@ -18,6 +18,7 @@ from vendors.visium_hd import VisiumHD, write_visium_hd
 from vendors.xenium import PIXEL_SIZE, Xenium, write_xenium
 
 import bleep_sc as bl
+from bleep_sc._logging import logger
 
 
 def quietly(read: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -224,6 +225,31 @@ def test_labels_of_xenium_are_not_read(read_xenium: Callable[..., sd.SpatialData
 def test_images_of_visium_hd_that_are_refused(hd_sdata: sd.SpatialData, image: str, reason: str) -> None:
     with pytest.raises(ValueError, match=f"{reason}.*'sample_full_image'.*'sample_cytassist_image' .no H&E image.*"):
         bl.io.from_spatialdata(hd_sdata, table="square_008um", image=image)
+
+
+def test_the_log_asks_for_a_name_of_a_sample_of_xenium(
+    read_xenium: Callable[..., sd.SpatialData], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logger, "propagate", True)
+    with caplog.at_level("INFO", logger="bleep_sc"):
+        bl.io.from_spatialdata(read_xenium(), library_id="X1")
+        assert "pass `library_id=`" not in caplog.text
+        bl.io.from_spatialdata(read_xenium())
+        assert "Every sample of Xenium has this region: pass `library_id=` before you join several." in caplog.text
+
+
+def test_samples_of_xenium_that_spatialdata_joined(xenium: Xenium, read_xenium: Callable[..., sd.SpatialData]) -> None:
+    """It adds the sample to the name of each element, so that each is a library of its own."""
+    samples = {sample: quietly(spatialdata_io.xenium, xenium.folder) for sample in "AB"}
+    joined = quietly(sd.concatenate, samples, concatenate_tables=True)
+    adata = bl.io.from_spatialdata(joined)
+    assert np.allclose(adata.obsm["spatial"], np.concatenate([xenium.xy, xenium.xy]))
+    assert list(adata.uns["spatial"]) == ["cell_labels-A", "cell_labels-B"]
+    for sample in "AB":
+        library = adata.uns["spatial"][f"cell_labels-{sample}"]
+        assert library["metadata"]["image"] == f"he_image-{sample}"
+        assert library["scalefactors"]["microns_per_pixel"] == pytest.approx(xenium.um_per_px)
+        assert (adata.obs["library_id"] == f"cell_labels-{sample}").sum() == len(xenium.cells)
 
 
 def test_fluorescence_is_refused_by_name(read_xenium: Callable[..., sd.SpatialData]) -> None:

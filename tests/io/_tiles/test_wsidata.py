@@ -73,6 +73,16 @@ def test_places_alone(ref: AnnData) -> None:
     assert slide.uns["spatial"]["mine"]["scalefactors"]["spot_diameter_fullres"] == 512
 
 
+def test_a_slide_without_a_name_says_so() -> None:
+    """As a SpatialData in memory; two such slides would be taken for one section after a concat."""
+    wsi = wsi_like()
+    del wsi.name
+    with pytest.warns(UserWarning, match=r"no name, so it is called 'tiles'.*pass `library_id=`"):
+        slide = bl.io.from_wsidata(wsi)
+    assert list(slide.uns["spatial"]) == ["tiles"]
+    assert list(bl.io.from_wsidata(wsi, library_id="P1").uns["spatial"]) == ["P1"]
+
+
 def test_the_argument_goes_before_the_slides_own_scale() -> None:
     with pytest.warns(UserWarning, match=r"0\.5 by the argument `mpp`, 0\.25 by `wsi\.attrs"):
         slide = bl.io.from_wsidata(wsi_like(), mpp=0.5)

@@ -55,8 +55,12 @@ def check_image(source: Source, name: str) -> None:
         raise ValueError(msg)
 
 
-def choose(source: Source, element: Element, image: str | None, coordinate_system: str | None) -> Chosen:
+def choose(
+    source: Source, element: Element, image: str | None, coordinate_system: str | None, *, regions: Sequence[str]
+) -> Chosen:
     """Take the image that is named, else the only one of full resolution on which the element lies.
+
+    `regions` are all that the table annotates; a name that is not in a mapping would be taken for each of them.
 
     Raises
     ------
@@ -68,9 +72,11 @@ def choose(source: Source, element: Element, image: str | None, coordinate_syste
     fitting, unfit = _fitting(source, element, coordinate_system)
     full = [name for name in fitting if not any(small.search(name) for small in _SMALL)]
     if len(full) > 1:
+        entries = ", ".join(f"{region!r}: ..." for region in regions)
+        such_as = f"{full[0]!r}" if len(regions) == 1 else f"{{{entries}}}"
         msg = (
-            f"the images {full} all share a coordinate system with `{element.path}`. Say which one is the H&E image, "
-            f"such as `image={full[0]!r}`."
+            f"the images {full} all share a coordinate system with `{element.path}`. Say which one is the H&E image"
+            f"{'' if len(regions) == 1 else ' of each region'}, such as `image={such_as}`."
         )
         raise ValueError(msg)
     small = [name for kind in _SMALL for name in fitting if kind.search(name)]

@@ -15,6 +15,7 @@ from bleep_sc.io._spatialdata.keys import REGION, TableKeys
 from bleep_sc.io._spatialdata.places import Places, element_of, places_of
 from bleep_sc.io._spatialdata.scale import lies_on_morphology, um_per_px
 from bleep_sc.io._spatialdata.store import Source, open_source
+from bleep_sc.io._spatialdata.vendors import are_of_any_xenium
 from bleep_sc.pp._images.thumbnails import pictures
 
 if TYPE_CHECKING:
@@ -136,11 +137,15 @@ def from_spatialdata(
     )
     rows = keys.rows_of(found)
     _check_regions(found, keys, rows, path=path)
+    if library_id is None and are_of_any_xenium(rows):
+        logger.info("Every sample of Xenium has this region: pass `library_id=` before you join several.")
     libraries = _names_of_libraries(library_id, list(rows))
     images = by_region(image, list(rows), name="image")
     systems = by_region(coordinate_system, list(rows), name="coordinate_system")
     elements = {region: element_of(source, found, region, path=path) for region in rows}
-    chosen = {region: choose(source, elements[region], images[region], systems[region]) for region in rows}
+    chosen = {
+        region: choose(source, elements[region], images[region], systems[region], regions=list(rows)) for region in rows
+    }
     places = [
         places_of(source, found, rows[region], keys=keys, region=region, element=elements[region], path=path)
         for region in rows

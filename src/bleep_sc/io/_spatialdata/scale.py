@@ -8,7 +8,7 @@ import pandas as pd
 from bleep_sc._logging import logger
 from bleep_sc.io._spatialdata.places import Places
 from bleep_sc.io._spatialdata.transforms import Onto
-from bleep_sc.io._spatialdata.vendors import CELL_AREA, IN_UM, bin_side, is_of_xenium, lattice_pitch
+from bleep_sc.io._spatialdata.vendors import CELL_AREA, bin_side, in_um, is_of_xenium, lattice_pitch
 from bleep_sc.pp._scale.witnesses import Evidence, lattice
 
 _SAME_UNIT = 2.1
@@ -34,7 +34,7 @@ def of_bins(places: Places, way: Onto, obs: pd.DataFrame) -> float | None:
 
 def of_xenium(places: Places, way: Onto, obs: pd.DataFrame) -> float | None:
     """The elements of Xenium are in µm, if their cells are as wide as the table says."""
-    if not is_of_xenium(obs) or (places.element.kind, places.element.name) not in IN_UM:
+    if not is_of_xenium(obs) or not in_um(places.element.kind, places.element.name):
         return None
     if places.region == places.element.name:
         width = 2 * np.sqrt(np.median(obs[CELL_AREA].to_numpy(dtype=np.float64)) / np.pi)

@@ -1,19 +1,22 @@
 """What the readers of 10x Genomics' data leave to tell the unit of coordinates by."""
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
 from bleep_sc.pp._lattice.frame import recorded_position
 
-IN_UM = (
+_IN_UM = (
     ("shapes", "cell_boundaries"),
     ("shapes", "cell_circles"),
     ("shapes", "nucleus_boundaries"),
     ("points", "transcripts"),
 )
 """Elements of Xenium, kind and name, whose own coordinates are µm; so are the places in its table."""
+_LABELS = ("cell_labels", "nucleus_labels")
+"""The rasters of Xenium."""
 CELL_AREA = "cell_area"
 """Column of a Xenium table: area of each cell in µm²."""
 _OF_XENIUM = {CELL_AREA, "transcript_counts"}
@@ -26,6 +29,23 @@ def bin_side(name: str) -> float | None:
     """Side of a bin of Visium HD in µm, by the name of its table or element; None where it is none."""
     found = _BINS.search(name)
     return float(found.group(1)) if found and int(found.group(1)) else None
+
+
+def are_of_any_xenium(regions: Iterable[str]) -> bool:
+    """Whether a region has the name that it has in every sample of Xenium."""
+    return not {*_LABELS, *(name for _, name in _IN_UM)}.isdisjoint(regions)
+
+
+def in_um(kind: str, name: str) -> bool:
+    """Whether an element of Xenium has µm for its own coordinates."""
+    return any(kind == known and name.partition("-")[0] == base for known, base in _IN_UM)
+
+
+def in_um_beside(labels: str) -> list[tuple[str, str]]:
+    """List elements, kind and name, of the sample whose raster this is; `spatialdata.concatenate` adds "-SAMPLE"."""
+    base, dash, sample = labels.partition("-")
+    ending = dash + sample if base in _LABELS else ""
+    return [(kind, name + ending) for kind, name in _IN_UM]
 
 
 def is_of_xenium(obs: pd.DataFrame) -> bool:

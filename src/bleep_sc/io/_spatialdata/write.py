@@ -14,7 +14,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import check_readable
 from bleep_sc._checks import MissingKeyError, check_in, check_key
-from bleep_sc._library import libraries, library_part
+from bleep_sc._library import libraries, library_part, scale_factor
 from bleep_sc._logging import logger
 from bleep_sc._side_effects import python_random_state_kept
 from bleep_sc.io._spatialdata.images import choose
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"(?!__)[\w-][\w.-]*", re.ASCII)
 """Names that SpatialData takes, but for those that begin with a dot, which would be hidden files."""
 
+_OF_POOLED = "n_pooled"
+"""Column of `obs` that `pp.pool` alone makes."""
 _EXPECTED = (
     "Key .* already exists",  # it was to be overwritten
     "The table is annotating",  # what was not read from a folder
@@ -111,11 +113,7 @@ def to_spatialdata(
         raise MissingKeyError(msg)
     source = open_source(sdata)
     _check_free(source, table, overwrite=overwrite)
-    remedy = (
-        "`bl.io.from_spatialdata` keeps what says so. For a slide whose spots are not in `sdata`, make shapes of them "
-        "first, as the page on SpatialData in the documentation shows."
-    )
-    keys = TableKeys.of(adata, path="adata", remedy=remedy)
+    keys = TableKeys.of(adata, path="adata", remedy=_how_to_annotate(adata))
     rows = keys.rows_of(adata)
     instances = _instances(source, adata, keys, rows)
     made = _table(adata, adata.X if layer is None else adata.layers[layer], keys, list(rows), instances)
@@ -127,6 +125,28 @@ def to_spatialdata(
             sdata.tables[table] = made  # type: ignore[union-attr]
         else:
             _write(source.folder, made, table)
+
+
+def _how_to_annotate(adata: AnnData) -> str:
+    """Say what makes an object annotate something: of pooled places as a line, since `sdata` has no shapes of them."""
+    kept = "`bl.io.from_spatialdata` keeps what says so."
+    names = list(libraries(adata.uns))
+    if _OF_POOLED not in adata.obs or len(names) != 1:
+        return (
+            f"{kept} For a slide whose spots are not in `sdata`, and for places of `bl.pp.pool`, make shapes of them "
+            "first, as the page on SpatialData in the documentation shows."
+        )
+    image = str(library_part(adata.uns, names[0], "metadata").get("image", "IMAGE"))
+    factors = library_part(adata.uns, names[0], "scalefactors")
+    radius = scale_factor(factors, "spot_diameter_fullres", library_id=names[0]) / 2
+    return (
+        f"{kept} These are places of `bl.pp.pool`, which `sdata` does not have. Make shapes of them first: "
+        "`from spatialdata.models import ShapesModel; from spatialdata.transformations import get_transformation; "
+        f"place = get_transformation(sdata[{image!r}], get_all=True); "
+        f"sdata['places'] = ShapesModel.parse(adata.obsm['spatial'], geometry=0, radius={radius:.6g}, "
+        "transformations=place); adata.obs['region'], adata.obs['place'] = 'places', range(adata.n_obs); "
+        "adata.uns['spatialdata_attrs'] = {'region': 'places', 'region_key': 'region', 'instance_key': 'place'}`."
+    )
 
 
 def _check_free(source: Source, table: str, *, overwrite: bool) -> None:
@@ -203,7 +223,7 @@ def _places(source: Source, adata: AnnData, rows: dict[str, np.ndarray]) -> dict
             )
             return {}
         element = element_of(source, adata, region, path="adata")
-        way = choose(source, element, record["image"], record.get("coordinate_system")).way
+        way = choose(source, element, record["image"], record.get("coordinate_system"), regions=[region]).way
         xy[of_region] = way.back(xy[of_region])
     return {_keys.SPATIAL: xy}
 

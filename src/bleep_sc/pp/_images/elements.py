@@ -14,6 +14,8 @@ from bleep_sc import _keys
 from bleep_sc._untrusted import ZARRAY, check_never_pickled
 from bleep_sc.pp._images.section import SectionImage, with_levels
 from bleep_sc.pp._images.series import ImageChoiceError
+from bleep_sc.pp._images.tags import scale_of_ome_zarr
+from bleep_sc.pp._scale.witness import Witness
 
 _METADATA = ("zarr.json", ".zattrs")
 """Where a group keeps its attributes: zarr 3, then zarr 2."""
@@ -31,6 +33,8 @@ class Raster:
     """Name of each axis."""
     channels: tuple[str, ...]
     """Name of each channel; none where they have no names."""
+    tag: Witness | None = None
+    """What the file says of its scale."""
 
 
 def is_element(image: Any) -> bool:
@@ -73,7 +77,16 @@ def of_folder(path: Path, *, name: str) -> SectionImage | None:
             f"pixels of that image, come from `bl.io.from_spatialdata({path.name!r}, table=..., image=...)`."
         )
         raise ImageChoiceError(msg)
+    if within := [child for child in names_within(path) if _is_image(path / child)]:
+        paths = " or ".join(repr(f"{path.name}/{child}") for child in within[:6])
+        msg = f"`{name}`: {path.name!r} is a folder of images. Pass one of them by its path, such as {paths}."
+        raise ImageChoiceError(msg)
     return None
+
+
+def _is_image(folder: Path) -> bool:
+    attributes = group_attributes(folder)
+    return bool(attributes.get("ome", attributes).get("multiscales"))
 
 
 def names_within(folder: Path) -> list[str]:
@@ -118,12 +131,13 @@ def _stored(path: Path, attributes: Mapping[str, Any], *, name: str) -> Raster:
     import zarr
 
     multiscale = attributes["multiscales"][0]
-    paths = [path / dataset["path"] for dataset in multiscale["datasets"]]
-    check_never_pickled([level / ZARRAY for level in paths], where=f"`{name}`")
-    levels = [da.from_zarr(zarr.open_array(level, mode="r")) for level in paths]
+    check_never_pickled([path / each["path"] / ZARRAY for each in multiscale["datasets"]], where=f"`{name}`")
+    stored = [(da.from_zarr(zarr.open_array(path / each["path"], mode="r")), each) for each in multiscale["datasets"]]
+    stored.sort(key=lambda pair: -pair[0].size)  # from fine to coarse is a rule that a file may break
     axes = tuple(axis["name"] if isinstance(axis, dict) else str(axis) for axis in multiscale.get("axes", "tczyx"))
     channels = attributes.get("omero", {}).get("channels", [])
-    return Raster(levels, axes, tuple(str(channel.get("label", "")) for channel in channels))
+    tag = scale_of_ome_zarr(multiscale, stored[0][1])
+    return Raster([level for level, _ in stored], axes, tuple(str(each.get("label", "")) for each in channels), tag)
 
 
 def _section(raster: Raster, *, source: str, name: str) -> SectionImage:
@@ -148,7 +162,7 @@ def _section(raster: Raster, *, source: str, name: str) -> SectionImage:
     place = [axes.index(axis) for axis in "yxc"]
     arrays = [level.squeeze(single).transpose(place) for level in raster.levels]
     full, *lower = arrays if order is None else [array[..., order] for array in arrays]
-    return with_levels(SectionImage(full, 1.0, np.zeros(2), source), lower)
+    return with_levels(SectionImage(full, 1.0, np.zeros(2), source, tag=raster.tag), lower)
 
 
 def _order_of_colours(channels: Sequence[str], *, n_channels: int, name: str) -> list[int] | None:
