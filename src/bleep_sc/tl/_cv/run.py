@@ -27,6 +27,8 @@ from bleep_sc.tl._inputs.units import units_known
 _GRID = ("array_row", "array_col")
 MODEL_OF_FOLD = "model_of_fold"
 """The name of the model within a fold, whatever the user calls the method."""
+PANELS = ("all", "HEG-50", "HVG-50", "HVG-200")
+"""The panels of genes that every fold chooses; markers are another where the user names some."""
 
 
 @dataclass(frozen=True)
