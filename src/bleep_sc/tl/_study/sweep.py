@@ -83,7 +83,7 @@ def sweep(
     -------
     The tidy scores of the held-out groups, a row for each combination, section, panel and metric: a column for each
     parameter, ``fold`` (the held-out group), ``section``, ``patient``, ``panel``, ``metric``, ``value``,
-    ``inner_value`` (the same score on the inner folds), ``chosen`` (whether the fold chose this combination),
+    ``inner_value`` (the same score on the inner folds, of the metric by which these choose), ``chosen`` (whether the fold chose this combination),
     ``n_genes``, ``n_missing``, ``n_constant_truth``, ``n_constant_prediction``, ``scope`` and ``normalisation``. Sets
     the following fields:
 
@@ -175,14 +175,17 @@ def sweep(
     )
     splits = make_splits(ready.folds, ready.folds[0].groups, ready.sections, group_key=group_key)
     check_k(grid, splits)
-    given = {"method": method, "method_kwargs": dict(method_kwargs or {}), "metrics": list(names), "random_state": seed}
+    given = {"method": method, "method_kwargs": dict(method_kwargs or {}), "random_state": seed}
+    given |= {"metrics": list(names), "metric": metric}
     config = describe(ready, grid, {**told, "markers": list(markers), **given})
     facts = {} if checkpoint_dir is None else data_facts(ready.plan, ready.folds[0].groups, ready.sections)
     done = open_folder(checkpoint_dir, {**config, **facts})
     ready, grid = with_features(ready, grid, progress_bar=progress_bar)
     outer: list[dict[str, Any]] = []
     inner: list[dict[str, Any]] = []
-    for split, rows in run_splits(ready, grid, splits, names, done, progress_bar=progress_bar):
+    for split, rows in run_splits(
+        ready, grid, splits, done, metrics=names, choose_by=metric, progress_bar=progress_bar
+    ):
         outer += outer_rows(split, rows)
         inner += inner_rows(split, rows)
     swept = tables(
@@ -195,7 +198,7 @@ def sweep(
         n_bootstrap=n_bootstrap,
         random_state=seed,
     )
-    config |= {"metric": metric, "panel": panel, "n_bootstrap": n_bootstrap}
+    config |= {"panel": panel, "n_bootstrap": n_bootstrap}
     with all_or_nothing(adata):
         adata.uns[key_added] = {
             "scores": swept.scores,

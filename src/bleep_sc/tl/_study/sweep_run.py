@@ -8,7 +8,7 @@ import numpy as np
 
 from bleep_sc._progress import progress
 from bleep_sc._settings import settings
-from bleep_sc.tl._cv.plan import readable
+from bleep_sc.tl._cv.plan import Plan, readable
 from bleep_sc.tl._cv.ready import Ready
 from bleep_sc.tl._cv.run import Prepared, learn, prepare
 from bleep_sc.tl._cv.scores import FoldScores
@@ -21,16 +21,25 @@ Rows = list[dict[str, Any]]
 
 
 def run_splits(
-    ready: Ready, grid: Grid, splits: Sequence[Split], metrics: Sequence[str], done: Done, *, progress_bar: bool | None
+    ready: Ready,
+    grid: Grid,
+    splits: Sequence[Split],
+    done: Done,
+    *,
+    metrics: Sequence[str],
+    choose_by: str,
+    progress_bar: bool | None,
 ) -> Iterator[tuple[Split, Rows]]:
     """Yield what each training scores on its split: a row for each setting, section, panel and metric.
 
-    What `done` has is not trained again, and what is trained is kept there.
+    What `done` has is not trained again, and what is trained is kept there. Inner splits have the one metric by which
+    folds choose.
     """
     # a number of neighbours that is swept is not chosen besides
     plan = replace(ready.plan, k=grid.largest_k)
-    scorer = FoldScores(
-        plan.adata, ready.sections, ready.patients, metrics, n_bootstrap=0, random_state=plan.random_state
+    outer, inner = (
+        FoldScores(plan.adata, ready.sections, ready.patients, names, n_bootstrap=0, random_state=plan.random_state)
+        for names in (metrics, [choose_by])
     )
     steps = iter(progress(range(len(splits) * len(grid.trainings)), desc="Sweeping", show=progress_bar))
     for number, split in enumerate(splits):
@@ -42,14 +51,14 @@ def run_splits(
             if rows is None:
                 with settings.override(verbosity="warning"):
                     prepared = prepared or prepare(plan, split.fold)
-                    rows = _scored(replace(ready, plan=plan), split, prepared, training, scorer)
+                    rows = _scored(plan, split, prepared, training, inner if split.outer is None else outer)
                 done.write(name, rows)
             yield split, rows
     next(steps, None)  # closes the bar
 
 
-def _scored(ready: Ready, split: Split, prepared: Prepared, training: Training, scorer: FoldScores) -> Rows:
-    plan, fold = ready.plan, split.fold
+def _scored(plan: Plan, split: Split, prepared: Prepared, training: Training, scorer: FoldScores) -> Rows:
+    fold = split.fold
     ref, chosen = learn(plan, prepared, training.asked)
     names = plan.adata.var_names.to_numpy().astype(str)
     genes = np.flatnonzero(np.isin(names, np.concatenate(list(prepared.panels.values()))))
