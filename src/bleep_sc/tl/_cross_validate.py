@@ -147,12 +147,12 @@ def cross_validate(
         msg = f"`adata.uns[{key_added!r}]` holds something else than a comparison: choose another `key_added`."
         raise ValueError(msg)
     markers = check_names("markers", markers)
-    check_int("n_top_genes", n_top_genes)
-    check_number("min_fraction", min_fraction, minimum=0)
-    check_int("n_bootstrap", n_bootstrap, minimum=0)
+    n_top_genes = check_int("n_top_genes", n_top_genes)
+    min_fraction = check_number("min_fraction", min_fraction, minimum=0)
+    n_bootstrap = check_int("n_bootstrap", n_bootstrap, minimum=0)
     seed = check_int("random_state", random_state, minimum=0)
     if k is not None:
-        check_int("k", k)
+        k = check_int("k", k)
 
     from bleep_sc.tl._cv.plan import asked_methods, readable
     from bleep_sc.tl._cv.ready import make_ready

@@ -138,9 +138,9 @@ def sweep(
         msg = f"`adata.uns[{key_added!r}]` holds something else than a sweep: choose another `key_added`."
         raise ValueError(msg)
     markers = check_names("markers", markers)
-    check_int("n_top_genes", n_top_genes)
-    check_number("min_fraction", min_fraction, minimum=0)
-    check_int("n_bootstrap", n_bootstrap, minimum=0)
+    n_top_genes = check_int("n_top_genes", n_top_genes)
+    min_fraction = check_number("min_fraction", min_fraction, minimum=0)
+    n_bootstrap = check_int("n_bootstrap", n_bootstrap, minimum=0)
     seed = check_int("random_state", random_state, minimum=0)
     names = check_metrics(metrics)
     check_choice("metric", metric, names)

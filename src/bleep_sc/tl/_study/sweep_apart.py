@@ -10,6 +10,8 @@ from bleep_sc.metrics.summary import interval_unit
 _LEVEL = 0.95
 _N_DRAWS = 2000
 _TINY = 1e-12
+_FEWEST = 4
+"""The fewest units of which a bootstrap shows how columns go together."""
 
 
 def differences(table: pd.DataFrame, *, random_state: int) -> tuple[pd.DataFrame, str]:
@@ -27,7 +29,7 @@ def differences(table: pd.DataFrame, *, random_state: int) -> tuple[pd.DataFrame
     By setting, the mean of chosen minus setting with ``low`` and ``high``, NaN where no interval can be given; and what
     the intervals are over, empty for nothing.
     """
-    values = table.pivot_table(index=["patient", "section"], columns="setting", values="value", dropna=False)
+    values = table.set_index(["patient", "section", "setting"])["value"].unstack("setting")
     chosen = table[table["chosen"]].set_index(["patient", "section"])["value"].reindex(values.index)
     missing = (-values).add(chosen, axis=0)
     patients = list(missing.index.get_level_values("patient"))
@@ -46,8 +48,9 @@ def differences(table: pd.DataFrame, *, random_state: int) -> tuple[pd.DataFrame
 def half_widths(groups: Sequence[np.ndarray], *, rng: np.random.Generator) -> np.ndarray:
     """Compute half the width of the interval of each column's mean, wide enough to hold all means at once.
 
-    A bootstrap of units says how many standard errors the farthest of all columns strays. As the units are few, that
-    quantile of a normal is taken for the one of Student's t at the same level.
+    A bootstrap of units says how many standard errors the farthest of all columns strays. Of very few units none can:
+    then the columns are taken for independent. That quantile of a normal becomes the one of Student's t at the same
+    level.
 
     Parameters
     ----------
@@ -69,6 +72,8 @@ def half_widths(groups: Sequence[np.ndarray], *, rng: np.random.Generator) -> np
     strays = np.divide(np.abs(drawn), error, out=np.zeros_like(drawn), where=error > _TINY)
     farthest = np.quantile(strays.max(axis=1), _LEVEL)
     freedom = sum(len(part) - 1 for part in groups)
+    if min(map(len, groups)) < _FEWEST:
+        farthest = norm.isf((1 - _LEVEL ** (1 / len(error))) / 2)
     return np.asarray(t.isf(norm.sf(farthest), freedom) * error)
 
 

@@ -30,7 +30,7 @@ def with_features(ready: Ready, grid: Grid, *, progress_bar: bool | None) -> tup
         if not _is_frozen(training.asked) or getattr(adata.obsm[image_key], "ndim", 2) != 4:
             trainings.append(training)
             continue
-        how = {name: arguments[name] for name in _OF_ENCODER if arguments.get(name) is not None}
+        how = {name: arguments[name] for name in _OF_ENCODER if name in arguments}
         how["encoder"] = training.asked.needs.encoder
         key = made.get(repr((image_key, how)))
         if key is None:
