@@ -40,8 +40,8 @@ def sweep(
     on their training sections, and by how many of them. A dashed line, or the title, gives the honest score of these
     choices.
 
-    Of a comparison, labels that differ only in the parameter are joined by a line. Vertical lines are their intervals. A label that does
-    not set the parameter is a dashed line across the panel.
+    Of a comparison, labels that differ only in the parameter are joined by a line. Vertical lines are their intervals.
+    A label that does not set the parameter is a dashed line across the panel.
 
     Parameters
     ----------
@@ -76,7 +76,8 @@ def sweep(
     KeyError
         No sweep or comparison at `key`.
     ValueError
-        The parameter was not varied; more than two parameters of a sweep; `methods` of a sweep; a metric, panel or method that is not in the table.
+        The parameter was not varied; more than two parameters of a sweep; `methods` of a sweep; a metric, panel or
+        method that is not in the table.
 
     Notes
     -----

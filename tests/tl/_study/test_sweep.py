@@ -25,6 +25,8 @@ pytestmark = [
 QUICK: dict[str, Any] = {"min_fraction": 0.0, "metrics": ["pearson"], "n_bootstrap": 0}
 PAPER: dict[str, Any] = {"preset": "paper", "image_key": "X_made", "max_epochs": 4, "batch_size": 32, "dim": 16}
 
+DEFAULT: dict[str, Any] = {"image_key": "X_made", "max_epochs": 2, "members": 1}
+
 
 @pytest.fixture
 def tissue() -> AnnData:
@@ -62,7 +64,11 @@ def of_score(scores: pd.DataFrame, panel: str = "all", metric: str = "pearson") 
     [
         ("knn", {"image_key": "X_made"}, {"k": [3, 10, 25]}),
         ("bleep", PAPER, {"k": [3, 25], "temperature": [0.1, 1.0]}),
-        ("bleep", {"image_key": "X_made", "max_epochs": 2, "members": 1}, {"k": [3, 25], "predict": ["hybrid", "retrieval"]}),
+        (
+            "bleep",
+            {"image_key": "X_made", "max_epochs": 2, "members": 1},
+            {"k": [3, 25], "predict": ["hybrid", "retrieval"]},
+        ),
         ("ridge", {"image_key": "X_made"}, {"alpha": [10.0, 1e4]}),
     ],
     ids=["knn", "paper", "default", "ridge"],
@@ -224,7 +230,9 @@ def test_it_goes_on_from_where_it_was_ended(tissue: AnnData, tmp_path: Path, tra
     # a file that was not written to its end is made anew
     file = next(path for path in (tmp_path / "new" / "ck").glob("*.json") if path.name != "sweep.json")
     file.write_text(file.read_text()[:-20])
-    pd.testing.assert_frame_equal(bl.tl.sweep(tissue, values, **arguments, checkpoint_dir=tmp_path / "new" / "ck"), whole)
+    pd.testing.assert_frame_equal(
+        bl.tl.sweep(tissue, values, **arguments, checkpoint_dir=tmp_path / "new" / "ck"), whole
+    )
     assert len(trained) == 2 * n_trained + 1
 
 

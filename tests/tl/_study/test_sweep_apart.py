@@ -10,7 +10,7 @@ from bleep_sc.tl._study.sweep_apart import differences, half_widths
 @pytest.mark.parametrize("n_units", [[3], [5], [12], [3, 3]])
 @pytest.mark.parametrize("shared", [0.0, 0.9])
 def test_noise_is_rarely_told_apart(n_units: list[int], shared: float) -> None:
-    """Of 20 settings that differ by nothing, any is told apart in about one sweep of twenty, and at most in twice it."""
+    """Of 20 settings that differ by nothing, any is told apart in about one sweep of twenty, at most in two."""
     rng = np.random.default_rng(0)
     told = 0
     for _ in range(200):
@@ -24,7 +24,7 @@ def test_noise_is_rarely_told_apart(n_units: list[int], shared: float) -> None:
 
 def test_a_difference_as_large_as_ten_standard_errors_is_told() -> None:
     rng = np.random.default_rng(0)
-    values = rng.normal(size=(6, 4)) + [0, 0, 0, 30]
+    values = rng.normal(size=(6, 4)) + np.array([0, 0, 0, 30])
     half = half_widths([values], rng=rng)
     assert (np.abs(values.mean(axis=0)) > half).tolist() == [False, False, False, True]
 

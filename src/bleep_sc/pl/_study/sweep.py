@@ -73,9 +73,9 @@ def draw_sweep(
     for ax, panel in zip(grid[0], panels, strict=True):
         of_panel, score = rows[rows["panel"] == panel], honest.loc[panel]
         if len(axes_of) == 1:
-            _draw_lines(ax, of_panel, score, axes_of[0], stored, held, measure)
+            _draw_lines(ax, of_panel, score, parameter=axes_of[0], stored=stored, held=held, measure=measure)
         else:
-            _draw_map(fig, ax, of_panel, axes_of, stored, held, measure)
+            _draw_map(ax, of_panel, axes_of=axes_of, stored=stored, held=held, measure=measure)
         ax.set_title(
             f"{panel}\n{count_of(of_panel['n_genes'], 'gene')}; honest {_with_interval(score)}", fontsize="medium"
         )
@@ -99,7 +99,9 @@ def _read(adata: AnnData, key: str) -> Stored:
         picked = Counter(tuple(row[name] for name in values) for row in table.to_dict("records"))
         first = summary[list(values)].isna() | (summary[list(values)] == "")
         judged_by = str(config["metric"]), str(config["panel"])
-        return Stored(summary.assign(honest=first.all(axis=1)), values, picked, str(adata.uns[key]["verdict"]), judged_by)
+        return Stored(
+            summary.assign(honest=first.all(axis=1)), values, picked, str(adata.uns[key]["verdict"]), judged_by
+        )
 
 
 def _parameters(asked: str | Sequence[str] | None, stored: Stored) -> list[str]:
@@ -127,7 +129,7 @@ def _held(stored: Stored, drawn: Sequence[str]) -> tuple[pd.DataFrame, dict[str,
         spread = len(drawn) == 1 and name not in drawn and sum(len(v) > 1 for v in stored.values.values()) == 2
         if name in drawn or spread:  # a second parameter makes several lines
             continue
-        votes = Counter({value: 0 for value in values})
+        votes = Counter(dict.fromkeys(values, 0))
         for setting, folds in stored.chosen.items():
             votes[setting[at.index(name)]] += folds
         held[name] = max(values, key=lambda value: votes[value])
@@ -136,7 +138,7 @@ def _held(stored: Stored, drawn: Sequence[str]) -> tuple[pd.DataFrame, dict[str,
 
 
 def _places(values: Sequence[Any]) -> tuple[dict[Any, float], bool]:
-    """Lay out values on an axis: numbers where they are, names one after the other; and say whether they are numbers."""
+    """Lay out values on an axis, names one after the other, and say whether they are numbers."""
     numeric = all(isinstance(value, int | float) for value in values)
     return ({v: float(v) for v in sorted(values)} if numeric else {v: float(i) for i, v in enumerate(values)}), numeric
 
@@ -145,6 +147,7 @@ def _draw_lines(
     ax: "Axes",
     rows: pd.DataFrame,
     honest: pd.Series,
+    *,
     parameter: str,
     stored: Stored,
     held: Mapping[str, Any],
@@ -155,14 +158,16 @@ def _draw_lines(
     from matplotlib.ticker import NullLocator
 
     places, numeric = _places(stored.values[parameter])
-    others = [name for name, values in stored.values.items() if name != parameter and name not in held and len(values) > 1]
+    others = [
+        name for name, values in stored.values.items() if name != parameter and name not in held and len(values) > 1
+    ]
     families = rows.groupby(others[0], sort=True) if others else [("", rows)]
     colours = [_CURVE] if not others else plt.colormaps["viridis"](np.linspace(0, 0.9, len(families)))
     for (value, family), colour in zip(families, colours, strict=True):
         family = family.assign(at=family[parameter].map(places)).sort_values("at")
         if not others:
             ax.vlines(family["at"], family["low"], family["high"], color=colour, lw=1.2, alpha=0.7)
-        label = f"{others[0]} {value:g}" if others and numeric_label(value) else f"{value}"
+        label = " ".join([*others, _text(value)])
         ax.plot(family["at"], family["value"], "o-", color=colour, ms=4, lw=1.5, label=label)
     ax.axhline(honest["value"], color=_HONEST, lw=1.2, ls="--", zorder=1)
     if np.isfinite(honest["low"]):
@@ -182,15 +187,14 @@ def _draw_lines(
     ax.set_xlabel(parameter)
 
 
-def numeric_label(value: Any) -> bool:
-    """Tell whether a value is written as a number."""
-    return isinstance(value, int | float | np.number)
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
 
 
 def _draw_map(
-    fig: "Figure",
     ax: "Axes",
     rows: pd.DataFrame,
+    *,
     axes_of: Sequence[str],
     stored: Stored,
     held: Mapping[str, Any],
@@ -202,7 +206,7 @@ def _draw_map(
     table = rows.pivot_table(index=y, columns=x, values="value").reindex(index=list(orders[y]), columns=list(orders[x]))
     # of errors the low values are the good ones: bright is good
     image = ax.pcolormesh(table.to_numpy(), cmap="viridis" if measure.best is None else "viridis_r")
-    fig.colorbar(image, ax=ax, shrink=0.9)
+    ax.figure.colorbar(image, ax=ax, shrink=0.9)
     for setting, folds in _picked(stored, held):
         _ring(ax, orders[x][setting[x]] + 0.5, orders[y][setting[y]] + 0.5, folds)
     for name, axis in ((x, ax.xaxis), (y, ax.yaxis)):
@@ -218,25 +222,31 @@ def _picked(stored: Stored, held: Mapping[str, Any]) -> list[tuple[dict[str, Any
 
 
 def _ring(ax: "Axes", x: float, y: float, folds: int) -> None:
-    ax.plot(x, y, "o", ms=12, mfc="none", mec=_HONEST, mew=1.8, zorder=5)
+    """Mark a choice; a white edge keeps the ring in sight on every colour of a map."""
+    from matplotlib.patheffects import withStroke
+
+    edge = [withStroke(linewidth=3.5, foreground="white")]
+    ax.plot(x, y, "o", ms=12, mfc="none", mec=_HONEST, mew=1.8, zorder=5, path_effects=edge)
     ax.annotate(
-        str(folds), (x, y), xytext=(8, 6), textcoords="offset points", color=_HONEST, fontsize="small", fontweight="bold"
+        str(folds),
+        (x, y),
+        xytext=(8, 6),
+        textcoords="offset points",
+        color=_HONEST,
+        fontsize="small",
+        fontweight="bold",
+        path_effects=edge,
     )
 
 
 def _ticks(places: Mapping[Any, float], *, on_log: bool) -> tuple[list[float], list[str]]:
-    """Set a tick at each value, and of very many at some; on a log axis the upper ones are thinned out."""
+    """Set a tick at each value; of very many at every second, third, ..., or at some that are even on a log axis."""
     values = list(places)
-    if len(values) > _MOST_TICKS:
-        steps = np.geomspace if on_log else np.linspace
-        start = places[values[0]] if on_log else 0
-        stop = places[values[-1]] if on_log else len(values) - 1
-        wanted = steps(start, stop, _MOST_TICKS // (2 if on_log else 1))
-        if on_log:
-            values = list(dict.fromkeys(min(values, key=lambda v: abs(places[v] - w)) for w in wanted))
-        else:
-            values = [values[round(w)] for w in dict.fromkeys(wanted)]
-    return [places[v] for v in values], [f"{v:g}" if isinstance(v, int | float) else str(v) for v in values]
+    if len(values) > _MOST_TICKS and on_log:
+        wanted = np.geomspace(places[values[0]], places[values[-1]], _MOST_TICKS // 2)
+        values = list(dict.fromkeys(min(values, key=lambda v: abs(places[v] - w)) for w in wanted))
+    values = values[:: -(-len(values) // _MOST_TICKS)]
+    return [places[v] for v in values], [_text(v) for v in values]
 
 
 def _with_interval(row: pd.Series) -> str:
@@ -244,9 +254,7 @@ def _with_interval(row: pd.Series) -> str:
     return text if np.isnan(row["low"]) else f"{text} [{number_text(row['low'])}, {number_text(row['high'])}]"
 
 
-def _notes(
-    rows: pd.DataFrame, stored: Stored, held: Mapping[str, Any], metric: str, *, is_map: bool
-) -> list[str]:
+def _notes(rows: pd.DataFrame, stored: Stored, held: Mapping[str, Any], metric: str, *, is_map: bool) -> list[str]:
     folds = sum(stored.chosen.values())
     unseen = folds - sum(number for _, number in _picked(stored, held))
     line = "" if is_map else "Dashed, shaded: their honest score, on groups that were held out. "
@@ -256,6 +264,6 @@ def _notes(
     fixed = {name: value for name, value in held.items() if len(stored.values[name]) > 1}
     if fixed:
         where = ", ".join(f"{name}={value}" for name, value in fixed.items())
-        other = f" {unseen} folds chose otherwise." if unseen else ""
+        other = f" Of the folds, {unseen} chose otherwise." if unseen else ""
         notes.append(f"Held where most folds have them: {where}.{other}")
     return notes + ([stored.verdict] if metric == stored.judged_by[0] else [])

@@ -10,8 +10,8 @@ from bleep_sc import _keys
 from bleep_sc._adata import check_adata
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_choice, check_int, check_key_added, check_names, check_number
-from bleep_sc.metrics.panels import check_metrics
 from bleep_sc.methods.names import MethodName
+from bleep_sc.metrics.panels import check_metrics
 from bleep_sc.tl._cross_validate import DEFAULT_METRICS
 
 
@@ -83,9 +83,9 @@ def sweep(
     -------
     The tidy scores of the held-out groups, a row for each combination, section, panel and metric: a column for each
     parameter, ``fold`` (the held-out group), ``section``, ``patient``, ``panel``, ``metric``, ``value``,
-    ``inner_value`` (the same score on the inner folds, of the metric by which these choose), ``chosen`` (whether the fold chose this combination),
-    ``n_genes``, ``n_missing``, ``n_constant_truth``, ``n_constant_prediction``, ``scope`` and ``normalisation``. Sets
-    the following fields:
+    ``inner_value`` (the same score on the inner folds, of the metric by which these choose), ``chosen`` (whether the
+    fold chose this combination), ``n_genes``, ``n_missing``, ``n_constant_truth``, ``n_constant_prediction``, ``scope``
+    and ``normalisation``. Sets the following fields:
 
     `adata.uns['sweep' | key_added]` : `dict`
         ``scores``: the table that is returned. ``summary``: means over sections, then patients, with intervals, a row
@@ -101,8 +101,8 @@ def sweep(
     ValueError
         Before any training: one group only; an argument that the method does not have; one that no fold can choose,
         such as `random_state` or `library_key`; one value of each; a `k` above the spots of the smallest training set;
-        a fold that trains on one section, by which nothing can be chosen; a `checkpoint_dir` with another sweep. And
-        all that :func:`~bleep_sc.tl.cross_validate` refuses.
+        a fold that trains on one section, by which nothing can be chosen; a `checkpoint_dir` with another sweep; what
+        :func:`~bleep_sc.tl.cross_validate` refuses.
 
     Notes
     -----
@@ -156,7 +156,7 @@ def sweep(
 
     check_choice("panel", panel, [*PANELS, *(["markers"] if markers else [])])
     grid = make_grid(parameters, method, method_kwargs)
-    told = {
+    told: dict[str, Any] = {
         "group_key": group_key,
         "counts_layer": counts_layer,
         "n_top_genes": n_top_genes,
@@ -175,7 +175,7 @@ def sweep(
     )
     splits = make_splits(ready.folds, ready.folds[0].groups, ready.sections, group_key=group_key)
     check_k(grid, splits)
-    given = {"method": method, "method_kwargs": dict(method_kwargs or {}), "random_state": seed}
+    given: dict[str, Any] = {"method": method, "method_kwargs": dict(method_kwargs or {}), "random_state": seed}
     given |= {"metrics": list(names), "metric": metric}
     config = describe(ready, grid, {**told, "markers": list(markers), **given})
     facts = {} if checkpoint_dir is None else data_facts(ready.plan, ready.folds[0].groups, ready.sections)

@@ -1,4 +1,4 @@
-"""Tells settings apart: by how much each falls short of what the folds chose, with intervals that hold for all at once."""
+"""Tells settings apart: how far each falls short of what the folds chose, with intervals for all at once."""
 
 from collections.abc import Sequence
 
@@ -82,8 +82,8 @@ def in_words(found: pd.DataFrame, names: Sequence[str], over: str, *, metric: st
     score = f"{metric} of {panel!r}"
     if not over:
         return (
-            f"Cannot be told from this data: fewer than three patients, and not three sections of each, give no interval "
-            f"for the differences in {score}."
+            "Cannot be told from this data: fewer than three patients, and not three sections of each, give no "
+            f"interval for differences in {score}."
         )
     apart = (found["low"] > 0) | (found["high"] < 0)
     if not apart.any():

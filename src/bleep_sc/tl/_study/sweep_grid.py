@@ -112,8 +112,8 @@ def _trainings(settings: list[dict[str, Any]], given: dict[str, Any]) -> list[Tr
         asked = checked({**given, **of_model, **named}, path="method_kwargs")
         if K in setting and asked.method.space is None:
             msg = (
-                f"`parameters['k']`: `method={asked.method.name!r}` has no `k`, since it does not retrieve. Methods that "
-                "do are 'bleep' and 'knn'."
+                f"`parameters['k']`: `method={asked.method.name!r}` has no `k`, since it does not retrieve. "
+                "Those that do are 'bleep' and 'knn'."
             )
             raise ValueError(msg)
         label = ", ".join([asked.method.name, *(f"{name}={value}" for name, value in of_model.items())])

@@ -49,9 +49,7 @@ def read_in_ways(
     if asked.reads_query_counts:  # those of all genes tell the depth
         query, wanted = prepared.query.copy(), genes
         query.layers[_keys.COUNTS] = plan.values[fold.test]
-    compute = resolve_compute(
-        device=arguments.get("device"), precision=arguments.get("precision"), progress_bar=False
-    )
+    compute = resolve_compute(device=arguments.get("device"), precision=arguments.get("precision"), progress_bar=False)
     stored, trained = load_model(ref, MODEL_OF_FOLD)
     method, image_key = trained.method, arguments.get("image_key")
     sections = sections_like(query, stored, image_key, name="query")

@@ -69,7 +69,9 @@ def _scored(plan: Plan, split: Split, prepared: Prepared, training: Training, sc
     ):
         layer[:, genes] = predicted
         scorer.score(plan, fold, prepared, "", layer, extra={"setting": number})
-    return [{name: _plain(value) for name, value in row.items() if name not in ("method", "fold")} for row in scorer.rows]
+    return [
+        {name: _plain(value) for name, value in row.items() if name not in ("method", "fold")} for row in scorer.rows
+    ]
 
 
 def _plain(value: Any) -> Any:
@@ -119,4 +121,6 @@ def _named(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_named(each) for each in value]
     kind = type(value)
-    return getattr(value, "__qualname__", f"{kind.__module__}.{kind.__qualname__}") if callable(value) else readable(value)
+    return (
+        getattr(value, "__qualname__", f"{kind.__module__}.{kind.__qualname__}") if callable(value) else readable(value)
+    )

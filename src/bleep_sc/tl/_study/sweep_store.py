@@ -87,8 +87,8 @@ def _check_same(folder: Path, facts: dict[str, Any]) -> None:
         raise ValueError(msg) from err
     if different:
         msg = (
-            f"`checkpoint_dir={str(folder)!r}` holds another sweep, which differs in {', '.join(map(repr, different))}. "
-            "Name another folder, or delete this one."
+            f"`checkpoint_dir={str(folder)!r}` holds another sweep, which differs in "
+            f"{', '.join(map(repr, different))}. Name another folder, or delete this one."
         )
         raise ValueError(msg)
 

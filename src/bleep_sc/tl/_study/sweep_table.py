@@ -53,11 +53,24 @@ def tables(
     summary = _summary(scores, names, found, n_bootstrap=n_bootstrap, random_state=random_state)
     summary = _with_parameters(summary, grid).assign(**labels)
     apart, over = found[panel, metric]
-    verdict = in_words(apart, names, over, metric=metric, panel=panel)
+    verdict = in_words(apart, names, over, metric=metric, panel=panel) + _at_an_end(chosen, grid)
     table = _with_parameters(scores.assign(**labels), grid)
     first = [*grid.values, "fold", "section", "patient", "panel", "metric", "value", "inner_value", "chosen"]
     table = table[[*first, *_COUNTED, *labels]]
     return Swept(for_uns(table), for_uns(summary), _chosen_table(chosen, by_fold, grid, metric, panel), verdict)
+
+
+def _at_an_end(chosen: Mapping[str, int], grid: Grid) -> str:
+    """Say where most folds chose the first or last of the numbers that were tried: the best may lie beyond."""
+    said = ""
+    for name, values in grid.values.items():
+        if len(values) < 3 or isinstance(values[0], str):
+            continue
+        picked = [grid.settings[number][name] for number in chosen.values()]
+        for end, word in ((min(values), "smallest"), (max(values), "largest")):
+            if 2 * picked.count(end) > len(picked):
+                said += f" Most folds chose the {word} {name} that was tried, {end}: the best may lie beyond."
+    return said
 
 
 def _inner_means(inner: pd.DataFrame) -> pd.Series:
