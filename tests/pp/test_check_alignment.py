@@ -238,7 +238,8 @@ def test_bins_are_judged_by_blocks_of_neighbours(by: str) -> None:
     if by != "the hires image":  # places and colours moved together: nothing tells
         return
     adata.obsm["spatial"] = adata.obsm["spatial"] + [0, 2 * PITCH]
-    with pytest.warns(UserWarning, match=r"shifted by 2 blocks to the top.*\[0, -40\] \+ xy"):
+    rough = rf"whole blocks, so this one is known to about {PITCH // 2} pixels.*`max_spots={4 * SIDE**2}`"
+    with pytest.warns(UserWarning, match=rf"shifted by 2 blocks to the top.*\[0, -40\] \+ xy.*{rough}"):
         record(adata, **find)
 
 
@@ -348,6 +349,28 @@ def test_a_few_genes_tell_nothing() -> None:
     with pytest.warns(UserWarning, match="another way fits better"):
         record(adata[:, varying[:20]].copy())
     assert record(adata[:, varying[:19]].copy())["verdict"] == "cannot tell"
+
+
+@pytest.mark.odd
+def test_features_that_are_nan_are_refused() -> None:
+    """They would make all spots look alike, and the verdict "cannot tell"."""
+    adata = tissue()
+    del adata.uns["spatial"]
+    adata.obsm["X_f"] = np.random.default_rng(0).normal(size=(adata.n_obs, 3)).astype(np.float32)
+    adata.obsm["X_f"][7, 1] = np.nan
+    before = snapshot(adata)
+    with pytest.raises(
+        ValueError, match=r"obsm\['X_f'\]` is NaN or infinite for 1 of \d+ spots, such as 's7'"
+    ) as error:
+        bl.pp.check_alignment(adata, image_key="X_f")
+    assert snapshot(adata) == before
+    (line,) = re.findall(r"`(adata = .*?\(\))`", str(error.value))
+    names = {"adata": adata, "np": np}
+    exec(line, names)  # noqa: S102 - as a user would
+    bl.pp.check_alignment(names["adata"], image_key="X_f")
+    adata.obsm["X_f"] = np.full((adata.n_obs, 2), "a")
+    with pytest.raises(ValueError, match=r"obsm\['X_f'\]` must hold numbers"):
+        bl.pp.check_alignment(adata, image_key="X_f")
 
 
 @pytest.mark.odd

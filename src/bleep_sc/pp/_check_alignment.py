@@ -5,7 +5,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_adata, recorded_library_key, spatial_coordinates, with_frames
+from bleep_sc._adata import as_numbers, check_adata, recorded_library_key, spatial_coordinates, with_frames
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_in, check_int, check_key, check_key_added
 from bleep_sc._expression import expression_values
@@ -106,8 +106,8 @@ def check_alignment(
     KeyError
         No coordinates, no such column or layer; neither a picture nor crops.
     ValueError
-        Coordinates or expression that are NaN; several libraries and no `library_key`; a library without entry in
-        `image`; an image that cannot be read; `series` or `image_layer` without an `image`.
+        Coordinates, expression or features that are NaN; several libraries and no `library_key`; a library without
+        entry in `image`; an image that cannot be read; `series` or `image_layer` without an `image`.
     FileNotFoundError
         `image` is a path where no file is.
 
@@ -213,7 +213,23 @@ def _look(
     if getattr(stored, "ndim", 0) not in (2, 4):
         msg = f"`adata.{source[1:-1]}` must hold crops (n_obs, y, x, 3) or features (n_obs, n_features). {remedy}"
         raise ValueError(msg)
+    if stored.ndim == 2:
+        _check_features(adata, rows, image_key)
     return stored_look(stored, rows, places), source
+
+
+def _check_features(adata: AnnData, rows: np.ndarray, image_key: str) -> None:
+    """Refuse features of a section that are NaN or no numbers: all of it would look alike."""
+    path = f"adata.obsm[{image_key!r}]"
+    features = as_numbers(adata.obsm[image_key], path=path, remedy="Features (n_obs, n_features) are expected.")[rows]
+    bad = ~np.isfinite(features).all(axis=1)
+    if bad.any():
+        msg = (
+            f"`{path}` is NaN or infinite for {bad.sum()} of {len(rows)} spots, such as "
+            f"{adata.obs_names[rows[bad]][0]!r}. Make the features anew, or leave these spots out: "
+            f"`adata = adata[np.isfinite({path}).all(axis=1)].copy()`."
+        )
+        raise ValueError(msg)
 
 
 def _tell(judged: Mapping[str, Judged]) -> None:

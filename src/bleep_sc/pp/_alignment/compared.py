@@ -40,6 +40,11 @@ class Compared:
         return "pitch" if self.members is None else "block"
 
     @property
+    def steps(self) -> str:
+        """Several of them."""
+        return "pitches" if self.members is None else "blocks"
+
+    @property
     def width(self) -> float | None:
         """Width of what a place looks like, in full-resolution pixels; None for that of a spot."""
         return None if self.members is None else self.pitch

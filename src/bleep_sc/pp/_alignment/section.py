@@ -78,14 +78,21 @@ def judge(
             if expression is not None and expression.shape[1] < FEWEST_GENES:
                 why = f"{expression.shape[1]} genes were compared, and at least {FEWEST_GENES} are needed."
         return Judged(UNKNOWN, by, source, why, "", None)
-    remedy = _remedy(comparison, candidates, code) if comparison.verdict == OTHER else ""
+    remedy = _remedy(comparison, candidates, compared, code) if comparison.verdict == OTHER else ""
     verdict = f"{OTHER}: {comparison.best}" if comparison.verdict == OTHER else comparison.verdict
     return Judged(verdict, by, source, _IN_WORDS[by](comparison, source, compared.unit), remedy, comparison)
 
 
-def _remedy(comparison: Comparison, candidates: list[Way], code: PlacesCode) -> str:
+def _remedy(comparison: Comparison, candidates: list[Way], compared: Compared, code: PlacesCode) -> str:
     chosen = next(way for way in candidates if way.name == comparison.best)
-    return f"If that is right: `{code.moved(chosen.expression)}`, then cut the crops anew."
+    line = f"If that is right: `{code.moved(chosen.expression)}`, then cut the crops anew."
+    if chosen.kind != "shift":
+        return line
+    rough = f" Shifts are by whole {compared.steps}, so this one is known to about {compared.pitch / 2:.3g} pixels."
+    if compared.members is None:
+        return line + rough
+    finer = f"pass `max_spots={4 * len(compared.xy)}` to `bl.pp.check_alignment`, for blocks that are half as wide."
+    return f"{line}{rough} To know it better after that, {finer}"
 
 
 def _explained(comparison: Comparison, source: str, unit: str) -> str:

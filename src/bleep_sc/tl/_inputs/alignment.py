@@ -8,7 +8,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import crop_records, known_places
+from bleep_sc._adata import crop_records, known_places, recorded_spatial_key
 from bleep_sc._library import libraries
 from bleep_sc._logging import warn
 from bleep_sc._stats import section_rows
@@ -46,14 +46,14 @@ def warn_of_alignment(adata: AnnData, task: Task[Any], *, library_key: str | Non
     library_key, image_key
         The column of sections, and the key of the crops or features, which the message names.
     """
-    xy = known_places(adata)
+    xy, spatial_key = known_places(adata, image_key), recorded_spatial_key(adata, image_key)
     reads_images = task.spots.kind.width is None
     if said_of_all_folds() or not reads_images or xy is None or not np.isfinite(xy).all():
         return
     lines = []
     for section, rows in section_rows(task.spots.sections, adata.n_obs):
         library = section if task.spots.sections is not None else _only_library(adata, image_key)
-        code = PlacesCode.of(adata.obsm[_keys.SPATIAL], _keys.SPATIAL, library, library_key)
+        code = PlacesCode.of(adata.obsm[spatial_key], spatial_key, library, library_key)
         compared = compared_places(xy[rows], np.arange(len(rows)), _MOST_SPOTS, seed=None)
         expression = most_varying(compared.expression(task.all_genes.matrix, rows))
         for look, size, source in _looks(adata, task.spots, library, rows, compared, image_key=image_key):
@@ -72,9 +72,17 @@ def warn_of_alignment(adata: AnnData, task: Task[Any], *, library_key: str | Non
         warn(
             "the image does not fit the spots as given, so that a model would learn little.\n"
             + "\n".join(lines)
-            + "\n`bleep_sc.pp.check_alignment(adata)` shows it in full. If all is as it should be, `check='off'` "
-            "leaves this check out."
+            + f"\n`{_in_full(library_key, image_key, spatial_key)}` shows it in full. If all is as it "
+            "should be, `check='off'` leaves this check out."
         )
+
+
+def _in_full(library_key: str | None, image_key: str, spatial_key: str) -> str:
+    """Write the call that compares the same places and images, with all that it would not find by itself."""
+    usual = {"library_key": None, "image_key": _keys.CROPS, "spatial_key": _keys.SPATIAL}
+    given = {"library_key": library_key, "image_key": image_key, "spatial_key": spatial_key}
+    said = [f"{name}={value!r}" for name, value in given.items() if value != usual[name]]
+    return f"bleep_sc.pp.check_alignment({', '.join(['adata', *said])})"
 
 
 def _only_library(adata: AnnData, image_key: str) -> str:
