@@ -136,6 +136,12 @@ def reference() -> AnnData:
     return ref
 
 
+def three_patients() -> AnnData:
+    adata = make_sections(20, sections=("s1", "s2", "s3"), size=8)
+    adata.obs["patient"] = adata.obs["section"]
+    return adata
+
+
 def slide() -> AnnData:
     query = make_sections(12, sections=("q",), size=8, seed=1)
     query.obs_names = [f"query{i}" for i in range(query.n_obs)]
@@ -224,6 +230,10 @@ def calls(folder: Path) -> dict[str, Call]:
             reference,
             lambda a: bl.tl.cross_validate(a, methods=["mean"], metrics=["pearson"], n_bootstrap=0),
         ),
+        "sweep": (
+            three_patients,
+            lambda a: bl.tl.sweep(a, {"alpha": [1, 10]}, method="coordinates", metrics=["pearson"], n_bootstrap=0),
+        ),
         "evaluate": (imputed, lambda a: bl.tl.evaluate(a, metrics=["pearson"], n_bootstrap=0)),
         "noise_ceiling": (reference, lambda a: bl.tl.noise_ceiling(a, n_splits=1)),
         "calibrate": (lambda: fitted("default"), lambda a: bl.tl.calibrate(a, n_turns=20, levels=[0.5])),
@@ -291,7 +301,7 @@ def late(n: int, base: float) -> Callable[[int], list[int]]:
     return lambda total: sorted({max(1, total - round(base**i) + 1) for i in range(n)})
 
 
-LONG = ("fit default", "fit paper", "cross_validate")
+LONG = ("fit default", "fit paper", "cross_validate", "sweep")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in NAMES])

@@ -39,6 +39,12 @@ def reference() -> AnnData:
     return ref
 
 
+def reference_of_three() -> AnnData:
+    ref = make_sections(30, sections=("s1", "s2", "s3"), size=8)
+    ref.obs["patient"] = ref.obs["section"]
+    return ref
+
+
 @cache
 def _fitted(kind: str) -> AnnData:
     with bl.settings.override(progress_bar=False, device="cpu", verbosity="error"):
@@ -84,6 +90,10 @@ BACKED: dict[str, tuple[Callable[[], AnnData], Callable[[AnnData], Any]]] = {
         lambda a: (bl.tl.evaluate(a, n_bootstrap=0, metrics=["rmse"]), a.var["bleep_rmse"])[1],
     ),
     "cross_validate": (reference, ridge_scores),
+    "sweep": (
+        reference_of_three,
+        lambda a: bl.tl.sweep(a, {"k": [2, 5]}, method="knn", n_bootstrap=0, counts_layer=None)["value"],
+    ),
     "alignment": (
         lambda: fitted("default"),
         lambda a: (bl.tl.alignment(a, layout="tsne"), a.obs["bleep_pair_rank"])[1],

@@ -11,6 +11,7 @@ from anndata import AnnData
 from bleep_sc._adata import check_readable
 from bleep_sc._checks import check_choice, check_in, check_key, check_names
 from bleep_sc.pl._figure import errors_naming, finish, text_colour
+from bleep_sc.pl._study.sweep import SWEEP, draw_sweep, is_sweep
 from bleep_sc.pl._summary import chosen, count_of, record_of, stored_summary, words_of
 
 if TYPE_CHECKING:
@@ -24,36 +25,43 @@ _LOG_FROM, _CROWDED = 10, 32
 
 def sweep(
     adata: AnnData,
-    parameter: str,
+    parameter: str | Sequence[str] | None = None,
     *,
-    key: str | Sequence[str] = "cv",
+    key: str | Sequence[str] | None = None,
     metric: str = "pearson",
     panels: str | Sequence[str] | None = None,
     methods: str | Sequence[str] | None = None,
     show: bool | None = None,
     return_fig: bool = False,
 ) -> "Figure | None":
-    """Draw scores against a parameter that was varied in a comparison, or between several comparisons.
+    """Draw scores against a parameter that was varied: by a sweep, in a comparison, or between several comparisons.
 
-    Labels that differ only in the parameter are joined by a line. Vertical lines are their intervals. A label that does
-    not set the parameter is a dashed line across the panel.
+    Of a sweep (:func:`~bleep_sc.tl.sweep`), one parameter makes a line, two make a map. Rings mark what the folds chose
+    on their training sections, and by how many of them. A dashed line, or the title, gives the honest score of these
+    choices.
+
+    Of a comparison, labels that differ only in the parameter are joined by a line. Vertical lines are their intervals.
+    A label that does not set the parameter is a dashed line across the panel.
 
     Parameters
     ----------
     adata
-        Spots with a comparison by :func:`~bleep_sc.tl.cross_validate`.
+        Spots with a sweep by :func:`~bleep_sc.tl.sweep`, or a comparison by :func:`~bleep_sc.tl.cross_validate`.
     parameter
-        Name of the parameter that was varied. It can be an argument in `method_kwargs`, such as ``"dim"`` or
+        Name of the parameter that was varied. Of a sweep it can be one or two of those that were; ``None`` takes both.
+        Where three or more were varied, those that you do not name are held where most folds have them. Of a comparison
+        it can be an argument in `method_kwargs`, such as ``"dim"`` or
         ``"temperature"``. It can also be an argument of :func:`~bleep_sc.tl.cross_validate` itself, such as ``"k"`` or
         ``"n_top_genes"``. Each value is then a comparison of its own (`key_added`).
     key
-        Key of the comparison in `adata.uns`, or of several.
+        Key of the sweep or comparison in `adata.uns`, or of several comparisons. ``None`` takes ``"cv"`` where
+        `parameter` is given and it exists, else ``"sweep"``.
     metric
         Score to draw, such as ``"pearson"`` or ``"rmse"``.
     panels
         One gene panel or several; ``None`` draws all.
     methods
-        One label of the comparison or several; ``None`` draws all.
+        One label of the comparison or several; ``None`` draws all. A sweep is of one method.
     show
         Whether to show the figure. ``None`` shows it unless it is returned.
     return_fig
@@ -66,17 +74,20 @@ def sweep(
     Raises
     ------
     KeyError
-        No comparison at `key`.
+        No sweep or comparison at `key`.
     ValueError
-        The parameter was not varied; a metric, panel or method that is not in the table.
+        The parameter was not varied; more than two parameters of a sweep; `methods` of a sweep; a metric, panel or
+        method that is not in the table.
 
     Notes
     -----
     The scores are those of the held-out groups. If you pick the best value here, you pick it on the test data. So
-    report it as the best of so many, or let the folds choose.
+    report it as the best of so many, or let the folds choose, as :func:`~bleep_sc.tl.sweep` does.
 
     Examples
     --------
+    >>> bl.tl.sweep(adata, {"k": [5, 20, 50], "temperature": [0.1, 1.0]})  # doctest: +SKIP
+    >>> bl.pl.sweep(adata)  # doctest: +SKIP
     >>> labels = {f"dim {dim}": {"method": "bleep", "dim": dim} for dim in (32, 128, 256)}  # doctest: +SKIP
     >>> bl.tl.cross_validate(adata, methods=["ridge", *labels], method_kwargs=labels)  # doctest: +SKIP
     >>> bl.pl.sweep(adata, "dim", panels=["HVG-50"])  # doctest: +SKIP
@@ -84,7 +95,19 @@ def sweep(
     import matplotlib.pyplot as plt
 
     check_readable(adata)
+    if key is None:
+        key = "cv" if parameter is not None and ("cv" in adata.uns or SWEEP not in adata.uns) else SWEEP
+    if isinstance(key, str) and (parameter is None or is_sweep(adata.uns.get(key))):
+        check_in("adata.uns", key, adata.uns.keys(), remedy="`bleep_sc.tl.sweep` writes it.")
+        if not is_sweep(adata.uns[key]):
+            msg = f"`adata.uns[{key!r}]` is no sweep: name the `parameter` that was varied in this comparison."
+            raise ValueError(msg)
+        if methods is not None:
+            msg = f"`methods`: `adata.uns[{key!r}]` is a sweep, which is of one method. Leave it out."
+            raise ValueError(msg)
+        return finish(draw_sweep(adata, key, parameter, metric=metric, panels=panels), show=show, return_fig=return_fig)
     check_key("parameter", parameter)
+    parameter = str(parameter)
     keys = list(dict.fromkeys(check_names("key", key)))
     if not keys:
         msg = "`key` names no comparison: pass one or several."

@@ -2,19 +2,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_adata, recorded_library_key, section_of_spots
+from bleep_sc._adata import check_adata
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_int, check_key_added, check_names, check_number
-from bleep_sc._logging import warn
-from bleep_sc._stats import section_rows
 from bleep_sc.metrics.panels import check_metrics
-from bleep_sc.pp._near_empty import warn_of_near_empty
-from bleep_sc.tl._sections import check_section_sizes, known_patient_key, patient_of_sections
 
 DEFAULT_METHODS = ("mean", "coordinates", "ridge", "knn", "bleep")
 DEFAULT_METRICS = ("pearson", "pearson_depth_free")
@@ -152,37 +147,25 @@ def cross_validate(
         msg = f"`adata.uns[{key_added!r}]` holds something else than a comparison: choose another `key_added`."
         raise ValueError(msg)
     markers = check_names("markers", markers)
-    check_int("n_top_genes", n_top_genes)
-    check_number("min_fraction", min_fraction, minimum=0)
-    check_int("n_bootstrap", n_bootstrap, minimum=0)
+    n_top_genes = check_int("n_top_genes", n_top_genes)
+    min_fraction = check_number("min_fraction", min_fraction, minimum=0)
+    n_bootstrap = check_int("n_bootstrap", n_bootstrap, minimum=0)
     seed = check_int("random_state", random_state, minimum=0)
     if k is not None:
-        check_int("k", k)
+        k = check_int("k", k)
 
-    from bleep_sc.tl._cv.folds import check_no_copies, check_sections_in_groups, make_folds, scope_of
-    from bleep_sc.tl._cv.plan import asked_methods, check_inputs, make_plan
+    from bleep_sc.tl._cv.plan import asked_methods, readable
+    from bleep_sc.tl._cv.ready import make_ready
 
     asked = asked_methods(methods, method_kwargs or {})
     names = check_metrics(metrics)
-    groups = np.asarray(section_of_spots(adata, group_key), dtype=str)
-    if len(np.unique(groups)) < 2:
-        msg = f"`adata.obs[{group_key!r}]` holds one group only, {str(groups[0])!r}: nothing is left to train on."
-        raise ValueError(msg)
-    library_key = _library_key(adata, library_key, group_key)
-    sections = np.asarray(section_of_spots(adata, library_key), dtype=str)
-    by_section = section_rows(sections, adata.n_obs)
-    check_section_sizes(by_section)
-    check_sections_in_groups(sections, groups, library_key=library_key, group_key=group_key)
-    patient_key = known_patient_key(adata, patient_key)
-    of_sections = patient_of_sections(adata, by_section, patient_key, name="adata")
-    patients = dict(zip([name for name, _ in by_section], of_sections, strict=True))
-    plan = make_plan(
+    ready = make_ready(
         adata,
         asked,
-        counts_layer=counts_layer,
-        library_key=library_key,
         group_key=group_key,
+        library_key=library_key,
         patient_key=patient_key,
+        counts_layer=counts_layer,
         markers=markers,
         n_top_genes=n_top_genes,
         min_fraction=min_fraction,
@@ -190,24 +173,16 @@ def cross_validate(
         refit=refit,
         random_state=seed,
     )
-    path = f"adata.layers[{counts_layer!r}]" if plan.is_counts else "adata.X"
-    check_no_copies(plan.values, groups, list(adata.obs_names), path=path)
-    folds = make_folds(groups)
-    check_inputs(adata, asked)
-    warn_of_near_empty(adata, by_section, counts_layer=counts_layer or "")
+    plan = ready.plan
 
     from bleep_sc.tl._cv.compare import compare
     from bleep_sc.tl._cv.scores import FoldScores, report
 
-    labels = {
-        "scope": scope_of(folds, np.array([patients[section] for section in sections])),
-        "normalisation": "inside the folds" if plan.is_counts else "outside the folds",
-    }
-    scorer = FoldScores(adata, sections, patients, names, n_bootstrap=n_bootstrap, random_state=seed)
-    comparison = compare(plan, asked, folds, scorer, labels=labels, progress_bar=progress_bar)
+    scorer = FoldScores(adata, ready.sections, ready.patients, names, n_bootstrap=n_bootstrap, random_state=seed)
+    comparison = compare(plan, asked, ready.folds, scorer, labels=ready.labels, progress_bar=progress_bar)
     config = {
         "group_key": group_key,
-        "library_key": library_key,
+        "library_key": plan.library_key,
         "counts_layer": counts_layer if plan.is_counts else None,
         "markers": list(markers),
         "n_top_genes": n_top_genes,
@@ -217,7 +192,7 @@ def cross_validate(
         "n_bootstrap": n_bootstrap,
         "random_state": seed,
         "methods": {
-            label: {n: _readable(v) for n, v in asked_method.arguments.items()} for label, asked_method in asked.items()
+            label: {n: readable(v) for n, v in asked_method.arguments.items()} for label, asked_method in asked.items()
         },
     }
     with all_or_nothing(adata):
@@ -229,20 +204,5 @@ def cross_validate(
             "config": json.dumps(config, indent=1),
         }
     lead = "pearson" if "pearson" in names else names[0]
-    report(comparison.summary, metric=lead, n_folds=len(folds), group_key=group_key)
+    report(comparison.summary, metric=lead, n_folds=len(ready.folds), group_key=group_key)
     return comparison.scores.copy()
-
-
-def _library_key(adata: AnnData, library_key: str | None, group_key: str) -> str:
-    library_key = library_key or recorded_library_key(adata)
-    if library_key is None:
-        warn(
-            f"each group of `adata.obs[{group_key!r}]` is taken for one section, since no column of sections is known. "
-            "Scores are taken within sections, so pass `library_key` if a group holds several."
-        )
-        return group_key
-    return library_key
-
-
-def _readable(value: Any) -> Any:
-    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

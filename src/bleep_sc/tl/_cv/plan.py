@@ -32,7 +32,7 @@ from bleep_sc.tl._inputs.encoders import (
 from bleep_sc.tl._inputs.places import neighbor_places
 from bleep_sc.tl._inputs.units import warn_of_units
 
-_DECIDED_HERE = {
+DECIDED_HERE = {
     *("layer", "mask_var", "library_key", "patient_key", "validation_key", "validation_share"),
     *("random_state", "key_added", "copy", "progress_bar", "checkpoint_dir"),
 }
@@ -101,7 +101,6 @@ def asked_methods(methods: Sequence[str], method_kwargs: Mapping[str, Mapping[st
     if unused := [label for label in method_kwargs if label not in methods]:
         msg = f"`method_kwargs` has {unused[0]!r}, which is not among `methods` {list(methods)}."
         raise ValueError(msg)
-    known = set(inspect.signature(fit).parameters) - {"adata"} | OF_IMPUTE
     out: dict[str, Asked] = {}
     for label in methods:
         arguments = dict(method_kwargs.get(label, {}))
@@ -113,31 +112,39 @@ def asked_methods(methods: Sequence[str], method_kwargs: Mapping[str, Mapping[st
                 "`method_kwargs={label: {'method': ...}}`."
             )
             raise ValueError(msg)
-        for name in arguments:
-            path = f"`method_kwargs[{label!r}][{name!r}]`"
-            if name in _DECIDED_HERE:
-                msg = f"{path} cannot be given: each fold sets it itself, so that nothing of the test spots gets in."
-                raise ValueError(msg)
-            if name not in known:
-                msg = f"{path} is no argument of `bleep_sc.tl.fit`, nor `predict`."
-                raise ValueError(msg)
-        if arguments.get("use_rep") not in (None, HARMONY):
-            msg = (
-                f"`method_kwargs[{label!r}]['use_rep']` is {arguments['use_rep']!r}, a representation made outside the "
-                "folds, which may have seen the test spots. 'X_harmony' is made anew in each fold."
-            )
-            raise ValueError(msg)
-        _check_image_key(label, arguments.get("image_key"))
-        out[label] = Asked.of(arguments)
+        out[label] = checked(arguments, path=f"method_kwargs[{label!r}]")
     return out
 
 
-def _check_image_key(label: str, image_key: str | None) -> None:
+def checked(arguments: Mapping[str, Any], *, path: str) -> Asked:
+    """Resolve a method's arguments, of which none may be a fold's own; `path` is what messages call them."""
+    known = set(inspect.signature(fit).parameters) - {"adata"} | OF_IMPUTE
+    for name in arguments:
+        if name in DECIDED_HERE:
+            msg = (
+                f"`{path}[{name!r}]` cannot be given: each fold sets it itself, so that nothing of the test spots gets "
+                "in."
+            )
+            raise ValueError(msg)
+        if name not in known:
+            msg = f"`{path}[{name!r}]` is no argument of `bleep_sc.tl.fit`, nor `predict`."
+            raise ValueError(msg)
+    if arguments.get("use_rep") not in (None, HARMONY):
+        msg = (
+            f"`{path}['use_rep']` is {arguments['use_rep']!r}, a representation made outside the folds, which may have "
+            "seen the test spots. 'X_harmony' is made anew in each fold."
+        )
+        raise ValueError(msg)
+    _check_image_key(path, arguments.get("image_key"))
+    return Asked.of(arguments)
+
+
+def _check_image_key(path: str, image_key: str | None) -> None:
     """Refuse an image key that plainly holds expression, which would hand over the truth itself."""
     if image_key is not None and (image_key in _OF_EXPRESSION or image_key.endswith(("_expression", "_components"))):
         msg = (
-            f"`method_kwargs[{label!r}]['image_key']` is {image_key!r}, which is made of expression: the test spots' "
-            "own would be handed over. Name crops, or features of images alone."
+            f"`{path}['image_key']` is {image_key!r}, which is made of expression: the test spots' own would be handed "
+            "over. Name crops, or features of images alone."
         )
         raise ValueError(msg)
 
@@ -187,6 +194,11 @@ def make_plan(
         harmonize=any(asked_method.arguments.get("use_rep") is not None for asked_method in asked.values()),
         **rest,
     )
+
+
+def readable(value: Any) -> Any:
+    """Return a value as JSON can hold it."""
+    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
 
 
 def check_inputs(adata: AnnData, asked: Mapping[str, Asked]) -> None:

@@ -25,8 +25,10 @@ from bleep_sc.tl._inputs.held_out import by_section, inner_folds, validation_spo
 from bleep_sc.tl._inputs.units import units_known
 
 _GRID = ("array_row", "array_col")
-_MODEL = "model_of_fold"
+MODEL_OF_FOLD = "model_of_fold"
 """The name of the model within a fold, whatever the user calls the method."""
+PANELS = ("all", "HEG-50", "HVG-50", "HVG-200")
+"""The panels of genes that every fold chooses; markers are another where the user names some."""
 
 
 @dataclass(frozen=True)
@@ -73,45 +75,61 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
     The predicted layer (n_test, n_genes), and the values that the method chose.
     """
     # objects of this method's own, so that it finds nothing of another's
-    ref, query = prepared.ref.copy(), prepared.query.copy()
-    method, arguments = asked.method, asked.arguments
+    query, arguments = prepared.query.copy(), asked.arguments
     if asked.reads_query_counts:
         query.layers[_keys.COUNTS] = plan.values[fold.test]
-    common: dict[str, Any] = {
-        "library_key": plan.library_key,
-        "patient_key": plan.patient_key,
-        "random_state": plan.random_state,
-        "progress_bar": False,
-        "key_added": _MODEL,
-    }
-    of_fit = {name: value for name, value in arguments.items() if name not in OF_IMPUTE}
-    with units_known():
-        fit(ref, **{**of_fit, **common}, validation_key=prepared.validation_key)
-    chosen: dict[str, Any] = dict(from_uns(ref.uns, _MODEL).config.method_config.get("chosen", {}))
-    if method.space is not None:
-        chosen["k"] = plan.k or chosen.get("k") or _choose_k(plan, prepared, ref, method)
-    if method.held_out.spots:
-        chosen["best_epoch"] = int(np.atleast_1d(ref.uns[_MODEL]["history"]["best_epoch"])[0])
-        if plan.refit:
-            again = {**of_fit, **common, "max_epochs": chosen["best_epoch"] + 1}
-            with units_known():
-                fit(ref, **again, validation_share=0.0)
-    encoder = arguments.get("encoder")
-    own = [each for each in (encoder if isinstance(encoder, list | tuple) else [encoder]) if callable(each)]
-    ref.uns[_MODEL].pop(NOVELTY, None)  # scores say how well each section is predicted: no verdict in every fold
+    ref, chosen = learn(plan, prepared, asked)
     impute(
         query,
         ref,
-        key=_MODEL,
+        key=MODEL_OF_FOLD,
         k=chosen.get("k", 1),
         predict=arguments.get("predict"),
-        encoder=own or None,
+        encoder=own_encoders(asked),
         image_key=arguments.get("image_key"),
         device=arguments.get("device"),
         precision=arguments.get("precision"),
         progress_bar=False,
     )
-    return np.asarray(query.layers[_MODEL]), chosen
+    return np.asarray(query.layers[MODEL_OF_FOLD]), chosen
+
+
+def learn(plan: Plan, prepared: Prepared, asked: Asked) -> tuple[AnnData, dict[str, Any]]:
+    """Fit one method on the training spots of a fold.
+
+    Returns
+    -------
+    The reference with the model, and the values that the method chose.
+    """
+    ref, method = prepared.ref.copy(), asked.method
+    common: dict[str, Any] = {
+        "library_key": plan.library_key,
+        "patient_key": plan.patient_key,
+        "random_state": plan.random_state,
+        "progress_bar": False,
+        "key_added": MODEL_OF_FOLD,
+    }
+    of_fit = {name: value for name, value in asked.arguments.items() if name not in OF_IMPUTE}
+    with units_known():
+        fit(ref, **{**of_fit, **common}, validation_key=prepared.validation_key)
+    chosen: dict[str, Any] = dict(from_uns(ref.uns, MODEL_OF_FOLD).config.method_config.get("chosen", {}))
+    if method.space is not None:
+        chosen["k"] = plan.k or chosen.get("k") or _choose_k(plan, prepared, ref, method)
+    if method.held_out.spots:
+        chosen["best_epoch"] = int(np.atleast_1d(ref.uns[MODEL_OF_FOLD]["history"]["best_epoch"])[0])
+        if plan.refit:
+            again = {**of_fit, **common, "max_epochs": chosen["best_epoch"] + 1}
+            with units_known():
+                fit(ref, **again, validation_share=0.0)
+    # scores say how well each section is predicted: no verdict in every fold
+    ref.uns[MODEL_OF_FOLD].pop(NOVELTY, None)
+    return ref, chosen
+
+
+def own_encoders(asked: Asked) -> list[Any] | None:
+    """List the encoders of the user's own, which a model does not keep; None where there are none."""
+    encoder = asked.arguments.get("encoder")
+    return [each for each in (encoder if isinstance(encoder, list | tuple) else [encoder]) if callable(each)] or None
 
 
 def log_normalized(counts: sparse.csr_matrix, target_sum: float) -> sparse.csr_matrix:
@@ -176,7 +194,7 @@ def _choose_k(plan: Plan, prepared: Prepared, ref: AnnData, method: Method[Any])
         folds = inner_folds(ref, **arguments)
     expression: Any = ref.X
     scored = expression[:, ref.var[_keys.HIGHLY_VARIABLE].to_numpy()]
-    images: np.ndarray = np.asarray(ref.obsm[_keys.image_embedding(_MODEL)])
+    images: np.ndarray = np.asarray(ref.obsm[_keys.image_embedding(MODEL_OF_FOLD)])
     has_expression = method.space is not None and method.space.has_expression
-    keys = np.asarray(ref.obsm[_keys.expression_embedding(_MODEL)]) if has_expression else images
+    keys = np.asarray(ref.obsm[_keys.expression_embedding(MODEL_OF_FOLD)]) if has_expression else images
     return choose_k(images, keys, scored, folds)[0]

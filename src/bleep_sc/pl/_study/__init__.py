@@ -1,0 +1,1 @@
+"""Draw the answers to questions about a method."""

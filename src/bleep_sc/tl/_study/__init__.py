@@ -1,0 +1,1 @@
+"""Questions about a method that users ask of their own tissue, each answered on leak-proof folds."""
