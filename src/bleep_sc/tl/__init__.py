@@ -11,6 +11,7 @@ from bleep_sc.tl._impute import impute
 from bleep_sc.tl._intervals import intervals
 from bleep_sc.tl._noise_ceiling import noise_ceiling
 from bleep_sc.tl._predictability import predictability
+from bleep_sc.tl._study.learning_curve import learning_curve
 
 __all__ = [
     "alignment",
@@ -22,6 +23,7 @@ __all__ = [
     "fit",
     "impute",
     "intervals",
+    "learning_curve",
     "noise_ceiling",
     "predictability",
 ]

@@ -168,7 +168,7 @@ def cross_validate(
     if len(np.unique(groups)) < 2:
         msg = f"`adata.obs[{group_key!r}]` holds one group only, {str(groups[0])!r}: nothing is left to train on."
         raise ValueError(msg)
-    library_key = _library_key(adata, library_key, group_key)
+    library_key = section_key(adata, library_key, group_key)
     sections = np.asarray(section_of_spots(adata, library_key), dtype=str)
     by_section = section_rows(sections, adata.n_obs)
     check_section_sizes(by_section)
@@ -217,7 +217,7 @@ def cross_validate(
         "n_bootstrap": n_bootstrap,
         "random_state": seed,
         "methods": {
-            label: {n: _readable(v) for n, v in asked_method.arguments.items()} for label, asked_method in asked.items()
+            label: {n: readable(v) for n, v in asked_method.arguments.items()} for label, asked_method in asked.items()
         },
     }
     with all_or_nothing(adata):
@@ -233,7 +233,8 @@ def cross_validate(
     return comparison.scores.copy()
 
 
-def _library_key(adata: AnnData, library_key: str | None, group_key: str) -> str:
+def section_key(adata: AnnData, library_key: str | None, group_key: str) -> str:
+    """Return the column of sections: the user's, else the one that `pp.crops` was told, else the groups'."""
     library_key = library_key or recorded_library_key(adata)
     if library_key is None:
         warn(
@@ -244,5 +245,6 @@ def _library_key(adata: AnnData, library_key: str | None, group_key: str) -> str
     return library_key
 
 
-def _readable(value: Any) -> Any:
+def readable(value: Any) -> Any:
+    """Return a value that JSON can hold: the value itself, or its text."""
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)

@@ -1,6 +1,7 @@
 """One fold of a cross-validation: all is chosen on its training spots, and its test spots are predicted blind."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ from bleep_sc.tl._inputs.held_out import by_section, inner_folds, validation_spo
 from bleep_sc.tl._inputs.units import units_known
 
 _GRID = ("array_row", "array_col")
-_MODEL = "model_of_fold"
+MODEL_OF_FOLD = "model_of_fold"
 """The name of the model within a fold, whatever the user calls the method."""
 
 
@@ -62,7 +63,7 @@ def prepare(plan: Plan, fold: Fold) -> Prepared:
     genes_of_panels = {"all": names[chosen], **panels(training[:, chosen], names[chosen], sections)}
     if plan.markers:
         genes_of_panels["markers"] = np.array(plan.markers)
-    return Prepared(ref, _bare(plan, fold.test), truth, target_sum, genes_of_panels, _validation_key(plan, ref))
+    return Prepared(ref, _bare(plan, fold.test), truth, target_sum, genes_of_panels, validation_key(plan, ref))
 
 
 def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[np.ndarray, dict[str, Any]]:
@@ -72,6 +73,13 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
     -------
     The predicted layer (n_test, n_genes), and the values that the method chose.
     """
+    ref, query, chosen = train(plan, fold, prepared, asked)
+    impute_blind(ref, query, chosen, asked)
+    return np.asarray(query.layers[MODEL_OF_FOLD]), chosen
+
+
+def train(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[AnnData, AnnData, dict[str, Any]]:
+    """Fit one method; return the reference with its model, what will be predicted, and what the method chose."""
     # objects of this method's own, so that it finds nothing of another's
     ref, query = prepared.ref.copy(), prepared.query.copy()
     method, arguments = asked.method, asked.arguments
@@ -82,27 +90,33 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
         "patient_key": plan.patient_key,
         "random_state": plan.random_state,
         "progress_bar": False,
-        "key_added": _MODEL,
+        "key_added": MODEL_OF_FOLD,
     }
     of_fit = {name: value for name, value in arguments.items() if name not in OF_IMPUTE}
     with units_known():
         fit(ref, **{**of_fit, **common}, validation_key=prepared.validation_key)
-    chosen: dict[str, Any] = dict(from_uns(ref.uns, _MODEL).config.method_config.get("chosen", {}))
+    chosen: dict[str, Any] = dict(from_uns(ref.uns, MODEL_OF_FOLD).config.method_config.get("chosen", {}))
     if method.space is not None:
         chosen["k"] = plan.k or chosen.get("k") or _choose_k(plan, prepared, ref, method)
     if method.held_out.spots:
-        chosen["best_epoch"] = int(np.atleast_1d(ref.uns[_MODEL]["history"]["best_epoch"])[0])
+        chosen["best_epoch"] = int(np.atleast_1d(ref.uns[MODEL_OF_FOLD]["history"]["best_epoch"])[0])
         if plan.refit:
             again = {**of_fit, **common, "max_epochs": chosen["best_epoch"] + 1}
             with units_known():
                 fit(ref, **again, validation_share=0.0)
+    ref.uns[MODEL_OF_FOLD].pop(NOVELTY, None)  # scores say how well each section is predicted: no verdict in every fold
+    return ref, query, chosen
+
+
+def impute_blind(ref: AnnData, query: AnnData, chosen: Mapping[str, Any], asked: Asked) -> None:
+    """Predict the spots of `query`, which holds no expression, into its layer `MODEL_OF_FOLD`."""
+    arguments = asked.arguments
     encoder = arguments.get("encoder")
     own = [each for each in (encoder if isinstance(encoder, list | tuple) else [encoder]) if callable(each)]
-    ref.uns[_MODEL].pop(NOVELTY, None)  # scores say how well each section is predicted: no verdict in every fold
     impute(
         query,
         ref,
-        key=_MODEL,
+        key=MODEL_OF_FOLD,
         k=chosen.get("k", 1),
         predict=arguments.get("predict"),
         encoder=own or None,
@@ -111,7 +125,6 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
         precision=arguments.get("precision"),
         progress_bar=False,
     )
-    return np.asarray(query.layers[_MODEL]), chosen
 
 
 def log_normalized(counts: sparse.csr_matrix, target_sum: float) -> sparse.csr_matrix:
@@ -154,7 +167,7 @@ def _select(plan: Plan, ref: AnnData) -> None:
         harmonize(ref, batch_key=plan.library_key, random_state=plan.random_state)
 
 
-def _validation_key(plan: Plan, ref: AnnData) -> str | None:
+def validation_key(plan: Plan, ref: AnnData) -> str | None:
     """Validate on whole training groups where there are two, else on whole sections, else on spots."""
     for key in (plan.group_key, plan.library_key):
         if ref.obs[key].nunique() > 1:
@@ -176,7 +189,7 @@ def _choose_k(plan: Plan, prepared: Prepared, ref: AnnData, method: Method[Any])
         folds = inner_folds(ref, **arguments)
     expression: Any = ref.X
     scored = expression[:, ref.var[_keys.HIGHLY_VARIABLE].to_numpy()]
-    images: np.ndarray = np.asarray(ref.obsm[_keys.image_embedding(_MODEL)])
+    images: np.ndarray = np.asarray(ref.obsm[_keys.image_embedding(MODEL_OF_FOLD)])
     has_expression = method.space is not None and method.space.has_expression
-    keys = np.asarray(ref.obsm[_keys.expression_embedding(_MODEL)]) if has_expression else images
+    keys = np.asarray(ref.obsm[_keys.expression_embedding(MODEL_OF_FOLD)]) if has_expression else images
     return choose_k(images, keys, scored, folds)[0]
