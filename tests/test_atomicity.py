@@ -224,6 +224,14 @@ def calls(folder: Path) -> dict[str, Call]:
             reference,
             lambda a: bl.tl.cross_validate(a, methods=["mean"], metrics=["pearson"], n_bootstrap=0),
         ),
+        "learning_curve": (
+            reference,
+            lambda a: bl.tl.learning_curve(
+                a,
+                **{"group_key": "section", "sizes": [16, 20], "draws": 1, "n_bootstrap": 0, "metrics": ["pearson"]},
+                method_kwargs={"image_key": "X_made", "alpha": 1.0},
+            ),
+        ),
         "evaluate": (imputed, lambda a: bl.tl.evaluate(a, metrics=["pearson"], n_bootstrap=0)),
         "noise_ceiling": (reference, lambda a: bl.tl.noise_ceiling(a, n_splits=1)),
         "calibrate": (lambda: fitted("default"), lambda a: bl.tl.calibrate(a, n_turns=20, levels=[0.5])),
@@ -291,7 +299,7 @@ def late(n: int, base: float) -> Callable[[int], list[int]]:
     return lambda total: sorted({max(1, total - round(base**i) + 1) for i in range(n)})
 
 
-LONG = ("fit default", "fit paper", "cross_validate")
+LONG = ("fit default", "fit paper", "cross_validate", "learning_curve")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in NAMES])

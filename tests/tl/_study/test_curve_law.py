@@ -66,10 +66,10 @@ def test_the_interval_of_few_units_is_students() -> None:
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     held = []
-    for _ in range(60):
+    for _ in range(40):
         level, scale = rng.normal(0.5, 0.05, size=(5, 1)), 0.5 * np.exp(rng.normal(0, 0.2, size=(5, 1)))
         curves = level - scale * np.array(SIZES) ** -0.2 + rng.normal(0, 0.004, size=(5, 6))
-        answer = asked(curves, SIZES)
+        answer = asked(curves, SIZES, n_bootstrap=100)
         truth = 0.5 * np.exp(0.02) * (2048**-0.2 - 4096**-0.2)
         held.append(answer["low"] <= truth <= answer["high"])
     assert np.mean(held) >= 0.85

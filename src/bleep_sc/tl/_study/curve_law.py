@@ -24,9 +24,7 @@ class PowerLaw:
     def at(self, sizes: Sequence[float] | np.ndarray) -> np.ndarray:
         """Compute the curves at these sizes (n_curves, n_sizes)."""
         relative = np.asarray(sizes, dtype=np.float64) / self.largest
-        return np.stack(
-            [a + b * _bend(relative, c) for (a, b), c in zip(self.coefficients, self.exponent, strict=True)]
-        )
+        return self.coefficients[:, :1] + self.coefficients[:, 1:] * _bend(relative, self.exponent[:, None])
 
     def gain(self, start: float, end: float) -> np.ndarray:
         """Compute how much each curve rises from one size to another (n_curves,)."""
@@ -34,9 +32,10 @@ class PowerLaw:
         return np.asarray(values[:, 1] - values[:, 0])
 
 
-def _bend(relative: np.ndarray, exponent: float) -> np.ndarray:
+def _bend(relative: np.ndarray, exponent: float | np.ndarray) -> np.ndarray:
     """Compute a power of a size, shifted and scaled so that it is 0 at size 1 and rises there like the logarithm."""
-    return np.log(relative) if exponent == 0 else (1 - relative**-exponent) / exponent
+    power = np.where(exponent == 0, 1.0, exponent)
+    return np.where(exponent == 0, np.log(relative), (1 - relative**-power) / power)
 
 
 def fit_power_law(sizes: Sequence[float] | np.ndarray, curves: np.ndarray) -> PowerLaw:

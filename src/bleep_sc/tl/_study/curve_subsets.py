@@ -1,5 +1,6 @@
 """The parts of a training set that a learning curve trains on: nested, drawn several times."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bleep_sc._checks import check_int
+from bleep_sc.methods.hybrid.in_section import FEWEST_TO_STANDARDIZE
 from bleep_sc.tl._cv.folds import Fold
 from bleep_sc.tl._fit import FEWEST_TO_TRAIN_ON
 
@@ -14,7 +16,7 @@ By = Literal["spots", "sections", "patients"]
 """What the size of a reference is counted in."""
 
 _FEWEST_SPOTS = 32
-"""The smallest default number of spots: a section standardises its features from 30 spots on."""
+"""The smallest default number of spots, where sections are too small for the one that is better."""
 _N_SIZES = 6
 
 
@@ -31,10 +33,10 @@ class Subset:
     """Rows among the training spots of the fold, ascending."""
 
 
-def possible_sizes(sizes: Any, folds: Sequence[Fold], labels: np.ndarray, by: By) -> list[int]:
+def possible_sizes(sizes: Any, folds: Sequence[Fold], labels: np.ndarray, sections: np.ndarray, by: By) -> list[int]:
     """Return the sizes of a curve, ascending; refuse those that some fold does not have.
 
-    `labels` are the unit of each spot: itself, its section or its patient.
+    `labels` are the unit of each spot: itself, its section (which are `sections`) or its patient.
     """
     counts = {fold.name: len(np.unique(labels[fold.training])) for fold in folds}
     smallest = min(counts, key=lambda name: counts[name])
@@ -45,9 +47,9 @@ def possible_sizes(sizes: Any, folds: Sequence[Fold], labels: np.ndarray, by: By
             needed = f"at least {2 * _FEWEST_SPOTS} spots" if by == "spots" else f"two or more {by}"
             msg = f"{found}, and a learning curve needs {needed} in every fold." + _instead(by)
             raise ValueError(msg)
-        return _default_sizes(most, by)
+        return _default_sizes(most, 1 if by != "spots" else _fewest_spots(folds, sections, most))
     if isinstance(sizes, str) or not np.iterable(sizes):
-        msg = f"`sizes` must be a list of numbers of {by}, such as {_default_sizes(most, by)}, found {sizes!r}."
+        msg = f"`sizes` must be a list of numbers of {by}, such as [{least}, {most}], found {sizes!r}."
         raise ValueError(msg)
     chosen = sorted({check_int("sizes", size) for size in sizes})
     if len(chosen) < 2:
@@ -60,7 +62,7 @@ def possible_sizes(sizes: Any, folds: Sequence[Fold], labels: np.ndarray, by: By
         fewer = " fewer than the smallest of `sizes`," if most < chosen[0] else ""
         msg = (
             f"{found},{fewer} but `sizes` has {chosen[-1]}: the same sizes must be possible in every fold. The largest "
-            f"possible is {most}; `sizes=None` takes {_default_sizes(most, by)}."
+            f"possible is {most}, and `sizes=None` chooses some up to that."
         )
         raise ValueError(msg)
     return chosen
@@ -112,10 +114,21 @@ def _order_of_spots(sections: np.ndarray, rng: np.random.Generator) -> np.ndarra
     return np.argsort(place, kind="stable")
 
 
-def _default_sizes(most: int, by: By) -> list[int]:
+def _default_sizes(most: int, least: int) -> list[int]:
     """Choose up to six sizes, evenly on a log scale, the last of them all that every fold has."""
-    least = max(_FEWEST_SPOTS, most // 2 ** (_N_SIZES - 1)) if by == "spots" else 1
-    return sorted({round(size) for size in np.geomspace(min(least, most), most, min(_N_SIZES, most))})
+    return sorted({round(size) for size in np.geomspace(least, most, min(_N_SIZES, most))})
+
+
+def _fewest_spots(folds: Sequence[Fold], sections: np.ndarray, most: int) -> int:
+    """Choose the smallest number of spots: so many that each section has enough to standardise its features by itself.
+
+    Below that they are standardised by the whole reference. Such a curve has a step, and no law goes on over a step.
+    """
+    least = 0
+    for fold in folds:
+        spots = np.unique(sections[fold.training], return_counts=True)[1]
+        least = max(least, math.ceil((FEWEST_TO_STANDARDIZE + 1) * spots.sum() / spots.min()))
+    return least if 2 * least <= most else max(_FEWEST_SPOTS, most // 2 ** (_N_SIZES - 1))
 
 
 def _check_enough_spots(subsets: Sequence[Subset], folds: Sequence[Fold], by: By) -> None:

@@ -65,7 +65,7 @@ def learning_curve(
         and ``"patients"`` whole patients: only these two tell what new tissue gains.
     sizes
         Numbers of spots, sections or patients to train on. ``None`` takes six, evenly on a log scale, up to all that
-        every fold has; of spots from 32 on.
+        every fold has; of spots from about 30 of each section on, or 32 in all where sections are small.
     draws
         Number of random draws. The parts of one draw are nested: the smaller is within the larger.
     method_kwargs
@@ -129,6 +129,7 @@ def learning_curve(
     **Spots.** With ``by="spots"`` a smaller reference is a thinner one. Methods that read a spot's neighbours (BLEEP's
     default recipe) find these farther away in it than in a slide that they predict, and lose more for that. Features of
     a part with fewer than 30 spots of a section are standardised by the whole part, as :func:`~bleep_sc.tl.fit` does.
+    That makes a step in the curve, so give no smaller `sizes` where the forecast counts.
 
     **Cost.** ``seconds_predict`` is of the whole prediction of ``n_query`` spots, ``seconds_search`` of the search in
     it. ``references_used`` is how many reference spots any of them retrieved. Both are NaN for methods that retrieve
@@ -178,7 +179,7 @@ def learning_curve(
         random_state=seed,
     )
     labels = tissue.labels(by)
-    chosen = possible_sizes(sizes, tissue.folds, labels, by)
+    chosen = possible_sizes(sizes, tissue.folds, labels, tissue.sections, by)
     subsets = draw_subsets(tissue.folds, labels, tissue.sections, by=by, sizes=chosen, draws=draws, random_state=seed)
     config = {
         **{"method": method, "by": by, "sizes": chosen, "draws": draws, "group_key": group_key},
