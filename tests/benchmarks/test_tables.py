@@ -1,4 +1,5 @@
 from _measured_table import MEASURED, measured_spots
+from _study_reference import CURVES, THINNED, curves, thinned
 from _trust_tables import COVERAGE, LISTS, coverage, lists
 from tables import ATLAS, PAGE, RESULTS, atlas, page
 
@@ -11,3 +12,5 @@ def test_the_page_is_that_of_the_figures() -> None:
     assert COVERAGE.read_text() == coverage()
     assert LISTS.read_text() == lists()
     assert MEASURED.read_text() == measured_spots()
+    assert CURVES.read_text() == curves()
+    assert THINNED.read_text() == thinned()

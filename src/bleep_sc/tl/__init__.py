@@ -12,6 +12,7 @@ from bleep_sc.tl._intervals import intervals
 from bleep_sc.tl._noise_ceiling import noise_ceiling
 from bleep_sc.tl._predictability import predictability
 from bleep_sc.tl._study.learning_curve import learning_curve
+from bleep_sc.tl._study.plan import plan
 
 __all__ = [
     "alignment",
@@ -25,5 +26,6 @@ __all__ = [
     "intervals",
     "learning_curve",
     "noise_ceiling",
+    "plan",
     "predictability",
 ]

@@ -1,6 +1,7 @@
 """A learning curve trains on nested parts of each fold's training spots, and scores them all alike."""
 
 import json
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -318,3 +319,16 @@ def test_refused_before_any_training(
     unchanged(tissue)
     with pytest.raises((ValueError, KeyError), match=message):
         run(tissue, **arguments)
+
+
+def test_what_many_trainings_warn_of_is_told_once() -> None:
+    with pytest.warns(UserWarning) as told, curve_run.each_told_once():
+        for number in range(3):
+            warnings.warn(f"'s{number}' has {number} empty spots", UserWarning, stacklevel=1)
+            warnings.warn(f"{curve_run.THIN_SECTIONS}, but 's{number}' is thin", UserWarning, stacklevel=1)
+        warnings.warn("something else", UserWarning, stacklevel=1)
+    assert [str(each.message) for each in told] == ["'s0' has 0 empty spots", "something else"]
+
+
+def test_thin_sections_are_not_warned_of(tissue: AnnData) -> None:
+    run(tissue, sizes=[20, 120], draws=1)  # 5 spots of each section: the suite turns warnings into errors

@@ -1,11 +1,11 @@
 """Trains and scores a method on every subset of a learning curve, and measures what that costs."""
 
 import re
-import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -68,11 +68,11 @@ class Trainings:
         own = replace(prepared, ref=part, validation_key=validation_key(plan, part))
         arguments = self.asked.arguments if checked else {**self.asked.arguments, "check": "off"}
         asked = replace(self.asked, arguments=arguments)
-        start = time.perf_counter()
+        start = perf_counter()
         ref, query, chosen = train(plan, fold, own, asked)
-        fitted = time.perf_counter()
+        fitted = perf_counter()
         impute_blind(ref, query, chosen, asked)
-        end = time.perf_counter()
+        end = perf_counter()
         before = len(self.scorer.rows)
         named = {"size": subset.size, "draw": subset.draw, "n_spots": len(subset.rows)}
         layer = np.asarray(query.layers[MODEL_OF_FOLD])
@@ -119,9 +119,9 @@ def _search(method: Method[Any], ref: AnnData, query: AnnData, k: int) -> dict[s
     match = _keys.expression_embedding if method.space.has_expression else _keys.image_embedding
     images = np.asarray(query.obsm[_keys.image_embedding(MODEL_OF_FOLD)])
     keys = np.asarray(ref.obsm[match(MODEL_OF_FOLD)])
-    start = time.perf_counter()
+    start = perf_counter()
     rows, _ = nearest(images, keys, min(k, len(keys)))
-    seconds = time.perf_counter() - start
+    seconds = perf_counter() - start
     return {"seconds_search": seconds, "k": float(k), "references_used": float(len(np.unique(rows)))}
 
 

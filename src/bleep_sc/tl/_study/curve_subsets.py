@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +11,7 @@ from bleep_sc._checks import check_int
 from bleep_sc.methods.hybrid.in_section import FEWEST_TO_STANDARDIZE
 from bleep_sc.tl._cv.folds import Fold
 from bleep_sc.tl._fit import FEWEST_TO_TRAIN_ON
-
-By = Literal["spots", "sections", "patients"]
-"""What the size of a reference is counted in."""
+from bleep_sc.tl._study.curve_by import By
 
 _FEWEST_SPOTS = 32
 """The smallest default number of spots, where sections are too small for the one that is better."""

@@ -15,7 +15,7 @@ from bleep_sc.methods.names import MethodName
 from bleep_sc.metrics.panels import check_metrics
 from bleep_sc.metrics.summary import for_uns, tabulate
 from bleep_sc.tl._cross_validate import DEFAULT_METRICS, readable
-from bleep_sc.tl._study.curve_subsets import By
+from bleep_sc.tl._study.curve_by import By
 
 if TYPE_CHECKING:
     from pathlib import Path
