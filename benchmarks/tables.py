@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
+from _study_reference import CURVES, THINNED, curves, draw_curves, thinned
+from _study_reference import FIGURE as CURVES_FIGURE
 from _trust_tables import COVERAGE, FIGURE, LISTS, coverage, draw_coverage, lists
 
 RESULTS = Path(__file__).parent / "results"
@@ -86,10 +88,13 @@ def main() -> None:
         (LISTS, lists()),
         (MEASURED, measured_spots()),
         (HD, hd()),
+        (CURVES, curves()),
+        (THINNED, thinned()),
     ):
         path.write_text(text)
         print(f"wrote {path}")
     draw_coverage(FIGURE)
+    draw_curves(CURVES_FIGURE)
 
 
 def page() -> str:

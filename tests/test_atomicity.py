@@ -29,6 +29,7 @@ from conftest import global_random_state, make_sections, snapshot, threads_left
 import bleep_sc as bl
 from bleep_sc.models.train import loop as training
 from bleep_sc.tl import _alignment
+from bleep_sc.tl._study import curve_run
 
 pytestmark = [
     pytest.mark.usefixtures("remembered"),
@@ -77,8 +78,9 @@ class Stop:
 
 @pytest.fixture
 def remembered(monkeypatch: pytest.MonkeyPatch, remembered_colours: None) -> None:
-    """What takes long and touches no object is computed once."""
+    """What takes long and touches no object is computed once, and takes no time."""
     monkeypatch.setattr(_alignment, "_lay_out", _remember(_alignment._lay_out))
+    monkeypatch.setattr(curve_run, "perf_counter", lambda: 0.0)  # no two trainings take the same time
 
 
 _RESULTS: dict[Any, Any] = {}
@@ -234,6 +236,14 @@ def calls(folder: Path) -> dict[str, Call]:
             three_patients,
             lambda a: bl.tl.sweep(a, {"alpha": [1, 10]}, method="coordinates", metrics=["pearson"], n_bootstrap=0),
         ),
+        "learning_curve": (
+            reference,
+            lambda a: bl.tl.learning_curve(
+                a,
+                **{"group_key": "section", "sizes": [16, 20], "draws": 1, "n_bootstrap": 0, "metrics": ["pearson"]},
+                method_kwargs={"image_key": "X_made", "alpha": 1.0},
+            ),
+        ),
         "evaluate": (imputed, lambda a: bl.tl.evaluate(a, metrics=["pearson"], n_bootstrap=0)),
         "noise_ceiling": (reference, lambda a: bl.tl.noise_ceiling(a, n_splits=1)),
         "calibrate": (lambda: fitted("default"), lambda a: bl.tl.calibrate(a, n_turns=20, levels=[0.5])),
@@ -301,7 +311,7 @@ def late(n: int, base: float) -> Callable[[int], list[int]]:
     return lambda total: sorted({max(1, total - round(base**i) + 1) for i in range(n)})
 
 
-LONG = ("fit default", "fit paper", "cross_validate", "sweep")
+LONG = ("fit default", "fit paper", "cross_validate", "learning_curve", "sweep")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in NAMES])

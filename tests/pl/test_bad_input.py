@@ -79,7 +79,28 @@ def _finished() -> AnnData:
         "summary": pd.DataFrame(rows),
         "config": json.dumps({"methods": methods | {"ridge": {"method": "ridge"}}, "k": 5}),
     }
+    adata.uns["learning_curve"] = learned()
     return adata
+
+
+def learned() -> dict[str, Any]:
+    """What `learning_curve` stores, of four sizes."""
+    named = {"panel": "all", "metric": "pearson"}
+    curve = [{**named, "size": 16 * 2**step, "value": 0.1 * step} for step in range(4)]
+    more = {"ceiling": 0.9, "n_genes": 30, "scope": "across patients", "interval_over": "patients"}
+    asked = {**named, "question": "twice the spots", "size_from": 200, "size_to": 400}
+    cost = {"seconds_fit": 1.0, "seconds_predict": 0.1, "seconds_search": np.nan, "mb_reference": 2.0}
+    return {
+        "summary": pd.DataFrame(
+            [{**row, **more, "low": row["value"] - 0.1, "high": row["value"] + 0.1} for row in curve]
+        ),
+        "scores": pd.DataFrame([{**row, "section": "q"} for row in curve]),
+        "law": pd.DataFrame(curve),
+        "forecast": pd.DataFrame(
+            [{**asked, "gain": 0.05, "low": 0.02, "high": 0.08, "verdict": "gain", "answer": "gain: +0.05"}]
+        ),
+        "cost": pd.DataFrame([{"size": row["size"], **cost} for row in curve]),
+    }
 
 
 def finished() -> AnnData:
@@ -99,6 +120,7 @@ PLOTS: dict[str, Callable[..., Figure]] = {
     "gene_scores": bl.pl.gene_scores,
     "history": bl.pl.history,
     "imputed": partial(bl.pl.imputed, genes="g0"),
+    "learning_curve": bl.pl.learning_curve,
     "neighbors": lambda adata, **more: bl.pl.neighbors(
         adata, **{"ref": reference(), "spot": "spot0", "genes": "g0", "n_neighbors": 2} | more
     ),
@@ -195,6 +217,7 @@ OUTCOMES: dict[str, dict[str, Any]] = {
     | {"one gene": PLAIN},
     "history": UNREAD,
     "imputed": BY_STORAGE | PLACES | {"genes permuted": SAME, "one gene": SAME, "spatial as a table": SAME},
+    "learning_curve": UNREAD,
     "neighbors": BY_STORAGE
     | NOT_PLACES
     | dict.fromkeys(("one spot", "one gene", "a view", "genes permuted", "an empty gene name"), SAME)
@@ -354,6 +377,10 @@ ARGUMENTS: list[tuple[str, dict[str, Any], str]] = [
     ("scores", {"methods": 3}, NO_NAMES["methods"]),
     ("scores", {"methods": []}, "`methods` must name at least one of 'small'"),
     ("scores", {"floors": 3}, "`floors` must be a list of names, found 3"),
+    ("learning_curve", {"key": 3}, "`key` must be a name, found 3"),
+    ("learning_curve", {"key": "no"}, r"`adata\.uns\['no'\]` does not exist.*tl\.learning_curve"),
+    ("learning_curve", {"metric": "no"}, "`metric` must be one of 'pearson', found 'no'"),
+    ("learning_curve", {"panels": "no"}, "`panels` must be one of 'all', found 'no'"),
     ("sweep", {"parameter": 3}, "`parameter` must be a name, found 3"),
     ("sweep", {"parameter": "no"}, "`parameter='no'` was not varied.*Varied were 'dim'"),
     ("sweep", {"key": 3}, "`key` must be a list of names, found 3"),

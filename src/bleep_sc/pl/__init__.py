@@ -11,6 +11,7 @@ from bleep_sc.pl._neighbors import neighbors
 from bleep_sc.pl._predictable_genes import predictable_genes
 from bleep_sc.pl._reliability import reliability
 from bleep_sc.pl._scores import scores
+from bleep_sc.pl._study.learning_curve import learning_curve
 from bleep_sc.pl._sweep import sweep
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "gene_scores",
     "history",
     "imputed",
+    "learning_curve",
     "neighbors",
     "predictable_genes",
     "reliability",

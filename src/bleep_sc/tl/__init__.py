@@ -11,6 +11,8 @@ from bleep_sc.tl._impute import impute
 from bleep_sc.tl._intervals import intervals
 from bleep_sc.tl._noise_ceiling import noise_ceiling
 from bleep_sc.tl._predictability import predictability
+from bleep_sc.tl._study.learning_curve import learning_curve
+from bleep_sc.tl._study.plan import plan
 from bleep_sc.tl._study.sweep import sweep
 
 __all__ = [
@@ -23,7 +25,9 @@ __all__ = [
     "fit",
     "impute",
     "intervals",
+    "learning_curve",
     "noise_ceiling",
+    "plan",
     "predictability",
     "sweep",
 ]

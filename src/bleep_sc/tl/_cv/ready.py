@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from anndata import AnnData
 
-from bleep_sc._adata import recorded_library_key, section_of_spots
+from bleep_sc._adata import section_of_spots
 from bleep_sc._logging import warn
 from bleep_sc._stats import section_rows
 from bleep_sc.pp._near_empty import warn_of_near_empty
@@ -49,7 +49,7 @@ def make_ready(
     if len(np.unique(groups)) < 2:
         msg = f"`adata.obs[{group_key!r}]` holds one group only, {str(groups[0])!r}: nothing is left to train on."
         raise ValueError(msg)
-    library_key = _library_key(adata, library_key, group_key)
+    library_key = section_key(adata, library_key, group_key)
     sections = np.asarray(section_of_spots(adata, library_key), dtype=str)
     by_section = section_rows(sections, adata.n_obs)
     check_section_sizes(by_section)
@@ -83,8 +83,8 @@ def make_ready(
     return Ready(plan, folds, sections, patients, labels)
 
 
-def _library_key(adata: AnnData, library_key: str | None, group_key: str) -> str:
-    library_key = library_key or recorded_library_key(adata)
+def section_key(adata: AnnData, library_key: str | None, group_key: str) -> str:
+    library_key = library_key or recordedsection_key(adata)
     if library_key is None:
         warn(
             f"each group of `adata.obs[{group_key!r}]` is taken for one section, since no column of sections is known. "

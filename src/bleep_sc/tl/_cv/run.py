@@ -1,6 +1,7 @@
 """One fold of a cross-validation: all is chosen on its training spots, and its test spots are predicted blind."""
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +65,7 @@ def prepare(plan: Plan, fold: Fold) -> Prepared:
     genes_of_panels = {"all": names[chosen], **panels(training[:, chosen], names[chosen], sections)}
     if plan.markers:
         genes_of_panels["markers"] = np.array(plan.markers)
-    return Prepared(ref, _bare(plan, fold.test), truth, target_sum, genes_of_panels, _validation_key(plan, ref))
+    return Prepared(ref, _bare(plan, fold.test), truth, target_sum, genes_of_panels, validation_key(plan, ref))
 
 
 def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[np.ndarray, dict[str, Any]]:
@@ -74,11 +75,24 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
     -------
     The predicted layer (n_test, n_genes), and the values that the method chose.
     """
+    ref, query, chosen = train(plan, fold, prepared, asked)
+    impute_blind(ref, query, chosen, asked)
+    return np.asarray(query.layers[MODEL_OF_FOLD]), chosen
+
+
+def train(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[AnnData, AnnData, dict[str, Any]]:
+    """Fit one method; return the reference with its model, what will be predicted, and what the method chose."""
     # objects of this method's own, so that it finds nothing of another's
-    query, arguments = prepared.query.copy(), asked.arguments
+    query = prepared.query.copy()
     if asked.reads_query_counts:
         query.layers[_keys.COUNTS] = plan.values[fold.test]
     ref, chosen = learn(plan, prepared, asked)
+    return ref, query, chosen
+
+
+def impute_blind(ref: AnnData, query: AnnData, chosen: Mapping[str, Any], asked: Asked) -> None:
+    """Predict the spots of `query`, which holds no expression, into its layer `MODEL_OF_FOLD`."""
+    arguments = asked.arguments
     impute(
         query,
         ref,
@@ -91,7 +105,6 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
         precision=arguments.get("precision"),
         progress_bar=False,
     )
-    return np.asarray(query.layers[MODEL_OF_FOLD]), chosen
 
 
 def learn(plan: Plan, prepared: Prepared, asked: Asked) -> tuple[AnnData, dict[str, Any]]:
@@ -172,7 +185,7 @@ def _select(plan: Plan, ref: AnnData) -> None:
         harmonize(ref, batch_key=plan.library_key, random_state=plan.random_state)
 
 
-def _validation_key(plan: Plan, ref: AnnData) -> str | None:
+def validation_key(plan: Plan, ref: AnnData) -> str | None:
     """Validate on whole training groups where there are two, else on whole sections, else on spots."""
     for key in (plan.group_key, plan.library_key):
         if ref.obs[key].nunique() > 1:

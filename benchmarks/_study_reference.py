@@ -1,0 +1,110 @@
+"""The tables and the figure of "How large a reference is enough?", from the figures in benchmarks/results/."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from _trust_tables import sources
+
+RESULTS = Path(__file__).parent / "results"
+CURVES = RESULTS / "study-curves.md"
+THINNED = RESULTS / "study-thinned.md"
+FIGURE = Path(__file__).parents[1] / "docs" / "_static" / "study-reference.svg"
+TITLES = {
+    "her2st-spots": "HER2ST, five sections of one patient, by spots",
+    "her2st-sections": "HER2ST, by sections",
+    "mob2k-spots": "Bulb, two animals, by spots",
+    "toy-patients": "Toy tissue, ten patients, by patients",
+}
+PANELS = ("all", "HVG-50")
+TISSUES = {"her2st": "HER2ST", "mob2k": "Bulb"}
+
+
+def _records(kind: str, names: dict[str, str]) -> dict[str, dict[str, Any]]:
+    paths = {name: RESULTS / f"study-{kind}-{name}.json" for name in names}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+
+
+def curves() -> str:
+    """The scores by size and the forecasts, and what made them."""
+    records = _records("curve", TITLES)
+    lines = []
+    for name, record in records.items():
+        summary = pd.DataFrame(record["summary"]).query("metric == 'pearson'")
+        sizes = sorted(summary["size"].unique())
+        ceilings = summary.groupby("panel")["ceiling"].mean()
+        lines += [f"{TITLES[name]} ({summary['scope'].iloc[0]}):", ""]
+        lines.append("| panel | " + " | ".join(f"{size:,}" for size in sizes) + " | ceiling |")
+        lines.append("|" + "---|" * (len(sizes) + 2))
+        for panel in PANELS:
+            own = summary[summary["panel"] == panel].set_index("size")
+            cells = [_cell(own.loc[size]) for size in sizes]
+            lines.append(f"| {panel} | " + " | ".join(cells) + f" | {ceilings[panel]:.3f} |")
+        forecast = pd.DataFrame(record["forecast"]).query("metric == 'pearson'")
+        lines += ["", "| asked | panel | answer |", "|---|---|---|"]
+        for panel in PANELS:
+            for row in forecast[forecast["panel"] == panel].itertuples():
+                answer = row.answer.replace("-", "−")
+                lines.append(f"| {row.question} ({row.size_from:,} to {row.size_to:,}) | {panel} | {answer} |")
+        lines.append("")
+    return "\n".join([*lines, sources(list(records.values())), ""])
+
+
+def _cell(row: pd.Series) -> str:
+    interval = "" if pd.isna(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"
+    return f"{row['value']:.3f}{interval}"
+
+
+def thinned() -> str:
+    """What a thinned reference keeps, and how much of a reference is used."""
+    records = _records("redundancy", TISSUES)
+    lines = []
+    for name, record in records.items():
+        rows = pd.DataFrame(record["rows"])
+        rows = rows[rows["panel"] == "HVG-50"]
+        shares = sorted(rows["share"].unique(), reverse=True)[1:]
+        whole = rows[rows["thinned"] == "no"].groupby("method", sort=False).mean(numeric_only=True)
+        lines += [
+            f"{TISSUES[name]}, HVG-50:",
+            "",
+            "| method | k | spots | used | all of them | thinned | " + " | ".join(f"{s:.0%}" for s in shares) + " |",
+            "|" + "---|" * (6 + len(shares)),
+        ]
+        for method, of_method in rows[rows["thinned"] != "no"].groupby("method", sort=False):
+            at = whole.loc[method]
+            for way, own in of_method.groupby("thinned", sort=False):
+                mean = own.groupby("share")["score"].mean()
+                cells = [str(method), f"{at['k']:.0f}", f"{at['n_reference']:.0f}", f"{at['used']:.1%}"]
+                cells += [f"{at['score']:.3f}", str(way), *(f"{mean[share] - at['score']:+.3f}" for share in shares)]
+                lines.append("| " + " | ".join(cells).replace("-0.", "−0.") + " |")
+        lines.append("")
+    return "\n".join([*lines, sources(list(records.values())), ""])
+
+
+def draw_curves(path: Path) -> None:
+    """Draw the learning curves of all tissues side by side."""
+    plt.rcParams["svg.hashsalt"] = "bleep_sc"  # the same figures give the same file
+    records = _records("curve", TITLES)
+    fig, axes = plt.subplots(
+        1, max(1, len(records)), figsize=(3 * len(records), 3.2), layout="constrained", squeeze=False
+    )
+    for ax, (name, record) in zip(axes[0], records.items(), strict=True):
+        summary, law = (pd.DataFrame(record[table]).query("metric == 'pearson'") for table in ("summary", "law"))
+        for number, panel in enumerate(PANELS):
+            own, through = (table[table["panel"] == panel] for table in (summary, law))
+            ax.vlines(own["size"], own["low"], own["high"], color=f"C{number}", lw=1.5, alpha=0.6)
+            ax.plot(own["size"], own["value"], "o", color=f"C{number}", ms=4, label=panel)
+            if len(through):
+                ax.plot(through["size"], through["value"], "--", color=f"C{number}", lw=0.9)
+            ax.axhline(own["ceiling"].mean(), ls=":", color=f"C{number}", lw=0.9)
+        if record["by"] == "spots":
+            ax.set_xscale("log")
+        ax.set_title(TITLES[name].replace(", ", "\n", 1), fontsize="small")
+        ax.set_xlabel(f"{record['by']} trained on")
+        ax.set_ylim(0)
+    axes[0, 0].set_ylabel("Pearson (dotted: ceiling)")
+    axes[0, 0].legend(frameon=False, fontsize="small")
+    fig.savefig(path, metadata={"Date": None})
+    plt.close(fig)

@@ -1,0 +1,215 @@
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._adata import check_adata
+from bleep_sc._all_or_nothing import all_or_nothing
+from bleep_sc._checks import check_choice, check_int, check_key_added, check_names, check_number
+from bleep_sc._logging import logger
+from bleep_sc.methods.names import MethodName
+from bleep_sc.metrics.panels import check_metrics
+from bleep_sc.metrics.summary import for_uns, tabulate
+from bleep_sc.tl._cross_validate import DEFAULT_METRICS
+from bleep_sc.tl._cv.plan import readable
+from bleep_sc.tl._study.curve_by import By
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def learning_curve(
+    adata: AnnData,
+    *,
+    method: MethodName = "ridge",
+    group_key: str = _keys.PATIENT,
+    by: By = "spots",
+    sizes: Sequence[int] | None = None,
+    draws: int = 5,
+    method_kwargs: Mapping[str, Any] | None = None,
+    counts_layer: str | None = _keys.COUNTS,
+    markers: Sequence[str] = (),
+    n_top_genes: int = 1000,
+    min_fraction: float = 0.1,
+    k: int | None = None,
+    refit: bool = True,
+    library_key: str | None = None,
+    patient_key: str | None = None,
+    metrics: Sequence[str] | None = DEFAULT_METRICS,
+    n_bootstrap: int = 1000,
+    random_state: int = 0,
+    progress_bar: bool | None = None,
+    checkpoint_dir: "str | Path | None" = None,
+    key_added: str = "learning_curve",
+) -> pd.DataFrame:
+    """Ask how large a reference is enough: score a method that learns from smaller and larger parts of your tissue.
+
+    Each group (patient, or section) is held out in turn, as by :func:`~bleep_sc.tl.cross_validate`. The method is
+    trained on parts of the others, of each size in `sizes`, and predicts the held-out group's spots from their images
+    alone. A power law through the scores says what a larger reference would gain, with an interval. Where the data
+    cannot tell, the result and a warning say so.
+
+    Parameters
+    ----------
+    adata
+        Measured sections of several groups, with crops (:func:`~bleep_sc.pp.crops`) or image features.
+    method
+        Method of :func:`~bleep_sc.tl.fit`.
+    group_key
+        Column of `obs` with the groups that are held out, whole, one after the other.
+    by
+        What is counted. ``"spots"`` draws spots evenly from all training sections. ``"sections"`` draws whole sections,
+        and ``"patients"`` whole patients: only these two tell what new tissue gains.
+    sizes
+        Numbers of spots, sections or patients to train on. ``None`` takes six, evenly on a log scale, up to all that
+        every fold has; of spots from about 30 of each section on, or 32 in all where sections are small.
+    draws
+        Number of random draws. The parts of one draw are nested: the smaller is within the larger.
+    method_kwargs
+        Arguments of :func:`~bleep_sc.tl.fit`, and `predict` of :func:`~bleep_sc.tl.impute`, such as ``{"image_key":
+        "X_color"}``. Features that are made once (:func:`~bleep_sc.tl.encode`) save most of the time.
+    counts_layer, markers, n_top_genes, min_fraction, k, refit, library_key, patient_key, metrics
+        As in :func:`~bleep_sc.tl.cross_validate`.
+    n_bootstrap
+        Number of bootstrap draws; 0 leaves the intervals out, and then no forecast can be told.
+    random_state
+        Seed of the parts that are drawn, of the trainings and of the bootstrap.
+    progress_bar
+        Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
+    checkpoint_dir
+        A folder, made where it does not exist, that keeps each finished training. If the call is ended, the same call
+        goes on from there. Another call's folder is refused. ``None`` writes nothing.
+    key_added
+        Name of the result in `uns`.
+
+    Returns
+    -------
+    The tidy scores, a row for each fold, part, section, panel and metric: ``size``, ``draw``, ``n_spots`` (trained on),
+    and the columns of :func:`~bleep_sc.tl.cross_validate`.
+
+    Sets the following fields:
+
+    `adata.uns['learning_curve' | key_added]` : `dict`
+        ``scores``: the table that is returned. ``summary``: the mean at each size, with its interval, the noise
+        ceiling, and the spread over draws (``sd_draws``). ``forecast``: what a larger reference would gain, in numbers
+        (``gain``, ``low``, ``high``), as a ``verdict`` and in words (``answer``). ``law``: the fitted curves. ``cost``:
+        seconds of fitting, predicting and searching, and MB that predicting reads, of each training. ``config``: JSON
+        of the arguments. :func:`bleep_sc.pl.learning_curve` draws it.
+
+    Raises
+    ------
+    KeyError
+        No such column, layer, gene or image.
+    ValueError
+        One group only; fewer spots than the smallest size; sizes that some fold does not have; sections or patients to
+        count of which a fold has only one; patients that are not known; an argument that a fold must set itself; the
+        `checkpoint_dir` of another call.
+
+    Notes
+    -----
+    Genes, panels and the total of the normalisation are chosen once in each fold, on all of its training spots, so that
+    all sizes are scored on the same genes in the same units. All else (penalty, number of neighbours, blend, epoch) is
+    chosen anew in each part.
+
+    **Intervals** are over patients where there are three or more, else over sections of which each patient has three or
+    more, else there are none. Draws are no unit: their parts are nested and come from the same tissue. Folds share most
+    of what they train on, so intervals are somewhat too narrow. Sections of one patient say nothing of new patients.
+
+    **Forecast.** The law is ``limit - scale * size ** -exponent``, by least squares, with an exponent from 0 (each
+    doubling gains the same) to 3. It goes on from all of `adata`, which is one group more than any fold trains on. Its
+    interval has 95 %. It takes the bootstrap draws of the curve and is widened by Student's factor for so few units.
+    The verdict is "gain" where the interval begins at .001 or more, "little or nothing" where it ends below .01, and
+    else "cannot be told". That is the verdict too with fewer than four sizes, without an interval, and where the law,
+    fitted without the largest size, misses it clearly (``off_by``). The law is a rule of thumb. Do not stretch it
+    further than that.
+
+    **Spots.** With ``by="spots"`` a smaller reference is a thinner one. Methods that read a spot's neighbours (BLEEP's
+    default recipe) find these farther away in it than in a slide that they predict, and lose more for that. Features of
+    a part with fewer than 30 spots of a section are standardised by the whole part, as :func:`~bleep_sc.tl.fit` does.
+    That makes a step in the curve, so give no smaller `sizes` where the forecast counts.
+
+    **Cost.** ``seconds_predict`` is of the whole prediction of ``n_query`` spots, ``seconds_search`` of the search in
+    it. ``references_used`` is how many reference spots any of them retrieved. Both are NaN for methods that retrieve
+    nothing.
+
+    Examples
+    --------
+    >>> import bleep_sc as bl
+    >>> tissue = bl.datasets.toy()
+    >>> bl.tl.learning_curve(tissue, by="spots", draws=3)  # doctest: +SKIP
+    >>> tissue.uns["learning_curve"]["forecast"][["panel", "question", "answer"]]  # doctest: +SKIP
+    """
+    check_adata(adata)
+    check_choice("method", method, get_args(MethodName))
+    check_choice("by", by, get_args(By))
+    check_key_added("key_added", key_added)
+    markers = check_names("markers", markers)
+    check_int("draws", draws)
+    check_int("n_top_genes", n_top_genes)
+    check_number("min_fraction", min_fraction, minimum=0)
+    check_int("n_bootstrap", n_bootstrap, minimum=0)
+    seed = check_int("random_state", random_state, minimum=0)
+    if k is not None:
+        check_int("k", k)
+    names = check_metrics(metrics)
+
+    from bleep_sc.tl._study.curve_checkpoints import CurveCheckpoints
+    from bleep_sc.tl._study.curve_forecast import forecast, warn_of_what_cannot_be_told
+    from bleep_sc.tl._study.curve_inputs import read_tissue
+    from bleep_sc.tl._study.curve_run import Trainings
+    from bleep_sc.tl._study.curve_subsets import draw_subsets, possible_sizes
+    from bleep_sc.tl._study.curve_tables import averaged, report, summary_of
+
+    tissue = read_tissue(
+        adata,
+        method,
+        method_kwargs or {},
+        group_key=group_key,
+        library_key=library_key,
+        patient_key=patient_key,
+        counts_layer=counts_layer,
+        markers=markers,
+        n_top_genes=n_top_genes,
+        min_fraction=min_fraction,
+        k=k,
+        refit=refit,
+        random_state=seed,
+    )
+    labels = tissue.labels(by)
+    chosen = possible_sizes(sizes, tissue.folds, labels, tissue.sections, by)
+    subsets = draw_subsets(tissue.folds, labels, tissue.sections, by=by, sizes=chosen, draws=draws, random_state=seed)
+    config = {
+        **{"method": method, "by": by, "sizes": chosen, "draws": draws, "group_key": group_key},
+        **{"library_key": tissue.plan.library_key, "patient_key": tissue.plan.patient_key or ""},
+        **{"counts_layer": counts_layer if tissue.plan.is_counts else None, "markers": list(markers)},
+        **{"n_top_genes": n_top_genes, "min_fraction": min_fraction, "k": k, "refit": refit, "metrics": list(names)},
+        "method_kwargs": {name: readable(value) for name, value in (method_kwargs or {}).items()},
+        "random_state": seed,
+    }
+    checkpoints = CurveCheckpoints.of(checkpoint_dir, config, tissue.arrays())
+    rows, costs = Trainings(tissue.plan, tissue.asked, method, tissue.folds, tissue.scorer(names), tissue.words).run(
+        subsets, checkpoints, progress_bar=progress_bar
+    )
+    over_draws = averaged(rows)
+    summary = summary_of(over_draws, rows, words=tissue.words, n_bootstrap=n_bootstrap, random_state=seed)
+    answers, law = forecast(
+        over_draws, by=by, n_units=len(np.unique(labels)), n_bootstrap=n_bootstrap, random_state=seed
+    )
+    scores = tabulate(rows)
+    with all_or_nothing(adata):
+        adata.uns[key_added] = {
+            "scores": scores,
+            "summary": summary,
+            "forecast": answers,
+            "law": law,
+            "cost": for_uns(pd.DataFrame(costs)),
+            "config": json.dumps({**config, "n_bootstrap": n_bootstrap}, indent=1),
+        }
+    lead = "pearson" if "pearson" in names else names[0]
+    logger.info(report(summary, answers, metric=lead, by=by, n_folds=len(tissue.folds), group_key=group_key))
+    warn_of_what_cannot_be_told(answers, metric=lead, by=by)
+    return scores.copy()
