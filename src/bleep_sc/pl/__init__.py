@@ -11,6 +11,7 @@ from bleep_sc.pl._neighbors import neighbors
 from bleep_sc.pl._predictable_genes import predictable_genes
 from bleep_sc.pl._reliability import reliability
 from bleep_sc.pl._scores import scores
+from bleep_sc.pl._study.transfer_matrix import transfer_matrix
 from bleep_sc.pl._sweep import sweep
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "reliability",
     "scores",
     "sweep",
+    "transfer_matrix",
 ]

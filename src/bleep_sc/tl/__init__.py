@@ -11,6 +11,7 @@ from bleep_sc.tl._impute import impute
 from bleep_sc.tl._intervals import intervals
 from bleep_sc.tl._noise_ceiling import noise_ceiling
 from bleep_sc.tl._predictability import predictability
+from bleep_sc.tl._study.transfer_matrix import transfer_matrix
 
 __all__ = [
     "alignment",
@@ -24,4 +25,5 @@ __all__ = [
     "intervals",
     "noise_ceiling",
     "predictability",
+    "transfer_matrix",
 ]

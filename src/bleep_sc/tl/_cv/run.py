@@ -23,6 +23,7 @@ from bleep_sc.tl._fit import fit
 from bleep_sc.tl._impute import impute
 from bleep_sc.tl._inputs.held_out import by_section, inner_folds, validation_spots
 from bleep_sc.tl._inputs.units import units_known
+from bleep_sc.tl._trust.reliability import RELIABILITY
 
 _GRID = ("array_row", "array_col")
 _MODEL = "model_of_fold"
@@ -50,7 +51,7 @@ def prepare(plan: Plan, fold: Fold) -> Prepared:
     if plan.is_counts:
         counts, target_sum = training, float(np.median(np.asarray(training.sum(axis=1))))
         training, truth = log_normalized(training, target_sum), log_normalized(truth, target_sum)
-    ref = _bare(plan, fold.training)
+    ref = bare(plan, fold.training)
     ref.X = training
     ref.uns["log1p"] = {}
     if counts is not None:
@@ -62,7 +63,7 @@ def prepare(plan: Plan, fold: Fold) -> Prepared:
     genes_of_panels = {"all": names[chosen], **panels(training[:, chosen], names[chosen], sections)}
     if plan.markers:
         genes_of_panels["markers"] = np.array(plan.markers)
-    return Prepared(ref, _bare(plan, fold.test), truth, target_sum, genes_of_panels, _validation_key(plan, ref))
+    return Prepared(ref, bare(plan, fold.test), truth, target_sum, genes_of_panels, validation_key(plan, ref))
 
 
 def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[np.ndarray, dict[str, Any]]:
@@ -72,6 +73,28 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
     -------
     The predicted layer (n_test, n_genes), and the values that the method chose.
     """
+    # scores say how well each section is predicted: no verdict in every fold
+    query, chosen = _predicted(plan, fold, prepared, asked, judged=False)
+    return np.asarray(query.layers[_MODEL]), chosen
+
+
+def predict_and_judge(
+    plan: Plan, fold: Fold, prepared: Prepared, asked: Asked
+) -> tuple[np.ndarray, pd.DataFrame | None]:
+    """Fit one method and predict the test spots, as `predict` does.
+
+    Returns
+    -------
+    The predicted layer (n_test, n_genes), and the verdict on each test section: how far it looks like the training
+    spots. There is none of a method that reads no image.
+    """
+    query, _ = _predicted(plan, fold, prepared, asked, judged=True)
+    return np.asarray(query.layers[_MODEL]), query.uns[_MODEL].get(RELIABILITY)
+
+
+def _predicted(
+    plan: Plan, fold: Fold, prepared: Prepared, asked: Asked, *, judged: bool
+) -> tuple[AnnData, dict[str, Any]]:
     # objects of this method's own, so that it finds nothing of another's
     ref, query = prepared.ref.copy(), prepared.query.copy()
     method, arguments = asked.method, asked.arguments
@@ -98,7 +121,8 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
                 fit(ref, **again, validation_share=0.0)
     encoder = arguments.get("encoder")
     own = [each for each in (encoder if isinstance(encoder, list | tuple) else [encoder]) if callable(each)]
-    ref.uns[_MODEL].pop(NOVELTY, None)  # scores say how well each section is predicted: no verdict in every fold
+    if not judged:
+        ref.uns[_MODEL].pop(NOVELTY, None)
     impute(
         query,
         ref,
@@ -111,7 +135,7 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
         precision=arguments.get("precision"),
         progress_bar=False,
     )
-    return np.asarray(query.layers[_MODEL]), chosen
+    return query, chosen
 
 
 def log_normalized(counts: sparse.csr_matrix, target_sum: float) -> sparse.csr_matrix:
@@ -126,7 +150,7 @@ def log_normalized(counts: sparse.csr_matrix, target_sum: float) -> sparse.csr_m
     return sparse.csr_matrix(made.X)
 
 
-def _bare(plan: Plan, rows: np.ndarray) -> AnnData:
+def bare(plan: Plan, rows: np.ndarray) -> AnnData:
     """Make an AnnData of some spots with their names, places and images, but no expression in any form."""
     adata = plan.adata
     named = (plan.library_key, plan.group_key, plan.patient_key)
@@ -154,7 +178,7 @@ def _select(plan: Plan, ref: AnnData) -> None:
         harmonize(ref, batch_key=plan.library_key, random_state=plan.random_state)
 
 
-def _validation_key(plan: Plan, ref: AnnData) -> str | None:
+def validation_key(plan: Plan, ref: AnnData) -> str | None:
     """Validate on whole training groups where there are two, else on whole sections, else on spots."""
     for key in (plan.group_key, plan.library_key):
         if ref.obs[key].nunique() > 1:

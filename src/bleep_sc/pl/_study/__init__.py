@@ -1,0 +1,1 @@
+"""Draws what the studies of tl have found."""

@@ -1,0 +1,1 @@
+"""What one tissue teaches of another, of its own regions, and of its genes."""
