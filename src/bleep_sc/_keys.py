@@ -124,6 +124,11 @@ def scores(layer: str) -> str:
     return f"{layer}_scores"
 
 
+def regions(layer: str) -> str:
+    """`uns` key of how a layer compares with regions that somebody has drawn."""
+    return f"{layer}_regions"
+
+
 def alignment(key: str) -> str:
     """`uns` key of how well images and expression of the same spots lie together."""
     return f"{key}_alignment"

@@ -11,6 +11,7 @@ from bleep_sc.pl._neighbors import neighbors
 from bleep_sc.pl._predictable_genes import predictable_genes
 from bleep_sc.pl._reliability import reliability
 from bleep_sc.pl._scores import scores
+from bleep_sc.pl._study.regions import regions
 from bleep_sc.pl._study.transfer_matrix import transfer_matrix
 from bleep_sc.pl._sweep import sweep
 
@@ -24,6 +25,7 @@ __all__ = [
     "imputed",
     "neighbors",
     "predictable_genes",
+    "regions",
     "reliability",
     "scores",
     "sweep",

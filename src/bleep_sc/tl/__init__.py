@@ -11,6 +11,7 @@ from bleep_sc.tl._impute import impute
 from bleep_sc.tl._intervals import intervals
 from bleep_sc.tl._noise_ceiling import noise_ceiling
 from bleep_sc.tl._predictability import predictability
+from bleep_sc.tl._study.evaluate_regions import evaluate_regions
 from bleep_sc.tl._study.transfer_matrix import transfer_matrix
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "embed",
     "encode",
     "evaluate",
+    "evaluate_regions",
     "fit",
     "impute",
     "intervals",
