@@ -21,6 +21,9 @@ NOISE_CEILING = "noise_ceiling"
 PREDICTABILITY = "predictability"
 """Beginning of the `var` columns of the screen for predictable genes, `uns` key of how it was made."""
 
+GENE_STRATA = "gene_strata"
+"""`uns` key of the scores of genes by stratum and gene set, where no other is named."""
+
 ALIGNMENT_CHECK = "alignment_check"
 """`uns` key of how well the image fits the spots of each section."""
 

@@ -12,6 +12,7 @@ from bleep_sc.tl._intervals import intervals
 from bleep_sc.tl._noise_ceiling import noise_ceiling
 from bleep_sc.tl._predictability import predictability
 from bleep_sc.tl._study.evaluate_regions import evaluate_regions
+from bleep_sc.tl._study.gene_strata import gene_strata
 from bleep_sc.tl._study.transfer_matrix import transfer_matrix
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "evaluate",
     "evaluate_regions",
     "fit",
+    "gene_strata",
     "impute",
     "intervals",
     "noise_ceiling",
