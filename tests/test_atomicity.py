@@ -183,6 +183,11 @@ def partly_measured() -> AnnData:
     return query
 
 
+def labelled(query: AnnData) -> AnnData:
+    query.obs["region"] = np.where(np.arange(query.n_obs) % 2, "a", "b")
+    return query
+
+
 def calibrated() -> AnnData:
     return bl.tl.calibrate(fitted("default"), n_turns=0, levels=[0.5], copy=True)
 
@@ -230,6 +235,16 @@ def calls(folder: Path) -> dict[str, Call]:
         "intervals": (
             lambda: imputed("default"),
             lambda a: bl.tl.intervals(a, calibrated(), level=0.5, key_added="bounds"),
+        ),
+        "evaluate_regions": (
+            lambda: labelled(imputed()),
+            lambda a: bl.tl.evaluate_regions(a, labels="region", markers={"a": list(a.var_names[:3])}),
+        ),
+        "gene_strata": (
+            reference,
+            lambda a: bl.tl.gene_strata(
+                a, by="expression", method_kwargs={"image_key": "X_made", "alpha": 1.0}, n_bootstrap=0
+            ),
         ),
         "predictability": (reference, lambda a: bl.tl.predictability(a, n_turns=20)),
         "alignment": (embedded, lambda a: bl.tl.alignment(a, layout="tsne")),

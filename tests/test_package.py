@@ -64,7 +64,16 @@ def test_signature(module: ModuleType, name: str) -> None:
     assert all(p.annotation is not p.empty for p in parameters)
     assert signature.return_annotation is not signature.empty
     # these return what they make
-    returning = ("blank", "cross_validate", "grid", "intervals", "pool", "predictability")
+    returning = (
+        "blank",
+        "cross_validate",
+        "gene_strata",
+        "grid",
+        "intervals",
+        "pool",
+        "predictability",
+        "transfer_matrix",
+    )
     if module in (bl.pp, bl.tl) and name not in returning:
         assert positional[0].name in ("adata", "query", "ref")
         assert signature.parameters["copy"].default is False

@@ -111,7 +111,7 @@ def _draw_cells(ax: "Axes", scores: np.ndarray, verdicts: np.ndarray, colours: "
     ax.tick_params(length=0)
     for (row, column), score in np.ndenumerate(scores):
         ground: Any = colours(scale(score)) if np.isfinite(score) else NOT_KNOWN
-        unlike = verdicts[row, column].startswith(_UNLIKE)
+        unlike = str(verdicts[row, column]).startswith(_UNLIKE)
         text = number_text(score, decimals=2) + ("\ndo not" if unlike else "")
         ax.text(column, row, text, ha="center", va="center", color=_readable(ground), gid=f"{row},{column}")
 
@@ -134,7 +134,7 @@ def _frame_own(ax: "Axes", rows: list[str], columns: list[str]) -> None:
 
 def _notes(scores: np.ndarray, verdicts: np.ndarray) -> list[str]:
     notes = ["Frame: the tissue's own sections. Frame and joint: cross-validated."]
-    if any(verdict.startswith(_UNLIKE) for verdict in verdicts.flat):
+    if any(str(verdict).startswith(_UNLIKE) for verdict in verdicts.flat):
         notes.append("do not: the tissue looks unlike the reference's, so the prediction is a guess.")
     if np.isnan(scores).any():
         notes.append("–: cannot be told, the tissue has one section or patient only.")

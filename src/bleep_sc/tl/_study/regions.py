@@ -1,6 +1,6 @@
 """Predicted and measured expression of a section against regions that somebody else has drawn: arrays in, rows out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ def large_enough(labels: np.ndarray) -> np.ndarray:
     return np.where(np.isin(labels, kinds[number >= FEWEST_SPOTS]), labels, "")
 
 
-def marker_rows(section: SectionValues, markers: Mapping[str, Sequence[int]]) -> list[dict[str, Any]]:
+def marker_rows(section: SectionValues, markers: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """Score the markers of each region, measured and predicted; columns of genes are given by place.
 
     The score of a spot is the mean over markers of expression in standard deviations of the section.
@@ -78,7 +78,7 @@ def marker_rows(section: SectionValues, markers: Mapping[str, Sequence[int]]) ->
     return rows
 
 
-def _not_told(inside: np.ndarray, columns: Sequence[int], region: str) -> str:
+def _not_told(inside: np.ndarray, columns: np.ndarray, region: str) -> str:
     if not len(columns):
         return f"{NOT_TOLD}none of the markers of {region!r} is predicted"
     if min(inside.sum(), (~inside).sum()) < FEWEST_SPOTS:

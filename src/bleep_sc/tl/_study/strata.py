@@ -201,9 +201,9 @@ def _programmes(
         predicted = _standard(layer[members][:, columns])
         depth = log_depth(plan.values[fold.test[members]]) if plan.is_counts else None
         for name, weights in drawn.items():
-            sides = [values @ weights for values in (truth, predicted)]
-            scores = pearson(*sides) if depth is None else partial_pearson(*sides, depth)
-            scores = np.nan_to_num(scores)
+            measured, imputed = truth @ weights, predicted @ weights
+            found = pearson(measured, imputed) if depth is None else partial_pearson(measured, imputed, depth)
+            scores = np.nan_to_num(found)
             rows.append({"stratum": name, "section": section, "programme": scores[0], "draws": scores[1:]})
     return rows
 
