@@ -29,7 +29,7 @@ from conftest import global_random_state, make_sections, snapshot, threads_left
 import bleep_sc as bl
 from bleep_sc.models.train import loop as training
 from bleep_sc.tl import _alignment
-from bleep_sc.tl._study import curve_run
+from bleep_sc.tl._study._curve import run as curve_run
 
 pytestmark = [
     pytest.mark.usefixtures("remembered"),
@@ -191,6 +191,11 @@ def partly_measured() -> AnnData:
     return query
 
 
+def labelled(query: AnnData) -> AnnData:
+    query.obs["region"] = np.where(np.arange(query.n_obs) % 2, "a", "b")
+    return query
+
+
 def calibrated() -> AnnData:
     return bl.tl.calibrate(fitted("default"), n_turns=0, levels=[0.5], copy=True)
 
@@ -250,6 +255,16 @@ def calls(folder: Path) -> dict[str, Call]:
         "intervals": (
             lambda: imputed("default"),
             lambda a: bl.tl.intervals(a, calibrated(), level=0.5, key_added="bounds"),
+        ),
+        "evaluate_regions": (
+            lambda: labelled(imputed()),
+            lambda a: bl.tl.evaluate_regions(a, labels="region", markers={"a": list(a.var_names[:3])}),
+        ),
+        "gene_strata": (
+            reference,
+            lambda a: bl.tl.gene_strata(
+                a, by="expression", method_kwargs={"image_key": "X_made", "alpha": 1.0}, n_bootstrap=0
+            ),
         ),
         "predictability": (reference, lambda a: bl.tl.predictability(a, n_turns=20)),
         "alignment": (embedded, lambda a: bl.tl.alignment(a, layout="tsne")),

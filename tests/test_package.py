@@ -65,8 +65,8 @@ def test_signature(module: ModuleType, name: str) -> None:
     assert signature.return_annotation is not signature.empty
     # these return what they make
     returning = (
-        *("blank", "cross_validate", "grid", "intervals", "learning_curve", "plan", "pool", "predictability"),
-        "sweep",
+        *("blank", "cross_validate", "gene_strata", "grid", "intervals", "learning_curve", "plan", "pool"),
+        *("predictability", "sweep", "transfer_matrix"),
     )
     if module in (bl.pp, bl.tl) and name not in returning:
         assert positional[0].name in ("adata", "query", "ref")

@@ -24,6 +24,9 @@ NOISE_CEILING = "noise_ceiling"
 PREDICTABILITY = "predictability"
 """Beginning of the `var` columns of the screen for predictable genes, `uns` key of how it was made."""
 
+GENE_STRATA = "gene_strata"
+"""`uns` key of the scores of genes by stratum and gene set, where no other is named."""
+
 ALIGNMENT_CHECK = "alignment_check"
 """`uns` key of how well the image fits the spots of each section."""
 
@@ -125,6 +128,11 @@ def pearson(layer: str) -> str:
 def scores(layer: str) -> str:
     """`uns` key of the score summary of a layer."""
     return f"{layer}_scores"
+
+
+def regions(layer: str) -> str:
+    """`uns` key of how a layer compares with regions that somebody has drawn."""
+    return f"{layer}_regions"
 
 
 def alignment(key: str) -> str:

@@ -12,6 +12,8 @@ from bleep_sc.pl._predictable_genes import predictable_genes
 from bleep_sc.pl._reliability import reliability
 from bleep_sc.pl._scores import scores
 from bleep_sc.pl._study.learning_curve import learning_curve
+from bleep_sc.pl._study.regions import regions
+from bleep_sc.pl._study.transfer_matrix import transfer_matrix
 from bleep_sc.pl._sweep import sweep
 
 __all__ = [
@@ -25,7 +27,9 @@ __all__ = [
     "learning_curve",
     "neighbors",
     "predictable_genes",
+    "regions",
     "reliability",
     "scores",
     "sweep",
+    "transfer_matrix",
 ]

@@ -10,6 +10,7 @@ from bleep_sc import _keys
 from bleep_sc._adata import check_readable
 from bleep_sc._checks import check_in, check_int, check_key
 from bleep_sc.pl._figure import axes_for, check_axes, errors_naming, finish, text_colour
+from bleep_sc.pl._study.strata import draw_strata
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,13 +26,14 @@ _PALE = "0.72"
 def predictable_genes(
     ref: AnnData,
     *,
-    key: str = _keys.MODEL,
+    by: str | None = None,
+    key: str | None = None,
     n_genes: int = 12,
     ax: "Axes | None" = None,
     show: bool | None = None,
     return_fig: bool = False,
 ) -> "Figure | None":
-    """Draw how well each gene is expected to be predicted in another section, best gene first.
+    """Draw how well each gene is expected to be predicted in another section, best gene first; or strata of genes.
 
     Genes that :func:`~bleep_sc.tl.calibrate` listed as predictable are in colour, the others pale. A gene may be
     expected to score well and not be listed, where smooth maps reach as much by chance.
@@ -39,12 +41,16 @@ def predictable_genes(
     Parameters
     ----------
     ref
-        Reference whose model :func:`~bleep_sc.tl.calibrate` has calibrated.
+        Reference whose model :func:`~bleep_sc.tl.calibrate` has calibrated. With `by`, spots whose genes
+        :func:`~bleep_sc.tl.gene_strata` has scored.
+    by
+        What genes are parted by: ``"expression"``, ``"autocorrelation"`` or ``"morphology"``, or ``"gene set"`` for the
+        gene sets that are read best. ``None`` draws each gene by itself.
     key
-        Name of the model.
+        Name of the model; with `by`, key of the strata in `uns`. ``None`` is ``"bleep"`` and ``"gene_strata"``.
     n_genes
         Number of the best listed genes to draw once more beside their names. Up to 40 genes in all, each is named below
-        the axis instead.
+        the axis instead. With ``by="gene set"``, number of gene sets to draw.
     ax
         Axes to draw into. There the best genes are named below the axis only.
     show
@@ -59,9 +65,9 @@ def predictable_genes(
     Raises
     ------
     KeyError
-        The model was not calibrated.
+        The model was not calibrated, or the genes were not parted.
     ValueError
-        No gene has an expected correlation.
+        No gene has an expected correlation; strata that were not asked for, or that could not be told.
 
     Notes
     -----
@@ -72,11 +78,16 @@ def predictable_genes(
     --------
     >>> bl.tl.calibrate(ref)  # doctest: +SKIP
     >>> bl.pl.predictable_genes(ref)  # doctest: +SKIP
+    >>> bl.tl.gene_strata(ref)  # doctest: +SKIP
+    >>> bl.pl.predictable_genes(ref, by="morphology")  # doctest: +SKIP
     """
     check_readable(ref, name="ref")
+    key = key if key is not None else _keys.MODEL if by is None else _keys.GENE_STRATA
     check_key("key", key)
     check_int("n_genes", n_genes, minimum=0)
     check_axes(ax)
+    if by is not None:
+        return draw_strata(ref, by, key=key, n_sets=n_genes, ax=ax, show=show, return_fig=return_fig)
     table, left_out = _ranked_genes(ref, key)
     listed = table["predictable"].to_numpy()
     few = len(table) <= _FEW

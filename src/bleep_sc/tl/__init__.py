@@ -11,9 +11,12 @@ from bleep_sc.tl._impute import impute
 from bleep_sc.tl._intervals import intervals
 from bleep_sc.tl._noise_ceiling import noise_ceiling
 from bleep_sc.tl._predictability import predictability
+from bleep_sc.tl._study.evaluate_regions import evaluate_regions
+from bleep_sc.tl._study.gene_strata import gene_strata
 from bleep_sc.tl._study.learning_curve import learning_curve
 from bleep_sc.tl._study.plan import plan
 from bleep_sc.tl._study.sweep import sweep
+from bleep_sc.tl._study.transfer_matrix import transfer_matrix
 
 __all__ = [
     "alignment",
@@ -22,7 +25,9 @@ __all__ = [
     "embed",
     "encode",
     "evaluate",
+    "evaluate_regions",
     "fit",
+    "gene_strata",
     "impute",
     "intervals",
     "learning_curve",
@@ -30,4 +35,5 @@ __all__ = [
     "plan",
     "predictability",
     "sweep",
+    "transfer_matrix",
 ]

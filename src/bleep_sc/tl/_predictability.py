@@ -130,7 +130,7 @@ def predictability(
     values = expression_values(adata, layer, name="adata")
     warn_if_counts(values, path_of("adata", layer))
     depth = log_depth(count_values(adata, _keys.COUNTS)) if _keys.COUNTS in adata.layers else None
-    looks = _looks(adata, use_rep, progress_bar=progress_bar)
+    looks = image_looks(adata, use_rep, progress_bar=progress_bar)
 
     turned = turned_sections(xy, sections, n_turns=n_turns, seed=seed, name="adata")
     joined = _join(looks, sections, patients, n_neighbors)
@@ -182,7 +182,7 @@ def _check_several(sections: Sections, library_key: str | None) -> None:
     raise ValueError(msg)
 
 
-def _looks(adata: AnnData, use_rep: str, *, progress_bar: bool | None) -> np.ndarray:
+def image_looks(adata: AnnData, use_rep: str, *, progress_bar: bool | None) -> np.ndarray:
     """Read image features float32 (n_obs, n_features); colour features are made where only crops are there."""
     from bleep_sc.models.encoders.registry import COLOR
     from bleep_sc.tl._inputs.images import stored_images

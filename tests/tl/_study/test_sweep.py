@@ -14,7 +14,7 @@ from conftest import make_sections
 
 import bleep_sc as bl
 from bleep_sc.tl._cv import run as folds_run
-from bleep_sc.tl._study import sweep_run
+from bleep_sc.tl._study._sweep import run as sweep_run
 
 pytestmark = [
     pytest.mark.usefixtures("remembered_colours"),
@@ -189,7 +189,7 @@ def test_features_are_made_once_and_score_as_those_of_each_fold(
     expected = bl.tl.cross_validate(tissue.copy(), methods=["knn"], k=5, **QUICK)
     calls = []
     monkeypatch.setattr(
-        "bleep_sc.tl._study.sweep_features.encode",
+        "bleep_sc.tl._study._sweep.features.encode",
         lambda *args, **given: (calls.append(given["encoder"]), bl.tl.encode(*args, **given))[1],
     )
     fields = set(tissue.obsm)

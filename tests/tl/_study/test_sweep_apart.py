@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bleep_sc.tl._study.sweep_apart import differences, half_widths
+from bleep_sc.tl._study._sweep.apart import differences, half_widths
 
 
 @pytest.mark.parametrize("n_units", [[3], [5], [12], [3, 3]])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bleep_sc.tl._cv.folds import make_folds
-from bleep_sc.tl._study.sweep_folds import MOST_INNER, make_splits
+from bleep_sc.tl._study._sweep.folds import MOST_INNER, make_splits
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 7, 8, 12])

@@ -1,1 +1,1 @@
-"""Draw the answers to questions about a method."""
+"""Draws what the studies of tl have found."""

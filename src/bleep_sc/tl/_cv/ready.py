@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from anndata import AnnData
 
-from bleep_sc._adata import section_of_spots
+from bleep_sc._adata import recorded_library_key, section_of_spots
 from bleep_sc._logging import warn
 from bleep_sc._stats import section_rows
 from bleep_sc.pp._near_empty import warn_of_near_empty
@@ -84,7 +84,7 @@ def make_ready(
 
 
 def section_key(adata: AnnData, library_key: str | None, group_key: str) -> str:
-    library_key = library_key or recordedsection_key(adata)
+    library_key = library_key or recorded_library_key(adata)
     if library_key is None:
         warn(
             f"each group of `adata.obs[{group_key!r}]` is taken for one section, since no column of sections is known. "

@@ -24,6 +24,7 @@ from bleep_sc.tl._fit import fit
 from bleep_sc.tl._impute import impute
 from bleep_sc.tl._inputs.held_out import by_section, inner_folds, validation_spots
 from bleep_sc.tl._inputs.units import units_known
+from bleep_sc.tl._trust.reliability import RELIABILITY
 
 _GRID = ("array_row", "array_col")
 MODEL_OF_FOLD = "model_of_fold"
@@ -53,7 +54,7 @@ def prepare(plan: Plan, fold: Fold) -> Prepared:
     if plan.is_counts:
         counts, target_sum = training, float(np.median(np.asarray(training.sum(axis=1))))
         training, truth = log_normalized(training, target_sum), log_normalized(truth, target_sum)
-    ref = _bare(plan, fold.training)
+    ref = bare(plan, fold.training)
     ref.X = training
     ref.uns["log1p"] = {}
     if counts is not None:
@@ -65,7 +66,7 @@ def prepare(plan: Plan, fold: Fold) -> Prepared:
     genes_of_panels = {"all": names[chosen], **panels(training[:, chosen], names[chosen], sections)}
     if plan.markers:
         genes_of_panels["markers"] = np.array(plan.markers)
-    return Prepared(ref, _bare(plan, fold.test), truth, target_sum, genes_of_panels, validation_key(plan, ref))
+    return Prepared(ref, bare(plan, fold.test), truth, target_sum, genes_of_panels, validation_key(plan, ref))
 
 
 def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[np.ndarray, dict[str, Any]]:
@@ -80,13 +81,33 @@ def predict(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[n
     return np.asarray(query.layers[MODEL_OF_FOLD]), chosen
 
 
-def train(plan: Plan, fold: Fold, prepared: Prepared, asked: Asked) -> tuple[AnnData, AnnData, dict[str, Any]]:
-    """Fit one method; return the reference with its model, what will be predicted, and what the method chose."""
+def predict_and_judge(
+    plan: Plan, fold: Fold, prepared: Prepared, asked: Asked
+) -> tuple[np.ndarray, pd.DataFrame | None]:
+    """Fit one method and predict the test spots, as `predict` does.
+
+    Returns
+    -------
+    The predicted layer (n_test, n_genes), and the verdict on each test section: how far it looks like the training
+    spots. There is none of a method that reads no image.
+    """
+    ref, query, chosen = train(plan, fold, prepared, asked, judged=True)
+    impute_blind(ref, query, chosen, asked)
+    return np.asarray(query.layers[MODEL_OF_FOLD]), query.uns[MODEL_OF_FOLD].get(RELIABILITY)
+
+
+def train(
+    plan: Plan, fold: Fold, prepared: Prepared, asked: Asked, *, judged: bool = False
+) -> tuple[AnnData, AnnData, dict[str, Any]]:
+    """Fit one method; return the reference with its model, what will be predicted, and what the method chose.
+
+    With `judged` the model tells how far a section looks like its training spots.
+    """
     # objects of this method's own, so that it finds nothing of another's
     query = prepared.query.copy()
     if asked.reads_query_counts:
         query.layers[_keys.COUNTS] = plan.values[fold.test]
-    ref, chosen = learn(plan, prepared, asked)
+    ref, chosen = learn(plan, prepared, asked, judged=judged)
     return ref, query, chosen
 
 
@@ -107,7 +128,7 @@ def impute_blind(ref: AnnData, query: AnnData, chosen: Mapping[str, Any], asked:
     )
 
 
-def learn(plan: Plan, prepared: Prepared, asked: Asked) -> tuple[AnnData, dict[str, Any]]:
+def learn(plan: Plan, prepared: Prepared, asked: Asked, *, judged: bool = False) -> tuple[AnnData, dict[str, Any]]:
     """Fit one method on the training spots of a fold.
 
     Returns
@@ -134,8 +155,8 @@ def learn(plan: Plan, prepared: Prepared, asked: Asked) -> tuple[AnnData, dict[s
             again = {**of_fit, **common, "max_epochs": chosen["best_epoch"] + 1}
             with units_known():
                 fit(ref, **again, validation_share=0.0)
-    # scores say how well each section is predicted: no verdict in every fold
-    ref.uns[MODEL_OF_FOLD].pop(NOVELTY, None)
+    if not judged:  # scores say how well each section is predicted: no verdict in every fold
+        ref.uns[MODEL_OF_FOLD].pop(NOVELTY, None)
     return ref, chosen
 
 
@@ -157,7 +178,7 @@ def log_normalized(counts: sparse.csr_matrix, target_sum: float) -> sparse.csr_m
     return sparse.csr_matrix(made.X)
 
 
-def _bare(plan: Plan, rows: np.ndarray) -> AnnData:
+def bare(plan: Plan, rows: np.ndarray) -> AnnData:
     """Make an AnnData of some spots with their names, places and images, but no expression in any form."""
     adata = plan.adata
     named = (plan.library_key, plan.group_key, plan.patient_key)

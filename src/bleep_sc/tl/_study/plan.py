@@ -160,5 +160,6 @@ def _patients(spread: float, width: float) -> int:
 def _one_digit(number: int, direction: int) -> float:
     """Round a number of patients to one digit: down, to the nearest or up."""
     unit = 10 ** (len(str(number)) - 1)
-    how = {-1: math.floor, 0: round, 1: math.ceil}[direction]
-    return float(how(number / unit) * unit)
+    rounded = number / unit
+    whole = math.floor(rounded) if direction < 0 else math.ceil(rounded) if direction > 0 else round(rounded)
+    return float(whole * unit)

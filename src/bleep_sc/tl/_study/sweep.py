@@ -147,12 +147,12 @@ def sweep(
 
     from bleep_sc.tl._cv.ready import make_ready
     from bleep_sc.tl._cv.run import PANELS
-    from bleep_sc.tl._study.sweep_features import with_features
-    from bleep_sc.tl._study.sweep_folds import make_splits
-    from bleep_sc.tl._study.sweep_grid import make_grid
-    from bleep_sc.tl._study.sweep_run import check_k, describe, inner_rows, outer_rows, run_splits
-    from bleep_sc.tl._study.sweep_store import data_facts, open_folder
-    from bleep_sc.tl._study.sweep_table import report, tables
+    from bleep_sc.tl._study._sweep.features import with_features
+    from bleep_sc.tl._study._sweep.folds import make_splits
+    from bleep_sc.tl._study._sweep.grid import make_grid
+    from bleep_sc.tl._study._sweep.run import check_k, describe, inner_rows, outer_rows, run_splits
+    from bleep_sc.tl._study._sweep.store import data_facts, open_folder
+    from bleep_sc.tl._study._sweep.table import report, tables
 
     check_choice("panel", panel, [*PANELS, *(["markers"] if markers else [])])
     grid = make_grid(parameters, method, method_kwargs)

@@ -1,6 +1,8 @@
 """Whether the spots of a query, and its slides as wholes, look like the reference that a model was fitted on."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +20,8 @@ RELIABILITY = "reliability"
 LIKE = "like the reference"
 OTHER = "another patient, stain or scanner"
 UNLIKE = "unlike the reference's tissue, or a fault of image or scale"
-_GRADES = (LIKE, OTHER, UNLIKE)
+GRADES = (LIKE, OTHER, UNLIKE)
+"""The verdicts, the worst last."""
 
 RARE = 0.05
 """The p-value up to which a spot counts as unlike the reference."""
@@ -32,6 +35,8 @@ reference was two small sections. The distance alone, 0.4 to 2.1 against 1.3 to 
 little stain, since features that go together rarely part. Benchmark: trust_reliability.py."""
 _FARTHEST = 2.5
 """The distance above which nothing else is asked. New patients lay at up to 2.1, faults of the image at up to 6.7."""
+
+_SO_FAR_OFF = "So far off are other tissue, another scale or a fault of the image"
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def judge(
     for section, members in section_rows(sections, len(features[0])):
         share = float((p_values[members] <= RARE).mean())
         judged = [_of_section(novelty, own[members], distances[members], share) for novelty, own, distances in looks]
-        told = max(judged, key=lambda row: (_GRADES.index(row["verdict"]), row["distance"]))
+        told = max(judged, key=lambda row: (GRADES.index(row["verdict"]), row["distance"]))
         rows.append({"section": section, "n_spots": len(members), **told})
     return Reliability(p_values, pd.DataFrame(rows))
 
@@ -106,16 +111,21 @@ def report(reliability: Reliability, *, image_key: str, from_crops: bool) -> Non
                 if from_crops
                 else f"Check that `obsm[{image_key!r}]` was made as for the reference."
             )
-            warn(
-                f"{said}. So far off are other tissue, another scale or a fault of the image, hardly another patient: "
-                f"the prediction is no more than a guess. {check}"
-            )
+            warn(f"{said}. {_SO_FAR_OFF}, hardly another patient: the prediction is no more than a guess. {check}")
         elif row["verdict"] == OTHER:
             logger.info(
                 "%s: as of another patient, stain or scanner, which is usual for new tissue. The reliability does not "
                 "tell where the prediction errs there.",
                 said,
             )
+
+
+@contextmanager
+def verdicts_unsaid() -> Iterator[None]:
+    """A ``with`` block for callers that give verdicts in a table: no warning of a section that is far off."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=f".*{_SO_FAR_OFF}")
+        yield
 
 
 def _evidence(row: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from bleep_sc.tl._cv.plan import Asked, Plan, asked_methods, check_inputs, make_
 from bleep_sc.tl._cv.ready import section_key
 from bleep_sc.tl._cv.scores import FoldScores
 from bleep_sc.tl._sections import check_section_sizes, known_patient_key, patient_of_sections
-from bleep_sc.tl._study.curve_by import By
+from bleep_sc.tl._study._curve.by import By
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import pandas as pd
 from bleep_sc._logging import logger
 from bleep_sc.metrics.registry import METRICS
 from bleep_sc.metrics.summary import for_uns, summarize
-from bleep_sc.tl._study.sweep_apart import differences, in_words
-from bleep_sc.tl._study.sweep_grid import Grid
+from bleep_sc.tl._study._sweep.apart import differences, in_words
+from bleep_sc.tl._study._sweep.grid import Grid
 
 CHOSEN = "chosen by the folds"
 """Name of the honest score among the settings."""

@@ -12,10 +12,10 @@ from bleep_sc.tl._cv.plan import Plan, readable
 from bleep_sc.tl._cv.ready import Ready
 from bleep_sc.tl._cv.run import Prepared, learn, prepare
 from bleep_sc.tl._cv.scores import FoldScores
-from bleep_sc.tl._study.sweep_folds import Split
-from bleep_sc.tl._study.sweep_grid import Grid, Training
-from bleep_sc.tl._study.sweep_readings import read_in_ways
-from bleep_sc.tl._study.sweep_store import Done
+from bleep_sc.tl._study._sweep.folds import Split
+from bleep_sc.tl._study._sweep.grid import Grid, Training
+from bleep_sc.tl._study._sweep.readings import read_in_ways
+from bleep_sc.tl._study._sweep.store import Done
 
 Rows = list[dict[str, Any]]
 

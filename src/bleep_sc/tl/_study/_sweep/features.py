@@ -11,7 +11,7 @@ from bleep_sc.tl._cv.plan import Asked, checked
 from bleep_sc.tl._cv.ready import Ready
 from bleep_sc.tl._encode import encode
 from bleep_sc.tl._inputs.encoders import encoder_list
-from bleep_sc.tl._study.sweep_grid import Grid, Training
+from bleep_sc.tl._study._sweep.grid import Grid, Training
 
 _OF_ENCODER = ("encoder", "view", "weights")
 

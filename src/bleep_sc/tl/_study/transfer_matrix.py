@@ -1,0 +1,187 @@
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from bleep_sc import _keys
+from bleep_sc._checks import check_int, check_number
+from bleep_sc._logging import logger, warn
+
+LARGEST_COST = 0.01
+"""Loss of a joint reference that is no tie: scores of the same method differ by as much between seeds."""
+
+
+def transfer_matrix(
+    tissues: Mapping[str, AnnData],
+    *,
+    method: str = "ridge",
+    method_kwargs: Mapping[str, Any] | None = None,
+    map_genes: str | Mapping[str, str] | None = None,
+    group_key: str | None = None,
+    counts_layer: str | None = _keys.COUNTS,
+    n_top_genes: int = 1000,
+    min_fraction: float = 0.1,
+    library_key: str | None = None,
+    patient_key: str | None = None,
+    n_bootstrap: int = 1000,
+    random_state: int = 0,
+    progress_bar: bool | None = None,
+) -> pd.DataFrame:
+    """Tell whether a model of one tissue can be used on another: train on each, test on each, and train on all.
+
+    A tissue is never tested on what was trained on. Its own score, and that of the reference of all tissues together,
+    are cross-validated: its patients or sections are held out in turn.
+
+    Parameters
+    ----------
+    tissues
+        Two or more measured tissues by name, each with crops (:func:`~bleep_sc.pp.crops`) of one width, or features of
+        one encoder. They are read only.
+    method
+        Method of :func:`~bleep_sc.tl.fit`.
+    method_kwargs
+        Its arguments, as in :func:`~bleep_sc.tl.cross_validate`, such as ``{"image_key": "X_color"}``.
+    map_genes
+        How genes get common names. ``None`` takes them as they are, ``"upper"`` in capitals, which joins most symbols
+        of human and mouse. A mapping gives a common name to each gene that it names, such as its ortholog.
+    group_key
+        Column of `obs` with the groups that are held out. ``None`` holds out whole patients of a tissue with two or
+        more, else sections.
+    counts_layer
+        Layer of raw counts, which each fold normalises. With ``None``, or where no tissue has it, `X` is taken.
+    n_top_genes, min_fraction
+        Arguments of :func:`~bleep_sc.pp.select_genes`, which chooses the genes to learn.
+    library_key
+        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told, else
+        a tissue is one section.
+    patient_key
+        Column of `obs` with each spot's patient; ``None`` is ``"patient"`` where there is such a column.
+    n_bootstrap
+        Number of bootstrap draws; 0 leaves the intervals out.
+    random_state
+        Seed of all that is random.
+    progress_bar
+        Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
+
+    Returns
+    -------
+    A table with a row for each ``trained_on`` (``"all"`` is the joint reference), ``tested_on`` and ``panel``:
+
+    - ``value`` is the mean Pearson correlation of the panel's genes over the spots of a section, ``low`` and ``high``
+      its interval over ``interval_over`` (NaN with fewer than 3 patients or sections). ``depth_free`` is the same with
+      sequencing depth regressed out, ``ceiling`` the noise ceiling.
+    - ``how`` is ``"transfer"`` or ``"cross-validated"``. ``scope`` tells of whom the tested sections are.
+    - ``verdict`` is what :func:`~bleep_sc.tl.impute` says of the look of the tested tissue, in its worst section.
+      ``n_unlike`` counts the sections that look unlike the reference's tissue. ``share_unlike`` is the share of spots.
+    - ``cost`` is what the joint reference loses against the tissue's own sections.
+    - ``note`` says why a value is NaN.
+    - ``n_genes`` of the panel, ``n_shared_genes`` of all tissues, ``n_sections`` and ``n_patients`` that were scored.
+
+    Raises
+    ------
+    KeyError
+        No such column, or no images in a tissue.
+    ValueError
+        Fewer than two tissues; no gene that all share; the same spots in two tissues; counts in some tissues only;
+        crops of different widths; an argument that the method does not have.
+
+    Warns
+    -----
+    UserWarning
+        The joint reference costs a tissue more than 0.01 of a panel's score, or few gene names are shared.
+
+    Notes
+    -----
+    Everything is done on the genes that all tissues have, total counts included. The genes to learn and the panels are
+    chosen on the other groups of the tested tissue, so that all rows of one ``tested_on`` are scored on the same genes,
+    and none was chosen on what is scored. A tissue with one group has no others: its genes are chosen on the other
+    tissues, and its own score and that of the joint reference are NaN.
+
+    Each tissue is normalised to the median total of its own training spots.
+
+    The score is of the pattern within sections. The level of a gene in another tissue is not tested. Of a verdict
+    ``"unlike the reference's tissue, ..."`` the prediction is a guess, also where the score is above 0: tissues share
+    genes that follow cell density or depth.
+
+    Examples
+    --------
+    >>> table = bl.tl.transfer_matrix({"breast": breast, "brain": brain}, map_genes="upper")  # doctest: +SKIP
+    >>> bl.pl.transfer_matrix(table)  # doctest: +SKIP
+    """
+    check_int("n_top_genes", n_top_genes)
+    check_number("min_fraction", min_fraction, minimum=0)
+    check_int("n_bootstrap", n_bootstrap, minimum=0)
+    seed = check_int("random_state", random_state, minimum=0)
+
+    from bleep_sc._progress import progress
+    from bleep_sc._settings import settings
+    from bleep_sc._stats import section_rows
+    from bleep_sc.pp._near_empty import warn_of_near_empty
+    from bleep_sc.tl._cv.folds import check_no_copies
+    from bleep_sc.tl._cv.plan import asked_methods, check_inputs, make_plan
+    from bleep_sc.tl._study.cells import score_cells, tabulate_cells
+    from bleep_sc.tl._study.joined import GROUP, SECTION, check_tissues, join
+    from bleep_sc.tl._trust.reliability import verdicts_unsaid
+
+    named = check_tissues(tissues)
+    asked = asked_methods([method], {method: dict(method_kwargs or {})})
+    source = asked[method].needs.source
+    image_keys = [str(asked[method].arguments.get("image_key", _keys.CROPS))] if source.is_image else []
+    joined = join(
+        named,
+        map_genes=map_genes,
+        image_keys=image_keys,
+        counts_layer=counts_layer,
+        group_key=group_key,
+        library_key=library_key,
+        patient_key=patient_key,
+    )
+    all_known = bool((joined.adata.obs[_keys.PATIENT] != "").all())
+    plan = make_plan(
+        joined.adata,
+        asked,
+        counts_layer=counts_layer if counts_layer in joined.adata.layers else None,
+        library_key=SECTION,
+        group_key=GROUP,
+        patient_key=_keys.PATIENT if all_known else None,
+        markers=(),
+        n_top_genes=n_top_genes,
+        min_fraction=min_fraction,
+        k=None,
+        refit=True,
+        random_state=seed,
+    )
+    groups = joined.adata.obs[GROUP].to_numpy(dtype=str)
+    check_no_copies(plan.values, groups, list(joined.adata.obs_names), path="tissues")
+    check_inputs(joined.adata, asked)
+    sections = section_rows(joined.adata.obs[SECTION].to_numpy(dtype=str), joined.adata.n_obs)
+    warn_of_near_empty(joined.adata, sections, counts_layer=counts_layer or "")
+    with settings.override(verbosity="warning"), verdicts_unsaid():
+        rows, verdicts = score_cells(
+            joined, plan, asked[method], steps=lambda cells: progress(cells, desc="Transferring", show=progress_bar)
+        )
+    table = tabulate_cells(joined, rows, verdicts, n_bootstrap=n_bootstrap, random_state=seed)
+    _report(table)
+    return table
+
+
+def _report(table: pd.DataFrame) -> None:
+    """Log the matrix of one panel, and warn where the joint reference costs more than a tie."""
+    shown = table[table["panel"] == "HVG-50"].pivot(index="trained_on", columns="tested_on", values="value")
+    order = list(dict.fromkeys(table["trained_on"])), list(dict.fromkeys(table["tested_on"]))
+    text = shown.reindex(index=order[0], columns=order[1]).round(3).to_string(na_rep="-")
+    logger.info(
+        "Pearson over HVG-50 by gene within sections, trained on (rows) and tested on (columns), on %d genes that all "
+        "share:\n%s",
+        int(table["n_shared_genes"].iloc[0]),
+        text,
+    )
+    costly = table[np.nan_to_num(table["cost"]) > LARGEST_COST]
+    if len(costly):
+        said = ", ".join(f"{row.tested_on} {row.cost:.3f} ({row.panel})" for row in costly.itertuples())
+        warn(
+            f"one reference of all tissues scores lower than the tissue's own sections by more than {LARGEST_COST}: "
+            f"{said}. Fit each tissue by itself where it has sections of its own."
+        )
