@@ -15,7 +15,6 @@ from bleep_sc.methods.names import MethodName
 from bleep_sc.metrics.panels import check_metrics
 from bleep_sc.metrics.summary import for_uns, tabulate
 from bleep_sc.tl._cross_validate import DEFAULT_METRICS
-from bleep_sc.tl._cv.plan import readable
 from bleep_sc.tl._study._curve.by import By
 
 if TYPE_CHECKING:
@@ -157,6 +156,7 @@ def learning_curve(
         check_int("k", k)
     names = check_metrics(metrics)
 
+    from bleep_sc.tl._cv.plan import readable
     from bleep_sc.tl._study._curve.checkpoints import CurveCheckpoints
     from bleep_sc.tl._study._curve.forecast import forecast, warn_of_what_cannot_be_told
     from bleep_sc.tl._study._curve.inputs import read_tissue
