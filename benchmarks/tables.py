@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
+from _study_sweep_table import SWEEP_FIGURE, SWEEPS, draw_sweeps, sweeps
 from _trust_tables import COVERAGE, FIGURE, LISTS, coverage, draw_coverage, lists
 
 RESULTS = Path(__file__).parent / "results"
@@ -86,10 +87,12 @@ def main() -> None:
         (LISTS, lists()),
         (MEASURED, measured_spots()),
         (HD, hd()),
+        (SWEEPS, sweeps()),
     ):
         path.write_text(text)
         print(f"wrote {path}")
     draw_coverage(FIGURE)
+    draw_sweeps(SWEEP_FIGURE)
 
 
 def page() -> str:

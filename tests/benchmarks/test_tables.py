@@ -1,5 +1,6 @@
 from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
+from _study_sweep_table import SWEEPS, sweeps
 from _trust_tables import COVERAGE, LISTS, coverage, lists
 from tables import ATLAS, PAGE, RESULTS, atlas, page
 
@@ -13,3 +14,4 @@ def test_the_page_is_that_of_the_figures() -> None:
     assert LISTS.read_text() == lists()
     assert MEASURED.read_text() == measured_spots()
     assert HD.read_text() == hd()
+    assert SWEEPS.read_text() == sweeps()
