@@ -13,6 +13,7 @@ from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
 from _study_reference import CURVES, THINNED, curves, draw_curves, thinned
 from _study_reference import FIGURE as CURVES_FIGURE
+from _study_sweep_table import SWEEP_FIGURE, SWEEPS, draw_sweeps, sweeps
 from _trust_tables import COVERAGE, FIGURE, LISTS, coverage, draw_coverage, lists
 
 RESULTS = Path(__file__).parent / "results"
@@ -90,11 +91,13 @@ def main() -> None:
         (HD, hd()),
         (CURVES, curves()),
         (THINNED, thinned()),
+        (SWEEPS, sweeps()),
     ):
         path.write_text(text)
         print(f"wrote {path}")
     draw_coverage(FIGURE)
     draw_curves(CURVES_FIGURE)
+    draw_sweeps(SWEEP_FIGURE)
 
 
 def page() -> str:

@@ -1,6 +1,7 @@
 from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
 from _study_reference import CURVES, THINNED, curves, thinned
+from _study_sweep_table import SWEEPS, sweeps
 from _trust_tables import COVERAGE, LISTS, coverage, lists
 from tables import ATLAS, PAGE, RESULTS, atlas, page
 
@@ -16,3 +17,4 @@ def test_the_page_is_that_of_the_figures() -> None:
     assert HD.read_text() == hd()
     assert CURVES.read_text() == curves()
     assert THINNED.read_text() == thinned()
+    assert SWEEPS.read_text() == sweeps()

@@ -127,7 +127,7 @@ def sweep(
     >>> scores = bl.tl.sweep(
     ...     tissue, {"k": [2, 10, 30]}, method="knn", metrics=["pearson"], n_bootstrap=0, progress_bar=False
     ... )
-    >>> sorted(scores["k"].unique())
+    >>> scores["k"].unique().tolist()
     [2, 10, 30]
     >>> bl.pl.sweep(tissue)  # doctest: +SKIP
     """
