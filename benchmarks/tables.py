@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from _measured_table import MEASURED, measured_spots
-from _study_reference import CURVES, THINNED, curves, draw_curves, thinned
+from _study_reference import CURVES, HELD, PLANNED, THINNED, curves, draw_curves, held, planned, thinned
 from _study_reference import FIGURE as CURVES_FIGURE
 from _trust_tables import COVERAGE, FIGURE, LISTS, coverage, draw_coverage, lists
 
@@ -88,6 +88,8 @@ def main() -> None:
         (MEASURED, measured_spots()),
         (CURVES, curves()),
         (THINNED, thinned()),
+        (PLANNED, planned()),
+        (HELD, held()),
     ):
         path.write_text(text)
         print(f"wrote {path}")

@@ -1,5 +1,5 @@
 from _measured_table import MEASURED, measured_spots
-from _study_reference import CURVES, THINNED, curves, thinned
+from _study_reference import CURVES, HELD, PLANNED, THINNED, curves, held, planned, thinned
 from _trust_tables import COVERAGE, LISTS, coverage, lists
 from tables import ATLAS, PAGE, RESULTS, atlas, page
 
@@ -14,3 +14,5 @@ def test_the_page_is_that_of_the_figures() -> None:
     assert MEASURED.read_text() == measured_spots()
     assert CURVES.read_text() == curves()
     assert THINNED.read_text() == thinned()
+    assert PLANNED.read_text() == planned()
+    assert HELD.read_text() == held()

@@ -160,5 +160,5 @@ def _patients(spread: float, width: float) -> int:
 def _one_digit(number: int, direction: int) -> float:
     """Round a number of patients to one digit: down, to the nearest or up."""
     unit = 10 ** (len(str(number)) - 1)
-    how = {-1: math.floor, 0: round, 1: math.ceil}[direction]
-    return float(how(number / unit) * unit)
+    digit = number / unit
+    return float(unit * (math.floor(digit) if direction < 0 else math.ceil(digit) if direction > 0 else round(digit)))
