@@ -1,6 +1,7 @@
 """The tables and the figure of "How large a reference is enough?", from the figures in benchmarks/results/."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ CURVES = RESULTS / "study-curves.md"
 THINNED = RESULTS / "study-thinned.md"
 PLANNED = RESULTS / "study-plan.md"
 HELD = RESULTS / "study-forecast.md"
-FIGURE = Path(__file__).parents[1] / "docs" / "_static" / "study-reference.svg"
+REFERENCE_FIGURE = Path(__file__).parents[1] / "docs" / "_static" / "study-reference.svg"
 TITLES = {
     "her2st-spots": "HER2ST, five sections of one patient, by spots",
     "her2st-sections": "HER2ST, by sections",
@@ -163,3 +164,7 @@ def held() -> str:
         'Told: any answer but "cannot be told".'
     )
     return "\n".join([*lines, "", note, "", sources([record]), ""])
+
+
+REFERENCE_PAGES: dict[Path, Callable[[], str]] = {CURVES: curves, THINNED: thinned, PLANNED: planned, HELD: held}
+"""What is written, and what it is made by."""

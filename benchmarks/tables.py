@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
-from _study_reference import CURVES, HELD, PLANNED, THINNED, curves, draw_curves, held, planned, thinned
-from _study_reference import FIGURE as CURVES_FIGURE
+from _study_reference import REFERENCE_FIGURE, REFERENCE_PAGES, draw_curves
 from _trust_tables import COVERAGE, FIGURE, LISTS, coverage, draw_coverage, lists
 
 RESULTS = Path(__file__).parent / "results"
@@ -86,15 +86,13 @@ def main() -> None:
         (COVERAGE, coverage()),
         (LISTS, lists()),
         (MEASURED, measured_spots()),
-        (CURVES, curves()),
-        (THINNED, thinned()),
-        (PLANNED, planned()),
-        (HELD, held()),
+        (HD, hd()),
+        *((path, text()) for path, text in REFERENCE_PAGES.items()),
     ):
         path.write_text(text)
         print(f"wrote {path}")
     draw_coverage(FIGURE)
-    draw_curves(CURVES_FIGURE)
+    draw_curves(REFERENCE_FIGURE)
 
 
 def page() -> str:

@@ -1,5 +1,6 @@
+from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
-from _study_reference import CURVES, HELD, PLANNED, THINNED, curves, held, planned, thinned
+from _study_reference import REFERENCE_PAGES
 from _trust_tables import COVERAGE, LISTS, coverage, lists
 from tables import ATLAS, PAGE, RESULTS, atlas, page
 
@@ -12,7 +13,5 @@ def test_the_page_is_that_of_the_figures() -> None:
     assert COVERAGE.read_text() == coverage()
     assert LISTS.read_text() == lists()
     assert MEASURED.read_text() == measured_spots()
-    assert CURVES.read_text() == curves()
-    assert THINNED.read_text() == thinned()
-    assert PLANNED.read_text() == planned()
-    assert HELD.read_text() == held()
+    assert HD.read_text() == hd()
+    assert all(path.read_text() == text() for path, text in REFERENCE_PAGES.items())
