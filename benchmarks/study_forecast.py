@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from _sections import commit
 
-from bleep_sc.tl._study.curve_forecast import CANNOT_TELL, forecast
+from bleep_sc.tl._study._curve.forecast import CANNOT_TELL, forecast
 
 SIZES, ALL = (32, 64, 128, 256, 512, 1024), 1280
 LAWS: dict[str, Callable[[float], float]] = {

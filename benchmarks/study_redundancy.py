@@ -34,7 +34,7 @@ from bleep_sc.methods.learning.heldout import _average
 from bleep_sc.metrics import pearson
 from bleep_sc.models.search.nearest import nearest
 from bleep_sc.tl._cv.run import MODEL_OF_FOLD, impute_blind, prepare, train
-from bleep_sc.tl._study.curve_inputs import read_tissue
+from bleep_sc.tl._study._curve.inputs import read_tissue
 
 SHARES = (1.0, 0.5, 0.25, 0.1, 0.05)
 METHODS: dict[str, dict[str, Any]] = {

@@ -29,7 +29,7 @@ from conftest import global_random_state, make_sections, snapshot, threads_left
 import bleep_sc as bl
 from bleep_sc.models.train import loop as training
 from bleep_sc.tl import _alignment
-from bleep_sc.tl._study import curve_run
+from bleep_sc.tl._study._curve import run as curve_run
 
 pytestmark = [
     pytest.mark.usefixtures("remembered"),

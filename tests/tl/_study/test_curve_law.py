@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bleep_sc.tl._study.curve_forecast import CANNOT_TELL, forecast, warn_of_what_cannot_be_told
-from bleep_sc.tl._study.curve_law import EXPONENTS, fit_power_law, widened
+from bleep_sc.tl._study._curve.forecast import CANNOT_TELL, forecast, warn_of_what_cannot_be_told
+from bleep_sc.tl._study._curve.law import EXPONENTS, fit_power_law, widened
 
 SIZES = [32, 64, 128, 256, 512, 1024]
 

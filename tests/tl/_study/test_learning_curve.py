@@ -17,8 +17,8 @@ from conftest import make_sections
 import bleep_sc as bl
 from bleep_sc.metrics import pearson
 from bleep_sc.tl._cv.folds import make_folds
-from bleep_sc.tl._study import curve_run
-from bleep_sc.tl._study.curve_subsets import draw_subsets, possible_sizes
+from bleep_sc.tl._study._curve import run as curve_run
+from bleep_sc.tl._study._curve.subsets import draw_subsets, possible_sizes
 
 pytestmark = pytest.mark.filterwarnings("ignore:this learning curve leaves open:UserWarning")
 

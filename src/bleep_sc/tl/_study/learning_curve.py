@@ -15,7 +15,7 @@ from bleep_sc.methods.names import MethodName
 from bleep_sc.metrics.panels import check_metrics
 from bleep_sc.metrics.summary import for_uns, tabulate
 from bleep_sc.tl._cross_validate import DEFAULT_METRICS, readable
-from bleep_sc.tl._study.curve_by import By
+from bleep_sc.tl._study._curve.by import By
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,12 +156,12 @@ def learning_curve(
         check_int("k", k)
     names = check_metrics(metrics)
 
-    from bleep_sc.tl._study.curve_checkpoints import CurveCheckpoints
-    from bleep_sc.tl._study.curve_forecast import forecast, warn_of_what_cannot_be_told
-    from bleep_sc.tl._study.curve_inputs import read_tissue
-    from bleep_sc.tl._study.curve_run import Trainings
-    from bleep_sc.tl._study.curve_subsets import draw_subsets, possible_sizes
-    from bleep_sc.tl._study.curve_tables import averaged, report, summary_of
+    from bleep_sc.tl._study._curve.checkpoints import CurveCheckpoints
+    from bleep_sc.tl._study._curve.forecast import forecast, warn_of_what_cannot_be_told
+    from bleep_sc.tl._study._curve.inputs import read_tissue
+    from bleep_sc.tl._study._curve.run import Trainings
+    from bleep_sc.tl._study._curve.subsets import draw_subsets, possible_sizes
+    from bleep_sc.tl._study._curve.tables import averaged, report, summary_of
 
     tissue = read_tissue(
         adata,

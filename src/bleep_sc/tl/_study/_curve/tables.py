@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc.metrics.summary import for_uns, summarize
-from bleep_sc.tl._study.curve_by import By
-from bleep_sc.tl._study.curve_forecast import verdict_lines
+from bleep_sc.tl._study._curve.by import By
+from bleep_sc.tl._study._curve.forecast import verdict_lines
 
 _OF_CURVE = ["size", "section", "patient", "panel", "metric"]
 _MEANS = ("value", "ceiling")

@@ -11,7 +11,7 @@ from bleep_sc._checks import check_int
 from bleep_sc.methods.hybrid.in_section import FEWEST_TO_STANDARDIZE
 from bleep_sc.tl._cv.folds import Fold
 from bleep_sc.tl._fit import FEWEST_TO_TRAIN_ON
-from bleep_sc.tl._study.curve_by import By
+from bleep_sc.tl._study._curve.by import By
 
 _FEWEST_SPOTS = 32
 """The smallest default number of spots, where sections are too small for the one that is better."""

@@ -10,8 +10,8 @@ import pandas as pd
 from bleep_sc._logging import warn
 from bleep_sc.metrics.bootstrap import bootstrap_mean
 from bleep_sc.metrics.summary import for_uns, interval_unit
-from bleep_sc.tl._study.curve_by import By
-from bleep_sc.tl._study.curve_law import FEWEST_SIZES, PowerLaw, fit_power_law, widened
+from bleep_sc.tl._study._curve.by import By
+from bleep_sc.tl._study._curve.law import FEWEST_SIZES, PowerLaw, fit_power_law, widened
 
 LITTLE = 0.01
 """A difference between scores that is called little, and a law that is off by more is not trusted."""

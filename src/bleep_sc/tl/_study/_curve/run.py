@@ -22,8 +22,8 @@ from bleep_sc.tl._cv.folds import Fold
 from bleep_sc.tl._cv.plan import Asked, Plan
 from bleep_sc.tl._cv.run import MODEL_OF_FOLD, Prepared, impute_blind, prepare, train, validation_key
 from bleep_sc.tl._cv.scores import FoldScores
-from bleep_sc.tl._study.curve_checkpoints import CurveCheckpoints
-from bleep_sc.tl._study.curve_subsets import Subset
+from bleep_sc.tl._study._curve.checkpoints import CurveCheckpoints
+from bleep_sc.tl._study._curve.subsets import Subset
 
 Rows = list[dict[str, Any]]
 

@@ -17,7 +17,7 @@ from bleep_sc.tl._cv.folds import Fold, check_no_copies, check_sections_in_group
 from bleep_sc.tl._cv.plan import Asked, Plan, asked_methods, check_inputs, make_plan
 from bleep_sc.tl._cv.scores import FoldScores
 from bleep_sc.tl._sections import check_section_sizes, known_patient_key, patient_of_sections
-from bleep_sc.tl._study.curve_by import By
+from bleep_sc.tl._study._curve.by import By
 
 
 @dataclass(frozen=True)
