@@ -1,17 +1,21 @@
 """The tables and the figure of "How large a reference is enough?", from the figures in benchmarks/results/."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from _trust_tables import sources
+from matplotlib.ticker import NullLocator
 
 RESULTS = Path(__file__).parent / "results"
 CURVES = RESULTS / "study-curves.md"
 THINNED = RESULTS / "study-thinned.md"
-FIGURE = Path(__file__).parents[1] / "docs" / "_static" / "study-reference.svg"
+PLANNED = RESULTS / "study-plan.md"
+HELD = RESULTS / "study-forecast.md"
+REFERENCE_FIGURE = Path(__file__).parents[1] / "docs" / "_static" / "study-reference.svg"
 TITLES = {
     "her2st-spots": "HER2ST, five sections of one patient, by spots",
     "her2st-sections": "HER2ST, by sections",
@@ -99,8 +103,12 @@ def draw_curves(path: Path) -> None:
             if len(through):
                 ax.plot(through["size"], through["value"], "--", color=f"C{number}", lw=0.9)
             ax.axhline(own["ceiling"].mean(), ls=":", color=f"C{number}", lw=0.9)
+        sizes = sorted(summary["size"].unique())
         if record["by"] == "spots":
             ax.set_xscale("log")
+            ax.xaxis.set_minor_locator(NullLocator())
+            sizes = [*sizes[::2], sizes[-1]]
+        ax.set_xticks(sizes, [str(size) for size in sizes], fontsize="small")
         ax.set_title(TITLES[name].replace(", ", "\n", 1), fontsize="small")
         ax.set_xlabel(f"{record['by']} trained on")
         ax.set_ylim(0)
@@ -108,3 +116,55 @@ def draw_curves(path: Path) -> None:
     axes[0, 0].legend(frameon=False, fontsize="small")
     fig.savefig(path, metadata={"Date": None})
     plt.close(fig)
+
+
+def planned() -> str:
+    """How well ten patients tell how many are needed."""
+    record = json.loads(PLANNED.with_suffix(".json").read_text())
+    lines = [
+        "| toy tissue | needed in truth | best guess | held | upper number | held | spread of a pilot |",
+        "|" + "---|" * 7,
+    ]
+    for panel, row in record["summary"].items():
+        cells = [
+            panel,
+            f"{row['needed_in_truth']:.0f}",
+            *(
+                cell
+                for name in ("guess", "enough")
+                for cell in (f"{row[f'{name}_low']:.0f} to {row[f'{name}_high']:.0f}", f"{row[f'held_{name}']:.0%}")
+            ),
+            f"{row['sd_pilot_low']:.3f} to {row['sd_pilot_high']:.3f} (all patients: {row['sd']:.3f})",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    note = (
+        f"Pilots of ten out of {len(record['scores']['all'])} painted patients, 2,000 times; ranges hold eight pilots "
+        "in ten. Held: studies of that many other patients with an interval as narrow as wanted."
+    )
+    return "\n".join([*lines, "", note, "", sources([record]), ""])
+
+
+def held() -> str:
+    """How often forecasts held and how often they told something, on simulated curves."""
+    record = json.loads(HELD.with_suffix(".json").read_text())
+    rows = pd.DataFrame(record["rows"])
+    lines = [
+        "| true curve | true gain | held | told: 3 units | 5 units | 10 units | told and missed |",
+        "|" + "---|" * 7,
+    ]
+    for law, own in rows.groupby("law", sort=False):
+        told = own.groupby("units")["told"].mean()
+        cells = [str(law), f"{own['truth'].mean():.3f}", f"{own['held'].mean():.0%}"]
+        cells += [f"{told[n]:.0%}" for n in (3, 5, 10)] + [f"{own['told_and_missed'].mean():.0%}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    noises = sorted(rows["noise"].unique())
+    note = (
+        f"Simulated, {record['draws']} times for each number of units and noise of "
+        f"{', '.join(f'{n:g}' for n in noises)} at the smallest size. Held: the interval has the true gain in it. "
+        'Told: any answer but "cannot be told".'
+    )
+    return "\n".join([*lines, "", note, "", sources([record]), ""])
+
+
+REFERENCE_PAGES: dict[Path, Callable[[], str]] = {CURVES: curves, THINNED: thinned, PLANNED: planned, HELD: held}
+"""What is written, and what it is made by."""

@@ -61,10 +61,11 @@ def _one(rng: np.random.Generator, law: str, n_units: int, noise: float) -> dict
         ]
     answer = forecast(pd.DataFrame(table), by="spots", n_units=ALL, n_bootstrap=200, random_state=0)[0].iloc[0]
     truth = curve(ALL) - curve(2 * ALL)
-    told = answer["verdict"] != CANNOT_TELL
+    told, held = answer["verdict"] != CANNOT_TELL, answer["low"] <= truth <= answer["high"]
     return {
         "truth": truth,
-        "held": float(answer["low"] <= truth <= answer["high"]),
+        "held": float(held),
+        "told_and_missed": float(told and not held),
         "width": answer["high"] - answer["low"],
         "told": float(told),
     }

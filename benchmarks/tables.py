@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
-from _study_reference import CURVES, THINNED, curves, draw_curves, thinned
-from _study_reference import FIGURE as CURVES_FIGURE
+from _study_reference import REFERENCE_FIGURE, REFERENCE_PAGES, draw_curves
 from _study_sweep_table import SWEEP_FIGURE, SWEEPS, draw_sweeps, sweeps
 from _trust_tables import COVERAGE, FIGURE, LISTS, coverage, draw_coverage, lists
 
@@ -89,14 +88,13 @@ def main() -> None:
         (LISTS, lists()),
         (MEASURED, measured_spots()),
         (HD, hd()),
-        (CURVES, curves()),
-        (THINNED, thinned()),
+        *((path, text()) for path, text in REFERENCE_PAGES.items()),
         (SWEEPS, sweeps()),
     ):
         path.write_text(text)
         print(f"wrote {path}")
     draw_coverage(FIGURE)
-    draw_curves(CURVES_FIGURE)
+    draw_curves(REFERENCE_FIGURE)
     draw_sweeps(SWEEP_FIGURE)
 
 

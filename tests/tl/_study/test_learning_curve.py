@@ -242,9 +242,10 @@ def test_the_folder_of_another_call_is_refused(tissue: AnnData, tmp_path: Path) 
     changed.obsm["X_made"] = changed.obsm["X_made"] + 1
     with pytest.raises(ValueError, match="another call: the images changed"):
         run(changed, **arguments)
-    (tmp_path / "training-00000.json").write_text("{")
-    with pytest.raises(ValueError, match=r"training-00000\.json' is damaged.*delete it"):
-        run(tissue, **arguments)
+    for content in ("{", "[]", '{"scores": 3}', "\x00"):
+        (tmp_path / "training-00000.json").write_text(content)
+        with pytest.raises(ValueError, match=r"training-00000\.json' is damaged.*delete it"):
+            run(tissue, **arguments)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="is a file: name a folder"):
         run(tissue, **{**arguments, "checkpoint_dir": tmp_path / "file"})

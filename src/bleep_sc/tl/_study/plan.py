@@ -160,6 +160,5 @@ def _patients(spread: float, width: float) -> int:
 def _one_digit(number: int, direction: int) -> float:
     """Round a number of patients to one digit: down, to the nearest or up."""
     unit = 10 ** (len(str(number)) - 1)
-    rounded = number / unit
-    whole = math.floor(rounded) if direction < 0 else math.ceil(rounded) if direction > 0 else round(rounded)
-    return float(whole * unit)
+    digit = number / unit
+    return float(unit * (math.floor(digit) if direction < 0 else math.ceil(digit) if direction > 0 else round(digit)))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class CurveCheckpoints:
         self._folder = folder
 
     @classmethod
-    def of(cls, path: str | Path | None, settings: Mapping[str, Any], data: Mapping[str, Iterable[Any]]) -> Any:
+    def of(cls, path: str | Path | None, settings: Mapping[str, Any], data: Mapping[str, Iterable[Any]]) -> Self:
         """Open or make the folder of a call, told by its settings and the arrays that it reads.
 
         Raises
@@ -47,7 +47,13 @@ class CurveCheckpoints:
 
     def read(self, number: int) -> dict[str, Any] | None:
         """Return what a training gave, if it was finished."""
-        return None if self._folder is None else _read(self._folder / f"training-{number:05d}.json")
+        if self._folder is None:
+            return None
+        path = self._folder / f"training-{number:05d}.json"
+        found = _read(path)
+        if found is not None and not all(isinstance(found.get(name), list) for name in ("scores", "costs")):
+            raise ValueError(_damaged(path, "it holds no scores"))
+        return found
 
     def write(self, number: int, result: Mapping[str, Any]) -> None:
         """Keep what a training gave."""
@@ -58,13 +64,18 @@ class CurveCheckpoints:
 def _read(path: Path) -> dict[str, Any] | None:
     """Read a file; None where there is none."""
     try:
-        content: dict[str, Any] = json.loads(read_plain(path, most=_MOST_BYTES))
+        content = json.loads(read_plain(path, most=_MOST_BYTES))
     except FileNotFoundError:
         return None
     except (UnicodeDecodeError, json.JSONDecodeError) as err:
-        msg = f"{str(path)!r} is damaged ({err}): delete it, and the same call does that part anew."
-        raise ValueError(msg) from err
+        raise ValueError(_damaged(path, str(err))) from err
+    if not isinstance(content, dict):
+        raise ValueError(_damaged(path, f"it holds a {type(content).__name__}"))
     return content
+
+
+def _damaged(path: Path, why: str) -> str:
+    return f"{str(path)!r} is damaged ({why}): delete it, and the same call does that part anew."
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -155,7 +155,7 @@ def _in_words(
         )
     if high < LITTLE:
         return "little or nothing", ""
-    if low >= _SHOWN:
+    if round(low, 3) >= _SHOWN:
         return "gain", ""
     return CANNOT_TELL, (
         f"anything from {_signed(low, low, high)} to {_signed(high, low, high)} fits these {sum(curves.group_sizes)} "
@@ -165,7 +165,8 @@ def _in_words(
 
 def _signed(value: float, low: float, high: float) -> str:
     """Write a difference with no more digits than its interval carries."""
-    return f"{value:+.{3 if high - low < 4 * LITTLE else 2}f}"
+    fine = high - low < 4 * LITTLE or abs(low) < LITTLE / 2  # an end that is not 0 must not be written so
+    return f"{value:+.{3 if fine else 2}f}"
 
 
 def warn_of_what_cannot_be_told(answers: pd.DataFrame, *, metric: str, by: By) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
@@ -56,7 +57,8 @@ class Tissue:
     def arrays(self) -> dict[str, Iterable[Any]]:
         """List the arrays that the result depends on, by what an error calls them."""
         adata = self.plan.adata
-        images = [np.asarray(adata.obsm[key]) for key in self.plan.image_keys if key in adata.obsm]
+        stored = [adata.obsm[key] for key in self.plan.image_keys if key in adata.obsm]
+        images = [each.to_numpy() if isinstance(each, pd.DataFrame) else each for each in stored]
         return {
             "the genes": [adata.var_names.to_numpy().astype(str)],
             "their expression": [self.plan.values],

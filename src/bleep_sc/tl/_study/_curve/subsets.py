@@ -92,8 +92,7 @@ def draw_subsets(
                 order, own = _order_of_spots(of_section, rng), np.arange(len(fold.training))
             else:
                 names = np.unique(own)
-                start = rng.permutation(names) if draw % len(names) == 0 else np.roll(order, -1)
-                order = start
+                order = rng.permutation(names) if draw % len(names) == 0 else np.roll(order, -1)
             for size in sizes:
                 rows = np.flatnonzero(np.isin(own, order[:size]))
                 if rows.tobytes() not in seen:
