@@ -1,1 +1,0 @@
-"""What one tissue teaches of another, of its own regions, and of its genes."""
