@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
 from _trust_tables import COVERAGE, FIGURE, LISTS, coverage, draw_coverage, lists
 
@@ -84,6 +85,7 @@ def main() -> None:
         (COVERAGE, coverage()),
         (LISTS, lists()),
         (MEASURED, measured_spots()),
+        (HD, hd()),
     ):
         path.write_text(text)
         print(f"wrote {path}")

@@ -47,6 +47,7 @@ def _writes(function: object) -> list[tuple[str, str]]:
     """The fields (slot, key) that a docstring says are set, with default names."""
     text = inspect.getdoc(function) or ""
     if "Sets the following fields" not in text:
+        assert "Sets the following field" not in text, "the plural is looked for"
         return []
     block = text.split("Sets the following fields", 1)[1]
     block = re.split(r"^\w[\w ]*\n-+$", block, maxsplit=1, flags=re.M)[0]

@@ -137,19 +137,38 @@ def crop_records(adata: AnnData, crops_key: str = _keys.CROPS) -> dict[str, Mapp
     return {str(library): record for library, record in records.items() if isinstance(record, Mapping)}
 
 
-def known_places(adata: AnnData) -> np.ndarray | None:
-    """Return spot centres (n_obs, 2) to recognise spots by; None where they are no numbers. NaN equals no place."""
+def known_places(adata: AnnData, crops_key: str = _keys.CROPS) -> np.ndarray | None:
+    """Return spot centres (n_obs, 2) to recognise spots by; None where they are no numbers. NaN equals no place.
+
+    They are the places at which the crops were cut, where `obsm` holds several.
+    """
     try:
-        return np.asarray(x_then_y(adata.obsm[_keys.SPATIAL]), dtype=np.float64).reshape(adata.n_obs, 2)
+        return np.asarray(x_then_y(adata.obsm[recorded_spatial_key(adata, crops_key)]), dtype=np.float64).reshape(
+            adata.n_obs, 2
+        )
     except (KeyError, TypeError, ValueError):
         return None
 
 
 def recorded_library_key(adata: AnnData, crops_key: str = _keys.CROPS) -> str | None:
     """Return the name of the column of sections that `pp.crops` was told, if `obs` still has it."""
-    keys = {str(record.get("library_key", "")) for record in crop_records(adata, crops_key).values()}
-    only = keys.pop() if len(keys) == 1 else ""
+    only = _recorded_by_all(adata, crops_key, "library_key")
     return only if only in adata.obs else None
+
+
+def recorded_spatial_key(adata: AnnData, crops_key: str = _keys.CROPS) -> str:
+    """Return the key of the places that `pp.crops` was told, if `obsm` still has it; else that of all places.
+
+    Of features, of which nothing is recorded, it is that of the crops.
+    """
+    only = _recorded_by_all(adata, crops_key, "spatial_key") or _recorded_by_all(adata, _keys.CROPS, "spatial_key")
+    return only if only in adata.obsm else _keys.SPATIAL
+
+
+def _recorded_by_all(adata: AnnData, crops_key: str, entry: str) -> str:
+    """Return what all records of crops say alike; empty where they do not."""
+    found = {str(record.get(entry, "")) for record in crop_records(adata, crops_key).values()}
+    return found.pop() if len(found) == 1 else ""
 
 
 def section_of_spots(adata: AnnData, library_key: str | None, *, name: str = "adata") -> np.ndarray | None:
@@ -157,7 +176,7 @@ def section_of_spots(adata: AnnData, library_key: str | None, *, name: str = "ad
     if library_key is None:
         return None
     check_in(f"{name}.obs", library_key, adata.obs.columns, remedy="Pass the name of a column of `obs`.")
-    column = adata.obs[library_key]
+    column = with_frames(adata).obs[library_key]
     if column.isna().any():
         msg = f"`{name}.obs[{library_key!r}]` is missing for {int(column.isna().sum())} of {adata.n_obs} spots."
         raise ValueError(msg)

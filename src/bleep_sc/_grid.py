@@ -45,6 +45,14 @@ def grid_positions(obs: pd.DataFrame, xy: np.ndarray) -> np.ndarray:
     return grid
 
 
+def spacing(xy: np.ndarray) -> float:
+    """Compute the median distance from a place to the nearest other one; NaN where there is one place alone."""
+    from scipy.spatial import cKDTree
+
+    places = np.unique(xy, axis=0)
+    return float(np.median(cKDTree(places).query(places, k=2)[0][:, 1])) if len(places) > 1 else np.nan
+
+
 def within_reach(xy: np.ndarray, n_neighbors: int) -> sparse.csr_matrix:
     """Find the nearest spots of each spot, itself among them, as a matrix of weights 1 (n_obs, n_obs).
 
@@ -90,14 +98,10 @@ def _from_array(obs: pd.DataFrame) -> np.ndarray:
 
 
 def _from_coordinates(xy: np.ndarray) -> np.ndarray:
-    from scipy.spatial import cKDTree
-
-    places = np.unique(xy, axis=0)
-    if len(places) < 2:
+    step = spacing(xy)
+    if np.isnan(step):
         return np.zeros((len(xy), 2), dtype=np.int64)
-    distances, _ = cKDTree(places).query(places, k=2)
-    steps = np.rint((xy - xy.min(axis=0)) / np.median(distances[:, 1]))
-    return steps[:, ::-1].astype(np.int64)
+    return np.rint((xy - xy.min(axis=0)) / step)[:, ::-1].astype(np.int64)
 
 
 def _check_distinct(grid: np.ndarray, obs: pd.DataFrame) -> None:

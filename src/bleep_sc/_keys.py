@@ -6,6 +6,9 @@ from collections.abc import Iterable
 SPATIAL = "spatial"
 """`obsm` and `uns` key of scanpy's and squidpy's spatial conventions."""
 
+SPATIALDATA = "spatialdata_attrs"
+"""`uns` key under which SpatialData keeps what a table annotates."""
+
 CROPS = "crops"
 """`obsm` key of the image crops, `uns` key of their records by library."""
 

@@ -3,7 +3,8 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
 REMEDY = "Ask for an undamaged copy, or train the model anew with `bleep_sc.tl.fit`."
@@ -16,6 +17,9 @@ _MAX_DEPTH = 16
 _MAX_WHOLE = 2**53
 """Largest whole number: larger ones are no longer exact as float64."""
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+
+ZARRAY = ".zarray"
+"""Name of the file that describes an array in zarr's version 2."""
 
 
 class TensorFacts(NamedTuple):
@@ -149,3 +153,25 @@ def _check_text(text: str, path: str) -> None:
     if "\0" in text or (not text.isascii() and re.search(r"[\ud800-\udfff]", text)):
         msg = f"holds text with characters that no name has at `{path[:200]}`"
         raise ValueError(msg)
+
+
+def check_never_pickled(descriptions: Iterable[Path], *, where: str) -> None:
+    """Refuse arrays of zarr's version 2 whose values would have to be unpickled, which can run anything.
+
+    Parameters
+    ----------
+    descriptions
+        The files that describe the arrays, :data:`ZARRAY`; those that do not exist are of a newer version.
+    where
+        The array or table as messages name it.
+    """
+    for path in descriptions:
+        try:
+            described = json.loads(path.read_bytes())
+            used = [described.get("compressor"), *(described.get("filters") or ())]
+            pickled = any(isinstance(each, dict) and "pickle" in str(each.get("id")).lower() for each in used)
+        except (OSError, ValueError, AttributeError, TypeError):
+            continue  # zarr says what is wrong with it
+        if pickled:
+            msg = f"{where} holds pickled values, which are never read: reading them can run any program."
+            raise ValueError(msg)

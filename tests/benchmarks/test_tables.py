@@ -1,3 +1,4 @@
+from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
 from _trust_tables import COVERAGE, LISTS, coverage, lists
 from tables import ATLAS, PAGE, RESULTS, atlas, page
@@ -11,3 +12,4 @@ def test_the_page_is_that_of_the_figures() -> None:
     assert COVERAGE.read_text() == coverage()
     assert LISTS.read_text() == lists()
     assert MEASURED.read_text() == measured_spots()
+    assert HD.read_text() == hd()

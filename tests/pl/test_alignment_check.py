@@ -49,6 +49,21 @@ def test_what_could_not_be_told_says_why(checked: AnnData) -> None:
     assert "20 spots" in right.texts[0].get_text().replace("\n", " ")
 
 
+def test_sections_that_nothing_tells_apart_are_refused(checked: AnnData) -> None:
+    checked.uns["alignment_check"]["b"] = checked.uns["alignment_check"]["a"]
+    del checked.uns["spatial"]
+    with pytest.raises(ValueError, match=r"\['a', 'b'\], but nothing tells which spot is of which.*`library_key`"):
+        bl.pl.alignment_check(checked)
+
+
+def test_the_one_library_that_was_checked_is_drawn(checked: AnnData) -> None:
+    checked.uns["spatial"]["other"] = {"images": {}, "scalefactors": {}}
+    bl.pp.check_alignment(checked, library_id="a")
+    fig = bl.pl.alignment_check(checked, return_fig=True)
+    assert fig.axes[0].get_title() == "a: spots as given"
+    assert fig.axes[0].get_images()
+
+
 def test_a_damaged_table_is_named(checked: AnnData) -> None:
     del checked.uns["alignment_check"]["a"]["table"]["kind"]
     with pytest.raises(

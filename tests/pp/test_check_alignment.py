@@ -171,7 +171,39 @@ def test_without_expression_the_tissue_tells() -> None:
     adata.obsm["spatial"] = [399, 0] + [-1, 1] * adata.obsm["spatial"]
     with pytest.warns(UserWarning, match=r"mirrored left to right within the image.*of 1\d\d spots lie on tissue"):
         found = record(adata)
-    assert found["table"]["score"].iloc[0] < 0.5
+    table = found["table"].set_index("way")
+    given, best = table.iloc[0], table.loc[found["best"]]
+    assert given["score"] < 0.5
+    # spots lie on tissue or not: where all do in the other way, the gain is that of the spots that did not
+    assert best["score"] == 1
+    off = 1 - given["score"]
+    assert best["standard_error"] == pytest.approx(np.sqrt(max(off * (1 - off), 0.01) / adata.n_obs))
+    assert best["gain_in_errors"] == pytest.approx(off / best["standard_error"])
+
+
+def test_where_nothing_is_compared_the_table_has_its_columns() -> None:
+    table = record(tissue())["table"]
+    few = record(tissue()[:20].copy())
+    assert set(few["table"].columns) == set(table.columns)
+    assert len(few["table"]) == len(few["chance"]) == 0
+    assert few["found"] == "20 spots were compared, and at least 60 are needed."
+    genes = record(tissue()[:, :10].copy())
+    assert genes["found"] == "10 genes were compared, and at least 20 are needed."
+
+
+@pytest.mark.parametrize("lost", [{"series": 1}, {"image_layer": "here"}])
+def test_what_chooses_within_an_image_needs_one(lost: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"`{next(iter(lost))}=.*chooses within an `image`"):
+        bl.pp.check_alignment(tissue(), **lost)
+
+
+def test_no_bar_where_none_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not even of the small picture, which is made of many bands where there is little memory."""
+    with bl.settings.override(memory=1, progress_bar=True):
+        bl.pp.check_alignment(tissue(), progress_bar=False)
+        assert "small picture" not in capsys.readouterr().err
+        bl.pp.check_alignment(tissue())
+        assert "small picture" in capsys.readouterr().err
 
 
 def test_counts_and_their_logarithms_give_the_same() -> None:
@@ -206,7 +238,8 @@ def test_bins_are_judged_by_blocks_of_neighbours(by: str) -> None:
     if by != "the hires image":  # places and colours moved together: nothing tells
         return
     adata.obsm["spatial"] = adata.obsm["spatial"] + [0, 2 * PITCH]
-    with pytest.warns(UserWarning, match=r"shifted by 2 blocks to the top.*\[0, -40\] \+ xy"):
+    rough = rf"whole blocks, so this one is known to about {PITCH // 2} pixels.*`max_spots={4 * SIDE**2}`"
+    with pytest.warns(UserWarning, match=rf"shifted by 2 blocks to the top.*\[0, -40\] \+ xy.*{rough}"):
         record(adata, **find)
 
 
@@ -227,7 +260,9 @@ def test_blocks_hold_sums_of_counts_and_means_of_logarithms() -> None:
         np.stack([counts[rows][quarter == each].log1p().toarray().sum(axis=0) for each in range(4)]),
         rtol=1e-6,
     )
-    np.testing.assert_allclose(blocks.look(xy), blocks.xy)
+    of_all = np.zeros((20, 2))
+    of_all[rows] = xy
+    np.testing.assert_allclose(blocks.means(of_all, rows), blocks.xy)
     np.testing.assert_allclose(blocks.xy, [[5, 5], [25, 5], [5, 25], [25, 25]])
     assert (blocks.pitch, blocks.width, blocks.unit) == (20, 20, "blocks of neighbouring spots")
     assert without.unit == "spots"
@@ -314,6 +349,28 @@ def test_a_few_genes_tell_nothing() -> None:
     with pytest.warns(UserWarning, match="another way fits better"):
         record(adata[:, varying[:20]].copy())
     assert record(adata[:, varying[:19]].copy())["verdict"] == "cannot tell"
+
+
+@pytest.mark.odd
+def test_features_that_are_nan_are_refused() -> None:
+    """They would make all spots look alike, and the verdict "cannot tell"."""
+    adata = tissue()
+    del adata.uns["spatial"]
+    adata.obsm["X_f"] = np.random.default_rng(0).normal(size=(adata.n_obs, 3)).astype(np.float32)
+    adata.obsm["X_f"][7, 1] = np.nan
+    before = snapshot(adata)
+    with pytest.raises(
+        ValueError, match=r"obsm\['X_f'\]` is NaN or infinite for 1 of \d+ spots, such as 's7'"
+    ) as error:
+        bl.pp.check_alignment(adata, image_key="X_f")
+    assert snapshot(adata) == before
+    (line,) = re.findall(r"`(adata = .*?\(\))`", str(error.value))
+    names = {"adata": adata, "np": np}
+    exec(line, names)  # noqa: S102 - as a user would
+    bl.pp.check_alignment(names["adata"], image_key="X_f")
+    adata.obsm["X_f"] = np.full((adata.n_obs, 2), "a")
+    with pytest.raises(ValueError, match=r"obsm\['X_f'\]` must hold numbers"):
+        bl.pp.check_alignment(adata, image_key="X_f")
 
 
 @pytest.mark.odd

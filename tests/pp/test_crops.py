@@ -400,6 +400,7 @@ def test_records_are_plain_numbers_of_this_object_only(pixels: np.ndarray) -> No
             "padded": 0,
             "missing_tiles": 0,
             "library_key": "",
+            "spatial_key": "spatial",
         }
     }
     assert type(adata.uns["crops"]["library"]["size"]) is int

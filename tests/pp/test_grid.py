@@ -17,6 +17,7 @@ import tifffile
 from anndata import AnnData
 from scipy.spatial import KDTree
 from shapely.geometry import box, mapping
+from vendors.by_hand import by_hand, image_of
 
 import bleep_sc as bl
 
@@ -263,3 +264,16 @@ def test_a_truncated_svs(real_data: Path, tmp_path: Path) -> None:
         path.write_bytes(whole[: int(len(whole) * share)])
         with pytest.raises(ValueError, match=r"could not be read"):
             bl.pp.grid(path, visium(), um=100)
+
+
+def test_a_slide_without_a_name_says_so_and_stores_give_theirs(tmp_path: Path) -> None:
+    """Two slides of one name would be taken for one section after a concat."""
+    image = sq.im.ImageContainer(pixels_of())
+    with pytest.warns(UserWarning, match=r"no name, so it is called 'slide'.*pass `library_id=`"):
+        slide = bl.pp.grid(image, visium(), um=100, mpp=0.5)
+    assert list(slide.uns["spatial"]) == ["slide"]
+    assert list(bl.pp.grid(image, visium(), um=100, mpp=0.5, library_id="P1").uns["spatial"]) == ["P1"]
+    for store in ("X1", "X2"):
+        by_hand(images={"he": image_of(pixels_of())}, tables={}).write(tmp_path / f"{store}.zarr")
+        slide = bl.pp.grid(tmp_path / f"{store}.zarr" / "images" / "he", visium(), um=100, mpp=0.5)
+        assert list(slide.uns["spatial"]) == [f"{store}_he"]

@@ -194,6 +194,18 @@ def test_bad_arguments(arguments: dict[str, Any], message: str, unchanged: Calla
 
 
 @pytest.mark.odd
+def test_a_column_of_the_user_is_not_lost(unchanged: Callable[..., None]) -> None:
+    adata = hd()
+    bl.pp.pool(adata, um=56)
+    bl.pp.pool(adata, um=80)  # another call may write anew
+    assert adata.obs["pool"].nunique() < 100
+    adata.obs["patient"] = pd.Categorical(["P_1"] * adata.n_obs)
+    unchanged(adata)
+    with pytest.raises(ValueError, match=r"`key_added='patient'`: `adata\.obs` has a column of that name"):
+        bl.pp.pool(adata, um=56, key_added="patient")
+
+
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("damage", "error", "message"),
     [
@@ -258,3 +270,32 @@ def test_sections_that_are_taken_for_one_are_never_summed(unchanged: Callable[..
     pooled = bl.pp.pool(joined, um=56, mpp=UM_PER_PX, library_key="sample", key_added=None)
     alone = [bl.pp.pool(hd(seed=seed), um=56, key_added=None).X.toarray() for seed in (1, 2)]
     assert np.array_equal(pooled.X.toarray(), np.concatenate(alone))
+
+
+@pytest.mark.odd
+def test_sections_that_are_a_little_apart_are_never_summed_either(unchanged: Callable[..., None]) -> None:
+    """No two bins stand at one place, but each row and column of the array is there twice."""
+    second = hd(seed=2)
+    second.obsm["spatial"] = second.obsm["spatial"] + 3.3
+    joined = ad.concat({"P1": hd(seed=1), "P2": second}, label="sample", index_unique="-")
+    unchanged(joined)
+    with pytest.raises(
+        ValueError, match=r"1960 of 1960 .* the same `array_row` and `array_col` .*`library_key='sample'`\."
+    ):
+        bl.pp.pool(joined, um=56, mpp=UM_PER_PX)
+
+
+@pytest.mark.odd
+@pytest.mark.parametrize("key_added", ["patient", "array_row", "in_tissue"])
+def test_no_column_that_holds_something_else_is_replaced(key_added: str, unchanged: Callable[..., None]) -> None:
+    adata = hd()
+    unchanged(adata)
+    with pytest.raises(ValueError, match=rf"`key_added='{key_added}'`: `adata\.obs` has a column of that name"):
+        bl.pp.pool(adata, um=56, key_added=key_added, library_key="patient", mpp=UM_PER_PX)
+
+
+def test_pooling_anew_replaces_the_places() -> None:
+    adata = hd()
+    bl.pp.pool(adata, um=56)
+    pooled = bl.pp.pool(adata, um=112)
+    assert set(adata.obs["pool"]) == set(pooled.obs_names)

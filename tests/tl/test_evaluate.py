@@ -399,6 +399,18 @@ def test_a_layer_in_a_store_is_read_by_chunks_of_genes(tissue: AnnData, monkeypa
     pd.testing.assert_frame_equal(lazy.var, tissue.var)
 
 
+@pytest.mark.filterwarnings("ignore:Writing zarr v2 data will no longer be the default:UserWarning")
+def test_an_object_that_stays_on_disk_is_scored_too(tissue: AnnData, tmp_path: Path) -> None:
+    """Its `obs` too, which tells the grid that SSIM and Moran's I need."""
+    from anndata.experimental import read_lazy
+
+    tissue.write_zarr(tmp_path / "tissue.zarr")
+    lazy = read_lazy(tmp_path / "tissue.zarr")
+    for adata in (tissue, lazy):
+        bl.tl.evaluate(adata, layer="mine", library_key="slide")
+    pd.testing.assert_frame_equal(lazy.uns["mine_scores"]["summary"], tissue.uns["mine_scores"]["summary"])
+
+
 def test_a_large_panel_in_a_store_is_scored_gene_by_gene(tissue: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     one = tissue[tissue.obs["slide"] == "a1"].copy()
     whole = bl.tl.evaluate(one, layer="mine", markers=list(one.var_names[:9]), copy=True)

@@ -38,8 +38,8 @@ def alignment_check(
 
     On the left lie the spots as given, on the picture of the section. On the right is the score of each way: the places
     as given in red, the best other way in blue, the rest in grey. Shifts by one distance share a line. The grey band is
-    chance: mean and standard deviation of placements that cannot be right. The bars are standard errors of the
-    difference to the places as given.
+    chance: mean and standard deviation of placements that cannot be right. The best other way has a bar: the standard
+    error of its difference to the places as given.
 
     Parameters
     ----------
@@ -85,8 +85,21 @@ def alignment_check(
     if not isinstance(records, Mapping) or not records:
         msg = f"`adata.uns[{key!r}]` does not exist. `bleep_sc.pp.check_alignment(adata)` writes it."
         raise MissingKeyError(msg)
-    sections = sections_to_draw(adata, library_key=library_key, library_id=library_id, img_key=img_key, size=size)
-    names = [section.name or str(next(iter(records))) for section in sections]
+    sections = sections_to_draw(
+        adata,
+        library_key=library_key,
+        library_id=library_id,
+        img_key=img_key,
+        size=size,
+        of_all=str(next(iter(records))) if library_key is None and len(records) == 1 else None,
+    )
+    names = [section.name for section in sections]
+    if names == [""]:
+        msg = (
+            f"`adata.uns[{key!r}]` tells of the sections {list(records)}, but nothing tells which spot is of which: "
+            "name the column of `obs` that does by `library_key`."
+        )
+        raise ValueError(msg)
     for name in names:
         check_in(f"adata.uns[{key!r}]", name, records, remedy="`bleep_sc.pp.check_alignment` checks all sections.")
     tables = []

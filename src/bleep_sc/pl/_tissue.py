@@ -9,6 +9,7 @@ from anndata import AnnData
 
 from bleep_sc._adata import section_of_spots, spatial_coordinates
 from bleep_sc._checks import MissingKeyError, check_in, check_names, check_number
+from bleep_sc._grid import spacing
 from bleep_sc._library import checked_libraries, needed_scale_factor
 from bleep_sc._logging import logger
 from bleep_sc.pl._figure import picture
@@ -45,11 +46,17 @@ def sections_to_draw(
     library_id: str | Sequence[str] | None,
     img_key: str | None,
     size: float,
+    of_all: str | None = None,
 ) -> list[Section]:
-    """Make each chosen section ready to be drawn, with its spots, picture and scale."""
+    """Make each chosen section ready to be drawn, with its spots, picture and scale.
+
+    `of_all` is the one that all spots belong to, where that is known.
+    """
     size = check_number("size", size, above=0)
     libraries = checked_libraries(adata.uns)
-    of_spots = section_of_spots(adata, library_key)
+    of_spots = section_of_spots(adata, library_key) if of_all is None else None
+    if of_all is not None:
+        libraries = {of_all: libraries.get(of_all, {})}
     if of_spots is None and len(libraries) > 1:
         msg = (
             f"`adata.uns['spatial']` holds the sections {list(libraries)}, but nothing tells which spot is of which: "
@@ -103,11 +110,8 @@ def _picture(library: Mapping[str, Any], name: str, img_key: str | None) -> Any 
 
 def _usual_diameter(xy: np.ndarray) -> float:
     """Choose a diameter for spots whose size is not known, such that neighbours stand close but apart."""
-    from scipy.spatial import cKDTree
-
-    distance = cKDTree(xy).query(xy, k=2)[0][:, 1] if len(xy) > 1 else np.empty(0)
-    distance = distance[distance > 0]
-    return _SHARE_OF_PITCH * float(np.median(distance)) if len(distance) else 1.0
+    step = spacing(xy)
+    return 1.0 if np.isnan(step) else _SHARE_OF_PITCH * step
 
 
 def draw_ground(ax: "Axes", section: Section, *, alpha: float = 1.0) -> None:

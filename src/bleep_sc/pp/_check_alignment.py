@@ -5,19 +5,20 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_adata, recorded_library_key, spatial_coordinates, with_frames
+from bleep_sc._adata import as_numbers, check_adata, recorded_library_key, spatial_coordinates, with_frames
 from bleep_sc._all_or_nothing import all_or_nothing
-from bleep_sc._blocks import LazyRows, is_lazy
 from bleep_sc._checks import check_in, check_int, check_key, check_key_added
 from bleep_sc._expression import expression_values
 from bleep_sc._logging import logger, warn
 from bleep_sc._progress import progress
+from bleep_sc._settings import settings
 from bleep_sc.pp._alignment.compared import Compared, compared_places
 from bleep_sc.pp._alignment.genes import most_varying
-from bleep_sc.pp._alignment.looks import Look, SpotLook, terms_of_crops, terms_of_features
+from bleep_sc.pp._alignment.looks import Look
 from bleep_sc.pp._alignment.picture import full_size, picture_look
 from bleep_sc.pp._alignment.record import record_of
 from bleep_sc.pp._alignment.section import Judged, judge
+from bleep_sc.pp._alignment.stored import stored_look
 from bleep_sc.pp._images.section import SectionImage, hires_image
 from bleep_sc.pp._places_code import PlacesCode
 from bleep_sc.pp._section_images import images_by_library, rows_by_library
@@ -98,15 +99,17 @@ def check_alignment(
         are ``way``, ``kind``, ``score`` (share of expression that colours explain, or share of spots on
         tissue), ``score_given`` (of the places as given, on the same spots), ``gain`` (their difference) with
         its ``standard_error``, ``gain_in_errors``, ``score_in_errors``, ``above_chance`` (in standard
-        deviations of `chance`) and ``n_spots``.
+        deviations of `chance`) and ``n_spots``. Where nothing could be compared, it has no rows.
 
     Raises
     ------
     KeyError
         No coordinates, no such column or layer; neither a picture nor crops.
     ValueError
-        Coordinates or expression that are NaN; several libraries and no `library_key`; a library without entry in
-        `image`; an image that cannot be read.
+        Coordinates, expression or features that are NaN; several libraries and no `library_key`; a library without
+        entry in `image`; an image that cannot be read; `series` or `image_layer` without an `image`.
+    FileNotFoundError
+        `image` is a path where no file is.
 
     Notes
     -----
@@ -117,8 +120,8 @@ def check_alignment(
 
     **What is compared.** The symmetries of the square about the centre of the spots and within the frame of the image,
     and shifts by 1 to 3 pitches in 8 directions: about 40 ways. Each is compared with the given places on the same
-    spots. Standard errors are those over 16 blocks of neighbouring spots. Chance is measured by 24 placements that are
-    turned by 30°, 45° and 60° beside the quarter turns, and mirrored.
+    spots. Standard errors are those over 16 blocks of neighbouring spots. Chance is measured by 24 placements that
+    cannot be right: turned by 12 odd angles (30°, 45° and 60° beyond each quarter turn), each also mirrored.
 
     **Bins and cells.** One bin of Visium HD tells little, and its pitch is less than what a shift comes to. So a block
     of neighbours stands for a spot: its counts are summed, the window of its colours is as wide as the block, and
@@ -155,6 +158,10 @@ def check_alignment(
     measured = adata.n_vars > 0 and (layer is not None or adata.X is not None)
     images: Mapping[str, SectionImage | None]
     if image is None:
+        for name, value in (("image_layer", image_layer), ("series", series)):
+            if value is not None:
+                msg = f"`{name}={value!r}` chooses within an `image`, and none is given: leave it out, or pass `image`."
+                raise ValueError(msg)
         images = {library: hires_image(adata.uns, library) for library in spots}
     else:
         images = images_by_library(
@@ -162,19 +169,21 @@ def check_alignment(
         )
     obs = with_frames(adata).obs
     judged, compared = {}, {}
-    for library in progress(list(spots), desc="Checking how spots fit", show=progress_bar if len(spots) > 1 else False):
-        rows, xy = spots[library], coordinates[spots[library]]
-        places = compared_places(xy, np.flatnonzero(said_on_tissue(obs.iloc[rows])), most, seed=seed)
-        look, source = _look(adata, library, rows, places, image=images[library], image_key=image_key)
-        judged[library] = judge(
-            _expression(adata, layer, rows, places) if measured else None,
-            places,
-            look,
-            width_height=full_size(images[library]),
-            source=source,
-            code=PlacesCode.of(adata.obsm[spatial_key], spatial_key, library, library_key),
-        )
-        compared[library] = places
+    show = settings.progress_bar if progress_bar is None else bool(progress_bar)
+    with settings.override(progress_bar=show):  # also of the small pictures that are made
+        for library in progress(list(spots), desc="Checking how spots fit", show=None if len(spots) > 1 else False):
+            rows, xy = spots[library], coordinates[spots[library]]
+            places = compared_places(xy, np.flatnonzero(said_on_tissue(obs.iloc[rows])), most, seed=seed)
+            look, source = _look(adata, library, rows, places, image=images[library], image_key=image_key)
+            judged[library] = judge(
+                _expression(adata, layer, rows, places) if measured else None,
+                places,
+                look,
+                width_height=full_size(images[library]),
+                source=source,
+                code=PlacesCode.of(adata.obsm[spatial_key], spatial_key, library, library_key),
+            )
+            compared[library] = places
     adata = adata.copy() if copy else adata
     with all_or_nothing(adata):
         adata.uns[key_added] = {library: record_of(judged[library], compared[library].rows) for library in spots}
@@ -205,13 +214,22 @@ def _look(
         msg = f"`adata.{source[1:-1]}` must hold crops (n_obs, y, x, 3) or features (n_obs, n_features). {remedy}"
         raise ValueError(msg)
     if stored.ndim == 2:
-        terms = terms_of_features(np.asarray(stored)[rows].astype(np.float64))
-    elif not is_lazy(stored):
-        terms = terms_of_crops(np.asarray(stored)[rows])
-    else:
-        lazy = LazyRows(stored)
-        terms = np.concatenate([terms_of_crops(lazy[part]) for part in lazy.parts()])[rows]
-    return SpotLook(places.xy, places.look(terms), places.pitch), source
+        _check_features(adata, rows, image_key)
+    return stored_look(stored, rows, places), source
+
+
+def _check_features(adata: AnnData, rows: np.ndarray, image_key: str) -> None:
+    """Refuse features of a section that are NaN or no numbers: all of it would look alike."""
+    path = f"adata.obsm[{image_key!r}]"
+    features = as_numbers(adata.obsm[image_key], path=path, remedy="Features (n_obs, n_features) are expected.")[rows]
+    bad = ~np.isfinite(features).all(axis=1)
+    if bad.any():
+        msg = (
+            f"`{path}` is NaN or infinite for {bad.sum()} of {len(rows)} spots, such as "
+            f"{adata.obs_names[rows[bad]][0]!r}. Make the features anew, or leave these spots out: "
+            f"`adata = adata[np.isfinite({path}).all(axis=1)].copy()`."
+        )
+        raise ValueError(msg)
 
 
 def _tell(judged: Mapping[str, Judged]) -> None:

@@ -119,7 +119,7 @@ def crops(
         edge. ``missing_tiles`` is the number of tiles under crops that the scanner left out; they are white, as glass
         is. ``level_scale`` is the size of the level that was read, in pixels per full-resolution pixel. ``findings`` is
         a :class:`pandas.DataFrame` with what seemed wrong: ``sign`` (name of the check), ``found`` and ``remedy``. The
-        other entries are ``source``, ``border`` and ``library_key``.
+        other entries are ``source``, ``border``, ``library_key`` and ``spatial_key``.
 
     Raises
     ------
@@ -140,11 +140,13 @@ def crops(
     fitted model does not need them.
 
     **What is checked.** Before anything is cut: whether two sources of µm per pixel contradict each other by more than
-    5 % (`mpp`, `scalefactors`, a Visium lattice, the file's tags); whether several spots stand at one place; whether
-    the places are stored with half precision; whether the image has the size that the hires picture of `uns` stands
-    for; whether clearly more spots would lie on tissue if they were turned, mirrored, swapped or scaled. After cutting:
-    whether the crops look like the hires picture at the same places, and whether they are dark. With `lazy`, the checks
-    that read crops are left out. Each finding names its evidence and the line that mends it.
+    5 % (`mpp`, `scalefactors`, a Visium lattice, the file's tags); whether several spots share a place, a row and
+    column of the array, or an instance of SpatialData, as where sections were joined; whether the places are stored
+    with half precision; whether the image has the size that the hires picture of `uns` stands for; whether clearly more
+    spots would lie on tissue if they were turned, mirrored, swapped or scaled; whether places that may be in µm fill a
+    corner of the image. After cutting: whether the crops look like the hires picture at the same places, and whether
+    they are dark. With `lazy`, the checks that read crops are left out. Each finding names its evidence and the line
+    that mends it.
 
     **Lower levels** of a pyramid are read only where `um` asks for fewer pixels than the level has. Crops of them
     differ from those of full resolution by 2 to 3 grey levels of 255 in the mean (on HER2ST).
@@ -230,6 +232,7 @@ def crops(
             um_per_px=to_check.scale.um_per_px,
             spot_diameter=to_check.scale.spot_diameter,
             library_key=library_key,
+            spatial_key=spatial_key,
             findings=findings[section.library_id],
         )
         for section, to_check in to_cut

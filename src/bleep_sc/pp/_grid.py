@@ -17,7 +17,7 @@ from bleep_sc.pp._images.thumbnails import pictures
 from bleep_sc.pp._lattice.lattice import KINDS, LatticeKind
 from bleep_sc.pp._lattice.reference import lattice_of_reference
 from bleep_sc.pp._scale.witnesses import Evidence, in_two_values, scale_of_section
-from bleep_sc.pp._slide import new_slide, whole_image
+from bleep_sc.pp._slide import new_slide, whole_image, without_a_name
 from bleep_sc.pp._tissue.find import said_tissue, tissue_on
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _FROM_LATTICE = "lattice"
 """Where the spot diameter comes from: it is the pitch, and tells no scale."""
+_UNNAMED = "slide"
+"""How an image in memory is called, which has no name."""
 _MOST_PLACES = 5_000_000
 """Largest number of places that are laid over a slide: more come of a scale or a pitch that is wrong."""
 _OTHERWISE: LatticeKind = "square"
@@ -76,7 +78,8 @@ def grid(
     mpp
         µm per full-resolution pixel. ``None`` takes what the tags of the file say (OME, Aperio, NDPI, TIFF, OpenSlide).
     library_id
-        Name of the slide. ``None`` takes that of the file.
+        Name of the slide. ``None`` takes that of the file; of an image in a store both names. An image in memory has
+        none, so pass it if slides will be joined.
     image_layer
         Layer of the ImageContainer; needed only where it has several.
     series
@@ -171,6 +174,8 @@ def grid(
     )
     slide.obs = _annotation(slide.obs, places[kept], share[kept])
     slide.uns[_keys.SPATIAL][wanted.library_id]["scalefactors"]["microns_per_pixel"] = um_per_px
+    if library_id is None and not isinstance(image, str | Path):
+        warn(without_a_name(wanted.library_id))
     logger.info("%d spots, %g µm apart, were laid over the tissue of %r.", slide.n_obs, wanted.um, wanted.library_id)
     return slide
 
@@ -222,10 +227,13 @@ class _Wanted:
 
 
 def _name_of(image: Any) -> str:
-    """Take the name of a file without its ending, ``.ome.tif`` as one."""
+    """Take the name of a file without its ending, ``.ome.tif`` as one; in a store that of the store goes before it."""
     if not isinstance(image, str | Path):
-        return "slide"
-    return Path(image).stem.removesuffix(".ome") or "slide"
+        return _UNNAMED
+    path = Path(image)
+    store = next((parent for parent in path.parents if parent.suffix == ".zarr"), None)
+    within = [] if store is None else [part for part in path.relative_to(store).parts if part != "images"]
+    return "_".join([(store or path).stem.removesuffix(".ome"), *within]) or _UNNAMED
 
 
 def _um_per_px(image: SectionImage, wanted: _Wanted) -> float:

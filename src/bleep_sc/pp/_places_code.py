@@ -51,3 +51,11 @@ class PlacesCode:
             f"rows = {self.of_section}; xy = {self.read}.astype(float); xy[rows] = {expression.format('xy[rows]')}; "
             f"{self.stored} = xy"
         )
+
+    def from_um(self, um_per_px: str) -> str:
+        """Write what turns places in µm, whose recorded scale is 1, into pixels; the scale factors go with them."""
+        factors = f"adata.uns['spatial'][{self.library_id!r}]['scalefactors']"
+        return (
+            f"mpp = {um_per_px}; {self.moved('{} / mpp')}; {factors}['microns_per_pixel'] = mpp; "
+            f"{factors}['spot_diameter_fullres'] /= mpp"
+        )

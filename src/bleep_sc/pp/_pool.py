@@ -19,13 +19,15 @@ from bleep_sc.pp._lattice.frame import Frame, frame_of
 from bleep_sc.pp._lattice.lattice import KINDS, Lattice, LatticeKind
 from bleep_sc.pp._scale.witnesses import Evidence, Scale, in_two_values, scale_of_section
 from bleep_sc.pp._section_images import checked_mpp, rows_by_library
-from bleep_sc.pp._signs.places import how_to_tell_apart, number_of_repeated
+from bleep_sc.pp._signs.joined import joined_sections
 from bleep_sc.pp._signs.section import said_on_tissue
 
 _NEARLY = 0.99
 """A pitch counts as finer than the bins below this share of their distance."""
 _AT_ONCE = 256
 """Number of places around which bins are looked for at a time."""
+_NAME_OF_PLACE = r".+_\d+_\d+"
+"""How places are called: by library, row and column."""
 _OF_BINS = ("bin_size_um",)
 """Scale factors that speak of bins, not of what they are pooled into."""
 
@@ -87,7 +89,8 @@ def pool(
         ``"square"``, or ``"hexagonal"``: staggered rows as on a Visium slide.
     mpp
         µm per full-resolution pixel, one number or a mapping from library. ``None`` takes
-        ``scalefactors['microns_per_pixel']``. Where the places are in µm, as in a Xenium table, pass ``mpp=1``.
+        ``scalefactors['microns_per_pixel']``, else the lattice of Visium spots. Where the places are in µm, as in a
+        Xenium table, pass ``mpp=1``.
     layer
         Layer with raw counts. ``None`` takes ``layers['counts']`` where it is there, else `X`.
     library_key
@@ -120,7 +123,7 @@ def pool(
     `uns['spatial'][library_id]` : `dict`
         That of `adata`, with ``microns_per_pixel``, and a ``spot_diameter_fullres`` of `um`.
 
-    Sets the following field of `adata`:
+    Sets the following fields of `adata`:
 
     `adata.obs['pool' | key_added]` : :class:`pandas.Categorical`
         Name of the place that each bin went to. ``pooled[adata.obs['pool'].astype(str)]`` gives each bin the row of its
@@ -131,9 +134,9 @@ def pool(
     KeyError
         No coordinates, no such column or layer.
     ValueError
-        Values that are no raw counts; an unknown scale; a pitch finer than the bins; several libraries and no
-        `library_key`; bins that lie on each other, since several sections are taken for one; a view, where `key_added`
-        asks to write into it.
+        Values that are no raw counts; a column `key_added` that holds something else; an unknown scale; a pitch finer
+        than the bins; several libraries and no `library_key`; bins that lie on each other, or have row and column of
+        the array in common, since several sections are taken for one; a view, where `key_added` asks to write into it.
 
     Notes
     -----
@@ -146,8 +149,7 @@ def pool(
     At the border of the tissue a place holds fewer bins, so fewer counts. Leave such places out by
     ``pooled[pooled.obs['tissue_share'] > 0.5].copy()``.
 
-    Counts are summed by one sparse product: 500,000 bins of 200 genes each take some seconds
-    (``benchmarks/pool_cost.py``).
+    Counts are summed by one sparse product (docs, "Bins and cells", has its time and memory).
 
     Examples
     --------
@@ -167,6 +169,7 @@ def pool(
     else:
         check_adata(adata)
         check_key_added("key_added", key_added)
+        _check_no_column_of_the_user(adata, key_added)
     um = check_number("um", um, above=0)
     check_choice("lattice", lattice, get_args(LatticeKind))
     check_key("spatial_key", spatial_key)
@@ -176,7 +179,7 @@ def pool(
     obs = with_frames(adata).obs
     sections = []
     for library, rows in spots.items():
-        _check_one_section(library, obs.iloc[rows], xy[rows], library_key)
+        _check_one_section(library, obs.iloc[rows], xy[rows], adata.uns, library_key)
         scale = _scale(adata, library, obs.iloc[rows], xy[rows], mpp)
         frame = frame_of(obs.iloc[rows], xy[rows], scale.um_per_px)
         _check_not_finer(um, frame, library)
@@ -191,6 +194,16 @@ def pool(
         with all_or_nothing(adata):
             adata.obs[key_added] = pd.Categorical.from_codes(_numbers(sections, adata.n_obs), list(pooled.obs_names))
     return pooled
+
+
+def _check_no_column_of_the_user(adata: AnnData, key_added: str) -> None:
+    """Refuse a column that holds something else than the places of an earlier call."""
+    obs = with_frames(adata).obs
+    if key_added in obs and not obs[key_added].dropna().astype(str).str.fullmatch(_NAME_OF_PLACE).all():
+        msg = (
+            f"`key_added={key_added!r}`: `adata.obs` has a column of that name, which would be lost. Pass another name."
+        )
+        raise ValueError(msg)
 
 
 def _scale(adata: AnnData, library: str, obs: pd.DataFrame, xy: np.ndarray, mpp: Any) -> Scale:
@@ -213,13 +226,16 @@ def _scale(adata: AnnData, library: str, obs: pd.DataFrame, xy: np.ndarray, mpp:
     return scale
 
 
-def _check_one_section(library: str, obs: pd.DataFrame, xy: np.ndarray, library_key: str | None) -> None:
-    """Refuse bins that lie on each other: their sums would mix two tissues."""
-    if n := number_of_repeated(xy):
+def _check_one_section(
+    library: str, obs: pd.DataFrame, xy: np.ndarray, uns: Mapping[str, Any], library_key: str | None
+) -> None:
+    """Refuse bins of several sections: their sums would mix two tissues."""
+    joined = joined_sections(obs, xy, uns)
+    if joined is not None:
         msg = (
-            f"{n} of {len(xy)} bins or cells of {library!r} stand at the same place as another one, so their sums "
-            "would mix several sections that are taken for one (or places lost their digits, as in float16). "
-            + how_to_tell_apart(obs, xy, given=library_key)
+            f"{joined.n} of {len(xy)} bins or cells of {library!r} {joined.how}, so their sums would mix several "
+            "sections that are taken for one (or places lost their digits, as in float16). "
+            + joined.remedy(obs, given=library_key)
         )
         raise ValueError(msg)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from bleep_sc import _keys
 from bleep_sc.pp._finding import Finding, as_frame
 from bleep_sc.pp._section_crops import SectionCrops
 
@@ -13,6 +14,7 @@ def crop_record(
     um_per_px: float,
     spot_diameter: float,
     library_key: str | None,
+    spatial_key: str = _keys.SPATIAL,
     findings: Iterable[Finding] = (),
 ) -> dict[str, Any]:
     """Make the record of a section's crops.
@@ -25,6 +27,8 @@ def crop_record(
         µm per full-resolution pixel, and full-resolution pixels per spot diameter; NaN where unknown.
     library_key
         Column of `obs` with the section of each spot.
+    spatial_key
+        Key in `obsm` of the places at which they were cut.
     findings
         What seemed wrong.
     """
@@ -43,6 +47,7 @@ def crop_record(
         "missing_tiles": section.n_missing_tiles(),
         "findings": as_frame(findings),
         "library_key": library_key or "",
+        "spatial_key": spatial_key,
     }
 
 

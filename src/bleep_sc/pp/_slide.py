@@ -39,6 +39,14 @@ def whole_image(
     return opened
 
 
+def without_a_name(called: str) -> str:
+    """Say that a slide has no name of its own, and what comes of that."""
+    return (
+        f"the slide has no name, so it is called {called!r}. Slides of one name are taken for one section once they "
+        "are joined: pass `library_id=`, such as `library_id='A1'`."
+    )
+
+
 def pictures_of(image: SectionImage | None) -> Pictures:
     """Make the small pictures of a slide; none where it has no image."""
     return ({}, {}) if image is None else pictures(image, name="image")

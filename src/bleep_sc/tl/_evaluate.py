@@ -15,6 +15,7 @@ from bleep_sc._adata import (
     recorded_library_key,
     section_of_spots,
     spatial_coordinates,
+    with_frames,
 )
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._blocks import LazyColumns, is_lazy, row_blocks
@@ -262,7 +263,7 @@ def _pairs(
             xy = spatial_coordinates(query, name="query")
         else:
             logger.info("No SSIM and no Moran's I: `query.obsm['spatial']` does not exist.")
-    check = partial(check_predicted, path=path)
+    check, obs = partial(check_predicted, path=path), with_frames(query).obs
     return [
         SectionPair(
             name=name,
@@ -271,7 +272,7 @@ def _pairs(
             prediction=LazyColumns(predicted, rows, check=check) if is_lazy(predicted) else predicted[rows],
             depth=None if depth is None else depth[rows],
             xy=None if xy is None else xy[rows],
-            grid=None if xy is None or "grid" not in needs else grid_positions(query.obs.iloc[rows], xy[rows]),
+            grid=None if xy is None or "grid" not in needs else grid_positions(obs.iloc[rows], xy[rows]),
         )
         for (name, rows), patient in zip(sections, patients, strict=True)
     ]

@@ -215,8 +215,9 @@ def fit(
         cluster, a full disk or Ctrl-C ends the training, the same call goes on from there (Notes). With ``None``,
         nothing is written. This is for methods that train epoch by epoch.
     check
-        ``"warn"`` checks by 1,000 spots of each section whether images and expression belong together, and warns, once,
-        where another place of the spots fits clearly better (:func:`~bleep_sc.pp.check_alignment`). Or ``"off"``.
+        ``"warn"`` checks whether images and expression belong together, by 1,000 spots of each section or as many
+        blocks of bins or cells. It warns, once, where another place of the spots fits clearly better
+        (:func:`~bleep_sc.pp.check_alignment`). Or ``"off"``.
     key_added
         Name of the model, of all fields below, and of the layer that it will impute.
     copy

@@ -394,3 +394,18 @@ def test_names_of_libraries() -> None:
         bl.io.from_spatialdata(by_hand(), library_id="a/b")
     with pytest.raises(TypeError, match="`library_id` must be a name"):
         bl.io.from_spatialdata(by_hand(), library_id=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.odd
+def test_several_images_of_several_regions_are_asked_for_by_region() -> None:
+    """One name would be taken for all regions, and lay the second on the image of the first."""
+    shapes = {"a": circles_of(XY), "b": circles_of(XY)}
+    images = {name: image_of(says_where(HEIGHT, WIDTH)) for name in ("he_a", "he_b")}
+    one = by_hand(images=images)
+    with pytest.raises(ValueError, match=r"Say which one is the H&E image, such as `image='he_a'`\."):
+        bl.io.from_spatialdata(one)
+    two = by_hand(images=images, shapes=shapes, tables={"table": table_of(["a", "b"], [0, 1])})
+    with pytest.raises(ValueError, match=r"H&E image of each region, such as `image=\{'a': \.\.\., 'b': \.\.\.\}`\."):
+        bl.io.from_spatialdata(two)
+    adata = bl.io.from_spatialdata(two, image={"a": "he_a", "b": "he_b"})
+    assert [adata.uns["spatial"][region]["metadata"]["image"] for region in "ab"] == ["he_a", "he_b"]

@@ -18,6 +18,7 @@ from vendors.visium_hd import VisiumHD, write_visium_hd
 from vendors.xenium import PIXEL_SIZE, Xenium, write_xenium
 
 import bleep_sc as bl
+from bleep_sc._logging import logger
 
 
 def quietly(read: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -123,6 +124,53 @@ def test_visium_hd_bins_as_circles_and_as_labels(hd: VisiumHD, kind: dict[str, b
     assert scalefactors["spot_diameter_fullres"] == pytest.approx(16)
 
 
+def test_bins_as_circles_of_their_area(hd: VisiumHD) -> None:
+    """As SpatialData's own `to_circles` makes them: an eighth wider than a bin."""
+    sdata = quietly(spatialdata_io.visium_hd, hd.folder, load_segmentations_only=False, bin_size=8)
+    sdata["_square_008um"] = sd.to_circles(sdata["_square_008um"])
+    adata = bl.io.from_spatialdata(sdata, table="square_008um")
+    scalefactors = adata.uns["spatial"]["_square_008um"]["scalefactors"]
+    assert scalefactors["spot_diameter_fullres"] == pytest.approx(16 * 2 / np.sqrt(np.pi))
+    assert scalefactors["microns_per_pixel"] == pytest.approx(0.5)
+
+
+@pytest.mark.odd
+@pytest.mark.parametrize("wrong", [np.nan, "first"])
+def test_odd_rows_of_bins_tell_nothing(hd: VisiumHD, wrong: object) -> None:
+    kind = {"annotate_table_by_labels": True}
+    sdata = quietly(spatialdata_io.visium_hd, hd.folder, load_segmentations_only=False, bin_size=8, **kind)
+    rows = sdata["square_008um"].obs["array_row"].astype(object)
+    rows.iloc[0] = wrong
+    sdata["square_008um"].obs["array_row"] = rows
+    adata = bl.io.from_spatialdata(sdata, table="square_008um")
+    assert np.allclose(adata.obsm["spatial"], hd.xy["square_008um"])
+    assert "microns_per_pixel" not in adata.uns["spatial"]["_square_008um_labels"]["scalefactors"]
+
+
+@pytest.mark.parametrize("vendor", ["xenium", "hd"])
+def test_places_of_labels_come_back_as_they_were(
+    vendor: str, hd: VisiumHD, read_xenium: Callable[..., sd.SpatialData]
+) -> None:
+    """Of a raster the table alone says where its instances lie; it was in the unit of the vendor."""
+    if vendor == "xenium":
+        sdata, table = read_xenium(), "table"
+        sdata = sd.SpatialData.init_from_elements({**_elements(sdata), "table": sdata["table"].copy()})
+    else:
+        kind = {"annotate_table_by_labels": True}
+        sdata = quietly(spatialdata_io.visium_hd, hd.folder, load_segmentations_only=False, bin_size=8, **kind)
+        table = "square_008um"
+    before = sdata[table].obsm["spatial"].copy()
+    adata = bl.io.from_spatialdata(sdata, table=table)
+    bl.io.to_spatialdata(sdata, adata, layer=None)
+    np.testing.assert_allclose(sdata["bleep"].obsm["spatial"], before)
+    again = bl.io.from_spatialdata(sdata, table="bleep")
+    np.testing.assert_allclose(again.obsm["spatial"], adata.obsm["spatial"])
+    if vendor == "xenium":  # of an object that says nothing of its image
+        del adata.uns["spatial"]
+        bl.io.to_spatialdata(sdata, adata, layer=None, table="bare")
+        assert not sdata["bare"].obsm
+
+
 @pytest.mark.parametrize(
     ("region", "instance_key", "kwargs"),
     [
@@ -179,11 +227,46 @@ def test_images_of_visium_hd_that_are_refused(hd_sdata: sd.SpatialData, image: s
         bl.io.from_spatialdata(hd_sdata, table="square_008um", image=image)
 
 
+def test_the_log_asks_for_a_name_of_a_sample_of_xenium(
+    read_xenium: Callable[..., sd.SpatialData], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(logger, "propagate", True)
+    with caplog.at_level("INFO", logger="bleep_sc"):
+        bl.io.from_spatialdata(read_xenium(), library_id="X1")
+        assert "pass `library_id=`" not in caplog.text
+        bl.io.from_spatialdata(read_xenium())
+        assert "Every sample of Xenium has this region: pass `library_id=` before you join several." in caplog.text
+
+
+def test_samples_of_xenium_that_spatialdata_joined(xenium: Xenium, read_xenium: Callable[..., sd.SpatialData]) -> None:
+    """It adds the sample to the name of each element, so that each is a library of its own."""
+    samples = {sample: quietly(spatialdata_io.xenium, xenium.folder) for sample in "AB"}
+    joined = quietly(sd.concatenate, samples, concatenate_tables=True)
+    adata = bl.io.from_spatialdata(joined)
+    assert np.allclose(adata.obsm["spatial"], np.concatenate([xenium.xy, xenium.xy]))
+    assert list(adata.uns["spatial"]) == ["cell_labels-A", "cell_labels-B"]
+    for sample in "AB":
+        library = adata.uns["spatial"][f"cell_labels-{sample}"]
+        assert library["metadata"]["image"] == f"he_image-{sample}"
+        assert library["scalefactors"]["microns_per_pixel"] == pytest.approx(xenium.um_per_px)
+        assert (adata.obs["library_id"] == f"cell_labels-{sample}").sum() == len(xenium.cells)
+
+
 def test_fluorescence_is_refused_by_name(read_xenium: Callable[..., sd.SpatialData]) -> None:
     with pytest.raises(ValueError, match=r"'morphology_focus'` is refused: it is Xenium's fluorescence.*'he_image'"):
         bl.io.from_spatialdata(read_xenium(), image="morphology_focus")
     with pytest.raises(ValueError, match=r"no H&E image shares a coordinate system with `sdata\.shapes"):
         bl.io.from_spatialdata(read_xenium(aligned_images=False), table="table")
+
+
+def test_an_image_of_16_bits_says_so_where_it_is_the_only_one(read_xenium: Callable[..., sd.SpatialData]) -> None:
+    sdata = read_xenium()
+    wide = sdata["he_image"]["scale0"].image
+    wide = wide.copy(data=wide.data.astype(np.uint16) * 256)
+    wide.attrs = dict(sdata["he_image"]["scale0"].image.attrs)
+    sdata = sd.SpatialData.init_from_elements({**_elements(sdata), "he_image": wide, "table": sdata["table"]})
+    with pytest.raises(ValueError, match=r"no H&E image shares.*'he_image' does, but:.*uint16"):
+        bl.io.from_spatialdata(sdata, table="table")
 
 
 def test_an_image_without_its_alignment(xenium: Xenium, tmp_path: Path) -> None:

@@ -284,7 +284,7 @@ def test_nothing_is_unpickled(where: str, part: str, stores: Path, tmp_path: Pat
     (array / ".zattrs").write_text(json.dumps({"encoding-type": "array", "encoding-version": "0.2.0"}))
     (array / ".".join("0" * len(shape))).write_bytes(pickle.dumps(Bomb(mark)))
     kind, name = where.split("/")[:2]
-    with pytest.raises(ValueError, match=rf"`sdata\.{kind}\['{name}'\]`.* could not be read"):
+    with pytest.raises(ValueError, match=rf"`sdata\.{kind}\['{name}'\]` holds pickled values"):
         bl.io.from_spatialdata(store, table="square_008um", image="he")
     assert not mark.exists()
     pickle.loads((array / ".".join("0" * len(shape))).read_bytes())  # it would have been

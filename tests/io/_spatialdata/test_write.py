@@ -1,5 +1,6 @@
 """A layer goes back into SpatialData, and annotates what its spots were taken from."""
 
+import re
 from typing import Any
 
 import dask.array as da
@@ -77,7 +78,7 @@ def test_instances_of_any_type(kind: str) -> None:
     assert sdata["bleep"].obs["spot"].tolist() == [0, 1, 2, 3]
     values = sd.get_values("1", sdata=sdata, element_name="spots", table_name="bleep")["1"]
     assert values.to_dict() == {0: 1, 1: 3, 2: 5, 3: 7}
-    again = bl.io.from_spatialdata(sdata, table="bleep")
+    again = bl.io.from_spatialdata(sdata, table="bleep", library_key="library")
     assert np.allclose(again.obsm["spatial"], XY)
 
 
@@ -142,7 +143,7 @@ def change(what: str) -> Any:
         ("nothing", {}, ValueError, "annotates no element.*from_spatialdata` keeps"),
         ("column", {}, KeyError, r"`adata.obs\['region'\]` does not exist"),
         ("layer", {}, KeyError, r"`adata.layers\['bleep'\]` does not exist.*bl.tl.impute"),
-        ("X", {"layer": None}, ValueError, "takes `adata.X`, and there is none"),
+        ("X", {"layer": None}, KeyError, "takes `adata.X`, and there is none"),
         ("", {"table": "table"}, ValueError, r"`sdata.tables` has 'table' already.*overwrite=True"),
         ("", {"table": "Table"}, ValueError, r"`sdata.tables` has 'table' already"),
         ("", {"table": "he"}, ValueError, r"`sdata.images` has 'he' already. Name the new table otherwise.$"),
@@ -177,3 +178,20 @@ def test_a_slide_without_spots_as_the_page_shows() -> None:
     slide.uns["spatialdata_attrs"] = {"region": "spots", "region_key": "region", "instance_key": "spot"}
     bl.io.to_spatialdata(sdata, slide)
     assert np.allclose(bl.io.from_spatialdata(sdata, table="bleep").obsm["spatial"], XY)
+
+
+def test_pooled_places_become_shapes_by_the_line_of_the_message() -> None:
+    """The image lies turned in `sdata`, and the shapes must lie on it."""
+    place = affine([[0, -2, 500], [2, 0, 10], [0, 0, 1]])
+    images = {"he": image_of(says_where(HEIGHT, WIDTH), {"global": place})}
+    sdata = by_hand(images=images, shapes={"spots": circles_of(XY)})
+    pooled = bl.pp.pool(bl.io.from_spatialdata(sdata), um=60, mpp=1)
+    with pytest.raises(ValueError, match=r"annotates no element.*places of `bl\.pp\.pool`") as error:
+        bl.io.to_spatialdata(sdata, pooled, layer="counts")
+    (line,) = re.findall(r"Make shapes of them first: `(.*)`\.", str(error.value))
+    exec(line, {"sdata": sdata, "adata": pooled})  # noqa: S102 - as a user would
+    bl.io.to_spatialdata(sdata, pooled, layer="counts")
+    assert np.array_equal(sdata["bleep"].X.toarray(), pooled.X.toarray())
+    again = bl.io.from_spatialdata(sdata, table="bleep", library_key="library")
+    np.testing.assert_allclose(again.obsm["spatial"], pooled.obsm["spatial"])
+    assert again.uns["spatial"]["places"]["scalefactors"]["spot_diameter_fullres"] == pytest.approx(60)

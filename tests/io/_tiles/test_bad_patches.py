@@ -7,6 +7,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 import patch_files
 import pytest
 from anndata import AnnData
@@ -230,3 +231,20 @@ def test_a_damaged_record_is_refused(ref: AnnData, tmp_path: Path) -> None:
         ref.uns["X_uni_v1"] = {"config": text.replace(old, new)}
         with pytest.raises(ValueError, match=re.escape("`adata.uns['X_uni_v1']` does not say what made")):
             bl.tl.fit(ref, image_key="X_uni_v1")
+
+
+def test_tiles_that_were_written_twice_are_named(tmp_path: Path) -> None:
+    """As where a program was run again and added to the file."""
+    corners = np.concatenate([CORNERS, CORNERS[1:]])
+    path = patch_files.trident(tmp_path / "twice.h5", corners, np.ones((5, 4), dtype=np.float32))
+    with pytest.warns(UserWarning, match=r"2 of 5 tiles of `coords` in 'twice\.h5' stand where .* 'TCGA-01_3'") as told:
+        slide = bl.io.from_patches(path, mpp=0.25)
+    (line,) = re.findall(r"`(slide = .*?\(\))`", str(told[0].message))
+    names = {"slide": slide, "pd": pd}
+    exec(line, names)  # noqa: S102 - as a user would
+    assert list(names["slide"].obs_names) == ["TCGA-01_0", "TCGA-01_1", "TCGA-01_2"]
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="It is a folder: pass one of the files in it"):
+        bl.io.from_patches(tmp_path)

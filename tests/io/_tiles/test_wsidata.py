@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from anndata.io import write_elem
 from scipy import sparse
 
 import bleep_sc as bl
@@ -70,6 +71,16 @@ def test_places_alone(ref: AnnData) -> None:
     assert slide.var.equals(ref.var)
     assert set(slide.obsm) == {"spatial"}
     assert slide.uns["spatial"]["mine"]["scalefactors"]["spot_diameter_fullres"] == 512
+
+
+def test_a_slide_without_a_name_says_so() -> None:
+    """As a SpatialData in memory; two such slides would be taken for one section after a concat."""
+    wsi = wsi_like()
+    del wsi.name
+    with pytest.warns(UserWarning, match=r"no name, so it is called 'tiles'.*pass `library_id=`"):
+        slide = bl.io.from_wsidata(wsi)
+    assert list(slide.uns["spatial"]) == ["tiles"]
+    assert list(bl.io.from_wsidata(wsi, library_id="P1").uns["spatial"]) == ["P1"]
 
 
 def test_the_argument_goes_before_the_slides_own_scale() -> None:
@@ -239,6 +250,26 @@ def test_other_sources_are_refused(tmp_path: Path) -> None:
         bl.io.from_wsidata(tmp_path / "empty")
     with pytest.raises(ValueError, match=r"`encoder='uni'` names what made the features: say which by `features=`"):
         bl.io.from_wsidata(wsi_like(), encoder="uni")
+
+
+@pytest.mark.odd
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_a_store_that_lies_about_its_size_is_refused(form: Callable[[np.ndarray], Any], tmp_path: Path) -> None:
+    """Before any memory is taken for what it claims to hold."""
+    import zarr
+
+    store = tmp_path / "slide.zarr"
+    group = zarr.open_group(store, mode="w", zarr_format=2)
+    group.attrs.update(wsi_like().attrs)
+    (store / "shapes" / "tiles").mkdir(parents=True)
+    wsi_like().shapes["tiles"].to_parquet(store / "shapes" / "tiles" / "shapes.parquet")
+    write_elem(group.create_group("tables"), "uni_tiles", table(form(FEATURES), [1, 3, 5, 7]))
+    described = store / "tables" / "uni_tiles" / "X" / ("" if form is np.asarray else "data") / ".zarray"
+    content = json.loads(described.read_text())
+    content["shape"] = [2**40, *content["shape"][1:]]
+    described.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"`tables\['uni_tiles'\]` is said to be \(1099511627776,.*at most 32 GiB"):
+        bl.io.from_wsidata(store, features="uni")
 
 
 @pytest.mark.odd

@@ -121,6 +121,7 @@ def test_large_folds_say_on_how_many_spots_they_were_trained(monkeypatch: pytest
 def test_it_is_the_blends_prediction(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
     """Scores are those of the settings that were chosen, mixed by their weights, also of large parts."""
     monkeypatch.setattr(choose, "MOST_TO_CHOOSE_ON", most)
+    monkeypatch.setattr(choose, "_PREDICTED_AT_ONCE", 7)
     seen: list[tuple[list[HeldOutPart], Blend]] = []
 
     def remember(parts: list[HeldOutPart], **how: Any) -> tuple[Blend, float]:

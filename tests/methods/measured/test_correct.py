@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from bleep_sc._grid import spacing
 from bleep_sc.methods.measured import blocks, process
 from bleep_sc.methods.measured.blocks import blocks_of, patches_of
 from bleep_sc.methods.measured.correct import FEWEST_MEASURED, correct
-from bleep_sc.methods.measured.prior import Prior, spacing
+from bleep_sc.methods.measured.prior import Prior
 from bleep_sc.methods.measured.process import Field, krige
 from bleep_sc.metrics import pearson
 

@@ -147,6 +147,33 @@ def test_ome_zarr_of_others(version: int, tmp_path: Path) -> None:
         middles(stack)
 
 
+@pytest.mark.parametrize("unit", ["micrometer", "nanometer", None])
+def test_ome_zarr_says_its_scale(unit: str | None, tmp_path: Path) -> None:
+    """The levels stand in disorder; the scale is that of the finest, by that of all levels."""
+    group = zarr.create_group(tmp_path / "a.zarr", zarr_format=2)
+    flat, of_um = PIXELS.transpose(2, 0, 1), 1000 if unit == "nanometer" else 1
+    group.create_array("small", data=flat[:, ::2, ::2])
+    group.create_array("full", data=flat)
+    axes = [{"name": "c"}, *({"name": name, "type": "space"} | ({"unit": unit} if unit else {}) for name in "yx")]
+    datasets = [
+        {"path": path, "coordinateTransformations": [{"type": "scale", "scale": [1, size, size]}]}
+        for path, size in (("small", 0.5 * of_um), ("full", 0.25 * of_um))
+    ]
+    of_all = [{"type": "scale", "scale": [1, 2, 2]}]
+    group.attrs["multiscales"] = [{"axes": axes, "datasets": datasets, "coordinateTransformations": of_all}]
+    assert middles(tmp_path / "a.zarr") == EXPECTED
+    adata = spots()
+    if unit is None:
+        bl.pp.crops(adata, tmp_path / "a.zarr", um=4, size=8, mpp=0.25, check="warn")
+        return
+    with pytest.warns(UserWarning, match=r"0\.25 by the argument `mpp`, 0\.5 by the file's OME-Zarr metadata"):
+        bl.pp.crops(adata, tmp_path / "a.zarr", um=4, size=8, mpp=0.25)
+    slide = bl.pp.blank(spots(), spatial=XY, library_id="new", spot_diameter=5)
+    slide.uns["spatial"]["new"]["metadata"]["spot_diameter_from"] = "lattice"
+    bl.pp.crops(slide, tmp_path / "a.zarr", um=4, size=8)
+    assert slide.uns["crops"]["new"]["um_per_px"] == 0.5
+
+
 @pytest.mark.odd
 @pytest.mark.parametrize(
     ("image", "error", "message"),
@@ -190,6 +217,13 @@ def test_folders_that_are_no_image(tmp_path: Path) -> None:
         middles(tmp_path / "s.zarr")
     with pytest.raises(ValueError, match="could not be read as an image"):
         middles(tmp_path / "s.zarr" / "shapes" / "spots")
+    with pytest.raises(
+        ValueError, match=r"'images' is a folder of images.*Pass one of them by its path, such as 'images/he'"
+    ):
+        middles(tmp_path / "s.zarr" / "images")
+    no_image = pytest.raises(ValueError, match=r"could not be read as an image \(it holds no image\)")
+    with warnings.catch_warnings(action="ignore"), no_image:  # a warning of it would be another error
+        middles(tmp_path / "s.zarr" / "shapes")
     for content in ("{", "[]", '{"multiscales": [{}]}', '{"multiscales": [{"datasets": [{"path": "gone"}]}]}'):
         (tmp_path / "odd").mkdir(exist_ok=True)
         (tmp_path / "odd" / ".zattrs").write_text(content)

@@ -206,6 +206,89 @@ def test_two_sections_cut_from_one_image(column: str | None) -> None:
     assert ("library_key='section'" if column else "library_key=...") in findings["remedy"].iloc[0]
 
 
+@pytest.mark.parametrize("how", ["row and column", "instance"])
+def test_two_sections_whose_places_differ_are_seen_too(how: str) -> None:
+    """Two slides that were laid out by one lattice, or two samples that call their cells alike."""
+    samples = {"A": section(), "B": section(XY + np.array([3, 5]))}
+    for number, sample in enumerate(samples.values()):
+        sample.obs["share"] = [0.25, 0.5 + number] * (len(XY) // 2) + [0.125] * (len(XY) % 2)
+        if how == "row and column":
+            sample.obs["array_row"], sample.obs["array_col"] = XY.astype(int).T[::-1]
+        else:
+            sample.obs["region"], sample.obs["cell"] = (
+                "cells",
+                [f"c{i}" for i in range(len(XY) * number, len(XY) * (number + 1))],
+            )
+            sample.uns["spatialdata_attrs"] = {"region": "cells", "region_key": "region", "instance_key": "cell"}
+    if how == "instance":  # ids of many cells fall together now and then
+        samples["B"].obs.loc["7", "cell"] = "c3"
+    both = ad.concat(samples, uns_merge="first", index_unique="-", label="sample")
+    findings = found(both, box(IMAGE))
+    assert findings["sign"].tolist() == ["places"]
+    begin = f"{2 * len(XY)} of {2 * len(XY)} spots have the same `array_row` and `array_col` as another one"
+    if how == "instance":
+        begin = f"2 of {2 * len(XY)} spots have the same `region` and `cell` as another one"
+    assert findings["found"].iloc[0].startswith(begin)
+    assert "pass `library_key='sample'`" in findings["remedy"].iloc[0]
+    del both.obs["sample"]
+    assert "library_key=..." in found(both, box(IMAGE))["remedy"].iloc[0]  # a measured share tells nothing apart
+
+
+@pytest.mark.odd
+def test_positions_that_tell_nothing_are_no_sign_of_two_sections() -> None:
+    for row, column in ((0, 0), (np.arange(len(XY)), 0), (np.nan, np.nan)):
+        adata = section()
+        adata.obs["array_row"], adata.obs["array_col"] = row, column
+        bl.pp.crops(adata, box(IMAGE), size=16)
+        assert adata.uns["crops"]["lib"]["findings"].empty
+
+
+@pytest.mark.parametrize("pyramid", [True, False])
+def test_pooled_places_in_micrometres(pyramid: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """`pool(mpp=1)` records the scale of the places: crops of another image would be too wide, and in a wrong place."""
+    import tifffile
+
+    rng = np.random.default_rng(0)
+    cells = AnnData(rng.poisson(2, size=(500, 3)), obsm={"spatial": rng.uniform(20, 130, size=(500, 2))})
+    pooled = bl.pp.pool(cells, um=15, mpp=1)
+    with tifffile.TiffWriter(tmp_path / "image.tif") as file:
+        file.write(IMAGE, photometric="rgb", subifds=int(pyramid))
+        if pyramid:
+            file.write(IMAGE[::2, ::2], photometric="rgb", subfiletype=1)
+    right = pooled.obsm["spatial"] / 0.25
+    with pytest.warns(UserWarning, match="exactly 1 µm per pixel is recorded, as `bl.pp.pool"):
+        bl.pp.crops(pooled, tmp_path / "image.tif", um=15, size=16, lazy=True)
+    findings = pooled.uns["crops"]["library"]["findings"]
+    assert findings["sign"].tolist() == ["units"]
+    (line,) = re.findall(r"`(.*?)`", findings["remedy"].iloc[0])
+    exec(line.replace("...", "0.25"), {"adata": pooled})  # noqa: S102 - as a user would
+    np.testing.assert_allclose(pooled.obsm["spatial"], right)
+    bl.pp.crops(pooled, tmp_path / "image.tif", um=15, size=16, lazy=True)
+    record = pooled.uns["crops"]["library"]
+    assert record["findings"].empty
+    assert (record["size_um"], record["spot_diameters"]) == (pytest.approx(15), pytest.approx(1))
+
+
+def test_pooled_places_in_micrometres_on_a_file_that_says_its_scale(tmp_path: Path) -> None:
+    import tifffile
+
+    rng = np.random.default_rng(0)
+    cells = AnnData(rng.poisson(2, size=(500, 3)), obsm={"spatial": rng.uniform(20, 130, size=(500, 2))})
+    pooled = bl.pp.pool(cells, um=15, mpp=1)
+    tifffile.imwrite(
+        tmp_path / "i.tif", IMAGE, photometric="rgb", resolution=(40_000, 40_000), resolutionunit="CENTIMETER"
+    )
+    with pytest.warns(UserWarning, match="two values of µm per pixel contradict each other"):
+        bl.pp.crops(pooled, tmp_path / "i.tif", um=15, size=16, lazy=True)
+    findings = pooled.uns["crops"]["library"]["findings"]
+    assert findings["sign"].tolist() == ["scale"]
+    _, line = re.findall(r"`(.*?)`", findings["remedy"].iloc[0].replace("`bl.pp.pool(..., mpp=1)`", ""))
+    exec(line, {"adata": pooled})  # noqa: S102 - as a user would
+    bl.pp.crops(pooled, tmp_path / "i.tif", um=15, size=16, lazy=True)
+    assert pooled.uns["crops"]["library"]["findings"].empty
+    assert pooled.obsm["spatial"].max() > 400
+
+
 def test_places_of_half_precision() -> None:
     adata = AnnData(np.ones((40, 1), dtype=np.float32))
     adata.obsm["spatial"] = np.random.default_rng(0).uniform(5000, 6000, size=(40, 2)).astype(np.float16)

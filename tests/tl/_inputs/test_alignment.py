@@ -1,5 +1,6 @@
 """The short check of `fit` that images and expression belong together."""
 
+import re
 import warnings
 
 import anndata as ad
@@ -19,7 +20,7 @@ PATTERN = "does not fit the spots as given.*\n'{}': another way fits better: mir
 
 @pytest.fixture(autouse=True)
 def nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alignment, "_asked", set())
+    monkeypatch.setattr(alignment, "_answers", {})
 
 
 def reference(seed: int = 0, *, mirrored: bool = False) -> AnnData:
@@ -69,6 +70,25 @@ def test_one_warning_names_the_way_and_the_line_and_several_fits_give_it_once() 
     bare = reference(mirrored=True)
     del bare.uns["spatial"]
     fit(bare)  # crops and places were mirrored together: nothing tells
+
+
+def test_the_places_are_those_at_which_crops_were_cut() -> None:
+    """`obsm['spatial']` may hold anything else, such as places in another picture."""
+    adata = reference()
+    hires = np.kron(adata.uns["spatial"]["a"]["images"]["hires"], np.ones((2, 2, 1), dtype=np.uint8))
+    right, mirrored = adata.obsm["spatial"], undone(MIRROR, adata.obsm["spatial"])
+    adata.obsm.update(spatial=mirrored, px=right)
+    bl.pp.crops(adata, sq.im.ImageContainer(hires), size=8, mpp=1, check="off", spatial_key="px")
+    fit(adata)
+    adata.obsm.update(spatial=right, px=mirrored)
+    with pytest.warns(UserWarning, match=PATTERN.format("a")) as caught:
+        fit(adata)
+    text = str(caught[0].message)
+    assert "`adata.obsm['px'] = [419, 0] + [-1, 1] * adata.obsm['px']`" in text
+    (call,) = re.findall(r"`(bleep_sc\.pp\.check_alignment\(.*?\))`", text)
+    assert call == "bleep_sc.pp.check_alignment(adata, image_key='X_color', spatial_key='px')"
+    with pytest.warns(UserWarning, match=PATTERN.format("a")):
+        eval(call, {"bleep_sc": bl, "adata": adata})  # noqa: S307 - as a user would
 
 
 def test_off_and_methods_without_images_say_nothing() -> None:
@@ -144,9 +164,9 @@ def test_the_picture_is_that_of_the_section_whose_crops_are_learned() -> None:
     adata.uns["spatial"] = {"first": misleading.uns["spatial"]["a"], "a": own}
     fit(adata)
     adata.uns["spatial"] = {"first": own, "a": misleading.uns["spatial"]["a"]}
-    alignment._asked.clear()
+    alignment._answers.clear()
     with pytest.warns(UserWarning, match="'a': another way fits better"):
         fit(adata)
     del adata.uns["crops"]  # now nobody knows whose spots these are, so no picture is asked
-    alignment._asked.clear()
+    alignment._answers.clear()
     fit(adata)

@@ -55,8 +55,12 @@ def check_image(source: Source, name: str) -> None:
         raise ValueError(msg)
 
 
-def choose(source: Source, element: Element, image: str | None, coordinate_system: str | None) -> Chosen:
+def choose(
+    source: Source, element: Element, image: str | None, coordinate_system: str | None, *, regions: Sequence[str]
+) -> Chosen:
     """Take the image that is named, else the only one of full resolution on which the element lies.
+
+    `regions` are all that the table annotates; a name that is not in a mapping would be taken for each of them.
 
     Raises
     ------
@@ -65,38 +69,47 @@ def choose(source: Source, element: Element, image: str | None, coordinate_syste
     """
     if image is not None:
         return _laid(source, element, image, coordinate_system)
-    fitting = _fitting(source, element, coordinate_system)
+    fitting, unfit = _fitting(source, element, coordinate_system)
     full = [name for name in fitting if not any(small.search(name) for small in _SMALL)]
     if len(full) > 1:
+        entries = ", ".join(f"{region!r}: ..." for region in regions)
+        such_as = f"{full[0]!r}" if len(regions) == 1 else f"{{{entries}}}"
         msg = (
-            f"the images {full} all share a coordinate system with `{element.path}`. Say which one is the H&E image, "
-            f"such as `image={full[0]!r}`."
+            f"the images {full} all share a coordinate system with `{element.path}`. Say which one is the H&E image"
+            f"{'' if len(regions) == 1 else ' of each region'}, such as `image={such_as}`."
         )
         raise ValueError(msg)
     small = [name for kind in _SMALL for name in fitting if kind.search(name)]
     if not full and not small:
+        reasons = "".join(f" {name!r} does, but: {reason}" for name, reason in unfit.items())
         msg = (
-            f"no H&E image shares a coordinate system with `{element.path}`. {_listed(source)} Read it together with "
-            "the counts (`fullres_image_file=` of `spatialdata_io.visium`, `he_image` of `spatialdata_io.xenium`), or "
-            "add it: `sdata.images['he'] = Image2DModel.parse(...)`."
+            f"no H&E image shares a coordinate system with `{element.path}`. {_listed(source)}{reasons} Read it "
+            "together with the counts (`fullres_image_file=` of `spatialdata_io.visium`, `he_image` of "
+            "`spatialdata_io.xenium`), or add it: `sdata.images['he'] = Image2DModel.parse(...)`."
         )
         raise ValueError(msg)
     return _laid(source, element, (full or small)[0], coordinate_system)
 
 
-def _fitting(source: Source, element: Element, coordinate_system: str | None) -> list[str]:
-    """Images that may show the section and share a coordinate system with the element, or the one that is named."""
+def _fitting(
+    source: Source, element: Element, coordinate_system: str | None
+) -> tuple[list[str], dict[str, ValueError]]:
+    """Find the images that may show the section and share a coordinate system, `coordinate_system` or any.
+
+    Those that are no H&E image come apart, with what is wrong with them.
+    """
     systems = {coordinate_system} if coordinate_system in element.matrices else set(element.matrices)
-    found = []
+    found, unfit = [], {}
     for name in source.names["images"]:
         if _no_section(name) or not systems & set(source.matrices("images", name)):
             continue
         try:
             _opened(source, name)
-        except ValueError:  # it is of other channels, or of another type
+        except ValueError as err:  # it is of other channels, or of another type
+            unfit[name] = err
             continue
         found.append(name)
-    return found
+    return found, unfit
 
 
 def _laid(source: Source, element: Element, name: str, coordinate_system: str | None) -> Chosen:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from anndata import AnnData
 
+from bleep_sc import _keys
 from bleep_sc._checks import check_in
 
-ATTRIBUTES = "spatialdata_attrs"
-"""`uns` key under which SpatialData keeps them."""
+REGION = "region"
+"""Key of the metadata of a library under which the element that its spots annotate is named."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,16 @@ class TableKeys:
         remedy
             What to do where it annotates nothing.
         """
-        attributes: Any = table.uns.get(ATTRIBUTES)
+        attributes: Any = table.uns.get(_keys.SPATIALDATA)
         wanted = ("region", "region_key", "instance_key")
         missing = [key for key in wanted if not hasattr(attributes, "get") or attributes.get(key) is None]
         if missing:
-            msg = f"`{path}` annotates no element: `uns[{ATTRIBUTES!r}]` lacks {', '.join(missing)}. {remedy}"
+            msg = f"`{path}` annotates no element: `uns[{_keys.SPATIALDATA!r}]` lacks {', '.join(missing)}. {remedy}"
             raise ValueError(msg)
         region, region_key, instance_key = (attributes[key] for key in wanted)
         regions = [region] if isinstance(region, str) else list(np.ravel(region))
         for key in (region_key, instance_key):
-            check_in(f"{path}.obs", str(key), table.obs.columns, remedy=f"`uns[{ATTRIBUTES!r}]` names it.")
+            check_in(f"{path}.obs", str(key), table.obs.columns, remedy=f"`uns[{_keys.SPATIALDATA!r}]` names it.")
         return cls(tuple(map(str, regions)), str(region_key), str(instance_key))
 
     def rows_of(self, table: AnnData) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from bleep_sc._logging import logger, warn
 from bleep_sc.io._spatialdata.keys import TableKeys
 from bleep_sc.io._spatialdata.store import Source
 from bleep_sc.io._spatialdata.transforms import Element
-from bleep_sc.io._spatialdata.vendors import CELL_AREA, IN_UM, bin_side, is_of_xenium, lattice_pitch
+from bleep_sc.io._spatialdata.vendors import CELL_AREA, bin_side, in_um_beside, is_of_xenium, lattice_pitch
 
 _LABELS = "_labels"
 
@@ -53,7 +53,8 @@ def element_of(source: Source, table: AnnData, region: str, *, path: str) -> Ele
         return found
     if found.kind == "labels" and _keys.SPATIAL in table.obsm:
         bins = region.removesuffix(_LABELS)
-        candidates = IN_UM if is_of_xenium(table.obs) else (("shapes", bins),) if bin_side(bins) else ()
+        of_bins = [("shapes", bins)] if bin_side(bins) else []
+        candidates = in_um_beside(region) if is_of_xenium(table.obs) else of_bins
         for kind, name in candidates:
             if name in source.names[kind]:
                 return Element(kind, name, source.matrices(kind, name))

@@ -11,10 +11,11 @@ from bleep_sc._checks import check_name, check_section_names
 from bleep_sc._library import library_part
 from bleep_sc._logging import logger, warn
 from bleep_sc.io._spatialdata.images import Chosen, by_region, check_image, choose
-from bleep_sc.io._spatialdata.keys import ATTRIBUTES, TableKeys
+from bleep_sc.io._spatialdata.keys import REGION, TableKeys
 from bleep_sc.io._spatialdata.places import Places, element_of, places_of
 from bleep_sc.io._spatialdata.scale import lies_on_morphology, um_per_px
 from bleep_sc.io._spatialdata.store import Source, open_source
+from bleep_sc.io._spatialdata.vendors import are_of_any_xenium
 from bleep_sc.pp._images.thumbnails import pictures
 
 if TYPE_CHECKING:
@@ -67,10 +68,12 @@ def from_spatialdata(
         ``images`` (hires and lowres, uint8), ``scalefactors`` and ``metadata``, as ``squidpy.read.visium`` gives them.
         ``scalefactors['microns_per_pixel']`` is left out where nobody knows it, with a line in the log.
         ``scalefactors['spot_diameter_fullres']`` is the width of a spot or bin, of a cell that of the circle of its
-        area. ``metadata`` names ``table``, ``image`` and ``coordinate_system``; if `sdata` is a path,
+        area. ``metadata`` names ``region``, ``table``, ``image`` and ``coordinate_system``; if `sdata` is a path,
         ``source_image_path`` is where the image lies.
     `obs['library_id' | library_key]` : :class:`pandas.Categorical`
         Library of each spot.
+    `uns['spatialdata_attrs']` : `dict`
+        What the rows annotate, as SpatialData keeps it: :func:`~bleep_sc.io.to_spatialdata` needs it.
 
     Raises
     ------
@@ -134,17 +137,21 @@ def from_spatialdata(
     )
     rows = keys.rows_of(found)
     _check_regions(found, keys, rows, path=path)
+    if library_id is None and are_of_any_xenium(rows):
+        logger.info("Every sample of Xenium has this region: pass `library_id=` before you join several.")
     libraries = _names_of_libraries(library_id, list(rows))
     images = by_region(image, list(rows), name="image")
     systems = by_region(coordinate_system, list(rows), name="coordinate_system")
     elements = {region: element_of(source, found, region, path=path) for region in rows}
-    chosen = {region: choose(source, elements[region], images[region], systems[region]) for region in rows}
+    chosen = {
+        region: choose(source, elements[region], images[region], systems[region], regions=list(rows)) for region in rows
+    }
     places = [
         places_of(source, found, rows[region], keys=keys, region=region, element=elements[region], path=path)
         for region in rows
     ]
     adata = _rows_with_places(found, places, chosen, (library_key, libraries), is_ours=source.folder is not None)
-    adata.uns[ATTRIBUTES] = keys.described(list(rows))
+    adata.uns[_keys.SPATIALDATA] = keys.described(list(rows))
     adata.uns[_keys.SPATIAL] = {
         libraries[each.region]: _library(found, each, chosen[each.region], table_name=name, folder=source.folder)
         for each in places
@@ -168,7 +175,7 @@ def _check_regions(table: AnnData, keys: TableKeys, rows: Mapping[str, np.ndarra
     if not rows:
         msg = f"`{path}` has no row of the regions that it annotates, {list(keys.regions)}."
         raise ValueError(msg)
-    check_section_names(f"{path}.uns[{ATTRIBUTES!r}]['region']", rows)
+    check_section_names(f"{path}.uns[{_keys.SPATIALDATA!r}]['region']", rows)
     if n_rows < table.n_obs:
         warn(
             f"{table.n_obs - n_rows} of {table.n_obs} rows of `{path}` are of no region that it annotates "
@@ -230,6 +237,7 @@ def _library(table: AnnData, places: Places, chosen: Chosen, *, table_name: str,
     scalefactors |= {factor: float(value) for factor, value in known.items() if np.isfinite(value)}
     metadata = {
         **library_part(table.uns, places.region, "metadata"),
+        REGION: places.region,
         "table": table_name,
         "image": chosen.name,
         "coordinate_system": way.coordinate_system,

@@ -8,7 +8,7 @@ import pandas as pd
 from bleep_sc._logging import logger
 from bleep_sc.io._spatialdata.places import Places
 from bleep_sc.io._spatialdata.transforms import Onto
-from bleep_sc.io._spatialdata.vendors import CELL_AREA, IN_UM, bin_side, is_of_xenium
+from bleep_sc.io._spatialdata.vendors import CELL_AREA, bin_side, in_um, is_of_xenium, lattice_pitch
 from bleep_sc.pp._scale.witnesses import Evidence, lattice
 
 _SAME_UNIT = 2.1
@@ -19,14 +19,22 @@ Shapes may be the cells' nuclei, half as wide. In pixels of Xenium, of .2125 µm
 
 
 def of_bins(places: Places, way: Onto, obs: pd.DataFrame) -> float | None:
-    """The bins of Visium HD have their side in their name."""
+    """The bins of Visium HD have their side in their name; their pitch tells how long it is on the image.
+
+    Circles may be as wide as a bin, as the reader makes them, or as large, as `spatialdata.to_circles` does.
+    """
     side = bin_side(places.region)
-    return None if side is None or np.isnan(places.diameter) else side / (places.diameter * way.scale)
+    if side is None or np.isnan(places.diameter):
+        return None
+    widths = places.diameter * np.array([1, np.sqrt(np.pi) / 2])
+    pitch = lattice_pitch(obs, places.xy)
+    width = widths[0] if np.isnan(pitch) else widths[np.argmin(np.abs(np.log(widths / pitch)))]
+    return float(side / (width * way.scale))
 
 
 def of_xenium(places: Places, way: Onto, obs: pd.DataFrame) -> float | None:
     """The elements of Xenium are in µm, if their cells are as wide as the table says."""
-    if not is_of_xenium(obs) or (places.element.kind, places.element.name) not in IN_UM:
+    if not is_of_xenium(obs) or not in_um(places.element.kind, places.element.name):
         return None
     if places.region == places.element.name:
         width = 2 * np.sqrt(np.median(obs[CELL_AREA].to_numpy(dtype=np.float64)) / np.pi)

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc import _keys
 from bleep_sc._side_effects import python_random_state_kept
+from bleep_sc._untrusted import ZARRAY, check_never_pickled
 from bleep_sc.io._spatialdata.transforms import Element, matrices_of, stored_matrices
 from bleep_sc.pp._images.elements import group_attributes, names_within
 from bleep_sc.pp._images.open import existing_path
@@ -114,6 +116,7 @@ def _of_folder(given: str | Path) -> Source:
 def _table(path: Path) -> Any:
     from anndata import read_zarr
 
+    check_never_pickled(path.rglob(ZARRAY), where=f"`sdata.tables[{path.name!r}]`")
     try:
         return read_zarr(path)
     except Exception as err:  # each part of a table may be damaged in its own way
@@ -125,6 +128,7 @@ def _shapes(path: Path) -> Any:
     """Read shapes from their parquet file, or from the arrays that stores of 2023 have in its place."""
     from geopandas import GeoDataFrame, read_parquet
 
+    check_never_pickled(path.rglob(ZARRAY), where=f"`sdata.shapes[{path.name!r}]`")
     try:
         if (path / "shapes.parquet").is_file():
             return read_parquet(path / "shapes.parquet")
@@ -132,7 +136,7 @@ def _shapes(path: Path) -> Any:
         from shapely import GeometryType, from_ragged_array
 
         group: Any = zarr.open_group(path, mode="r")
-        kind = GeometryType[group.attrs["spatialdata_attrs"]["geos"]["name"]]
+        kind = GeometryType[group.attrs[_keys.SPATIALDATA]["geos"]["name"]]
         offsets = tuple(np.asarray(group[name]).ravel() for name in sorted(group) if name.startswith("offset"))
         columns = {"geometry": from_ragged_array(kind, np.asarray(group["coords"]), offsets or None)}
         if "radius" in group:

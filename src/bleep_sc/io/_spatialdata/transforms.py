@@ -50,6 +50,10 @@ class Onto:
         moved: np.ndarray = xy @ self.matrix[:2, :2].T + self.matrix[:2, 2]
         return moved
 
+    def back(self, pixels: np.ndarray) -> np.ndarray:
+        """Move pixels of the image (n, 2) into places of the element."""
+        return np.linalg.solve(self.matrix[:2, :2], (pixels - self.matrix[:2, 2]).T).T
+
 
 def matrices_of(transformations: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Make matrices of the transformations of an element."""

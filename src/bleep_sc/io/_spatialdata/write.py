@@ -13,10 +13,13 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._adata import check_readable
-from bleep_sc._checks import check_in, check_key
+from bleep_sc._checks import MissingKeyError, check_in, check_key
+from bleep_sc._library import libraries, library_part, scale_factor
+from bleep_sc._logging import logger
 from bleep_sc._side_effects import python_random_state_kept
-from bleep_sc.io._spatialdata.keys import TableKeys
-from bleep_sc.io._spatialdata.places import matched, some_names
+from bleep_sc.io._spatialdata.images import choose
+from bleep_sc.io._spatialdata.keys import REGION, TableKeys
+from bleep_sc.io._spatialdata.places import element_of, matched, some_names
 from bleep_sc.io._spatialdata.store import KINDS, Source, open_source
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"(?!__)[\w-][\w.-]*", re.ASCII)
 """Names that SpatialData takes, but for those that begin with a dot, which would be hidden files."""
 
+_OF_POOLED = "n_pooled"
+"""Column of `obs` that `pp.pool` alone makes."""
 _EXPECTED = (
     "Key .* already exists",  # it was to be overwritten
     "The table is annotating",  # what was not read from a folder
@@ -65,14 +70,15 @@ def to_spatialdata(
     Returns
     -------
     ``None``. Sets ``sdata.tables[table]``: an AnnData with the layer as `X`, `obs` and `var` of `adata`, and
-    `obsm['spatial']` where there is one.
+    `obsm['spatial']` where there is one. Of a table that annotates labels, such as that of Xenium, these places are in
+    the unit of the element again, as the reader had them.
 
     Raises
     ------
     FileNotFoundError
         There is no such folder.
     KeyError
-        No such layer.
+        No such layer, or no `X`.
     TypeError
         `sdata` is no SpatialData.
     ValueError
@@ -104,17 +110,14 @@ def to_spatialdata(
         check_in("adata.layers", layer, adata.layers.keys(), remedy="`bl.tl.impute` writes the layer 'bleep'.")
     elif adata.X is None:
         msg = "`layer=None` takes `adata.X`, and there is none. Name a layer."
-        raise ValueError(msg)
+        raise MissingKeyError(msg)
     source = open_source(sdata)
     _check_free(source, table, overwrite=overwrite)
-    remedy = (
-        "`bl.io.from_spatialdata` keeps what says so. For a slide whose spots are not in `sdata`, make shapes of them "
-        "first, as the page on SpatialData in the documentation shows."
-    )
-    keys = TableKeys.of(adata, path="adata", remedy=remedy)
+    keys = TableKeys.of(adata, path="adata", remedy=_how_to_annotate(adata))
     rows = keys.rows_of(adata)
     instances = _instances(source, adata, keys, rows)
     made = _table(adata, adata.X if layer is None else adata.layers[layer], keys, list(rows), instances)
+    made.obsm.update(_places(source, adata, rows))
     with warnings.catch_warnings():
         for expected in _EXPECTED:
             warnings.filterwarnings("ignore", message=expected, category=UserWarning)
@@ -122,6 +125,28 @@ def to_spatialdata(
             sdata.tables[table] = made  # type: ignore[union-attr]
         else:
             _write(source.folder, made, table)
+
+
+def _how_to_annotate(adata: AnnData) -> str:
+    """Say what makes an object annotate something: of pooled places as a line, since `sdata` has no shapes of them."""
+    kept = "`bl.io.from_spatialdata` keeps what says so."
+    names = list(libraries(adata.uns))
+    if _OF_POOLED not in adata.obs or len(names) != 1:
+        return (
+            f"{kept} For a slide whose spots are not in `sdata`, and for places of `bl.pp.pool`, make shapes of them "
+            "first, as the page on SpatialData in the documentation shows."
+        )
+    image = str(library_part(adata.uns, names[0], "metadata").get("image", "IMAGE"))
+    factors = library_part(adata.uns, names[0], "scalefactors")
+    radius = scale_factor(factors, "spot_diameter_fullres", library_id=names[0]) / 2
+    return (
+        f"{kept} These are places of `bl.pp.pool`, which `sdata` does not have. Make shapes of them first: "
+        "`from spatialdata.models import ShapesModel; from spatialdata.transformations import get_transformation; "
+        f"place = get_transformation(sdata[{image!r}], get_all=True); "
+        f"sdata['places'] = ShapesModel.parse(adata.obsm['spatial'], geometry=0, radius={radius:.6g}, "
+        "transformations=place); adata.obs['region'], adata.obs['place'] = 'places', range(adata.n_obs); "
+        "adata.uns['spatialdata_attrs'] = {'region': 'places', 'region_key': 'region', 'instance_key': 'place'}`."
+    )
 
 
 def _check_free(source: Source, table: str, *, overwrite: bool) -> None:
@@ -177,6 +202,32 @@ def _instances(source: Source, adata: AnnData, keys: TableKeys, rows: dict[str, 
     return found.astype(np.int64) if whole else found.astype(str).astype(object)
 
 
+def _places(source: Source, adata: AnnData, rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Write places as the tables of SpatialData have them: those of labels lie where the readers put them.
+
+    Shapes know where they are, whatever a table says. Of a raster of labels the table alone says it, in the unit of the
+    vendor.
+    """
+    if _keys.SPATIAL not in adata.obsm:
+        return {}
+    xy = np.array(adata.obsm[_keys.SPATIAL], dtype=np.float64)
+    records = [library_part(adata.uns, library, "metadata") for library in libraries(adata.uns)]
+    for region, of_region in rows.items():
+        if region in source.names["shapes"]:
+            continue
+        record = next((each for each in records if each.get(REGION) == region), {})
+        if record.get("image") not in source.names["images"]:
+            logger.info(
+                "%r gets no places: `adata.uns['spatial']` does not say on which image of `sdata` they were laid.",
+                region,
+            )
+            return {}
+        element = element_of(source, adata, region, path="adata")
+        way = choose(source, element, record["image"], record.get("coordinate_system"), regions=[region]).way
+        xy[of_region] = way.back(xy[of_region])
+    return {_keys.SPATIAL: xy}
+
+
 def _table(adata: AnnData, values: Any, keys: TableKeys, regions: Sequence[str], instances: np.ndarray) -> AnnData:
     with python_random_state_kept():
         from spatialdata.models import TableModel
@@ -184,13 +235,15 @@ def _table(adata: AnnData, values: Any, keys: TableKeys, regions: Sequence[str],
     obs = adata.obs.copy()
     obs[keys.region_key] = obs[keys.region_key].astype(str).astype("category")
     obs[keys.instance_key] = instances
-    obsm = {_keys.SPATIAL: adata.obsm[_keys.SPATIAL]} if _keys.SPATIAL in adata.obsm else {}
-    made = AnnData(values, obs=obs, var=adata.var.copy(), obsm=obsm)
+    made = AnnData(values, obs=obs, var=adata.var.copy())
     return TableModel.parse(made, **keys.described(regions))
 
 
 def _write(folder: Path, made: AnnData, table: str) -> None:
-    """Write a table beside its place and move it there, so that a killed write leaves the earlier one."""
+    """Write a table beside its place and move it there, so that a write that fails leaves the earlier one.
+
+    A process that is killed between the two moves leaves it under the name that ends in ``.old-`` and eight digits.
+    """
     import zarr
 
     with python_random_state_kept():

@@ -41,7 +41,8 @@ def open_hdf5(path: Any) -> Iterator["HDF5"]:
 
     found = existing_path(path)
     if found is None or found.is_dir():
-        msg = f"`path`: there is no file {str(path)[:500]!r}."
+        folder = "" if found is None else " It is a folder: pass one of the files in it, for each slide its own."
+        msg = f"`path`: there is no file {str(path)[:500]!r}.{folder}"
         raise FileNotFoundError(msg)
     try:
         if not h5py.is_hdf5(found):

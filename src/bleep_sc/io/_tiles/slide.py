@@ -126,6 +126,7 @@ def make_slide(
     """Make the AnnData; `image` is the slide's, where it is at hand."""
     if image is not None:
         _warn_of_tiles_outside(tiles, image)
+    _warn_of_tiles_twice(tiles)
     slide = new_slide(
         pd.DataFrame(index=pd.Index([], dtype=str)) if ref is None else ref.var,
         tiles.centres,
@@ -180,4 +181,14 @@ def _warn_of_tiles_outside(tiles: Tiles, image: SectionImage) -> None:
             f"the centres of {outside.sum()} of {len(places)} tiles of {tiles.path} lie outside `image`, which has "
             f"{limit[0]} x {limit[1]} pixels; they reach to x {x:.0f} and y {y:.0f}. The tiles are of another slide, "
             "or `image` is not at full resolution: pass the image that the tiles were cut from."
+        )
+
+
+def _warn_of_tiles_twice(tiles: Tiles) -> None:
+    twice = pd.DataFrame(tiles.corners).duplicated()
+    if n := int(twice.sum()):
+        warn(
+            f"{n} of {len(twice)} tiles of {tiles.path} stand where an earlier one stands, such as "
+            f"{tiles.names[int(np.flatnonzero(twice)[0])]!r}: the file was written twice, or holds several slides. "
+            f"Keep one of each: `slide = slide[~pd.DataFrame(slide.obsm['spatial']).duplicated().to_numpy()].copy()`."
         )

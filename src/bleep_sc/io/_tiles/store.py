@@ -1,6 +1,5 @@
 """The parts of a WSIData, in memory or in its zarr store, of which only those that are asked for are read."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bleep_sc import _keys
 from bleep_sc._checks import MissingKeyError
+from bleep_sc._untrusted import ZARRAY, check_never_pickled
 from bleep_sc.io._tiles.bounds import check_bounds, check_numbers
 from bleep_sc.pp._images.open import existing_path
 
@@ -76,7 +77,7 @@ def _in_memory(elements: Mapping[str, Any], key: str) -> pd.DataFrame:
 
 def _table_in_memory(tables: Mapping[str, Any], key: str) -> Table:
     table = tables[key]
-    return Table(table.X, table.obs, _regions(table.uns.get("spatialdata_attrs")))
+    return Table(table.X, table.obs, _regions(table.uns.get(_keys.SPATIALDATA)))
 
 
 def _regions(attrs: Any) -> tuple[str, ...]:
@@ -133,15 +134,17 @@ def _stored_table(group: Any, folder: Path, key: str) -> Table:
     from anndata.io import read_elem
 
     where = f"`wsi`: `tables[{key!r}]`"
-    _check_never_pickled(folder / "tables" / key, where=where)
+    check_never_pickled((folder / "tables" / key).rglob(ZARRAY), where=where)
     with _store_errors(where):
         table = group[f"tables/{key}"]
         values = table["X"]
-    if hasattr(values, "shape"):  # a dense array; a sparse one is a group
-        check_bounds(values.shape, values.dtype, values.chunks, path=where)
+    is_dense = hasattr(values, "shape")  # a sparse one is a group of arrays
+    for array in [values] if is_dense else [part for _, part in values.arrays()]:
+        check_bounds(array.shape, array.dtype, array.chunks, path=where)
+    if is_dense:
         check_numbers(values.dtype, path=where, expected="(n_tiles, n_features)")
     with _store_errors(where):
-        attrs = read_elem(table["uns/spatialdata_attrs"]) if "uns/spatialdata_attrs" in table else None
+        attrs = read_elem(table[link]) if (link := f"uns/{_keys.SPATIALDATA}") in table else None
         return Table(read_elem(values), read_elem(table["obs"]), _regions(attrs))
 
 
@@ -152,20 +155,6 @@ def _store_errors(where: str) -> Iterator[None]:
     except Exception as err:  # of zarr, of its codecs and of anndata
         msg = f"{where} could not be read ({err}): the store is damaged, or no table of features. Write it anew."
         raise ValueError(msg) from err
-
-
-def _check_never_pickled(folder: Path, *, where: str) -> None:
-    """Refuse arrays of zarr's version 2 whose values would have to be unpickled, which can run anything."""
-    for path in folder.rglob(".zarray"):
-        try:
-            described = json.loads(path.read_bytes())
-            used = [described.get("compressor"), *(described.get("filters") or ())]
-            pickled = any(isinstance(each, dict) and "pickle" in str(each.get("id")).lower() for each in used)
-        except (ValueError, AttributeError, TypeError):
-            continue  # zarr says what is wrong with it
-        if pickled:
-            msg = f"{where} holds pickled values, which are never read: reading them can run any program."
-            raise ValueError(msg)
 
 
 def named(parts: Mapping[str, Callable[[], Any]], key: str, *, slot: str, argument: str) -> Any:

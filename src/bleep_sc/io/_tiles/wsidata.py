@@ -7,7 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc._checks import check_key, check_number
-from bleep_sc._logging import logger
+from bleep_sc._logging import logger, warn
 from bleep_sc.io._tiles.bounds import check_numbers
 from bleep_sc.io._tiles.scale import believed_scale
 from bleep_sc.io._tiles.slide import (
@@ -21,7 +21,7 @@ from bleep_sc.io._tiles.slide import (
 from bleep_sc.io._tiles.store import Parts, Table, named, parts_of
 from bleep_sc.models.nets.rules import MAX_SIDE
 from bleep_sc.pp._scale.witness import Witness
-from bleep_sc.pp._slide import whole_image
+from bleep_sc.pp._slide import whole_image, without_a_name
 
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
@@ -66,7 +66,7 @@ def from_wsidata(
         µm per full-resolution (level-0) pixel. ``None`` takes ``wsi.attrs['slide_properties']['mpp']``, else that of
         the tags of `image`.
     library_id
-        Name of the slide. ``None`` takes the name of its file.
+        Name of the slide. ``None`` takes the name of its file; where there is none, that of the tiles, with a warning.
     image
         The slide's image: a path or an :class:`squidpy.im.ImageContainer`. Small copies are stored, to draw spots on.
         ``None`` stores no image.
@@ -137,7 +137,8 @@ def from_wsidata(
     if mpp is not None:
         check_number("mpp", mpp, above=0)
     parts = parts_of(wsi)
-    library_id = library_id or parts.name or tiles
+    named_by = library_id or parts.name
+    library_id = named_by or tiles
     frame = _checked_tiles(named(parts.shapes, tiles, slot="shapes", argument="tiles"), tiles)
     side, pixels = _sides(parts, tiles)
     opened = None if image is None else whole_image(image, library_id=library_id)
@@ -158,6 +159,8 @@ def from_wsidata(
         path = f"`wsi.tables[{key!r}]`"
         values = _joined(table, frame[_TILE_ID], path=path)
         made = Features(encoder or key.removesuffix(f"_{tiles}"), checked_features(values, laid.names, path=path))
+    if named_by is None:
+        warn(without_a_name(tiles))
     return make_slide(laid, um_per_px, features=made, ref=ref, image=opened)
 
 

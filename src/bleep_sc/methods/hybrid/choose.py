@@ -27,6 +27,8 @@ from bleep_sc.models.train.checkpoints import Checkpoints
 
 MOST_TO_CHOOSE_ON = 4000
 """The most spots that a fold learns from, and the most of a part that it is judged by: more choose no better."""
+_PREDICTED_AT_ONCE = 50_000
+"""Spots of a large part that are predicted together: their features and neighbours take some hundred megabytes."""
 _LINEAR_SHARE = 1 / 3
 """The least linear share with fewer than three patients: they cannot tell what serves another patient best.
 
@@ -99,13 +101,15 @@ class _Part:
             leading=self.leading,
         )
 
-    def predicted(self, spots: LearnedSpots, blend: Blend) -> Predicted:
-        """Predict all spots of the part by the chosen settings alone."""
-        features = self._features(spots, self.rows)
+    def mixed(self, spots: LearnedSpots, blend: Blend) -> np.ndarray:
+        """Predict all spots of the part by the chosen settings alone, and mix that: scores (n, n_components)."""
         settings = [{name: [setting] for name, setting in chosen.items()} for chosen in blend.settings]
-        return Predicted(
-            self.models.retrieve(features, [blend.shares], [blend.neighbors]), self.models.regress(features, settings)
-        )
+        scores = []
+        for start in range(0, len(self.rows), _PREDICTED_AT_ONCE):
+            features = self._features(spots, self.rows[start : start + _PREDICTED_AT_ONCE])
+            retrieved = self.models.retrieve(features, [blend.shares], [blend.neighbors])
+            scores.append(blend.mix(Predicted(retrieved, self.models.regress(features, settings))))
+        return np.concatenate(scores)
 
     @staticmethod
     def _features(spots: LearnedSpots, rows: np.ndarray) -> list[np.ndarray]:
@@ -143,8 +147,8 @@ def _collected(
     scores = np.full((n_obs, width), np.nan, dtype=np.float32)
     fold = np.full(n_obs, -1, dtype=np.int32)
     for part, judged in parts:
-        predicted = judged if len(judged.rows) == len(part.rows) else part.predicted(spots, blend)
+        mixed = blend.mix(judged) if len(judged.rows) == len(part.rows) else part.mixed(spots, blend)
         scores[part.rows] = 0  # folds may have unlike numbers of components
-        scores[part.rows, : len(judged.loadings)] = blend.mix(predicted)
+        scores[part.rows, : len(judged.loadings)] = mixed
         fold[part.rows] = part.fold
     return OutOfFold(scores, fold, decoders, trained_on)

@@ -15,7 +15,7 @@ from bleep_sc._blocks import dense
 from bleep_sc.methods.hybrid.blend import Setting, Shares
 from bleep_sc.methods.hybrid.components import Centers, Components
 from bleep_sc.methods.hybrid.kernel_ridge import KernelProblem, KernelRidge, predict_by_each
-from bleep_sc.methods.learning.network import seeded
+from bleep_sc.methods.learning.network import one_thread, seeded
 from bleep_sc.methods.learning.ridge_regression import Ridge, fit_ridge
 from bleep_sc.models.device import Compute
 from bleep_sc.models.inference import embed_in_batches
@@ -99,7 +99,7 @@ class EncoderModels:
             max_epochs=recipe.max_epochs or _epochs(len(scores)),
             patience=0,
         )
-        with seeded(compute, seed):
+        with seeded(compute, seed), one_thread():
             space = JointSpace(
                 JointArguments.filled(recipe, n_features=features.shape[1], n_components=scores.shape[1])
             )

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bleep_sc._blocks import row_blocks
+from bleep_sc._grid import spacing
 from bleep_sc.methods.measured.blocks import blocks_of, patches_of
-from bleep_sc.methods.measured.prior import Prior, spacing
+from bleep_sc.methods.measured.prior import Prior
 from bleep_sc.methods.measured.process import Field, krige
 
 FEWEST_MEASURED = 4
@@ -64,7 +65,7 @@ def correct(
     -------
     The correction. At measured spots it is the one that the other blocks make.
     """
-    unit = spacing(xy)
+    unit = np.nan_to_num(spacing(xy), nan=1.0)  # spots at one place have no distance
     places = xy / unit
     parts, sizes = [], []
     out = np.empty(predicted.shape, dtype=np.float32)

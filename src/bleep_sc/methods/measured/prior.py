@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc._grid import spacing
 from bleep_sc._stats import mean_variance, section_rows
 from bleep_sc.methods.hybrid.components import Components, Decoder
 
@@ -55,16 +56,6 @@ class Prior:
         return np.asarray(expression[:, self.genes].astype(np.float64) @ self.components.loadings.T)
 
 
-def spacing(xy: np.ndarray) -> float:
-    """Find the distance of neighbouring spots: the median distance to the nearest spot at another place."""
-    from scipy.spatial import KDTree
-
-    places = np.unique(xy, axis=0)
-    if len(places) < 2:
-        return 1.0
-    return float(np.median(KDTree(places).query(places, k=2)[0][:, 1]))
-
-
 def _noise(scores: np.ndarray, parts: list[np.ndarray], xy: np.ndarray) -> np.ndarray:
     """Extend the variogram of scores, half the mean squared difference, from near and further pairs to distance 0.
 
@@ -74,7 +65,7 @@ def _noise(scores: np.ndarray, parts: list[np.ndarray], xy: np.ndarray) -> np.nd
 
     squares, numbers = np.zeros((2, scores.shape[1])), np.zeros(2)
     for rows in parts:
-        places = xy[rows] / spacing(xy[rows])
+        places = xy[rows] / np.nan_to_num(spacing(xy[rows]), nan=1.0)
         pairs = KDTree(places).query_pairs(_FURTHER, output_type="ndarray")
         apart = np.linalg.norm(places[pairs[:, 0]] - places[pairs[:, 1]], axis=1)
         for lag, chosen in enumerate((apart <= _NEAR, apart > _NEAR)):

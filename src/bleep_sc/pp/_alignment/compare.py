@@ -18,10 +18,11 @@ _LEAST_SHARE = 0.4
 _BLOCKS, _SPOTS_IN_BLOCK = 16, 4
 """Blocks of neighbouring spots, over which standard errors are taken; they hold at least so many spots."""
 BETTER, ABOVE_ZERO, ABOVE_CHANCE = 2.0, 2.5, 3.0
-"""Another way must explain more than the given one by so many standard errors, more than nothing by so many, and more
+"""When another way fits better: how many standard errors it explains more than the given one, how many more than
+nothing, and how many standard deviations of placements that cannot be right it explains more than these.
 
-than placements that cannot be right by so many of their standard deviations. The last two also stand for "fits". Of
-independent smooth patterns of expression and colour, 2 % pass all three by accident, of 40 ways.
+The last two also stand for "fits". Of independent smooth patterns of expression and colour, 2 % pass all three by
+accident, of 40 ways.
 """
 
 

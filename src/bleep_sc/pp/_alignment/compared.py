@@ -40,6 +40,11 @@ class Compared:
         return "pitch" if self.members is None else "block"
 
     @property
+    def steps(self) -> str:
+        """Several of them."""
+        return "pitches" if self.members is None else "blocks"
+
+    @property
     def width(self) -> float | None:
         """Width of what a place looks like, in full-resolution pixels; None for that of a spot."""
         return None if self.members is None else self.pitch
@@ -61,21 +66,14 @@ class Compared:
         """
         if self.members is None:
             return values[rows[self.chosen]]
-        members = self.members
-        in_all = sparse.csr_matrix(
-            (members.data, rows[members.indices], members.indptr), shape=(members.shape[0], values.shape[0])
-        )
-        sums = in_all @ values
-        return sums if are_whole_counts(sums) else sparse.diags(1 / self._sizes) @ sums
+        sums = _members_in(self.members, rows, values.shape[0]) @ values
+        return sums if are_whole_counts(sums) else sparse.diags(1 / np.diff(self.members.indptr)) @ sums
 
-    def look(self, terms: np.ndarray) -> np.ndarray:
-        """Turn the look of each spot of the section (n_spots, n_terms) into that of each place (m, n_terms)."""
-        return terms if self.members is None else np.asarray(self.members @ terms) / self._sizes[:, None]
-
-    @property
-    def _sizes(self) -> np.ndarray:
-        assert self.members is not None  # noqa: S101 - asked of blocks alone
-        return np.diff(self.members.indptr)
+    def means(self, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Take what each spot looks like, or its mean in a block (m, width), of many spots (n_obs, width)."""
+        if self.members is None:
+            return values[rows]
+        return np.asarray(_members_in(self.members, rows, len(values)) @ values) / np.diff(self.members.indptr)[:, None]
 
 
 def compared_places(xy: np.ndarray, rows: np.ndarray, most: int, *, seed: int | None) -> Compared:
@@ -109,6 +107,11 @@ def pitch_of(xy: np.ndarray) -> float:
     from scipy.spatial import cKDTree
 
     return float(np.median(cKDTree(xy).query(xy, k=2)[0][:, 1])) if len(xy) > 1 else 0.0
+
+
+def _members_in(members: sparse.csr_matrix, rows: np.ndarray, n_obs: int) -> sparse.csr_matrix:
+    """Say of many spots which of them belong to each block of a section, whose spots are `rows` (m, n_obs)."""
+    return sparse.csr_matrix((members.data, rows[members.indices], members.indptr), shape=(members.shape[0], n_obs))
 
 
 def _blocks(xy: np.ndarray, rows: np.ndarray, most: int, pitch: float) -> Compared:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-_SAMPLES = 8
+SAMPLES = 8
 """Pixels along each side of the window of a spot that are looked at."""
 _WHITE = 255
 _ON_A_SPOT = 0.5
@@ -57,7 +57,7 @@ class PictureLook:
         -------
         Terms (n, n_terms) and a mask (n,).
         """
-        reach = ((np.arange(_SAMPLES) + 0.5) / _SAMPLES - 0.5) * max(1.0, self.width * self.factor)
+        reach = ((np.arange(SAMPLES) + 0.5) / SAMPLES - 0.5) * max(1.0, self.width * self.factor)
         centres = self.on_picture(places)
         columns, rows = (np.floor(centres[:, axis, None] + reach).astype(np.int64) for axis in (0, 1))
         height, width = self.pixels.shape[:2]
@@ -96,20 +96,3 @@ class SpotLook:
 
 
 Look = PictureLook | SpotLook
-
-
-def terms_of_crops(crops: np.ndarray) -> np.ndarray:
-    """Compute the colour terms of crops, uint8 (n, size, size, 3), by some of their pixels."""
-    at = ((np.arange(_SAMPLES) + 0.5) * (crops.shape[1] / _SAMPLES)).astype(np.int64)
-    return color_terms(crops[:, at[:, None], at].reshape(len(crops), -1, 3))
-
-
-def terms_of_features(features: np.ndarray) -> np.ndarray:
-    """Reduce features (n, n_features) to as many principal components as there are colour terms (n, 8 or fewer)."""
-    centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
-    spread = centred.std(axis=0)
-    varied = spread > 1e-6 * max(1e-12, float(spread.max(initial=0)))
-    if not varied.any():
-        return np.zeros((len(features), 1))
-    left, sizes, _ = np.linalg.svd(centred[:, varied] / spread[varied], full_matrices=False)
-    return np.asarray((left * sizes)[:, : 2 * 4])

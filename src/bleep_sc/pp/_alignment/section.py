@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bleep_sc.pp._alignment.compare import FITS, OTHER, UNKNOWN, Comparison, compare
+from bleep_sc.pp._alignment.compare import FEWEST, FEWEST_GENES, FITS, OTHER, UNKNOWN, Comparison, compare
 from bleep_sc.pp._alignment.compared import Compared
 from bleep_sc.pp._alignment.looks import Look, PictureLook
 from bleep_sc.pp._alignment.tissue import compare_by_tissue
@@ -71,16 +71,28 @@ def judge(
     else:
         comparison = None
     if comparison is None:
-        why = f"{len(compared.chosen)} {compared.unit}, their expression or their image do not tell places apart."
+        n = len(compared.chosen)
+        why = f"{n} {compared.unit} were compared, and at least {FEWEST} are needed."
+        if n >= FEWEST:
+            why = f"{n} {compared.unit} were compared, and their image or expression does not tell places apart."
+            if expression is not None and expression.shape[1] < FEWEST_GENES:
+                why = f"{expression.shape[1]} genes were compared, and at least {FEWEST_GENES} are needed."
         return Judged(UNKNOWN, by, source, why, "", None)
-    remedy = _remedy(comparison, candidates, code) if comparison.verdict == OTHER else ""
+    remedy = _remedy(comparison, candidates, compared, code) if comparison.verdict == OTHER else ""
     verdict = f"{OTHER}: {comparison.best}" if comparison.verdict == OTHER else comparison.verdict
     return Judged(verdict, by, source, _IN_WORDS[by](comparison, source, compared.unit), remedy, comparison)
 
 
-def _remedy(comparison: Comparison, candidates: list[Way], code: PlacesCode) -> str:
+def _remedy(comparison: Comparison, candidates: list[Way], compared: Compared, code: PlacesCode) -> str:
     chosen = next(way for way in candidates if way.name == comparison.best)
-    return f"If that is right: `{code.moved(chosen.expression)}`, then cut the crops anew."
+    line = f"If that is right: `{code.moved(chosen.expression)}`, then cut the crops anew."
+    if chosen.kind != "shift":
+        return line
+    rough = f" Shifts are by whole {compared.steps}, so this one is known to about {compared.pitch / 2:.3g} pixels."
+    if compared.members is None:
+        return line + rough
+    finer = f"pass `max_spots={4 * len(compared.xy)}` to `bl.pp.check_alignment`, for blocks that are half as wide."
+    return f"{line}{rough} To know it better after that, {finer}"
 
 
 def _explained(comparison: Comparison, source: str, unit: str) -> str:

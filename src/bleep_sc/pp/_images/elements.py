@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc import _keys
+from bleep_sc._untrusted import ZARRAY, check_never_pickled
 from bleep_sc.pp._images.section import SectionImage, with_levels
 from bleep_sc.pp._images.series import ImageChoiceError
+from bleep_sc.pp._images.tags import scale_of_ome_zarr
+from bleep_sc.pp._scale.witness import Witness
 
 _METADATA = ("zarr.json", ".zattrs")
 """Where a group keeps its attributes: zarr 3, then zarr 2."""
 _COLOURS = {"r": 0, "red": 0, "g": 1, "green": 1, "b": 2, "blue": 2, "a": 3, "alpha": 3}
 """Place of each colour, by the names that channels have."""
-_SPATIALDATA = "spatialdata_attrs"
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Raster:
     """Name of each axis."""
     channels: tuple[str, ...]
     """Name of each channel; none where they have no names."""
+    tag: Witness | None = None
+    """What the file says of its scale."""
 
 
 def is_element(image: Any) -> bool:
@@ -60,9 +65,11 @@ def of_folder(path: Path, *, name: str) -> SectionImage | None:
     attributes = group_attributes(path)
     multiscales = attributes.get("ome", attributes).get("multiscales")
     if multiscales:
-        return _section(_stored(path, attributes.get("ome", attributes)), source=path.name, name=name)
+        return _section(_stored(path, attributes.get("ome", attributes), name=name), source=path.name, name=name)
     # the oldest stores do not say what they are; elements of a store say what kind they are
-    if ("encoding-type" not in attributes and _SPATIALDATA in attributes) or (path / "images" / ".zgroup").exists():
+    if ("encoding-type" not in attributes and _keys.SPATIALDATA in attributes) or (
+        path / "images" / ".zgroup"
+    ).exists():
         names = names_within(path / "images")
         msg = (
             f"`{name}`: {path.name!r} is a SpatialData store with the images {names}. Pass one of them by its path, "
@@ -70,7 +77,16 @@ def of_folder(path: Path, *, name: str) -> SectionImage | None:
             f"pixels of that image, come from `bl.io.from_spatialdata({path.name!r}, table=..., image=...)`."
         )
         raise ImageChoiceError(msg)
+    if within := [child for child in names_within(path) if _is_image(path / child)]:
+        paths = " or ".join(repr(f"{path.name}/{child}") for child in within[:6])
+        msg = f"`{name}`: {path.name!r} is a folder of images. Pass one of them by its path, such as {paths}."
+        raise ImageChoiceError(msg)
     return None
+
+
+def _is_image(folder: Path) -> bool:
+    attributes = group_attributes(folder)
+    return bool(attributes.get("ome", attributes).get("multiscales"))
 
 
 def names_within(folder: Path) -> list[str]:
@@ -109,16 +125,19 @@ def _raster(element: Any, *, name: str) -> Raster:
     return Raster([array.transpose(*first.dims).data for array in arrays], axes, tuple(map(str, channels)))
 
 
-def _stored(path: Path, attributes: Mapping[str, Any]) -> Raster:
+def _stored(path: Path, attributes: Mapping[str, Any], *, name: str) -> Raster:
     """Open the levels of an OME-Zarr image; older ones name no axes, which are then t, c, z, y and x."""
     import dask.array as da
     import zarr
 
     multiscale = attributes["multiscales"][0]
-    levels = [da.from_zarr(zarr.open_array(path / dataset["path"], mode="r")) for dataset in multiscale["datasets"]]
+    check_never_pickled([path / each["path"] / ZARRAY for each in multiscale["datasets"]], where=f"`{name}`")
+    stored = [(da.from_zarr(zarr.open_array(path / each["path"], mode="r")), each) for each in multiscale["datasets"]]
+    stored.sort(key=lambda pair: -pair[0].size)  # from fine to coarse is a rule that a file may break
     axes = tuple(axis["name"] if isinstance(axis, dict) else str(axis) for axis in multiscale.get("axes", "tczyx"))
     channels = attributes.get("omero", {}).get("channels", [])
-    return Raster(levels, axes, tuple(str(channel.get("label", "")) for channel in channels))
+    tag = scale_of_ome_zarr(multiscale, stored[0][1])
+    return Raster([level for level, _ in stored], axes, tuple(str(each.get("label", "")) for each in channels), tag)
 
 
 def _section(raster: Raster, *, source: str, name: str) -> SectionImage:
@@ -143,7 +162,7 @@ def _section(raster: Raster, *, source: str, name: str) -> SectionImage:
     place = [axes.index(axis) for axis in "yxc"]
     arrays = [level.squeeze(single).transpose(place) for level in raster.levels]
     full, *lower = arrays if order is None else [array[..., order] for array in arrays]
-    return with_levels(SectionImage(full, 1.0, np.zeros(2), source), lower)
+    return with_levels(SectionImage(full, 1.0, np.zeros(2), source, tag=raster.tag), lower)
 
 
 def _order_of_colours(channels: Sequence[str], *, n_channels: int, name: str) -> list[int] | None:

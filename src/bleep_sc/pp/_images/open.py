@@ -200,7 +200,11 @@ def _stored_container(path: Path, *, given: str, name: str) -> Any:
 
     try:
         with quiet_readers():
-            return ImageContainer(str(path))
+            container = ImageContainer(str(path))
+        if not list(container):
+            msg = "it holds no image"
+            raise ValueError(msg)
+        return container
     except Exception as err:  # each reader has errors of its own
         raise _no_image(given, err, name=name) from err
 

@@ -15,6 +15,7 @@ microscopes write are wrong, often by a factor of 10, and only say so where anot
 _SQUARE = 0.01
 """Width and height of a pixel may differ by so much; else neither is its size."""
 _UNITS_UM = {"": 1.0, "µm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "Å": 1e-4}
+_NGFF_UNITS_UM = {"nanometer": 1e-3, "micrometer": 1.0, "millimeter": 1e3, "centimeter": 1e4, "meter": 1e6}
 _RESOLUTION_UNITS_UM = {2: 25_400.0, 3: 10_000.0}
 """µm in TIFF's inch and centimetre."""
 _APERIO = re.compile(r"\bMPP\s*=\s*([0-9.]+)")
@@ -33,6 +34,22 @@ def scale_of(tiff: Any, series: int) -> Witness | None:
 def scale_of_openslide(properties: Mapping[str, str]) -> Witness | None:
     """Read how many µm a pixel of a slide has, from what OpenSlide found in its file; None where it found nothing."""
     return _witness("the file, as OpenSlide reads it", *(_number(properties.get(f"openslide.mpp-{a}")) for a in "xy"))
+
+
+def scale_of_ome_zarr(multiscale: Mapping[str, Any], dataset: Mapping[str, Any]) -> Witness | None:
+    """Read how many µm a pixel of a level of OME-Zarr has; None where its axes have no unit of length.
+
+    The scale of the level is multiplied by that of all levels. SpatialData names no unit.
+    """
+    axes = [axis for axis in multiscale.get("axes", ()) if isinstance(axis, Mapping)]
+    sizes = {str(axis.get("name")): _NGFF_UNITS_UM.get(str(axis.get("unit")), 0.0) for axis in axes}
+    for part in (dataset, multiscale):
+        for each in part.get("coordinateTransformations", ()):
+            if each.get("type") == "scale":
+                sizes = {
+                    axis: sizes[axis] * _number(by) for axis, by in zip(sizes, each.get("scale", ()), strict=False)
+                }
+    return _witness("the file's OME-Zarr metadata", sizes.get("x", 0.0), sizes.get("y", 0.0), of_microscope=True)
 
 
 def channel_names(tiff: Any, series: int) -> list[str]:

@@ -75,7 +75,7 @@ def frame_of(obs: pd.DataFrame, xy: np.ndarray, um_per_px: float) -> Frame:
         µm per full-resolution pixel.
     """
     spacing = _spacing(xy)
-    position = _recorded(obs)
+    position = recorded_position(obs)
     axes = None if position is None else _axes(position, xy)
     if axes is None:
         position = _looked_for(xy, spacing)
@@ -102,7 +102,7 @@ def _spacing(xy: np.ndarray) -> float:
     return float(np.median(KDTree(xy).query(looked_at, k=2)[0][:, 1]))
 
 
-def _recorded(obs: pd.DataFrame) -> np.ndarray | None:
+def recorded_position(obs: pd.DataFrame) -> np.ndarray | None:
     """Column and row of each bin (n, 2), where `obs` has whole numbers that no two bins share."""
     if not set(_ARRAY) <= set(obs.columns):
         return None

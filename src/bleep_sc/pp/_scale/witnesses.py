@@ -19,6 +19,7 @@ _APART = 0.05
 """Two witnesses contradict each other where their values differ by more than this share."""
 _UNIT_IS_UM, _EXACTLY_UM = 0.01, 0.002
 """A lattice whose pitch is so near to 100 has its places in µm where others know another scale, or by itself."""
+RECORDED = "`scalefactors['microns_per_pixel']`"
 LATTICE = "the lattice of the spots (Visium's are 100 µm apart)"
 
 
@@ -28,7 +29,7 @@ class Evidence:
 
     library_id: str
     mpp: float | Mapping[str, float] | None
-    """The argument of `crops`."""
+    """The argument of that name."""
     scalefactors: Mapping[str, Any]
     metadata: Mapping[str, Any]
     obs: pd.DataFrame
@@ -39,7 +40,7 @@ class Evidence:
 
     @property
     def has_spots(self) -> bool:
-        """Whether spots were measured on this slide, and not laid on it by `pp.blank`."""
+        """Whether spots were measured on this slide, and not laid on it for a prediction."""
         return SPOT_DIAMETER_FROM not in self.metadata
 
     @property
@@ -62,6 +63,8 @@ class Scale:
     """All who know the scale, in the order in which they are believed."""
     doubt: Finding | None = None
     """What is odd about the only one who could know it."""
+    places_may_be_um: bool = False
+    """Whether 1 µm per pixel is recorded, to the digit: that of an image, or of places in µm that were pooled."""
 
     @property
     def contradicted_by(self) -> Witness | None:
@@ -83,7 +86,7 @@ def given(evidence: Evidence) -> Witness | None:
 def recorded(evidence: Evidence) -> Witness | None:
     """It stands among the scale factors."""
     value = scale_factor(evidence.scalefactors, "microns_per_pixel", library_id=evidence.library_id)
-    return Witness("`scalefactors['microns_per_pixel']`", value) if np.isfinite(value) else None
+    return Witness(RECORDED, value) if np.isfinite(value) else None
 
 
 def lattice(evidence: Evidence) -> Witness | None:
@@ -163,6 +166,7 @@ def scale_of_section(evidence: Evidence) -> Scale:
         evidence.spot_diameter,
         known,
         doubts[0] if doubts else None,
+        bool(known) and known[0].source == RECORDED and known[0].um_per_px == 1 and evidence.has_spots,
     )
 
 
@@ -181,7 +185,12 @@ def contradiction(scale: Scale, *, size: int, um: float | None, code: PlacesCode
         f"{in_two_values(first, other)} {crop} is {widths[0]} wide by the first and {widths[1]} by the second. The "
         "first one is used."
     )
-    return Finding("scale", found, _remedy(first, other, code))
+    remedy = _remedy(first, other, code)
+    if scale.places_may_be_um:
+        remedy += (
+            f" If the places are in µm, as after `bl.pp.pool(..., mpp=1)`: `{code.from_um(f'{other.um_per_px:.6g}')}`."
+        )
+    return Finding("scale", found, remedy)
 
 
 def in_two_values(first: Witness, other: Witness) -> str:

@@ -1,5 +1,8 @@
-"""The places come from SpatialData, whose tables may be in micrometres, and fill only a corner of the image."""
+"""The places may be in micrometres, as tables of SpatialData hold them, and fill only a corner of the image."""
 
+import numpy as np
+
+from bleep_sc import _keys
 from bleep_sc.pp._scale.witnesses import LATTICE
 from bleep_sc.pp._signs.section import SectionToCheck
 from bleep_sc.pp._signs.tissue import picture_at_hand
@@ -9,18 +12,36 @@ _CORNER = 0.5
 
 
 def fills_a_corner(section: SectionToCheck) -> tuple[str, str] | None:
-    """Places of a SpatialData table fill a corner of the image, and more of it if they are in micrometres.
+    """Places fill a corner of the image, and would fill more of it if they are in micrometres.
 
-    Where there is a small picture of the tissue, that tells better.
+    They may be where they come from a table of SpatialData. Where there is a small picture of the tissue, that tells
+    better. And they may be where 1 µm per pixel is recorded and no picture came with the places.
     """
-    if "spatialdata_attrs" not in section.uns or not section.whole or picture_at_hand(section) is not None:
+    if not section.whole:
         return None
     reach = section.xy.max(axis=0) / section.full_size
     if (reach > _CORNER).any():
         return None
+    fills = f"the spots reach to {reach[0]:.0%} of the width and {reach[1]:.0%} of the height of the image, and"
+    if section.scale.places_may_be_um:
+        explained = section.picture is not None or section.scale.contradicted_by is not None
+        return None if explained else _recorded_as_one(section, fills)
+    if _keys.SPATIALDATA not in section.uns or picture_at_hand(section) is not None:
+        return None
+    return _of_a_table(section, fills, reach)
+
+
+def _recorded_as_one(section: SectionToCheck, fills: str) -> tuple[str, str]:
     found = (
-        f"the spots reach to {reach[0]:.0%} of the width and {reach[1]:.0%} of the height of the image, and the object "
-        "comes from SpatialData, whose tables can hold places in micrometres (those of Xenium do)."
+        f"{fills} exactly 1 µm per pixel is recorded, as `bl.pp.pool(..., mpp=1)` records it of places in micrometres. "
+        "An image of cells has 0.2 to 0.6."
+    )
+    return found, f"If they are in micrometres, with the µm per pixel of the image: `{section.code.from_um('...')}`."
+
+
+def _of_a_table(section: SectionToCheck, fills: str, reach: np.ndarray) -> tuple[str, str] | None:
+    found = (
+        f"{fills} the object comes from SpatialData, whose tables can hold places in micrometres (those of Xenium do)."
     )
     # a lattice of places in micrometres would be its own witness
     witnesses = [witness for witness in section.scale.witnesses if witness.source != LATTICE]

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc._progress import progress
+
 _MOST_BYTES = 512 * 2**20
 """Largest GeoJSON that is read: of tissue it has kilobytes, and of every nucleus of a slide some hundred megabytes."""
 _NO_REGIONS = frozenset({"detection", "cell", "tile", "tma core"})
 """Kinds of objects by which QuPath does not mean a region that was drawn (``properties.objectType``)."""
 _IGNORED = "*"
 """End of the names of QuPath's classes that are to be ignored."""
+_MANY = 5000
+"""More polygons than that take more than a second or two."""
 
 
 class PolygonError(ValueError):
@@ -31,21 +35,31 @@ def rasterised(shapes: Iterable[tuple[Any, bool]], size: tuple[int, int], factor
     factor
         Its pixels per full-resolution pixel, x and y.
     """
+    out = np.zeros(size, dtype=bool)
+    holes_last = sorted(shapes, key=lambda each: not each[1])
+    show = None if len(holes_last) > _MANY else False
+    for shape, is_tissue in progress(holes_last, desc="Drawing tissue", show=show):
+        rings = [np.asarray(ring.coords)[:, :2] * factor - 0.5 for ring in (shape.exterior, *shape.interiors)]
+        # only where the polygon is: of slides with every nucleus drawn there are hundreds of thousands
+        low, high = (np.clip(edge, 0, size[::-1]).astype(np.int64) for edge in _bounds(rings[0]))
+        window, part = out[low[1] : high[1], low[0] : high[0]], _drawn([ring - low for ring in rings], high - low)
+        window[...] = window | part if is_tissue else window & ~part
+    return out
+
+
+def _bounds(ring: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.floor(ring.min(axis=0)), np.ceil(ring.max(axis=0)) + 1
+
+
+def _drawn(rings: list[np.ndarray], width_height: np.ndarray) -> np.ndarray:
+    """Draw an outline and its holes (y, x)."""
     from skimage.draw import polygon
 
-    def draw(ring: Any, onto: np.ndarray, *, value: bool) -> None:
+    part = np.zeros(width_height[::-1], dtype=bool)
+    for number, (x, y) in enumerate(ring.T for ring in rings):
         # pixel i reaches from i to i + 1, and scikit-image asks whether its centre, taken as i, is inside
-        x, y = (np.asarray(ring.coords)[:, :2] * factor - 0.5).T
-        onto[polygon(y, x, size)] = value
-
-    out = np.zeros(size, dtype=bool)
-    for shape, is_tissue in sorted(shapes, key=lambda each: not each[1]):
-        part = np.zeros(size, dtype=bool)
-        draw(shape.exterior, part, value=True)
-        for hole in shape.interiors:
-            draw(hole, part, value=False)
-        out = out | part if is_tissue else out & ~part
-    return out
+        part[polygon(y, x, part.shape)] = number == 0
+    return part
 
 
 def polygons_of(shapes: Any) -> list[tuple[Any, bool]]:

@@ -8,7 +8,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import crop_records, known_places
+from bleep_sc._adata import crop_records, known_places, recorded_spatial_key
 from bleep_sc._library import libraries
 from bleep_sc._logging import warn
 from bleep_sc._stats import section_rows
@@ -16,9 +16,10 @@ from bleep_sc.methods.inputs import Spots
 from bleep_sc.methods.task import Task
 from bleep_sc.pp._alignment.compared import Compared, compared_places
 from bleep_sc.pp._alignment.genes import most_varying
-from bleep_sc.pp._alignment.looks import Look, SpotLook, terms_of_crops, terms_of_features
+from bleep_sc.pp._alignment.looks import Look
 from bleep_sc.pp._alignment.picture import full_size, picture_look
 from bleep_sc.pp._alignment.section import judge
+from bleep_sc.pp._alignment.stored import stored_look
 from bleep_sc.pp._images.section import hires_image
 from bleep_sc.pp._places_code import PlacesCode
 from bleep_sc.tl._inputs.units import said_of_all_folds
@@ -27,8 +28,8 @@ _MOST_SPOTS = 1000
 """Of a section, or blocks of them; they are spread over it."""
 _MOST_REMEMBERED = 4096
 _UNKNOWN = "library"
-_asked: set[bytes] = set()
-"""Digests of what was judged in this process: several fits of one reference ask, and warn, once."""
+_answers: dict[bytes, bool] = {}
+"""Whether another way was better, by the digest of what was judged: several fits of one reference ask and warn once."""
 
 
 def warn_of_alignment(adata: AnnData, task: Task[Any], *, library_key: str | None, image_key: str) -> None:
@@ -45,31 +46,43 @@ def warn_of_alignment(adata: AnnData, task: Task[Any], *, library_key: str | Non
     library_key, image_key
         The column of sections, and the key of the crops or features, which the message names.
     """
-    xy = known_places(adata)
+    xy, spatial_key = known_places(adata, image_key), recorded_spatial_key(adata, image_key)
     reads_images = task.spots.kind.width is None
     if said_of_all_folds() or not reads_images or xy is None or not np.isfinite(xy).all():
         return
     lines = []
     for section, rows in section_rows(task.spots.sections, adata.n_obs):
         library = section if task.spots.sections is not None else _only_library(adata, image_key)
-        code = PlacesCode.of(adata.obsm[_keys.SPATIAL], _keys.SPATIAL, library, library_key)
+        code = PlacesCode.of(adata.obsm[spatial_key], spatial_key, library, library_key)
         compared = compared_places(xy[rows], np.arange(len(rows)), _MOST_SPOTS, seed=None)
         expression = most_varying(compared.expression(task.all_genes.matrix, rows))
-        looks = list(_looks(adata, task.spots, library, rows, compared, image_key=image_key))
-        if not _is_new(expression, xy[rows], *(look.content for look, _, _ in looks)):
-            continue
-        for look, size, source in looks:
-            judged = judge(expression, compared, look, width_height=size, source=source, code=code)
-            if judged.remedy:
-                lines.append(f"{library!r}: {judged}")
+        for look, size, source in _looks(adata, task.spots, library, rows, compared, image_key=image_key):
+            question = _digest(expression, compared.xy, look.content)
+            another_is_better = _answers.get(question)
+            if another_is_better is None:
+                judged = judge(expression, compared, look, width_height=size, source=source, code=code)
+                another_is_better = bool(judged.remedy)
+                lines += [f"{library!r}: {judged}"] * another_is_better
+                if len(_answers) >= _MOST_REMEMBERED:
+                    _answers.clear()
+                _answers[question] = another_is_better
+            if another_is_better:
                 break
     if lines:
         warn(
             "the image does not fit the spots as given, so that a model would learn little.\n"
             + "\n".join(lines)
-            + "\n`bleep_sc.pp.check_alignment(adata)` shows it in full. If all is as it should be, `check='off'` "
-            "leaves this check out."
+            + f"\n`{_in_full(library_key, image_key, spatial_key)}` shows it in full. If all is as it "
+            "should be, `check='off'` leaves this check out."
         )
+
+
+def _in_full(library_key: str | None, image_key: str, spatial_key: str) -> str:
+    """Write the call that compares the same places and images, with all that it would not find by itself."""
+    usual = {"library_key": None, "image_key": _keys.CROPS, "spatial_key": _keys.SPATIAL}
+    given = {"library_key": library_key, "image_key": image_key, "spatial_key": spatial_key}
+    said = [f"{name}={value!r}" for name, value in given.items() if value != usual[name]]
+    return f"bleep_sc.pp.check_alignment({', '.join(['adata', *said])})"
 
 
 def _only_library(adata: AnnData, image_key: str) -> str:
@@ -101,19 +114,11 @@ def _looks(
         yield look, full_size(picture), "the hires image"
     if not isinstance(spots.rows, np.ndarray):  # lazy crops: to cut them takes long, and training will do it anyway
         return
-    values = spots.rows[rows]
-    terms = terms_of_crops(values) if values.ndim == 4 else terms_of_features(values)
-    yield SpotLook(compared.xy, compared.look(terms), compared.pitch), None, f"`obsm[{image_key!r}]`"
+    yield stored_look(spots.rows, rows, compared), None, f"`obsm[{image_key!r}]`"
 
 
-def _is_new(*arrays: np.ndarray) -> bool:
-    """Tell whether a question was never asked, and remember it."""
+def _digest(*arrays: np.ndarray) -> bytes:
     digest = blake2b(digest_size=16)
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
-    if digest.digest() in _asked:
-        return False
-    if len(_asked) >= _MOST_REMEMBERED:
-        _asked.clear()
-    _asked.add(digest.digest())
-    return True
+    return digest.digest()
