@@ -63,8 +63,8 @@ def main() -> None:
             name: json.loads(found[name].to_json(orient="records"))
             for name in ("markers", "summary", "clusters", "spatial_genes")
         }
-        # the file's name alone: where it lay is nobody's business
-        command = command.replace(str(arguments.json), arguments.json.name)
+        for path in (arguments.json, arguments.draw):  # names alone: where files lay is nobody's business
+            command = command if path is None else command.replace(str(path), path.name)
         record = {"commit": commit(), "command": command, "seconds": seconds, **tables}
         arguments.json.write_text(json.dumps(record, indent=1))
 

@@ -59,10 +59,11 @@ def main() -> None:
         bl.pl.transfer_matrix(table, return_fig=True).savefig(arguments.draw, dpi=150)
     if arguments.json:
         command = shlex.join(["python", "benchmarks/study_transfer.py", *sys.argv[1:]])
+        for path in (arguments.json, arguments.draw):  # names alone: where files lay is nobody's business
+            command = command if path is None else command.replace(str(path), path.name)
         record = {
             "commit": commit(),
-            # the file's name alone: where it lay is nobody's business
-            "command": command.replace(str(arguments.json), arguments.json.name),
+            "command": command,
             "seconds": seconds,
             "warning": costs,
             "table": json.loads(table.to_json(orient="records")),

@@ -11,8 +11,8 @@ from anndata import AnnData
 from conftest import make_sections
 
 import bleep_sc as bl
-from bleep_sc.tl._study import cells
-from bleep_sc.tl._study.joined import join, shared_genes
+from bleep_sc.tl._study.tissues import cells
+from bleep_sc.tl._study.tissues.joined import join, shared_genes
 
 pytestmark = pytest.mark.filterwarnings("ignore:near-empty spots:UserWarning")
 
@@ -299,6 +299,29 @@ def test_images_in_one_tissue_only() -> None:
     del lacking.obsm["X_made"]
     with pytest.raises(KeyError, match=r"tissues\['b'\]\.obsm\['X_made'\]` does not exist"):
         run({"a": tissue("a"), "b": lacking})
+
+
+def with_crops(name: str, seed: int, um: float = 100.0) -> AnnData:
+    adata = make_sections(30, sections=(f"{name}1", f"{name}2"), size=8, seed=seed)
+    for record in adata.uns["crops"].values():
+        record["size_um"] = um
+    return adata
+
+
+@pytest.mark.usefixtures("remembered_colours")
+def test_crops_go_along_with_their_records() -> None:
+    tissues = {"a": with_crops("s", 0), "b": with_crops("s", 1)}
+    joined = _joined(tissues, image_keys=["crops"])
+    assert set(joined.adata.uns["crops"]) == {"a: s1", "a: s2", "b: s1", "b: s2"}
+    table = run(tissues, method_kwargs={"alpha": 1.0})
+    assert cell(table, "a", "b")["value"] > 0.2
+
+
+@pytest.mark.odd
+def test_crops_of_other_widths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "predict_and_judge", lambda *_: pytest.fail("trained"))
+    with pytest.raises(ValueError, match=r"mixes scales: the crops of 'a: s1' and 'b: s1' are 100 and 200 µm wide"):
+        run({"a": with_crops("s", 0), "b": with_crops("s", 1, um=200.0)}, method_kwargs=None)
 
 
 def test_few_shared_names_are_doubted(caplog: pytest.LogCaptureFixture) -> None:

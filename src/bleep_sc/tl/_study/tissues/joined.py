@@ -17,6 +17,7 @@ from bleep_sc._expression import count_values, expression_values
 from bleep_sc._logging import logger, warn
 from bleep_sc._stats import section_rows
 from bleep_sc.tl._cv.folds import check_sections_in_groups
+from bleep_sc.tl._inputs.crop_scale import crop_scale
 from bleep_sc.tl._sections import check_section_sizes, known_patient_key, patient_of_sections
 
 ALL = "all"
@@ -87,9 +88,12 @@ def join(
         parts.append(_part(name, adata, obs, genes[name], image_keys=image_keys, counts_layer=counts_layer))
     joined = ad.concat(parts, join="inner")
     for key in image_keys:
-        records = [_records(name, adata, key) for name, adata in tissues.items()]
+        sections = set(joined.obs[SECTION])
+        records = [_records(name, adata, key, sections) for name, adata in tissues.items()]
         if any(records):
             joined.uns[key] = {library: record for each in records for library, record in each.items()}
+        if getattr(joined.obsm.get(key), "ndim", 2) == 4:
+            crop_scale(joined, key, name="tissues")  # which refuses crops of several widths
     check_sections_in_groups(
         joined.obs[SECTION].to_numpy(dtype=str),
         joined.obs[GROUP].to_numpy(dtype=str),
@@ -252,13 +256,13 @@ def _part(
     return part
 
 
-def _records(name: str, adata: AnnData, key: str) -> dict[str, Any]:
+def _records(name: str, adata: AnnData, key: str, sections: set[str]) -> dict[str, Any]:
     """Take over what `uns` says of images: of features as it is, of crops by section under the tissue's name."""
     entry = adata.uns.get(key)
     if isinstance(entry, Mapping) and "config" in entry:
         return dict(entry)
-    single = recorded_library_key(adata, key) is None
-    return {
-        name if single else f"{name}: {library}": {**record, "library_key": SECTION}
-        for library, record in crop_records(adata, key).items()
-    }
+    records = {}
+    for library, record in crop_records(adata, key).items():
+        section = f"{name}: {library}"
+        records[section if section in sections else name] = {**record, "library_key": SECTION}
+    return records

@@ -1,0 +1,1 @@
+"""Helpers of `transfer_matrix`, `evaluate_regions` and `gene_strata`."""
