@@ -14,7 +14,7 @@ from sklearn.metrics import adjusted_rand_score, roc_auc_score
 import bleep_sc as bl
 from bleep_sc import metrics
 from bleep_sc.metrics.spatial import spot_graph
-from bleep_sc.tl._study.tissues import regions
+from bleep_sc.tl._study._tissues import regions
 
 MARKERS = {"top": ["g0", "g1", "g2"], "bottom": ["g3", "g4"]}
 N_GENES = 40

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bleep_sc.tl._study.tissues.gene_sets import read_gene_sets
+from bleep_sc.tl._study._tissues.gene_sets import read_gene_sets
 
 SETS = {"HALLMARK_A": ["ERBB2", "KRT8"], "B": ["VIM"]}
 

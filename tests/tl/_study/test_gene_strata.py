@@ -14,7 +14,7 @@ from scipy import stats
 import bleep_sc as bl
 from bleep_sc.models.encoders.color import color_features
 from bleep_sc.tl._study import gene_strata as shell
-from bleep_sc.tl._study.tissues import strata
+from bleep_sc.tl._study._tissues import strata
 
 QUICK: dict[str, Any] = {
     "method_kwargs": {"image_key": "X_color", "alpha": 10.0},

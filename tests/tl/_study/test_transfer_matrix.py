@@ -11,8 +11,8 @@ from anndata import AnnData
 from conftest import make_sections
 
 import bleep_sc as bl
-from bleep_sc.tl._study.tissues import cells
-from bleep_sc.tl._study.tissues.joined import join, shared_genes
+from bleep_sc.tl._study._tissues import cells
+from bleep_sc.tl._study._tissues.joined import join, shared_genes
 
 pytestmark = pytest.mark.filterwarnings("ignore:near-empty spots:UserWarning")
 

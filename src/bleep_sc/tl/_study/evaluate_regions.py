@@ -145,7 +145,7 @@ def evaluate_regions(
     if n_clusters is not None:
         check_int("n_clusters", n_clusters, minimum=2)
 
-    from bleep_sc.tl._study.tissues.regions import SectionValues, cluster_row, large_enough, marker_rows, spatial_row
+    from bleep_sc.tl._study._tissues.regions import SectionValues, cluster_row, large_enough, marker_rows, spatial_row
 
     check_in("query.layers", layer, query.layers.keys(), remedy="`bleep_sc.tl.impute(query, ref)` makes it.")
     of_spots = _labels(query, labels)

@@ -14,7 +14,7 @@ from bleep_sc._checks import check_choice, check_int, check_key_added, check_nam
 from bleep_sc._stats import section_rows
 
 if TYPE_CHECKING:
-    from bleep_sc.tl._study.tissues.strata import Found
+    from bleep_sc.tl._study._tissues.strata import Found
 
 BY = ("expression", "autocorrelation", "morphology")
 _COLUMNS = (
@@ -156,7 +156,7 @@ def gene_strata(
     from bleep_sc.tl._cv.plan import asked_methods, check_inputs, make_plan
     from bleep_sc.tl._predictability import image_looks
     from bleep_sc.tl._sections import check_section_sizes, known_patient_key, patient_of_sections
-    from bleep_sc.tl._study.tissues.strata import Asking, report, score_folds
+    from bleep_sc.tl._study._tissues.strata import Asking, report, score_folds
 
     asked = asked_methods([method], {method: dict(method_kwargs or {})})
     groups = np.asarray(section_of_spots(adata, group_key), dtype=str)
@@ -217,7 +217,7 @@ def _gene_sets(adata: AnnData, gene_sets: Any, min_genes: int) -> dict[str, list
     """Read the sets; refuse those of another kind of names, before anything is trained."""
     if gene_sets is None:
         return {}
-    from bleep_sc.tl._study.tissues.gene_sets import read_gene_sets
+    from bleep_sc.tl._study._tissues.gene_sets import read_gene_sets
 
     sets = read_gene_sets(gene_sets)
     genes = set(as_text(adata.var_names))
@@ -243,7 +243,7 @@ def _table(
     scope: str,
 ) -> pd.DataFrame:
     from bleep_sc.metrics.summary import for_uns, summarize
-    from bleep_sc.tl._study.tissues.strata import GENE_SET, METRICS, panel_name
+    from bleep_sc.tl._study._tissues.strata import GENE_SET, METRICS, panel_name
 
     summary = summarize(found.rows, n_bootstrap=n_bootstrap, random_state=seed).set_index(["panel", "metric"])
     ranges = pd.DataFrame(found.ranges, columns=["by", "stratum", "from", "to"]).groupby(["by", "stratum"]).mean()

@@ -121,8 +121,8 @@ def transfer_matrix(
     from bleep_sc.pp._near_empty import warn_of_near_empty
     from bleep_sc.tl._cv.folds import check_no_copies
     from bleep_sc.tl._cv.plan import asked_methods, check_inputs, make_plan
-    from bleep_sc.tl._study.tissues.cells import score_cells, tabulate_cells
-    from bleep_sc.tl._study.tissues.joined import GROUP, SECTION, check_tissues, join
+    from bleep_sc.tl._study._tissues.cells import score_cells, tabulate_cells
+    from bleep_sc.tl._study._tissues.joined import GROUP, SECTION, check_tissues, join
     from bleep_sc.tl._trust.reliability import verdicts_unsaid
 
     named = check_tissues(tissues)

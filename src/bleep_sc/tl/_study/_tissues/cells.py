@@ -15,7 +15,7 @@ from bleep_sc.tl._cv.folds import Fold, scope_of
 from bleep_sc.tl._cv.plan import Asked, Plan
 from bleep_sc.tl._cv.run import Prepared, bare, log_normalized, predict_and_judge, prepare, validation_key
 from bleep_sc.tl._cv.scores import FoldScores
-from bleep_sc.tl._study.tissues.joined import ALL, GROUP, Joined
+from bleep_sc.tl._study._tissues.joined import ALL, GROUP, Joined
 from bleep_sc.tl._trust.reliability import GRADES
 
 METRICS = ("pearson", "pearson_depth_free")
