@@ -196,7 +196,8 @@ def plain(adata: AnnData) -> AnnData:
     if x is not None:
         x = x.toarray() if sparse.issparse(x) else np.asarray(x)
         x = sparse.csr_matrix(x if x.dtype == np.float64 else x.astype(np.float32))
-    made = AnnData(x, obs=adata.obs, var=adata.var, uns=dict(adata.uns), layers=dict(adata.layers))
+    layers = {name: layer for name, layer in adata.layers.items() if name is not None}  # newer anndata lists `X`
+    made = AnnData(x, obs=adata.obs, var=adata.var, uns=dict(adata.uns), layers=layers)
     for key, found in adata.obsm.items():
         made.obsm[key] = np.asarray(found)
     return made
