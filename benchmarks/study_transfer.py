@@ -26,7 +26,6 @@ from anndata import AnnData
 from compare import load
 
 import bleep_sc as bl
-from bleep_sc.models.encoders.color import color_features
 
 PACKS = {"HER2 tumour": "her2st", "bulb, 2k array": "mob2k", "bulb, 1k array": "mob1k_layers"}
 TOY: dict[str, dict[str, Any]] = {
@@ -77,19 +76,24 @@ def real(*, bulbs_alone: bool) -> dict[str, AnnData]:
     for name, pack in PACKS.items():
         if bulbs_alone and not name.startswith("bulb"):
             continue
-        adata = load(pack, size=32)
+        adata = load(pack, size=32, keep_crops=True)
         adata.obs["patient"] = adata.obs["animal" if "animal" in adata.obs else "patient"].astype(str)
-        tissues[name] = adata
+        tissues[name] = encoded(adata)
     return tissues
 
 
 def toy() -> dict[str, AnnData]:
     """Painted tissues of three patients, two sections each."""
-    tissues = {name: bl.datasets.toy(**how) for name, how in TOY.items()}
-    for adata in tissues.values():
-        adata.obsm["X_color"] = color_features(adata.obsm.pop("crops"))
-        del adata.uns["crops"]
-    return tissues
+    return {name: encoded(bl.datasets.toy(**how)) for name, how in TOY.items()}
+
+
+def encoded(adata: AnnData) -> AnnData:
+    """Make features with their record, by which the verdict knows what they are, and let the crops go."""
+    bl.tl.encode(adata, encoder="color")
+    for key in ("crops", "crops_near"):
+        adata.obsm.pop(key, None)
+        adata.uns.pop(key, None)
+    return adata
 
 
 def _parse() -> argparse.Namespace:
