@@ -17,14 +17,19 @@ from bleep_sc.models.train.prefetch import feed
 
 def embed_in_batches(function: Callable[[Tensor], Tensor], inputs: Rows, *, compute: Compute, desc: str) -> np.ndarray:
     """Apply a function of tensors to all rows, without gradients; float32 (n, width)."""
-    parts = split_evenly(np.arange(inputs.shape[0]), compute.batch_size)
+    n = inputs.shape[0]
+    parts = split_evenly(np.arange(n), compute.batch_size)
     show = compute.progress_bar and len(parts) > 1
-    out = []
+    out, done = np.empty((0, 0), dtype=np.float32), 0
     with torch.inference_mode(), compute.autocast():
         portions = feed((take(inputs, rows) for rows in parts), len(parts), compute.device)
         for portion in progress(portions, desc=desc, total=len(parts), show=show):
-            out.append(function(portion.to(compute.device, non_blocking=True)).float().cpu().numpy())
-    return finite(np.concatenate(out), what=desc)
+            values = function(portion.to(compute.device, non_blocking=True)).float().cpu().numpy()
+            if not done:  # only now the width is known
+                out = np.empty((n, *values.shape[1:]), dtype=np.float32)
+            out[done : done + len(values)] = values
+            done += len(values)
+    return finite(out, what=desc)
 
 
 def finite(values: np.ndarray, *, what: str) -> np.ndarray:

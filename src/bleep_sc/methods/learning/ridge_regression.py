@@ -53,7 +53,7 @@ def fit_ridge(features: np.ndarray, everything: Any, *, alpha: float, scores: np
     x = features.astype(np.float64) - feature_mean
 
     def solve(y: np.ndarray) -> np.ndarray:
-        solved: np.ndarray = Solver(alpha=alpha, fit_intercept=False).fit(x, y).coef_
+        solved: np.ndarray = Solver(alpha=alpha, fit_intercept=False, copy_X=False).fit(x, y).coef_
         return solved.reshape(y.shape[1], x.shape[1])
 
     if scores is not None:
