@@ -198,7 +198,7 @@ def pool(
 
 def _check_no_column_of_the_user(adata: AnnData, key_added: str) -> None:
     """Refuse a column that holds something else than the places of an earlier call."""
-    obs = with_frames(adata).obs
+    obs: pd.DataFrame = with_frames(adata).obs
     if key_added in obs and not obs[key_added].dropna().astype(str).str.fullmatch(_NAME_OF_PLACE).all():
         msg = (
             f"`key_added={key_added!r}`: `adata.obs` has a column of that name, which would be lost. Pass another name."

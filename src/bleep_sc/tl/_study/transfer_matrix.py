@@ -153,10 +153,11 @@ def transfer_matrix(
         refit=True,
         random_state=seed,
     )
-    groups = joined.adata.obs[GROUP].to_numpy(dtype=str)
+    obs: pd.DataFrame = joined.adata.obs
+    groups = obs[GROUP].to_numpy(dtype=str)
     check_no_copies(plan.values, groups, list(joined.adata.obs_names), path="tissues")
     check_inputs(joined.adata, asked)
-    sections = section_rows(joined.adata.obs[SECTION].to_numpy(dtype=str), joined.adata.n_obs)
+    sections = section_rows(obs[SECTION].to_numpy(dtype=str), joined.adata.n_obs)
     warn_of_near_empty(joined.adata, sections, counts_layer=counts_layer or "")
     with settings.override(verbosity="warning"), verdicts_unsaid():
         rows, verdicts = score_cells(

@@ -75,7 +75,7 @@ class Trainings:
         end = perf_counter()
         before = len(self.scorer.rows)
         named = {"size": subset.size, "draw": subset.draw, "n_spots": len(subset.rows)}
-        layer = np.asarray(query.layers[MODEL_OF_FOLD])
+        layer: np.ndarray = np.asarray(query.layers[MODEL_OF_FOLD])
         extra = {**named, **self.labels}
         self.scorer.score(plan, fold, prepared, self.label, layer, extra=extra)
         cost = {
@@ -117,8 +117,8 @@ def _search(method: Method[Any], ref: AnnData, query: AnnData, k: int) -> dict[s
     if method.space is None or _keys.image_embedding(MODEL_OF_FOLD) not in query.obsm:
         return nothing
     match = _keys.expression_embedding if method.space.has_expression else _keys.image_embedding
-    images = np.asarray(query.obsm[_keys.image_embedding(MODEL_OF_FOLD)])
-    keys = np.asarray(ref.obsm[match(MODEL_OF_FOLD)])
+    images: np.ndarray = np.asarray(query.obsm[_keys.image_embedding(MODEL_OF_FOLD)])
+    keys: np.ndarray = np.asarray(ref.obsm[match(MODEL_OF_FOLD)])
     start = perf_counter()
     rows, _ = nearest(images, keys, min(k, len(keys)))
     seconds = perf_counter() - start

@@ -96,7 +96,7 @@ def _check_same(folder: Path, facts: dict[str, Any]) -> None:
 def data_facts(plan: Plan, groups: np.ndarray, sections: np.ndarray) -> dict[str, Any]:
     """Describe what a sweep reads, in short: expression, sections and images; lazy images by shape and record."""
     values, places = plan.values, known_places(plan.adata)
-    images = {}
+    images: dict[str, Any] = {}
     for key in plan.image_keys:
         held = plan.adata.obsm.get(key)
         if held is not None:

@@ -39,7 +39,8 @@ def folds_of(joined: Joined) -> Iterator[tuple[Fold, list[Cell]]]:
     Genes and panels are chosen on the other groups of the tissue that is tested; where there are none, on the other
     tissues. So all cells of a column are scored on the same genes, and none was chosen on what is scored.
     """
-    groups = joined.adata.obs[GROUP].to_numpy(dtype=str)
+    obs: pd.DataFrame = joined.adata.obs
+    groups = obs[GROUP].to_numpy(dtype=str)
     for tested in joined.names:
         of_tissue = joined.tissues == tested
         names = np.unique(groups[of_tissue])
@@ -67,7 +68,7 @@ def score_cells(
     -------
     The rows of `score_panels`, whose method is a pair of names, and the verdicts on the sections.
     """
-    obs = joined.adata.obs
+    obs: pd.DataFrame = joined.adata.obs
     sections, patients = obs[plan.library_key].to_numpy(dtype=str), obs[_keys.PATIENT].to_numpy(dtype=str)
     scorer = FoldScores(
         joined.adata,

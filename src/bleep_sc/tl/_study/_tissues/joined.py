@@ -94,13 +94,10 @@ def join(
             joined.uns[key] = {library: record for each in records for library, record in each.items()}
         if getattr(joined.obsm.get(key), "ndim", 2) == 4:
             crop_scale(joined, key, name="tissues")  # which refuses crops of several widths
-    check_sections_in_groups(
-        joined.obs[SECTION].to_numpy(dtype=str),
-        joined.obs[GROUP].to_numpy(dtype=str),
-        library_key=SECTION,
-        group_key=GROUP,
-    )
-    check_section_sizes(section_rows(joined.obs[SECTION].to_numpy(dtype=str), joined.n_obs))
+    of_all: pd.DataFrame = joined.obs
+    sections_of_spots, groups = (of_all[column].to_numpy(dtype=str) for column in (SECTION, GROUP))
+    check_sections_in_groups(sections_of_spots, groups, library_key=SECTION, group_key=GROUP)
+    check_section_sizes(section_rows(sections_of_spots, joined.n_obs))
     of_spots = np.repeat(list(tissues), [adata.n_obs for adata in tissues.values()])
     return Joined(joined, of_spots, tuple(tissues))
 
@@ -183,7 +180,8 @@ def _check_images(tissues: Mapping[str, AnnData], image_keys: Sequence[str]) -> 
             check_in(f"tissues[{name!r}].obsm", key, adata.obsm.keys(), remedy="All tissues need images of one kind.")
         (first, one), *others = having.items()
         for name, adata in others:
-            shapes = tuple(tuple(map(int, each.obsm[key].shape[1:])) for each in (one, adata))
+            held: list[Any] = [each.obsm[key] for each in (one, adata)]
+            shapes = tuple(tuple(map(int, each.shape[1:])) for each in held)
             configs = tuple(_encoder_of(each, key) for each in (one, adata))
             if shapes[0] != shapes[1] or configs[0] != configs[1]:
                 what = f"the shapes {shapes[0]} and {shapes[1]}" if shapes[0] != shapes[1] else "other records"

@@ -153,7 +153,8 @@ def _with_depth(bare: AnnData, counts: sparse.csr_matrix) -> AnnData:
 
 def _mean_moran(ref: AnnData, expression: Any, library_key: str) -> np.ndarray:
     """Average Moran's I over the training sections in which a gene varies; NaN where there is none."""
-    xy, sections = spatial_coordinates(ref), ref.obs[library_key].to_numpy(dtype=str)
+    obs: pd.DataFrame = ref.obs
+    xy, sections = spatial_coordinates(ref), obs[library_key].to_numpy(dtype=str)
     n_genes = expression.shape[1]
     total, number = np.zeros(n_genes), np.zeros(n_genes)
     expression = expression.tocsc() if sparse.issparse(expression) else expression
