@@ -119,7 +119,8 @@ def _draw_groups(ax: "Axes", table: pd.DataFrame, groups: list[str], level: floa
     ax.axvline(level, ls=":", color=text_colour(pale=False), lw=1.2)
     for number, (panel, title) in enumerate(_PANELS.items()):
         own = table[table["panel"] == panel]
-        at = own["group"].map(place) + _APART * (1 - number)  # so that equal shares do not hide each other
+        # a little apart, so that equal shares do not hide each other
+        at = np.array([place[group] for group in own["group"]], dtype=np.float64) + _APART * (1 - number)
         ax.plot(own["coverage"], at, _MARKERS[number], color=f"C{number}", label=title, ms=6)
     sizes = table.drop_duplicates("group").set_index("group")["n_spots"]
     labels = [f"{group} ({sizes[group]:,} spots)" for group in place]
