@@ -176,7 +176,7 @@ def cross_validate(
     plan = ready.plan
 
     from bleep_sc.tl._cv.compare import compare
-    from bleep_sc.tl._cv.scores import FoldScores, report
+    from bleep_sc.tl._cv.scores import FoldScores, leading, report
 
     scorer = FoldScores(adata, ready.sections, ready.patients, names, n_bootstrap=n_bootstrap, random_state=seed)
     comparison = compare(plan, asked, ready.folds, scorer, labels=ready.labels, progress_bar=progress_bar)
@@ -203,6 +203,5 @@ def cross_validate(
             "chosen": comparison.chosen,
             "config": json.dumps(config, indent=1),
         }
-    lead = "pearson" if "pearson" in names else names[0]
-    report(comparison.summary, metric=lead, n_folds=len(ready.folds), group_key=group_key)
+    report(comparison.summary, metric=leading(names), n_folds=len(ready.folds), group_key=group_key)
     return comparison.scores.copy()

@@ -87,6 +87,11 @@ class FoldScores:
         return self._ceilings[section][scored]
 
 
+def leading(names: Sequence[str]) -> str:
+    """Choose the metric that a log shows first."""
+    return "pearson" if "pearson" in names else names[0]
+
+
 def report(summary: pd.DataFrame, *, metric: str, n_folds: int, group_key: str) -> None:
     first = summary.iloc[0]
     metric_rows = summary[summary["metric"] == metric]

@@ -157,6 +157,7 @@ def learning_curve(
     names = check_metrics(metrics)
 
     from bleep_sc.tl._cv.plan import readable
+    from bleep_sc.tl._cv.scores import leading
     from bleep_sc.tl._study._curve.checkpoints import CurveCheckpoints
     from bleep_sc.tl._study._curve.forecast import forecast, warn_of_what_cannot_be_told
     from bleep_sc.tl._study._curve.inputs import read_tissue
@@ -209,7 +210,7 @@ def learning_curve(
             "cost": for_uns(pd.DataFrame(costs)),
             "config": json.dumps({**config, "n_bootstrap": n_bootstrap}, indent=1),
         }
-    lead = "pearson" if "pearson" in names else names[0]
+    lead = leading(names)
     logger.info(report(summary, answers, metric=lead, by=by, n_folds=len(tissue.folds), group_key=group_key))
     warn_of_what_cannot_be_told(answers, metric=lead, by=by)
     return scores.copy()
