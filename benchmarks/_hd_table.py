@@ -15,9 +15,11 @@ def hd() -> str:
         "| step | " + " | ".join(sizes) + " |",
         "|---|" + "---|" * len(runs),
     ]
-    for rows in zip(*(run["rows"] for run in runs), strict=True):
-        cells = [f"{row['seconds']:,.0f} s, {row['peak_gb']:.1f} GB" for row in rows]
-        lines.append(f"| `{rows[0]['step']}` | " + " | ".join(cells) + " |")
+    of_runs = [
+        {row["step"]: f"{row['seconds']:,.0f} s, {row['peak_gb']:.1f} GB" for row in run["rows"]} for run in runs
+    ]
+    for step in max(of_runs, key=len):
+        lines.append(f"| `{step}` | " + " | ".join(of_run.get(step, "not run") for of_run in of_runs) + " |")
     commands = ", ".join(f"`{run['command']}`" for run in runs)
     commits = " and ".join(dict.fromkeys(run["commit"] for run in runs))
     return "\n".join(lines) + f"\n\n{commands} at commit {commits}, on {runs[0]['machine']}.\n"

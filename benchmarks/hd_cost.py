@@ -47,28 +47,30 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     bl.settings.verbosity, bl.settings.progress_bar = "warning", False
+    given = [part for part in sys.argv[1:] if part not in ("--json", str(arguments.json))]
+    record = {
+        "command": shlex.join(["python", "benchmarks/hd_cost.py", *given]),
+        "commit": commit(),
+        "machine": machine(),
+        "bins": arguments.bins,
+        "genes": arguments.genes,
+    }
+
+    def keep(rows: list[dict[str, Any]]) -> None:
+        if arguments.json is not None:
+            arguments.json.write_text(json.dumps(record | {"rows": rows}, indent=1) + "\n")
+
     with tempfile.TemporaryDirectory() as folder:
-        rows, n_selected = measure(arguments.bins, arguments.genes, Path(folder))
+        rows = measure(arguments.bins, arguments.genes, Path(folder), keep)
     print(f"\n{machine()}, commit {commit()}\n\n| step | seconds | peak, GB |\n|---|---|---|")
     for row in rows:
         print(f"| {row['step']} | {row['seconds']:.1f} | {row['peak_gb']:.2f} |")
-    if arguments.json is not None:
-        given = [part for part in sys.argv[1:] if part not in ("--json", str(arguments.json))]
-        command = shlex.join(["python", "benchmarks/hd_cost.py", *given])
-        record = {
-            "command": command,
-            "commit": commit(),
-            "machine": machine(),
-            "bins": arguments.bins,
-            "genes": arguments.genes,
-            "selected": n_selected,
-            "rows": rows,
-        }
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def measure(n_bins: int, n_genes: int, folder: Path) -> tuple[list[dict[str, Any]], int]:
-    """Run the main job and measure each step; also tell how many genes `fit` learned from."""
+def measure(
+    n_bins: int, n_genes: int, folder: Path, keep: Callable[[list[dict[str, Any]]], None]
+) -> list[dict[str, Any]]:
+    """Run the main job and measure each step; what was measured so far is kept after each."""
     rows: list[dict[str, Any]] = []
     rng = np.random.default_rng(0)
     tissue = paint(rng, PAINTED, draw_stain(rng))
@@ -91,6 +93,7 @@ def measure(n_bins: int, n_genes: int, folder: Path) -> tuple[list[dict[str, Any
         peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**20
         rows.append({"step": name, "seconds": seconds, "peak_gb": peak})
         print(f"{name}: {seconds:.1f} s, {peak:.2f} GB", flush=True)
+        keep(rows)
 
     step("pp.select_genes", lambda: bl.pp.select_genes(ref, batch_key="section", n_top_genes=4000))
     images = {"S1": slide, "S2": slide}
@@ -117,7 +120,7 @@ def measure(n_bins: int, n_genes: int, folder: Path) -> tuple[list[dict[str, Any
         lambda: bl.tl.impute(query, ref, store=folder / "imputed.zarr"),
     )
     step("tl.evaluate of these", lambda: bl.tl.evaluate(query, layer="bleep", library_key="section"))
-    return rows, int(ref.var["highly_variable"].sum())
+    return rows
 
 
 def _rates(rng: np.random.Generator, n_genes: int) -> np.ndarray:
