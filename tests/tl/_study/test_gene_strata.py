@@ -45,6 +45,7 @@ def of(table: pd.DataFrame, by: str) -> pd.DataFrame:
     return table[table["by"] == by]
 
 
+@pytest.mark.slow
 def test_what_looks_tell_is_what_is_predicted(tissue: AnnData) -> None:
     """A third of the genes are not in the picture: they fill the lowest strata by looks, and score nothing."""
     linked = tissue.var["image_linked"]

@@ -63,11 +63,12 @@ def of_score(scores: pd.DataFrame, panel: str = "all", metric: str = "pearson") 
     ("method", "arguments", "values"),
     [
         ("knn", {"image_key": "X_made"}, {"k": [3, 10, 25]}),
-        ("bleep", PAPER, {"k": [3, 25], "temperature": [0.1, 1.0]}),
-        (
+        pytest.param("bleep", PAPER, {"k": [3, 25], "temperature": [0.1, 1.0]}, marks=pytest.mark.slow),
+        pytest.param(
             "bleep",
             {"image_key": "X_made", "max_epochs": 2, "members": 1},
             {"k": [3, 25], "predict": ["hybrid", "retrieval"]},
+            marks=pytest.mark.slow,
         ),
         ("ridge", {"image_key": "X_made"}, {"alpha": [10.0, 1e4]}),
     ],
@@ -87,6 +88,7 @@ def test_each_setting_scores_what_a_comparison_of_it_scores(
         np.testing.assert_allclose(rows.set_index("section")["value"].sort_index(), theirs, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_one_training_serves_all_k_and_a_pair_of_groups_two_folds(tissue: AnnData, trained: list[Any]) -> None:
     bl.tl.sweep(tissue, {"k": [2, 5, 10, 20], "temperature": [0.1, 1.0]}, method_kwargs=PAPER, **QUICK)
     by_temperature = pd.Series([arguments["temperature"] for _, arguments in trained]).value_counts().to_dict()
@@ -173,6 +175,7 @@ def test_where_images_say_nothing_it_says_that_it_cannot_tell(tissue: AnnData, l
     assert "Cannot be told from this data" in log.text
 
 
+@pytest.mark.slow
 def test_a_value_that_ruins_the_prediction_is_told_apart(tissue: AnnData, log: pytest.LogCaptureFixture) -> None:
     arguments = {"method": "ridge", "method_kwargs": {"image_key": "X_made", "n_components": 0}, "group_key": "section"}
     tissue.obs["patient"] = "one"
@@ -200,6 +203,7 @@ def test_features_are_made_once_and_score_as_those_of_each_fold(
     np.testing.assert_allclose(found, of_score(expected).set_index("section")["value"].sort_index(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_several_encoders_are_fused_as_in_each_fold(tissue: AnnData, small_network: str) -> None:
     several = {"encoder": ["color", small_network], "weights": None, "max_epochs": 2, "members": 1}
     scores = bl.tl.sweep(tissue, {"k": [5, 10]}, method_kwargs=several, **QUICK)
@@ -208,6 +212,7 @@ def test_several_encoders_are_fused_as_in_each_fold(tissue: AnnData, small_netwo
     np.testing.assert_allclose(found, of_score(expected).set_index("section")["value"].sort_index(), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_where_it_was_ended(tissue: AnnData, tmp_path: Path, trained: list[Any]) -> None:
     values = {"k": [2, 10], "temperature": [0.1, 1.0]}
     arguments = {"method_kwargs": PAPER, **QUICK}
