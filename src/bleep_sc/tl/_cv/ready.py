@@ -49,7 +49,7 @@ def make_ready(
     if len(np.unique(groups)) < 2:
         msg = f"`adata.obs[{group_key!r}]` holds one group only, {str(groups[0])!r}: nothing is left to train on."
         raise ValueError(msg)
-    library_key = section_key(adata, library_key, group_key)
+    library_key = _section_key(adata, library_key, group_key)
     sections = np.asarray(section_of_spots(adata, library_key), dtype=str)
     by_section = section_rows(sections, adata.n_obs)
     check_section_sizes(by_section)
@@ -83,7 +83,7 @@ def make_ready(
     return Ready(plan, folds, sections, patients, labels)
 
 
-def section_key(adata: AnnData, library_key: str | None, group_key: str) -> str:
+def _section_key(adata: AnnData, library_key: str | None, group_key: str) -> str:
     library_key = library_key or recorded_library_key(adata)
     if library_key is None:
         warn(

@@ -9,14 +9,10 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import section_of_spots
-from bleep_sc._stats import section_rows
-from bleep_sc.pp._near_empty import warn_of_near_empty
-from bleep_sc.tl._cv.folds import Fold, check_no_copies, check_sections_in_groups, make_folds, scope_of
-from bleep_sc.tl._cv.plan import Asked, Plan, asked_methods, check_inputs, make_plan
-from bleep_sc.tl._cv.ready import section_key
+from bleep_sc.tl._cv.folds import Fold
+from bleep_sc.tl._cv.plan import Asked, Plan, asked_methods
+from bleep_sc.tl._cv.ready import make_ready
 from bleep_sc.tl._cv.scores import FoldScores
-from bleep_sc.tl._sections import check_section_sizes, known_patient_key, patient_of_sections
 from bleep_sc.tl._study._curve.by import By
 
 
@@ -92,34 +88,13 @@ def read_tissue(
         asked = asked_methods([method], {method: {**arguments, "method": method}})
     except (TypeError, ValueError) as err:  # there a comparison has the arguments of several methods
         raise type(err)(str(err).replace(f"`method_kwargs[{method!r}]", "`method_kwargs")) from err
-    groups = np.asarray(section_of_spots(adata, group_key), dtype=str)
-    if len(np.unique(groups)) < 2:
-        msg = f"`adata.obs[{group_key!r}]` holds one group only, {str(groups[0])!r}: nothing is left to train on."
-        raise ValueError(msg)
-    library_key = section_key(adata, library_key, group_key)
-    sections = np.asarray(section_of_spots(adata, library_key), dtype=str)
-    by_section = section_rows(sections, adata.n_obs)
-    check_section_sizes(by_section)
-    check_sections_in_groups(sections, groups, library_key=library_key, group_key=group_key)
-    patient_key = known_patient_key(adata, patient_key)
-    of_sections = patient_of_sections(adata, by_section, patient_key, name="adata")
-    patients = dict(zip([name for name, _ in by_section], of_sections, strict=True))
-    plan = make_plan(
+    ready = make_ready(
         adata,
         asked,
-        counts_layer=counts_layer,
-        library_key=library_key,
         group_key=group_key,
+        library_key=library_key,
         patient_key=patient_key,
+        counts_layer=counts_layer,
         **settings,
     )
-    path = f"adata.layers[{counts_layer!r}]" if plan.is_counts else "adata.X"
-    check_no_copies(plan.values, groups, list(adata.obs_names), path=path)
-    check_inputs(adata, asked)
-    warn_of_near_empty(adata, by_section, counts_layer=counts_layer or "")
-    folds = make_folds(groups)
-    words = {
-        "scope": scope_of(folds, np.array([patients[section] for section in sections])),
-        "normalisation": "inside the folds" if plan.is_counts else "outside the folds",
-    }
-    return Tissue(plan, asked[method], folds, sections, patients, words)
+    return Tissue(ready.plan, asked[method], ready.folds, ready.sections, ready.patients, ready.labels)
