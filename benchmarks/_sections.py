@@ -1,7 +1,9 @@
 """Real sections for the benchmarks: found in $BLEEP_SC_DATA, else in ../shared/data beside the checkout."""
 
 import os
+import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import anndata as ad
@@ -76,3 +78,11 @@ def commit() -> str:
     """The commit that a figure was taken on."""
     run = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)  # noqa: S607  # nosec B607 - git, wherever it is
     return run.stdout.strip()
+
+
+def provenance(*files: Path | None) -> dict[str, str]:
+    """The commit and the command that figures were made by; where its files lay is nobody's business."""
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    for path in filter(None, files):
+        command = command.replace(str(path), path.name)
+    return {"commit": commit(), "command": command}

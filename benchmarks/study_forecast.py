@@ -9,14 +9,12 @@ is "twice the spots", from 1,280 to 2,560, by the functions behind `bl.tl.learni
 
 import argparse
 import json
-import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _sections import commit
+from _sections import provenance
 
 from bleep_sc.tl._study._curve.forecast import CANNOT_TELL, forecast
 
@@ -40,10 +38,8 @@ def main() -> None:
                 rows.append({"law": law, "units": n_units, "noise": noise, **found.mean().to_dict()})
         print(pd.DataFrame(rows).query("law == @law").round(3).to_string(), flush=True)
     if arguments.json:
-        command = shlex.join(["python", "benchmarks/study_forecast.py", *sys.argv[1:]])
         record = {
-            "commit": commit(),
-            "command": command.replace(str(arguments.json), arguments.json.name),
+            **provenance(arguments.json),
             "draws": arguments.draws,
             "rows": rows,
         }

@@ -11,13 +11,11 @@ plots.
 
 import argparse
 import json
-import shlex
-import sys
 import time
 import warnings
 from pathlib import Path
 
-from _sections import commit
+from _sections import provenance
 from compare import PATIENT_KEYS, load
 
 import bleep_sc as bl
@@ -52,15 +50,9 @@ def main() -> None:
             figure = bl.pl.predictable_genes(adata, by=by, return_fig=True)
             figure.savefig(arguments.draw / f"study-genes-{arguments.data}-{by.replace(' ', '-')}.png", dpi=150)
     if arguments.json:
-        command = shlex.join(["python", "benchmarks/study_genes.py", *sys.argv[1:]])
-        for path in (
-            arguments.json,
-            arguments.gmt,
-            arguments.draw,
-        ):  # names alone: where files lay is nobody's business
-            command = command if path is None else command.replace(str(path), path.name)
+        made_by = provenance(arguments.json, arguments.gmt, arguments.draw)
         rows = json.loads(table.to_json(orient="records"))
-        record = {"commit": commit(), "command": command, "seconds": seconds, "table": rows}
+        record = {**made_by, "seconds": seconds, "table": rows}
         arguments.json.write_text(json.dumps(record, indent=1))
 
 

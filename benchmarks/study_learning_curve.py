@@ -11,14 +11,13 @@
 
 import argparse
 import json
-import shlex
 import sys
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-from _sections import MARKERS, commit
+from _sections import MARKERS, provenance
 from anndata import AnnData
 from compare import PATIENT_KEYS, WIDE, load
 
@@ -45,7 +44,7 @@ def main() -> None:
         patient_key=patient_key,
         library_key="section",
         markers=[gene for gene in MARKERS if gene in adata.var_names] if arguments.data == "her2st" else [],
-        checkpoint_dir=arguments.checkpoints,
+        checkpoint_dir=arguments.checkpoint_dir,
     )
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     result: Any = adata.uns["learning_curve"]
@@ -71,19 +70,15 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--patients", type=int, default=3, help="of toy tissue")
-    parser.add_argument("--checkpoints", type=Path, help="a folder from which the same call goes on")
+    parser.add_argument("--checkpoint-dir", type=Path, help="go on from here, and keep what is done here")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     return parser.parse_args()
 
 
 def _write(arguments: argparse.Namespace, result: Any, *, seconds: float, cpu: float) -> None:
     costs = result["cost"].groupby("size").median(numeric_only=True).reset_index()
-    command = shlex.join(["python", "benchmarks/study_learning_curve.py", *sys.argv[1:]])
-    for path in filter(None, (arguments.json, arguments.checkpoints)):  # where they lay is nobody's business
-        command = command.replace(str(path), path.name)
     record = {
-        "commit": commit(),
-        "command": command,
+        **provenance(arguments.json, arguments.checkpoint_dir),
         "data": arguments.data,
         "method": arguments.method,
         "by": arguments.by,

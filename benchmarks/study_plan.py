@@ -12,8 +12,6 @@ it changes with the size of the reference.
 
 import argparse
 import json
-import shlex
-import sys
 import time
 import warnings
 from pathlib import Path
@@ -21,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from _sections import commit
+from _sections import provenance
 from anndata import AnnData
 from scipy.stats import chi2, t
 
@@ -56,10 +54,8 @@ def main() -> None:
     }
     print(pd.DataFrame(result).round(3).to_string(), f"{time.perf_counter() - start:.0f} s")
     if arguments.json:
-        command = shlex.join(["python", "benchmarks/study_plan.py", *sys.argv[1:]])
         record = {
-            "commit": commit(),
-            "command": command.replace(str(arguments.json), arguments.json.name),
+            **provenance(arguments.json),
             "scores": {panel: whole[panel].round(5).tolist() for panel in PANELS},
             "summary": result,
         }

@@ -13,8 +13,6 @@ Pearson correlation by gene within sections; genes and panels are those of the w
 
 import argparse
 import json
-import shlex
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -23,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from _sections import commit
+from _sections import provenance
 from anndata import AnnData
 from compare import PATIENT_KEYS, WIDE, load
 from sklearn.cluster import KMeans
@@ -57,10 +55,8 @@ def main() -> None:
             label, "\n", table.groupby(["panel", "thinned", "share"], sort=False)[columns].mean().round(4).to_string()
         )
         if arguments.json:
-            command = shlex.join(["python", "benchmarks/study_redundancy.py", *sys.argv[1:]])
             record = {
-                "commit": commit(),
-                "command": command.replace(str(arguments.json), arguments.json.name),
+                **provenance(arguments.json),
                 "data": arguments.data,
                 "rows": json.loads(pd.DataFrame(rows).to_json(orient="records")),
             }

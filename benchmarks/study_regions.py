@@ -12,14 +12,12 @@ those of `bl.tl.evaluate_regions`; `--draw` draws them.
 
 import argparse
 import json
-import shlex
-import sys
 import time
 import warnings
 from pathlib import Path
 
 import scanpy as sc
-from _sections import commit
+from _sections import provenance
 from compare import load
 
 import bleep_sc as bl
@@ -58,14 +56,11 @@ def main() -> None:
     if arguments.draw:
         bl.pl.regions(query, return_fig=True).savefig(arguments.draw, dpi=150)
     if arguments.json:
-        command = shlex.join(["python", "benchmarks/study_regions.py", *sys.argv[1:]])
         tables = {
             name: json.loads(found[name].to_json(orient="records"))
             for name in ("markers", "summary", "clusters", "spatial_genes")
         }
-        for path in (arguments.json, arguments.draw):  # names alone: where files lay is nobody's business
-            command = command if path is None else command.replace(str(path), path.name)
-        record = {"commit": commit(), "command": command, "seconds": seconds, **tables}
+        record = {**provenance(arguments.json, arguments.draw), "seconds": seconds, **tables}
         arguments.json.write_text(json.dumps(record, indent=1))
 
 

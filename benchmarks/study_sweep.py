@@ -12,14 +12,13 @@ compare.py trains them, in a third of the time. "default" is the default recipe.
 
 import argparse
 import json
-import shlex
 import sys
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-from _sections import MARKERS, commit
+from _sections import MARKERS, provenance
 from _timing import machine
 from compare import PATIENT_KEYS, WIDE, load
 
@@ -59,8 +58,7 @@ def main() -> None:
     print(f"{seconds['wall']:.0f} s, {seconds['processor']:.0f} s of the processor, {machine()}")
     if arguments.json:
         record = {
-            "commit": commit(),
-            "command": _command(arguments),
+            **provenance(arguments.json, arguments.checkpoint_dir),
             "machine": machine(),
             "data": arguments.data,
             "recipe": arguments.recipe,
@@ -72,13 +70,6 @@ def main() -> None:
             "summary": json.loads(entry["summary"].to_json(orient="records")),
         }
         arguments.json.write_text(json.dumps(record, indent=1) + "\n")
-
-
-def _command(arguments: argparse.Namespace) -> str:
-    """The call without paths of this machine."""
-    left_out = [str(path) for path in (arguments.checkpoint_dir, arguments.json) if path is not None]
-    parts = [part for part in sys.argv[1:] if part not in ("--checkpoint-dir", "--json", *left_out)]
-    return shlex.join(["python", "benchmarks/study_sweep.py", *parts])
 
 
 def _parse() -> argparse.Namespace:

@@ -14,14 +14,13 @@ rules, and "other toy", in which the same looks go with other genes. The table i
 
 import argparse
 import json
-import shlex
 import sys
 import time
 import warnings
 from pathlib import Path
 from typing import Any
 
-from _sections import commit
+from _sections import provenance
 from anndata import AnnData
 from compare import load
 
@@ -41,7 +40,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="near-empty|.*DecompressionBomb|Image size")
     bl.settings.progress_bar = sys.stderr.isatty()
     tissues = toy() if arguments.data == "toy" else real(bulbs_alone=arguments.data == "bulbs")
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         table = bl.tl.transfer_matrix(
@@ -50,19 +49,19 @@ def main() -> None:
             method_kwargs={"image_key": "X_color"},
             map_genes="upper",
             library_key="section",
+            checkpoint_dir=arguments.checkpoint_dir,
         )
-    seconds = time.perf_counter() - start
+    seconds = {"wall": time.perf_counter() - start, "processor": time.process_time() - cpu}
     costs = [str(each.message) for each in said if "one reference of all tissues" in str(each.message)]
-    print(f"{seconds:.0f} s. {' '.join(costs) or 'No warning: the joint reference costs none of them.'}")
+    print(
+        f"{seconds['wall']:.0f} s, {seconds['processor']:.0f} s of the processor. {' '.join(costs) or 'No warning: the joint reference costs none of them.'}"
+    )
     if arguments.draw:
         bl.pl.transfer_matrix(table, return_fig=True).savefig(arguments.draw, dpi=150)
     if arguments.json:
-        command = shlex.join(["python", "benchmarks/study_transfer.py", *sys.argv[1:]])
-        for path in (arguments.json, arguments.draw):  # names alone: where files lay is nobody's business
-            command = command if path is None else command.replace(str(path), path.name)
         record = {
-            "commit": commit(),
-            "command": command,
+            **provenance(arguments.json, arguments.draw, arguments.checkpoint_dir),
+            "method": arguments.method,
             "seconds": seconds,
             "warning": costs,
             "table": json.loads(table.to_json(orient="records")),
@@ -100,6 +99,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", choices=("real", "bulbs", "toy"))
     parser.add_argument("--method", default="ridge")
+    parser.add_argument("--checkpoint-dir", type=Path, help="go on from here, and keep what is done here")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--draw", type=Path, help="also draw the matrix here")
     return parser.parse_args()

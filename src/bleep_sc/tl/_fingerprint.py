@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bleep_sc._blocks import dense, is_lazy
+from bleep_sc._checks import odd_characters
 from bleep_sc._logging import warn
 from bleep_sc.methods.recipe import values_of
 from bleep_sc.methods.task import Task
@@ -29,10 +30,7 @@ def checkpoint_folder(path: str | Path, task: Task[Any], *, method: str, image: 
     ValueError
         It has checkpoints of another task, or is no folder.
     """
-    folder = Path(path).expanduser().absolute()
-    if folder.exists() and not folder.is_dir():
-        msg = f"`checkpoint_dir={str(path)!r}` is a file: name a folder, which need not exist yet."
-        raise ValueError(msg)
+    folder = path_of_folder(path)
     run = json.loads(json.dumps(_fingerprint(task, method=method, image=image), default=_plain))
     checkpoints = CheckpointFolder(folder, run)
     told = False
@@ -46,6 +44,24 @@ def checkpoint_folder(path: str | Path, task: Task[Any], *, method: str, image: 
             )
     folder.mkdir(parents=True, exist_ok=True)
     return checkpoints
+
+
+def path_of_folder(path: str | Path) -> Path:
+    """Make the path of a folder absolute.
+
+    Raises
+    ------
+    ValueError
+        It holds characters that no path has, or is a file.
+    """
+    if odd_characters(str(path)):
+        msg = f"`checkpoint_dir={str(path)!r}` is no path of a folder."
+        raise ValueError(msg)
+    folder = Path(path).expanduser().absolute()
+    if folder.exists() and not folder.is_dir():
+        msg = f"`checkpoint_dir={str(path)!r}` is a file: name a folder, which need not exist yet."
+        raise ValueError(msg)
+    return folder
 
 
 def _fingerprint(task: Task[Any], *, method: str, image: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,28 +81,32 @@ def _fingerprint(task: Task[Any], *, method: str, image: Mapping[str, Any]) -> d
             "num_nodes": processes.num_nodes,
         },
         "data": {
-            "the genes": _digest([task.expression.genes]),
-            "their expression": _digest([task.expression.matrix]),
-            "their total counts": _digest([task.depth]),
-            "the images": _digest([task.spots.rows], of_lazy=json.dumps(image, sort_keys=True, default=_plain)),
-            "the sections": _digest([task.spots.sections]),
-            "the places of the spots": _digest([task.spots.xy, task.spots.grid]),
-            "the validation spots": _digest([task.held_out, *_flat(task.folds)]),
+            "the genes": digest([task.expression.genes]),
+            "their expression": digest([task.expression.matrix]),
+            "their total counts": digest([task.depth]),
+            "the images": digest([task.spots.rows], of_lazy=json.dumps(image, sort_keys=True, default=_plain)),
+            "the sections": digest([task.spots.sections]),
+            "the places of the spots": digest([task.spots.xy, task.spots.grid]),
+            "the validation spots": digest([task.held_out, *_flat(task.folds)]),
             "the file of first weights": _digest_of_file(task.weights),
         },
         "versions": {name: version(name) for name in ("bleep-sc", "torch")},
     }
 
 
-def _check_same(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    names = earlier["settings"] | now["settings"]
+def changes(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in words how the settings and the data of two calls differ."""
     changed = [
         f"`{name}` was {earlier_value!r} and is {value!r}"
-        for name in names
+        for name in earlier["settings"] | now["settings"]
         if (earlier_value := earlier["settings"].get(name)) != (value := now["settings"].get(name))
     ]
-    changed += [f"{name} changed" for name, digest in now["data"].items() if earlier["data"].get(name) != digest]
-    if changed:
+    data = earlier["data"] | now["data"]
+    return changed + [f"{name} changed" for name in data if earlier["data"].get(name) != now["data"].get(name)]
+
+
+def _check_same(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    if changed := changes(earlier, now):
         msg = (
             f"`checkpoint_dir={str(folder)!r}` has checkpoints of another training: {'; '.join(changed)}. Pass what "
             "was passed then to go on, or name another folder, or delete this one, to train anew."
@@ -94,7 +114,7 @@ def _check_same(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]
         raise ValueError(msg)
 
 
-def _digest(arrays: Iterable[Any], *, of_lazy: str = "") -> str:
+def digest(arrays: Iterable[Any], *, of_lazy: str = "") -> str:
     """Compute a checksum of arrays, read part by part.
 
     A lazy array enters by its shape and a text, since to read all of it could take hours.

@@ -232,25 +232,6 @@ def test_an_interrupted_curve_goes_on(tissue: AnnData, tmp_path: Path, monkeypat
     assert len(calls) == 3 + 4
 
 
-@pytest.mark.odd
-def test_the_folder_of_another_call_is_refused(tissue: AnnData, tmp_path: Path) -> None:
-    arguments: dict[str, Any] = {"sizes": [30, 60], "draws": 1, "checkpoint_dir": tmp_path}
-    run(tissue, **arguments)
-    with pytest.raises(ValueError, match=r"another call: `sizes` was \[30, 60\] and is \[30, 50\]"):
-        run(tissue, **{**arguments, "sizes": [30, 50]})
-    changed = tissue.copy()
-    changed.obsm["X_made"] = changed.obsm["X_made"] + 1
-    with pytest.raises(ValueError, match="another call: the images changed"):
-        run(changed, **arguments)
-    for content in ("{", "[]", '{"scores": 3}', "\x00"):
-        (tmp_path / "training-00000.json").write_text(content)
-        with pytest.raises(ValueError, match=r"training-00000\.json' is damaged.*delete it"):
-            run(tissue, **arguments)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="is a file: name a folder"):
-        run(tissue, **{**arguments, "checkpoint_dir": tmp_path / "file"})
-
-
 # bad input
 
 

@@ -197,7 +197,12 @@ def make_plan(
 
 
 def readable(value: Any) -> Any:
-    """Return a value as JSON can hold it."""
+    """Return a value as JSON can hold it, and the same in every process: a function is told by its name."""
+    if isinstance(value, list | tuple):
+        return [readable(each) for each in value]
+    if callable(value):
+        named = value if hasattr(value, "__qualname__") else type(value)
+        return f"{named.__module__}.{named.__qualname__}"
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
 
 

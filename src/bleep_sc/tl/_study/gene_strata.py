@@ -8,12 +8,13 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import as_text, check_adata, recorded_library_key, section_of_spots
+from bleep_sc._adata import as_text, check_adata
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_choice, check_int, check_key_added, check_names, check_number
-from bleep_sc._stats import section_rows
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bleep_sc.tl._study._tissues.strata import Found
 
 BY = ("expression", "autocorrelation", "morphology")
@@ -43,6 +44,7 @@ def gene_strata(
     n_bootstrap: int = 1000,
     random_state: int = 0,
     progress_bar: bool | None = None,
+    checkpoint_dir: "str | Path | None" = None,
     key_added: str = _keys.GENE_STRATA,
 ) -> pd.DataFrame:
     """Tell which genes can be read off the image, and why: scores by expression, pattern, look and gene set.
@@ -80,7 +82,7 @@ def gene_strata(
         all that are detected in a tenth of the spots.
     library_key
         Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told, else
-        `group_key`.
+        `group_key`, with a warning.
     patient_key
         Column of `obs` with each spot's patient; ``None`` is ``"patient"`` where there is such a column.
     n_bootstrap
@@ -89,6 +91,9 @@ def gene_strata(
         Seed of all that is random.
     progress_bar
         Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
+    checkpoint_dir
+        A folder, made where it does not exist, that keeps each finished fold. If the call is ended, the same call goes
+        on from there. Another call's folder is refused. ``None`` writes nothing.
     key_added
         Key of the result in `uns`.
 
@@ -118,7 +123,7 @@ def gene_strata(
         No such column, layer or image.
     ValueError
         Fewer than two groups; a file that is no GMT file; no gene set with `min_genes` genes of `adata`; an argument
-        that the method does not have; a view.
+        that the method does not have; the `checkpoint_dir` of another call; a view.
 
     Notes
     -----
@@ -151,33 +156,20 @@ def gene_strata(
 
     from bleep_sc._progress import progress
     from bleep_sc._settings import settings
-    from bleep_sc.pp._near_empty import warn_of_near_empty
-    from bleep_sc.tl._cv.folds import check_no_copies, check_sections_in_groups, make_folds, scope_of
-    from bleep_sc.tl._cv.plan import asked_methods, check_inputs, make_plan
+    from bleep_sc.tl._cv.plan import asked_methods, readable
+    from bleep_sc.tl._cv.ready import make_ready
     from bleep_sc.tl._predictability import image_looks
-    from bleep_sc.tl._sections import check_section_sizes, known_patient_key, patient_of_sections
     from bleep_sc.tl._study._tissues.strata import Asking, report, score_folds
+    from bleep_sc.tl._study.parts import Parts, data_of
 
     asked = asked_methods([method], {method: dict(method_kwargs or {})})
-    groups = np.asarray(section_of_spots(adata, group_key), dtype=str)
-    if len(set(groups.tolist())) < 2:
-        msg = f"`adata.obs[{group_key!r}]` holds one group only, {str(groups[0])!r}: nothing is left to train on."
-        raise ValueError(msg)
-    library_key = library_key or recorded_library_key(adata) or group_key
-    sections = np.asarray(section_of_spots(adata, library_key), dtype=str)
-    by_section = section_rows(sections, adata.n_obs)
-    check_section_sizes(by_section)
-    check_sections_in_groups(sections, groups, library_key=library_key, group_key=group_key)
-    patient_key = known_patient_key(adata, patient_key)
-    of_sections = patient_of_sections(adata, by_section, patient_key, name="adata")
-    patients = dict(zip([name for name, _ in by_section], of_sections, strict=True))
-    plan = make_plan(
+    ready = make_ready(
         adata,
         asked,
-        counts_layer=counts_layer,
-        library_key=library_key,
         group_key=group_key,
+        library_key=library_key,
         patient_key=patient_key,
+        counts_layer=counts_layer,
         markers=(),
         n_top_genes=n_top_genes,
         min_fraction=min_fraction,
@@ -185,31 +177,30 @@ def gene_strata(
         refit=True,
         random_state=seed,
     )
-    check_no_copies(plan.values, groups, list(adata.obs_names), path="adata")
-    check_inputs(adata, asked)
     looks = image_looks(adata, use_rep, progress_bar=progress_bar) if "morphology" in names else None
-    warn_of_near_empty(adata, by_section, counts_layer=counts_layer or "")
-    folds = make_folds(groups)
-    scope = scope_of(folds, np.array([patients[section] for section in sections]))
-    asking = Asking(names, n_strata, sets, min_genes, n_draws, looks)
+    told = {"by": list(names), "n_strata": n_strata, "min_genes": min_genes, "n_draws": n_draws, "method": method}
+    told |= {"method_kwargs": {name: readable(value) for name, value in (method_kwargs or {}).items()}}
+    told |= {"group_key": group_key, "library_key": ready.plan.library_key, "use_rep": use_rep, "random_state": seed}
+    told |= {"n_top_genes": n_top_genes, "min_fraction": min_fraction, "n_gene_sets": len(sets)}
+    data = {}
+    if checkpoint_dir is not None:
+        data = data_of(ready.plan, the_looks=[looks], the_gene_sets=[np.array([name, *sets[name]]) for name in sets])
+    done = Parts.of(checkpoint_dir, "gene_strata", told, data)
     with settings.override(verbosity="warning"):
         found = score_folds(
-            plan,
+            ready,
             asked[method],
-            folds,
-            asking,
-            sections=sections,
-            patients=patients,
-            extra={"scope": scope},
+            Asking(names, n_strata, sets, min_genes, n_draws, looks),
+            done,
             steps=lambda items: progress(items, desc="Scoring strata", show=progress_bar),
         )
-    table = _table(found, names, sets, patients, n_strata=n_strata, n_bootstrap=n_bootstrap, seed=seed, scope=scope)
+    scope = ready.labels["scope"]
+    table = _table(
+        found, names, sets, ready.patients, n_strata=n_strata, n_bootstrap=n_bootstrap, seed=seed, scope=scope
+    )
     report(table, scope)
-    config = {"by": list(names), "n_strata": n_strata, "min_genes": min_genes, "n_draws": n_draws, "method": method}
-    config |= {"group_key": group_key, "library_key": library_key, "use_rep": use_rep, "random_state": seed}
-    config |= {"n_top_genes": n_top_genes, "min_fraction": min_fraction, "n_gene_sets": len(sets)}
     with all_or_nothing(adata):
-        adata.uns[key_added] = {"table": table, "config": json.dumps(config, indent=1)}
+        adata.uns[key_added] = {"table": table, "config": json.dumps(told, indent=1)}
     return table.copy()
 
 

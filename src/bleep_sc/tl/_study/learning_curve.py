@@ -158,12 +158,12 @@ def learning_curve(
 
     from bleep_sc.tl._cv.plan import readable
     from bleep_sc.tl._cv.scores import leading
-    from bleep_sc.tl._study._curve.checkpoints import CurveCheckpoints
     from bleep_sc.tl._study._curve.forecast import forecast, warn_of_what_cannot_be_told
     from bleep_sc.tl._study._curve.inputs import read_tissue
     from bleep_sc.tl._study._curve.run import Trainings
     from bleep_sc.tl._study._curve.subsets import draw_subsets, possible_sizes
     from bleep_sc.tl._study._curve.tables import averaged, report, summary_of
+    from bleep_sc.tl._study.parts import Parts, data_of
 
     tissue = read_tissue(
         adata,
@@ -191,9 +191,10 @@ def learning_curve(
         "method_kwargs": {name: readable(value) for name, value in (method_kwargs or {}).items()},
         "random_state": seed,
     }
-    checkpoints = CurveCheckpoints.of(checkpoint_dir, config, tissue.arrays())
+    data = data_of(tissue.plan) if checkpoint_dir is not None else {}
+    done = Parts.of(checkpoint_dir, "learning_curve", config, data)
     rows, costs = Trainings(tissue.plan, tissue.asked, method, tissue.folds, tissue.scorer(names), tissue.words).run(
-        subsets, checkpoints, progress_bar=progress_bar
+        subsets, done, progress_bar=progress_bar
     )
     over_draws = averaged(rows)
     summary = summary_of(over_draws, rows, words=tissue.words, n_bootstrap=n_bootstrap, random_state=seed)

@@ -151,8 +151,8 @@ def sweep(
     from bleep_sc.tl._study._sweep.folds import make_splits
     from bleep_sc.tl._study._sweep.grid import make_grid
     from bleep_sc.tl._study._sweep.run import check_k, describe, inner_rows, outer_rows, run_splits
-    from bleep_sc.tl._study._sweep.store import data_facts, open_folder
     from bleep_sc.tl._study._sweep.table import report, tables
+    from bleep_sc.tl._study.parts import Parts, data_of
 
     check_choice("panel", panel, [*PANELS, *(["markers"] if markers else [])])
     grid = make_grid(parameters, method, method_kwargs)
@@ -178,8 +178,7 @@ def sweep(
     given: dict[str, Any] = {"method": method, "method_kwargs": dict(method_kwargs or {}), "random_state": seed}
     given |= {"metrics": list(names), "metric": metric}
     config = describe(ready, grid, {**told, "markers": list(markers), **given})
-    facts = {} if checkpoint_dir is None else data_facts(ready.plan, ready.folds[0].groups, ready.sections)
-    done = open_folder(checkpoint_dir, {**config, **facts})
+    done = Parts.of(checkpoint_dir, "sweep", config, data_of(ready.plan) if checkpoint_dir is not None else {})
     ready, grid = with_features(ready, grid, progress_bar=progress_bar)
     outer: list[dict[str, Any]] = []
     inner: list[dict[str, Any]] = []

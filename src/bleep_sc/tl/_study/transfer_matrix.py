@@ -1,5 +1,5 @@
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,9 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._checks import check_int, check_number
 from bleep_sc._logging import logger, warn
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LARGEST_COST = 0.01
 """Loss of a joint reference that is no tie: scores of the same method differ by as much between seeds."""
@@ -28,6 +31,7 @@ def transfer_matrix(
     n_bootstrap: int = 1000,
     random_state: int = 0,
     progress_bar: bool | None = None,
+    checkpoint_dir: "str | Path | None" = None,
 ) -> pd.DataFrame:
     """Tell whether a model of one tissue can be used on another: train on each, test on each, and train on all.
 
@@ -64,6 +68,9 @@ def transfer_matrix(
         Seed of all that is random.
     progress_bar
         Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
+    checkpoint_dir
+        A folder, made where it does not exist, that keeps each finished training. If the call is ended, the same call
+        goes on from there. Another call's folder is refused. ``None`` writes nothing.
 
     Returns
     -------
@@ -85,7 +92,7 @@ def transfer_matrix(
         No such column, or no images in a tissue.
     ValueError
         Fewer than two tissues; no gene that all share; the same spots in two tissues; counts in some tissues only;
-        crops of different widths; an argument that the method does not have.
+        crops of different widths; an argument that the method does not have; the `checkpoint_dir` of another call.
 
     Warns
     -----
@@ -120,9 +127,10 @@ def transfer_matrix(
     from bleep_sc._stats import section_rows
     from bleep_sc.pp._near_empty import warn_of_near_empty
     from bleep_sc.tl._cv.folds import check_no_copies
-    from bleep_sc.tl._cv.plan import asked_methods, check_inputs, make_plan
+    from bleep_sc.tl._cv.plan import asked_methods, check_inputs, make_plan, readable
     from bleep_sc.tl._study._tissues.cells import score_cells, tabulate_cells
     from bleep_sc.tl._study._tissues.joined import GROUP, SECTION, check_tissues, join
+    from bleep_sc.tl._study.parts import Parts, data_of
     from bleep_sc.tl._trust.reliability import verdicts_unsaid
 
     named = check_tissues(tissues)
@@ -159,9 +167,17 @@ def transfer_matrix(
     check_inputs(joined.adata, asked)
     sections = section_rows(obs[SECTION].to_numpy(dtype=str), joined.adata.n_obs)
     warn_of_near_empty(joined.adata, sections, counts_layer=counts_layer or "")
+    told = {"tissues": list(joined.names), "n_top_genes": n_top_genes, "min_fraction": min_fraction, "method": method}
+    told |= {"method_kwargs": {name: readable(value) for name, value in (method_kwargs or {}).items()}}
+    told |= {"random_state": seed, "counts": plan.is_counts}
+    done = Parts.of(checkpoint_dir, "transfer_matrix", told, data_of(plan) if checkpoint_dir is not None else {})
     with settings.override(verbosity="warning"), verdicts_unsaid():
         rows, verdicts = score_cells(
-            joined, plan, asked[method], steps=lambda cells: progress(cells, desc="Transferring", show=progress_bar)
+            joined,
+            plan,
+            asked[method],
+            done,
+            steps=lambda cells: progress(cells, desc="Transferring", show=progress_bar),
         )
     table = tabulate_cells(joined, rows, verdicts, n_bootstrap=n_bootstrap, random_state=seed)
     _report(table)

@@ -1,14 +1,12 @@
 """Reads the tissue of a learning curve, and checks all of it before anything is trained."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 
-from bleep_sc import _keys
 from bleep_sc.tl._cv.folds import Fold
 from bleep_sc.tl._cv.plan import Asked, Plan, asked_methods
 from bleep_sc.tl._cv.ready import make_ready
@@ -49,21 +47,6 @@ class Tissue:
         """Make what scores the predictions; intervals are made of whole curves later."""
         seed = self.plan.random_state
         return FoldScores(self.plan.adata, self.sections, self.patients, metrics, n_bootstrap=0, random_state=seed)
-
-    def arrays(self) -> dict[str, Iterable[Any]]:
-        """List the arrays that the result depends on, by what an error calls them."""
-        adata = self.plan.adata
-        stored = [adata.obsm[key] for key in self.plan.image_keys if key in adata.obsm]
-        images = [each.to_numpy() if isinstance(each, pd.DataFrame) else each for each in stored]
-        return {
-            "the genes": [adata.var_names.to_numpy().astype(str)],
-            "their expression": [self.plan.values],
-            "the images": images,
-            "the sections": [self.sections],
-            "the groups": [self.folds[0].groups],
-            "the patients": [np.array([self.patients[section] for section in self.sections])],
-            "the places of the spots": [np.asarray(adata.obsm[_keys.SPATIAL])] if _keys.SPATIAL in adata.obsm else [],
-        }
 
 
 def read_tissue(

@@ -22,8 +22,8 @@ from bleep_sc.tl._cv.folds import Fold
 from bleep_sc.tl._cv.plan import Asked, Plan
 from bleep_sc.tl._cv.run import MODEL_OF_FOLD, Prepared, impute_blind, prepare, train, validation_key
 from bleep_sc.tl._cv.scores import FoldScores
-from bleep_sc.tl._study._curve.checkpoints import CurveCheckpoints
 from bleep_sc.tl._study._curve.subsets import Subset
+from bleep_sc.tl._study.parts import Parts
 
 Rows = list[dict[str, Any]]
 
@@ -41,9 +41,7 @@ class Trainings:
     scorer: FoldScores
     labels: Mapping[str, str]
 
-    def run(
-        self, subsets: Sequence[Subset], checkpoints: CurveCheckpoints, *, progress_bar: bool | None
-    ) -> tuple[Rows, Rows]:
+    def run(self, subsets: Sequence[Subset], done: Parts, *, progress_bar: bool | None) -> tuple[Rows, Rows]:
         """Return the rows of scores, and the rows of costs, of all subsets."""
         scores: Rows = []
         costs: Rows = []
@@ -51,14 +49,14 @@ class Trainings:
         largest = max(subset.size for subset in subsets)
         with settings.override(verbosity="warning"), each_told_once():
             for number, subset in enumerate(progress(subsets, desc="Learning curve", show=progress_bar)):
-                done = checkpoints.read(number)
-                if done is None:
+                name = f"training {number + 1}"
+                found = done.read(name)
+                if found is None:
                     if at != subset.fold or prepared is None:
                         at, prepared = subset.fold, prepare(self.plan, self.folds[subset.fold])
-                    done = self._one(subset, prepared, checked=subset.size == largest)
-                    checkpoints.write(number, done)
-                scores += done["scores"]
-                costs += done["costs"]
+                    found = done.keep(name, self._one(subset, prepared, checked=subset.size == largest))
+                scores += found["scores"]
+                costs += found["costs"]
         return scores, costs
 
     def _one(self, subset: Subset, prepared: Prepared, *, checked: bool) -> dict[str, Rows]:

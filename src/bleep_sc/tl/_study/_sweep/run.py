@@ -15,7 +15,7 @@ from bleep_sc.tl._cv.scores import FoldScores
 from bleep_sc.tl._study._sweep.folds import Split
 from bleep_sc.tl._study._sweep.grid import Grid, Training
 from bleep_sc.tl._study._sweep.readings import read_in_ways
-from bleep_sc.tl._study._sweep.store import Done
+from bleep_sc.tl._study.parts import Parts
 
 Rows = list[dict[str, Any]]
 
@@ -24,7 +24,7 @@ def run_splits(
     ready: Ready,
     grid: Grid,
     splits: Sequence[Split],
-    done: Done,
+    done: Parts,
     *,
     metrics: Sequence[str],
     choose_by: str,
@@ -51,8 +51,8 @@ def run_splits(
             if rows is None:
                 with settings.override(verbosity="warning"):
                     prepared = prepared or prepare(plan, split.fold)
-                    rows = _scored(plan, split, prepared, training, inner if split.outer is None else outer)
-                done.write(name, rows)
+                    scorer = inner if split.outer is None else outer
+                    rows = done.keep(name, _scored(plan, split, prepared, training, scorer))
             yield split, rows
     next(steps, None)  # closes the bar
 
@@ -69,13 +69,7 @@ def _scored(plan: Plan, split: Split, prepared: Prepared, training: Training, sc
     ):
         layer[:, genes] = predicted
         scorer.score(plan, fold, prepared, "", layer, extra={"setting": number})
-    return [
-        {name: _plain(value) for name, value in row.items() if name not in ("method", "fold")} for row in scorer.rows
-    ]
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    return [{name: value for name, value in row.items() if name not in ("method", "fold")} for row in scorer.rows]
 
 
 def outer_rows(split: Split, rows: Rows) -> Rows:
@@ -109,18 +103,8 @@ def describe(ready: Ready, grid: Grid, arguments: Mapping[str, Any]) -> dict[str
     return {
         **arguments,
         "parameters": grid.values,
-        "method_kwargs": {name: _named(value) for name, value in arguments["method_kwargs"].items()},
+        "method_kwargs": {name: readable(value) for name, value in arguments["method_kwargs"].items()},
         "library_key": ready.plan.library_key,
         "patient_key": ready.plan.patient_key,
         "counts_layer": arguments["counts_layer"] if ready.plan.is_counts else None,
     }
-
-
-def _named(value: Any) -> Any:
-    """Return a value as JSON can hold it, and the same in every process: a function is told by its name."""
-    if isinstance(value, list | tuple):
-        return [_named(each) for each in value]
-    kind = type(value)
-    return (
-        getattr(value, "__qualname__", f"{kind.__module__}.{kind.__qualname__}") if callable(value) else readable(value)
-    )

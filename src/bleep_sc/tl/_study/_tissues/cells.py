@@ -16,6 +16,7 @@ from bleep_sc.tl._cv.plan import Asked, Plan
 from bleep_sc.tl._cv.run import Prepared, bare, log_normalized, predict_and_judge, prepare, validation_key
 from bleep_sc.tl._cv.scores import FoldScores
 from bleep_sc.tl._study._tissues.joined import ALL, GROUP, Joined
+from bleep_sc.tl._study.parts import Parts
 from bleep_sc.tl._trust.reliability import GRADES
 
 METRICS = ("pearson", "pearson_depth_free")
@@ -60,9 +61,9 @@ def _fold(name: str, training: np.ndarray, test: np.ndarray, groups: np.ndarray)
 
 
 def score_cells(
-    joined: Joined, plan: Plan, asked: Asked, *, steps: Callable[[Any], Any]
+    joined: Joined, plan: Plan, asked: Asked, done: Parts, *, steps: Callable[[Any], Any]
 ) -> tuple[list[dict[str, Any]], pd.DataFrame]:
-    """Train and score every cell.
+    """Train and score every cell; what `done` has is not trained again, and what is trained is kept there.
 
     Returns
     -------
@@ -78,26 +79,41 @@ def score_cells(
         n_bootstrap=0,
         random_state=plan.random_state,
     )
-    verdicts = []
-    todo = [(column, cell, number == 0) for column, cells in folds_of(joined) for number, cell in enumerate(cells)]
-    prepared: Prepared | None = None
-    for column, cell, is_first in steps(todo):
-        if prepared is None or is_first:
-            prepared = _prepare_column(plan, column, joined)
-        own = replace(
-            prepared,
-            ref=(ref := _reference(plan, cell.fold, joined, prepared)),
-            validation_key=validation_key(plan, ref),
-        )
-        layer, verdict = predict_and_judge(plan, cell.fold, own, asked)
-        pair = {"trained_on": cell.trained_on, "tested_on": cell.tested_on}
-        scope = scope_of([cell.fold], patients)
-        scorer.score(
-            plan, cell.fold, own, f"{cell.trained_on} > {cell.tested_on}", layer, extra={**pair, "scope": scope}
-        )
-        if verdict is not None:
-            verdicts.append(verdict.assign(**pair))
-    return scorer.rows, pd.concat(verdicts) if verdicts else pd.DataFrame()
+    rows: list[dict[str, Any]] = []
+    verdicts: list[dict[str, Any]] = []
+    prepared: tuple[str, Prepared] | None = None
+    for column, cell in steps([(column, cell) for column, cells in folds_of(joined) for cell in cells]):
+        name = f"{cell.trained_on} > {cell.tested_on}, {column.name} held out"
+        found = done.read(name)
+        if found is None:
+            if prepared is None or prepared[0] != column.name:
+                prepared = column.name, _prepare_column(plan, column, joined)
+            scorer.rows = []
+            verdict = _score_cell(joined, plan, asked, cell, column=prepared[1], scorer=scorer, patients=patients)
+            found = done.keep(name, {"scores": scorer.rows, "verdicts": verdict})
+        rows += found["scores"]
+        verdicts += found["verdicts"]
+    return rows, pd.DataFrame(verdicts)
+
+
+def _score_cell(
+    joined: Joined,
+    plan: Plan,
+    asked: Asked,
+    cell: Cell,
+    *,
+    column: Prepared,
+    scorer: FoldScores,
+    patients: np.ndarray,
+) -> list[dict[str, Any]]:
+    """Train on the reference of one cell and score it; return the verdicts on its sections."""
+    ref = _reference(plan, cell.fold, joined, column)
+    own = replace(column, ref=ref, validation_key=validation_key(plan, ref))
+    layer, verdict = predict_and_judge(plan, cell.fold, own, asked)
+    pair = {"trained_on": cell.trained_on, "tested_on": cell.tested_on}
+    extra = {**pair, "scope": scope_of([cell.fold], patients)}
+    scorer.score(plan, cell.fold, own, f"{cell.trained_on} > {cell.tested_on}", layer, extra=extra)
+    return [] if verdict is None else verdict.assign(**pair).to_dict("records")
 
 
 def _prepare_column(plan: Plan, column: Fold, joined: Joined) -> Prepared:

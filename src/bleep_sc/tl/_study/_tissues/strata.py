@@ -19,14 +19,17 @@ from bleep_sc.metrics.spatial import morans_i, spot_graph
 from bleep_sc.metrics.turns import FEWEST_TURNS
 from bleep_sc.tl._cv.folds import Fold
 from bleep_sc.tl._cv.plan import Asked, Plan
+from bleep_sc.tl._cv.ready import Ready
 from bleep_sc.tl._cv.run import Prepared, predict, prepare
 from bleep_sc.tl._cv.scores import FoldScores
 from bleep_sc.tl._predictability import predictability
+from bleep_sc.tl._study.parts import Parts
 
 EXPRESSION, AUTOCORRELATION, MORPHOLOGY = "expression", "autocorrelation", "morphology"
 GENE_SET = "gene set"
 STATISTICS = (EXPRESSION, AUTOCORRELATION, MORPHOLOGY)
 METRICS = ("pearson", "pearson_depth_free")
+Rows = list[dict[str, Any]]
 _N_MATCHED = 5
 """Number of strata of expression within which genes of a random set are drawn."""
 
@@ -46,16 +49,23 @@ class Asking:
 
 @dataclass
 class Found:
-    """What all folds have found."""
+    """What folds have found."""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: Rows = field(default_factory=list)
     """Rows of `score_panels`; a panel is named as `panel_name` has it."""
-    ranges: list[dict[str, Any]] = field(default_factory=list)
+    ranges: Rows = field(default_factory=list)
     """Lowest and highest value of each stratum's statistic, by fold."""
-    programmes: list[dict[str, Any]] = field(default_factory=list)
+    programmes: Rows = field(default_factory=list)
     """Correlation of each set's mean, and of random sets (n_draws,), by section."""
     untold: dict[str, str] = field(default_factory=dict)
     """Why a statistic could not be had in a fold, by its name."""
+
+    def add(self, *, rows: Rows, ranges: Rows, programmes: Rows, untold: Mapping[str, str]) -> None:
+        """Add what a further fold has found."""
+        self.rows += rows
+        self.ranges += ranges
+        self.programmes += programmes
+        self.untold |= untold
 
 
 def panel_name(by: str, stratum: str) -> str:
@@ -63,34 +73,42 @@ def panel_name(by: str, stratum: str) -> str:
     return f"{by}\t{stratum}"
 
 
-def score_folds(
-    plan: Plan,
-    asked: Asked,
-    folds: Sequence[Fold],
-    asking: Asking,
-    *,
-    sections: np.ndarray,
-    patients: Mapping[str, str],
-    extra: Mapping[str, Any],
-    steps: Callable[[Any], Any],
+def score_folds(ready: Ready, asked: Asked, asking: Asking, done: Parts, *, steps: Callable[[Any], Any]) -> Found:
+    """Form strata on the training sections of each fold, and score them on its held-out sections.
+
+    What `done` has is not scored again, and what is scored is kept there.
+    """
+    seed = ready.plan.random_state
+    scorer = FoldScores(ready.plan.adata, ready.sections, ready.patients, METRICS, n_bootstrap=0, random_state=seed)
+    of_all = Found()
+    for number, fold in enumerate(steps(ready.folds)):
+        name = f"fold of {fold.name}"
+        found = done.read(name)
+        if found is None:
+            rng = np.random.default_rng([seed, number])
+            found = done.keep(name, vars(_score_fold(ready, fold, asked, asking, scorer=scorer, rng=rng)))
+        of_all.add(**found)
+    return of_all
+
+
+def _score_fold(
+    ready: Ready, fold: Fold, asked: Asked, asking: Asking, *, scorer: FoldScores, rng: np.random.Generator
 ) -> Found:
-    """Form strata on the training sections of each fold, and score them on its held-out sections."""
-    scorer = FoldScores(plan.adata, sections, patients, METRICS, n_bootstrap=0, random_state=plan.random_state)
+    plan = ready.plan
+    scorer.rows = []
     found = Found(rows=scorer.rows)
-    for number, fold in enumerate(steps(folds)):
-        prepared = prepare(plan, fold)
-        panels = _strata(plan, fold, prepared, asking, found)
-        learned = prepared.panels["all"]
-        sets = {name: np.intersect1d(genes, learned) for name, genes in asking.sets.items()}
-        sets = {name: genes for name, genes in sets.items() if len(genes) >= asking.min_genes}
-        panels |= {panel_name(GENE_SET, name): genes for name, genes in sets.items()}
-        prepared = replace(prepared, panels={panel_name("all", "all"): learned, **panels})
-        layer, _ = predict(plan, fold, prepared, asked)
-        scorer.score(plan, fold, prepared, "", layer, extra=dict(extra))
-        rng = np.random.default_rng([plan.random_state, number])
-        found.programmes += _programmes(
-            plan, fold, prepared, layer, sets=sets, n_draws=asking.n_draws, sections=sections, rng=rng
-        )
+    prepared = prepare(plan, fold)
+    panels = _strata(plan, fold, prepared, asking, found)
+    learned = prepared.panels["all"]
+    sets = {name: np.intersect1d(genes, learned) for name, genes in asking.sets.items()}
+    sets = {name: genes for name, genes in sets.items() if len(genes) >= asking.min_genes}
+    panels |= {panel_name(GENE_SET, name): genes for name, genes in sets.items()}
+    prepared = replace(prepared, panels={panel_name("all", "all"): learned, **panels})
+    layer, _ = predict(plan, fold, prepared, asked)
+    scorer.score(plan, fold, prepared, "", layer, extra={"scope": ready.labels["scope"]})
+    found.programmes += _programmes(
+        plan, fold, prepared, layer, sets=sets, n_draws=asking.n_draws, sections=ready.sections, rng=rng
+    )
     return found
 
 
