@@ -53,9 +53,8 @@ def main() -> None:
         )
     seconds = {"wall": time.perf_counter() - start, "processor": time.process_time() - cpu}
     costs = [str(each.message) for each in said if "one reference of all tissues" in str(each.message)]
-    print(
-        f"{seconds['wall']:.0f} s, {seconds['processor']:.0f} s of the processor. {' '.join(costs) or 'No warning: the joint reference costs none of them.'}"
-    )
+    print(f"{seconds['wall']:.0f} s, {seconds['processor']:.0f} s of the processor.")
+    print("\n".join(costs) or "No warning: the joint reference costs none of them.")
     if arguments.draw:
         bl.pl.transfer_matrix(table, return_fig=True).savefig(arguments.draw, dpi=150)
     if arguments.json:
