@@ -191,6 +191,13 @@ BAD: dict[str, tuple[Callable[[AnnData], Any], dict[str, Any], type[Exception], 
         ValueError,
         r"no set of `gene_sets` has 5 genes of `adata\.var_names`: 'A' has such as \['Erbb2'",
     ),
+    "no such method": (lambda a: None, {"method": "nope"}, ValueError, "`method` must be one of 'bleep'"),
+    "a field of another kind": (
+        lambda a: a.uns.__setitem__("X_color", {"config": "features"}),
+        {"key_added": "X_color"},
+        ValueError,
+        r"adata\.uns\['X_color'\]` holds something else than strata of genes: choose another `key_added`",
+    ),
     "no such statistic": (lambda a: None, {"by": "length"}, ValueError, r"`by` must be one of 'expression'"),
     "no looks": (lambda a: None, {"use_rep": "X_uni"}, KeyError, r"adata\.obsm\['X_uni'\]` does not exist"),
     "no such argument": (

@@ -1,16 +1,17 @@
 import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import as_text, check_adata
+from bleep_sc._adata import as_text, check_adata, check_free
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_choice, check_int, check_key_added, check_names, check_number
+from bleep_sc.methods.names import MethodName
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,6 +143,8 @@ def gene_strata(
     """
     check_adata(adata)
     check_key_added("key_added", key_added)
+    check_free(adata, key_added, field="table", what="strata of genes")
+    check_choice("method", method, get_args(MethodName))
     names = tuple(dict.fromkeys(check_names("by", by)))
     for name in names:
         check_choice("by", name, BY)
@@ -184,7 +187,8 @@ def gene_strata(
     told |= {"n_top_genes": n_top_genes, "min_fraction": min_fraction, "n_gene_sets": len(sets)}
     data = {}
     if checkpoint_dir is not None:
-        data = data_of(ready.plan, the_looks=[looks], the_gene_sets=[np.array([name, *sets[name]]) for name in sets])
+        of_sets = [np.array([name, *sorted(sets[name])]) for name in sets]  # a Python set has no order that lasts
+        data = data_of(ready.plan, the_looks=[looks], the_gene_sets=of_sets)
     done = Parts.of(checkpoint_dir, "gene_strata", told, data)
     with settings.override(verbosity="warning"):
         found = score_folds(
