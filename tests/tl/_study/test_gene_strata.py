@@ -133,6 +133,7 @@ def test_a_programme_against_random_sets_of_like_genes() -> None:
                 {"stratum": "A", "section": "s2", "programme": 0.5, "draws": np.linspace(-0.1, 0.1, 19)},
                 {"stratum": "B", "section": "s1", "programme": 0.0, "draws": np.linspace(-0.1, 0.1, 19)},
                 {"stratum": "B", "section": "s2", "programme": 0.0, "draws": np.linspace(-0.1, 0.1, 19)},
+                {"stratum": "C", "section": "s1", "programme": 0.5 + 1e-8, "draws": np.full(19, 0.5)},
             ]
         ),
         {"s1": "p1", "s2": "p2"},
@@ -140,6 +141,7 @@ def test_a_programme_against_random_sets_of_like_genes() -> None:
     assert found.loc["A", "programme"] == pytest.approx(0.7)
     assert found.loc["A", "pvalue"] == pytest.approx(1 / 20)
     assert found.loc["B", "pvalue"] == pytest.approx(11 / 20)
+    assert found.loc["C", "pvalue"] == 1, "the same genes, but for rounding"
     np.testing.assert_allclose(found["qvalue"], stats.false_discovery_control(found["pvalue"]))
 
 

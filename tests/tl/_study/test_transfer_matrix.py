@@ -352,3 +352,13 @@ def test_common_names_by_a_series_are_refused_in_words() -> None:
 def test_a_method_that_is_none() -> None:
     with pytest.raises(ValueError, match=r"`method` must be one of .*, found 'nope'"):
         run({"a": tissue("a"), "b": tissue("b", seed=1)}, method="nope")
+
+
+@pytest.mark.odd
+def test_patients_that_one_tissue_alone_tells() -> None:
+    """What is trained and tested on the tissue whose patients are known holds across patients."""
+    one, other = tissue("a", patients=2), tissue("b", seed=1)
+    del other.obs["patient"]
+    scopes = run({"a": one, "b": other}).query("panel == 'all'").set_index(["trained_on", "tested_on"])["scope"]
+    assert scopes["a", "a"] == "across patients"
+    assert set(scopes.drop(("a", "a"))) == {"patients unknown"}

@@ -225,11 +225,14 @@ def _markers(
         raise ValueError(msg)
     kinds = sorted(set(of_spots.tolist()) - {""})
     # a region that is a number may be named by it
-    texts = {**dict(zip(query.obs[labels], of_spots.tolist(), strict=True)), **dict(zip(kinds, kinds, strict=True))}
+    texts: dict[Any, str] = {
+        **dict(zip(query.obs[labels], of_spots.tolist(), strict=True)),
+        **dict(zip(kinds, kinds, strict=True)),
+    }
     columns: dict[str, np.ndarray] = {}
     named: dict[str, list[str]] = {}
     for key, genes in markers.items():
-        region = texts.get(key)
+        region = texts.get(key, "")
         if region not in kinds or region in columns:
             why = "which no spot has" if region not in kinds else "which another name stands for too"
             msg = f"`markers` names the region {key!r}, {why}: `query.obs[{labels!r}]` has {kinds}."

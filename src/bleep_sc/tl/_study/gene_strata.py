@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bleep_sc.tl._study._tissues.strata import Found
 
 BY = ("expression", "autocorrelation", "morphology")
+_TIE = 1e-6
+"""Difference of two correlations that is rounding: a set of all genes is each of its random sets."""
 _COLUMNS = (
     *("by", "stratum", "from", "to", "value", "low", "high", "interval_over", "depth_free", "ceiling"),
     *("share_of_ceiling", "n_genes", "n_in_set", "programme", "programme_chance", "pvalue", "qvalue", "scope", "note"),
@@ -279,7 +281,7 @@ def _programmes(found: "Found", patients: Mapping[str, str]) -> pd.DataFrame:
         of_patients = own["section"].map(patients).to_numpy()
         values = np.column_stack([own["programme"].to_numpy(), np.stack(own["draws"].to_list())])
         mean = np.mean([values[of_patients == each].mean(axis=0) for each in np.unique(of_patients)], axis=0)
-        pvalue = (1 + (mean[1:] >= mean[0]).sum()) / len(mean)
+        pvalue = (1 + (mean[1:] >= mean[0] - _TIE).sum()) / len(mean)
         rows.append({"stratum": name, "programme": mean[0], "programme_chance": mean[1:].mean(), "pvalue": pvalue})
     table = pd.DataFrame(rows)
     return table.assign(qvalue=false_discovery_control(table["pvalue"]))
