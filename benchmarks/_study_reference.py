@@ -20,6 +20,8 @@ TITLES = {
     "her2st-spots": "HER2ST, five sections of one patient, by spots",
     "her2st-sections": "HER2ST, by sections",
     "mob2k-spots": "Bulb, two animals, by spots",
+    "mob2k-bleep": "Bulb, the default recipe, by spots",
+    "her2st-bleep": "HER2ST, the default recipe, by spots",
     "toy-patients": "Toy tissue, ten patients, by patients",
 }
 PANELS = ("all", "HVG-50")
@@ -31,9 +33,14 @@ def _records(kind: str, names: dict[str, str]) -> dict[str, dict[str, Any]]:
     return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
 
 
+def curve_records() -> dict[str, dict[str, Any]]:
+    """What `study_learning_curve.py` has written, in a fixed order."""
+    return _records("curve", TITLES)
+
+
 def curves() -> str:
     """The scores by size and the forecasts, and what made them."""
-    records = _records("curve", TITLES)
+    records = curve_records()
     lines = []
     for name, record in records.items():
         summary = pd.DataFrame(record["summary"]).query("metric == 'pearson'")
@@ -90,7 +97,7 @@ def thinned() -> str:
 def draw_curves(path: Path) -> None:
     """Draw the learning curves of all tissues side by side."""
     plt.rcParams["svg.hashsalt"] = "bleep_sc"  # the same figures give the same file
-    records = _records("curve", TITLES)
+    records = {name: record for name, record in curve_records().items() if record["method"] == "ridge"}
     fig, axes = plt.subplots(
         1, max(1, len(records)), figsize=(3 * len(records), 3.2), layout="constrained", squeeze=False
     )

@@ -1,6 +1,7 @@
 """The table and the figure of how much k and the temperature matter, from the figures in benchmarks/results/."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,10 @@ def sweeps() -> str:
     lines += ["", "Columns of k are means over τ. What each sweep says of itself:", ""]
     lines += [f"- {DATA[r['data']]}, {RECIPES[r['recipe']]}: {r['verdict']} ({_seconds(r)})" for r in records]
     return "\n".join([*lines, "", sources(records), ""])
+
+
+SWEEP_PAGES: dict[Path, Callable[[], str]] = {SWEEPS: sweeps}
+"""What is written, and what it is made by."""
 
 
 def _with_interval(row: pd.Series) -> str:
