@@ -6,7 +6,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_adata
+from bleep_sc._adata import check_adata, check_free
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_int, check_key_added, check_names, check_number
 from bleep_sc.metrics.panels import check_metrics
@@ -142,10 +142,7 @@ def cross_validate(
     """
     check_adata(adata)
     check_key_added("key_added", key_added)
-    earlier_entry = adata.uns.get(key_added, {"summary": None})
-    if not isinstance(earlier_entry, Mapping) or "summary" not in earlier_entry:
-        msg = f"`adata.uns[{key_added!r}]` holds something else than a comparison: choose another `key_added`."
-        raise ValueError(msg)
+    check_free(adata, key_added, field="summary", what="a comparison")
     markers = check_names("markers", markers)
     n_top_genes = check_int("n_top_genes", n_top_genes)
     min_fraction = check_number("min_fraction", min_fraction, minimum=0)

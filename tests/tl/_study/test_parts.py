@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -111,6 +112,31 @@ def test_gene_sets_belong_to_the_call(tmp_path: Path) -> None:
 
 
 @pytest.mark.odd
+def test_genes_of_a_set_may_come_in_any_order(tmp_path: Path) -> None:
+    """Those of a Python set come in another order in each process."""
+    adata = tissue()
+    members = list(adata.var_names[:12])
+    first = genes(adata, checkpoint_dir=tmp_path, gene_sets={"first": members})
+    pd.testing.assert_frame_equal(genes(adata, checkpoint_dir=tmp_path, gene_sets={"first": members[::-1]}), first)
+
+
+@pytest.mark.odd
+def test_a_call_goes_on_with_tissue_that_was_read_from_a_file(tmp_path: Path) -> None:
+    """A file keeps the records of crops in another order, and their numbers as NumPy's."""
+    adata = make_sections(30, sections=("a0", "a1", "a2"))
+    adata.obs["patient"] = adata.obs["section"]
+    arguments = COMMON | {"method": "knn", "checkpoint_dir": tmp_path / "parts", "metrics": ["pearson"]}
+    scores = bl.tl.sweep(adata, {"k": [2, 10]}, **arguments)
+    del adata.uns["sweep"]
+    adata.write_h5ad(tmp_path / "tissue.h5ad")
+    back = ad.read_h5ad(tmp_path / "tissue.h5ad")
+    pd.testing.assert_frame_equal(bl.tl.sweep(back, {"k": [2, 10]}, **arguments), scores)
+    back.uns["crops"]["a0"]["um_per_px"] += 1e-3
+    with pytest.raises(ValueError, match=r"another call: `obsm\['crops'\]` changed"):
+        bl.tl.sweep(back, {"k": [2, 10]}, **arguments)
+
+
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -132,6 +158,9 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     for path, message in ((tmp_path / "file", "is a file: name a folder"), ("a\0b", "is no path of a folder")):
         with pytest.raises(ValueError, match=message):
             Parts.of(path, "sweep", {}, {})
+    number: Any = 3
+    with pytest.raises(TypeError, match="`checkpoint_dir` must be the path of a folder, found 3"):
+        Parts.of(number, "sweep", {}, {})
 
 
 @pytest.mark.odd

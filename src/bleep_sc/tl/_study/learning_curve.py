@@ -7,7 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_adata
+from bleep_sc._adata import check_adata, check_free
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_choice, check_int, check_key_added, check_names, check_number
 from bleep_sc._logging import logger
@@ -146,6 +146,7 @@ def learning_curve(
     check_choice("method", method, get_args(MethodName))
     check_choice("by", by, get_args(By))
     check_key_added("key_added", key_added)
+    check_free(adata, key_added, field="forecast", what="a learning curve")
     markers = check_names("markers", markers)
     check_int("draws", draws)
     check_int("n_top_genes", n_top_genes)

@@ -1,13 +1,14 @@
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._checks import check_int, check_number
+from bleep_sc._checks import check_choice, check_int, check_number
 from bleep_sc._logging import logger, warn
+from bleep_sc.methods.names import MethodName
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,6 +118,7 @@ def transfer_matrix(
     >>> table = bl.tl.transfer_matrix({"breast": breast, "brain": brain}, map_genes="upper")  # doctest: +SKIP
     >>> bl.pl.transfer_matrix(table)  # doctest: +SKIP
     """
+    check_choice("method", method, get_args(MethodName))
     check_int("n_top_genes", n_top_genes)
     check_number("min_fraction", min_fraction, minimum=0)
     check_int("n_bootstrap", n_bootstrap, minimum=0)
