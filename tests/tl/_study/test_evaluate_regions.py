@@ -283,6 +283,12 @@ BAD: dict[str, tuple[Callable[[AnnData], Any], dict[str, Any], type[Exception], 
     "no such region": (lambda a: None, {"markers": {"middle": ["g0"]}}, ValueError, r"names the region 'middle'"),
     "no marker": (lambda a: None, {"markers": {"top": ["x"]}}, ValueError, r"none of the `markers` is predicted.*'x'"),
     "no mapping": (lambda a: None, {"markers": ["g0"]}, ValueError, r"`markers` must be genes by region"),
+    "one layer twice": (
+        lambda a: None,
+        {"truth": "bleep"},
+        ValueError,
+        r"`truth='bleep'` is the predicted layer itself",
+    ),
     "no layer": (lambda a: a.layers.pop("bleep"), {}, KeyError, r"query\.layers\['bleep'\]` does not exist"),
     "no truth": (lambda a: setattr(a, "X", None), {}, KeyError, r"`query\.X` is empty"),
     "one marker, which is not there": (

@@ -35,17 +35,18 @@ def tissue(seed: int = 0, first: str = "a") -> AnnData:
 
 def transfer(adata: AnnData, **arguments: Any) -> pd.DataFrame:
     other = tissue(1, "b")[:60].copy()
-    return bl.tl.transfer_matrix({"one": adata, "other": other}, method_kwargs=READY, **(COMMON | arguments))
+    arguments = {"method_kwargs": READY} | COMMON | arguments
+    return bl.tl.transfer_matrix({"one": adata, "other": other}, **arguments)
 
 
 def genes(adata: AnnData, **arguments: Any) -> pd.DataFrame:
     sets = {"first": list(adata.var_names[:12]), "last": list(adata.var_names[-12:])}
     arguments = {"use_rep": "X_made", "n_draws": 20, "gene_sets": sets, "n_strata": 2} | COMMON | arguments
-    return bl.tl.gene_strata(adata, method_kwargs=READY, **arguments)
+    return bl.tl.gene_strata(adata, **({"method_kwargs": READY} | arguments))
 
 
 def curve(adata: AnnData, **arguments: Any) -> pd.DataFrame:
-    return bl.tl.learning_curve(adata, sizes=[30, 60], draws=1, method_kwargs=READY, **(COMMON | arguments))
+    return bl.tl.learning_curve(adata, sizes=[30, 60], draws=1, **({"method_kwargs": READY} | COMMON | arguments))
 
 
 def sweep(adata: AnnData, **arguments: Any) -> pd.DataFrame:
@@ -193,3 +194,30 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
     assert parts.keep("one", (1, np.float64(2))) == [1, 2.0]
     assert parts.read("one") is None
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.odd
+@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"method_kwargs": ["alpha", 1]}, TypeError, r"`method_kwargs` must be a mapping"),
+        ({"method_kwargs": {"method": "ridge"}}, ValueError, r"name the method by `method`"),
+        ({"method_kwargs": {"alhpa": 1}}, ValueError, r"`method_kwargs\['alhpa'\]` is no argument"),
+        ({"method": "rigde"}, ValueError, r"`method` must be one of"),
+        ({"random_state": 2**40}, ValueError, r"`random_state` must be an integer of at least 0 and at most"),
+    ],
+)
+def test_one_wrong_argument_is_named_before_any_training(
+    study: Callable[..., pd.DataFrame], arguments: dict[str, Any], error: type[Exception], message: str, trains: None
+) -> None:
+    with pytest.raises(error, match=message):
+        study(tissue(), **arguments)
+
+
+@pytest.fixture
+def trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        pytest.fail("a model was trained")
+
+    monkeypatch.setattr(cv_run, "fit", never)

@@ -11,7 +11,7 @@ from bleep_sc import _keys
 from bleep_sc._adata import as_text, check_adata, recorded_library_key, section_of_spots, spatial_coordinates
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._blocks import is_lazy
-from bleep_sc._checks import check_in, check_int, check_names, check_share
+from bleep_sc._checks import MAX_SEED, check_in, check_int, check_names, check_share
 from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
@@ -142,13 +142,16 @@ def evaluate_regions(
     """
     check_adata(query, name="query", copy=copy)
     check_share("fdr", fdr)
-    seed = check_int("random_state", random_state, minimum=0)
+    seed = check_int("random_state", random_state, minimum=0, maximum=MAX_SEED)
     if n_clusters is not None:
         check_int("n_clusters", n_clusters, minimum=2)
 
     from bleep_sc.tl._study._tissues.regions import SectionValues, cluster_row, large_enough, marker_rows, spatial_row
 
     check_in("query.layers", layer, query.layers.keys(), remedy="`bleep_sc.tl.impute(query, ref)` makes it.")
+    if truth == layer:
+        msg = f"`truth={truth!r}` is the predicted layer itself: name the layer with the measured expression."
+        raise ValueError(msg)
     of_spots = _labels(query, labels)
     in_sample = _in_sample(query, layer)
     predicted = predicted_values(query.layers[layer], query.shape, path=f"query.layers[{layer!r}]")

@@ -1,7 +1,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import as_text, check_adata, check_free
 from bleep_sc._all_or_nothing import all_or_nothing
-from bleep_sc._checks import check_choice, check_int, check_key_added, check_names, check_number
-from bleep_sc.methods.names import MethodName
+from bleep_sc._checks import MAX_SEED, check_choice, check_int, check_key_added, check_names, check_number
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,7 +145,6 @@ def gene_strata(
     check_adata(adata)
     check_key_added("key_added", key_added)
     check_free(adata, key_added, field="table", what="strata of genes")
-    check_choice("method", method, get_args(MethodName))
     names = tuple(dict.fromkeys(check_names("by", by)))
     for name in names:
         check_choice("by", name, BY)
@@ -156,21 +154,21 @@ def gene_strata(
     check_int("n_top_genes", n_top_genes)
     check_number("min_fraction", min_fraction, minimum=0)
     check_int("n_bootstrap", n_bootstrap, minimum=0)
-    seed = check_int("random_state", random_state, minimum=0)
+    seed = check_int("random_state", random_state, minimum=0, maximum=MAX_SEED)
     sets = _gene_sets(adata, gene_sets, min_genes)
 
     from bleep_sc._progress import progress
     from bleep_sc._settings import settings
-    from bleep_sc.tl._cv.plan import asked_methods, readable
+    from bleep_sc.tl._cv.plan import asked_method, readable
     from bleep_sc.tl._cv.ready import make_ready
     from bleep_sc.tl._predictability import image_looks
     from bleep_sc.tl._study._tissues.strata import Asking, report, score_folds
     from bleep_sc.tl._study.parts import Parts, data_of
 
-    asked = asked_methods([method], {method: dict(method_kwargs or {})})
+    asked = asked_method(method, method_kwargs)
     ready = make_ready(
         adata,
-        asked,
+        {method: asked},
         group_key=group_key,
         library_key=library_key,
         patient_key=patient_key,
@@ -195,7 +193,7 @@ def gene_strata(
     with settings.override(verbosity="warning"):
         found = score_folds(
             ready,
-            asked[method],
+            asked,
             Asking(names, n_strata, sets, min_genes, n_draws, looks),
             done,
             steps=lambda items: progress(items, desc="Scoring strata", show=progress_bar),

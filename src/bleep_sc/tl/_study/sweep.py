@@ -9,7 +9,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import check_adata, check_free
 from bleep_sc._all_or_nothing import all_or_nothing
-from bleep_sc._checks import check_choice, check_int, check_key_added, check_names, check_number
+from bleep_sc._checks import MAX_SEED, check_choice, check_int, check_key_added, check_names, check_number
 from bleep_sc.methods.names import MethodName
 from bleep_sc.metrics.panels import check_metrics
 from bleep_sc.tl._cross_validate import DEFAULT_METRICS
@@ -138,7 +138,7 @@ def sweep(
     n_top_genes = check_int("n_top_genes", n_top_genes)
     min_fraction = check_number("min_fraction", min_fraction, minimum=0)
     n_bootstrap = check_int("n_bootstrap", n_bootstrap, minimum=0)
-    seed = check_int("random_state", random_state, minimum=0)
+    seed = check_int("random_state", random_state, minimum=0, maximum=MAX_SEED)
     names = check_metrics(metrics)
     check_choice("metric", metric, names)
 
