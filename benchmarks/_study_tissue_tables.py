@@ -49,7 +49,9 @@ def _source(record: dict[str, Any]) -> str:
 
 
 def _number(value: Any, decimals: int = 3) -> str:
-    return "–" if value is None or not np.isfinite(value) else f"{round(float(value), decimals) + 0.0:.{decimals}f}"
+    if value is None or not np.isfinite(value):
+        return "–"
+    return f"{round(float(value), decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
 def _rows(header: list[str], rows: list[list[str]]) -> str:

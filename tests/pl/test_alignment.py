@@ -64,9 +64,9 @@ def test_points_of_both_kinds_and_what_was_measured(
     assert ax.get_ylabel() == "UMAP 2"
     assert ax.get_xlabel().split("\n") == [
         "UMAP 1",
-        "distance of image and own expression 0.250, and that of others 0.988",
-        "own among the 1, 5, 10 nearest: 12.5, 50.0, 75.0 %",
-        "by chance: 8.3, 41.7, 83.3 %",
+        "Distance of image to own expression 0.250, to that of others 0.988",
+        "Own expression among the 1, 5, 10 nearest: 12.5, 50.0, 75.0 %",
+        "By chance: 8.3, 41.7, 83.3 %",
         "12 spots",
     ]
     assert not any(isinstance(each, LineCollection) for each in ax.collections)
@@ -77,7 +77,7 @@ def test_in_sample_is_said_and_recall_may_be_missing(aligned: AnnData) -> None:
     (ax,) = bl.pl.alignment(aligned, return_fig=True).axes
     assert ax.get_xlabel().split("\n") == [
         "t-SNE 1",
-        "distance of image and own expression 0.250, and that of others 0.988",
+        "Distance of image to own expression 0.250, to that of others 0.988",
         "12 spots, in-sample: the model was trained on them",
     ]
     assert headline(ax) == (

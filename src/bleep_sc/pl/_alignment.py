@@ -211,13 +211,13 @@ def _headline(numbers: Mapping[str, Any]) -> str:
 def _in_words(numbers: Mapping[str, Any]) -> str:
     """Put the numbers of the joint space into words."""
     own_distance, other_distance = (number_text(float(numbers[name])) for name in ("pair_distance", "other_distance"))
-    lines = [f"distance of image and own expression {own_distance}, and that of others {other_distance}"]
+    lines = [f"Distance of image to own expression {own_distance}, to that of others {other_distance}"]
     if len(numbers["recall"]):
         counts = sorted(numbers["recall"], key=int)
         shares, chances = (
             ", ".join(f"{100 * float(numbers[name][k]):.1f}" for k in counts) for name in ("recall", "recall_by_chance")
         )
-        lines += [f"own among the {', '.join(counts)} nearest: {shares} %", f"by chance: {chances} %"]
+        lines += [f"Own expression among the {', '.join(counts)} nearest: {shares} %", f"By chance: {chances} %"]
     lines.append(
         f"{numbers['n_spots']:,} spots" + (", in-sample: the model was trained on them" if numbers["in_sample"] else "")
     )

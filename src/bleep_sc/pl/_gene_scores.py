@@ -107,8 +107,8 @@ def gene_scores(
     ranked = _ranked(table[layers[0]], measure)
     named = len(ranked) <= _MOST_ON_THE_AXIS
 
-    longest = max(map(len, ranked.index)) if named else 0
-    fig, drawn = axes_for(ax, figsize=(6.4, 4.2 + 0.16 * len(marked) + 0.06 * longest))
+    names = [str(name) for name in ranked.index] if named else []
+    fig, drawn = axes_for(ax, figsize=(6.4, 4.2 + 0.16 * len(marked) + 0.06 * max(map(len, names), default=0)))
     if measure.mark is not None:
         drawn.axhline(measure.mark, lw=0.8, color=text_colour(pale=False), alpha=0.3, zorder=0)
     for number, layer in enumerate(layers):
@@ -133,7 +133,7 @@ def gene_scores(
     order = "best first in each layer" if not named else f"best of {layers[0]} first"
     notes = ["Genes, " + ("best first" if len(layers) == 1 else order)]
     if named:
-        drawn.set_xticks(np.arange(1, len(ranked) + 1), ranked.index, rotation=90, size="small", parse_math=False)
+        drawn.set_xticks(np.arange(1, len(ranked) + 1), names, rotation=90, size="small", parse_math=False)
     elif n_named:
         best = [f"{gene} {number_text(value, decimals=2)}" for gene, value in ranked[:n_named].items()]
         notes.append(f"Best of {layers[0]}: " + ", ".join(best))

@@ -144,9 +144,10 @@ def imputed(
     )
     drawn = _values_by_kind(adata, genes, layer=layer, truth=truth, bounds=bounds)
 
+    correlations = _correlations(adata, genes, layer)
+
     pictures = any(section.image is not None for section in sections)
     page = page_for(sections, n_genes=len(genes), n_kinds=len(drawn), pictures=pictures)
-    correlations = _correlations(adata, genes, layer)
     everywhere = np.concatenate([section.rows for section in sections])
     for section, picture_ax, of_genes in zip(sections, page.pictures, page.maps, strict=True):
         ground = with_thumbnail(section, pixels=page.picture_pixels)
