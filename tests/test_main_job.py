@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import scanpy as sc
 import squidpy as sq
+import tifffile
+from anndata import AnnData
 from toy_linkage import measure, standard_error
 
 import bleep_sc as bl
@@ -34,10 +36,64 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["--out", str(tmp_path / "out")])
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"imputed.png", "query.h5ad", "ref.h5ad"}
     printed = capsys.readouterr().out
-    score, mean, shuffled = (float(word) for word in printed.split("genes the image knows")[1].split()[:3])
-    assert score > 0.5
-    assert mean == 0
-    assert abs(shuffled) < 0.1
+    score, mean, shuffled = printed.split("genes the image knows")[1].split()[:3]
+    assert float(score) > 0.5
+    assert mean == "constant", "one value for all spots has no correlation, and not one of 0"
+    assert "constant: one value for all spots" in printed
+    assert abs(float(shuffled)) < 0.1
+    assert printed.rstrip().endswith('bl.pl.imputed(slide, ["ERBB2", "COL1A1"])')
+
+
+def test_the_demo_shows_genes_that_the_image_tells_and_others() -> None:
+    from bleep_sc import demo
+
+    query = AnnData(np.zeros((2, 12), dtype=np.float32))
+    query.var_names = [f"g{n}" for n in range(12)]
+    names = query.var_names.to_numpy().astype(object)
+    query.uns["bleep"] = {
+        "panels": {"HVG-200": names[::-1], "HVG-50": np.array([*names[:9], "not here"], dtype=object)}
+    }
+    query.var["bleep_pearson"] = [0.3, 0.9, -0.1, 0.5, 0.4, 0.7, np.nan, 0.1, 0.2, 1, 1, 1]
+    genes, title = demo._genes_to_show(query)
+    assert genes == ["g1", "g5", "g3", "g8", "g7", "g2"]
+    assert "Of the 8 most variable genes" in title
+    query.var["image_linked"] = [n % 4 != 0 for n in range(12)]
+    genes, title = demo._genes_to_show(query)
+    assert genes == ["g11", "g10", "g9", "g8", "g4", "g0"]
+    assert title == "Left: three genes that the image knows. Right: three that it cannot know."
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the scale of the image", "ignore:no full-resolution", "ignore:near-empty")
+def test_the_lines_that_the_demo_ends_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copied as they are, but for a section of painted tissue in place of Space Ranger's folder, and its gene names."""
+    from bleep_sc import demo
+
+    tissue, images = bl.datasets.toy(n_patients=1, n_sections=1, n_spots=60, return_images=True)
+    ((name, image),) = images.items()
+    pixels = np.asarray(image["image"]).squeeze()
+    for file in ("A1.tif", "slide.tif"):
+        resolution = (1e4 * 64 / 100, 1e4 * 64 / 100)  # pixels per centimetre
+        tifffile.imwrite(tmp_path / file, pixels, photometric="rgb", resolution=resolution, resolutionunit="CENTIMETER")
+
+    def read(folder: str, *, library_id: str) -> AnnData:
+        assert folder == "A1/outs"
+        measured = AnnData(tissue.layers["counts"].copy(), obs=tissue.obs[[]], var=tissue.var[[]])
+        measured.obsm["spatial"] = tissue.obsm["spatial"]
+        measured.uns["spatial"] = {library_id: tissue.uns["spatial"][name]}
+        return measured
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sq.read, "visium", read)
+    monkeypatch.setattr(plt, "show", lambda: None)
+    lines = demo._NEXT.partition("Copy these lines:\n")[2].replace("slide.svs", "slide.tif")
+    for gene, painted in zip(("ERBB2", "COL1A1"), tissue.var_names, strict=False):
+        lines = lines.replace(gene, painted)
+    result: dict[str, AnnData] = {}
+    exec(lines, result)  # noqa: S102
+    assert result["slide"].n_obs > 20
+    assert np.isfinite(result["slide"].layers["bleep"]).all()
+    plt.close("all")
 
 
 @pytest.mark.odd

@@ -40,6 +40,10 @@ def points(ax: Axes) -> dict[str, PathCollection]:
     return {each.get_label(): each for each in ax.collections if isinstance(each, PathCollection)}
 
 
+def headline(ax: Axes) -> str:
+    return ax.get_title(loc="left").replace("\n", " ")
+
+
 def legend(ax: Axes) -> list[str]:
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
@@ -57,11 +61,12 @@ def test_points_of_both_kinds_and_what_was_measured(
         np.testing.assert_allclose(drawn.get_offsets(), aligned.obsm[f"X_bleep_alignment_{kind}"])
         np.testing.assert_allclose(drawn.get_facecolors(), [to_rgba(f"C{number}")])
     assert legend(ax) == ["image", "expression"]
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("UMAP 1", "UMAP 2")
-    assert ax.get_title(loc="left").split("\n") == [
-        "distance of image and own expression 0.250, and that of others 0.988",
-        "own among the 1, 5, 10 nearest: 12.5, 50.0, 75.0 %",
-        "by chance: 8.3, 41.7, 83.3 %",
+    assert ax.get_ylabel() == "UMAP 2"
+    assert ax.get_xlabel().split("\n") == [
+        "UMAP 1",
+        "Distance of image to own expression 0.250, to that of others 0.988",
+        "Own expression among the 1, 5, 10 nearest: 12.5, 50.0, 75.0 %",
+        "By chance: 8.3, 41.7, 83.3 %",
         "12 spots",
     ]
     assert not any(isinstance(each, LineCollection) for each in ax.collections)
@@ -70,8 +75,39 @@ def test_points_of_both_kinds_and_what_was_measured(
 def test_in_sample_is_said_and_recall_may_be_missing(aligned: AnnData) -> None:
     aligned.uns["bleep_alignment"] |= {"in_sample": True, "recall": {}, "params": {"layout": "tsne"}}
     (ax,) = bl.pl.alignment(aligned, return_fig=True).axes
-    assert ax.get_title(loc="left").split("\n")[1:] == ["12 spots, in-sample: the model was trained on them"]
-    assert ax.get_xlabel() == "t-SNE 1"
+    assert ax.get_xlabel().split("\n") == [
+        "t-SNE 1",
+        "Distance of image to own expression 0.250, to that of others 0.988",
+        "12 spots, in-sample: the model was trained on them",
+    ]
+    assert headline(ax) == (
+        "On training spots, images lie at distance 0.25 from their own expression, and at 0.99 from that of others."
+    )
+
+
+@pytest.mark.parametrize(
+    ("recall", "chance", "said"),
+    [
+        (
+            {"1": 0.02, "12": 0.3},
+            {"1": 0.01, "12": 0.12},
+            "2.5 times as often as by chance: 30.0 % have it among the 12 nearest",
+        ),
+        (
+            {"1": 0.26, "100": 1.0},
+            {"1": 0.02, "100": 1.0},
+            "13 times as often as by chance: 26.0 % have it as the nearest",
+        ),
+        ({"10": 0.75}, {"10": 10 / 12}, "no more often than by chance: 75.0 % have it among the 10 nearest"),
+        ({"10": 0.0}, {"10": 0.1}, "no more often than by chance: 0.0 % have it among the 10 nearest"),
+    ],
+)
+def test_the_headline_compares_with_chance(
+    aligned: AnnData, recall: dict[str, float], chance: dict[str, float], said: str
+) -> None:
+    aligned.uns["bleep_alignment"] |= {"recall": recall, "recall_by_chance": chance}
+    (ax,) = bl.pl.alignment(aligned, return_fig=True).axes
+    assert headline(ax) == f"Images find their own expression {said}."
 
 
 def test_lines_join_each_spots_two_points(aligned: AnnData) -> None:

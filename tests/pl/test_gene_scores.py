@@ -37,26 +37,57 @@ def ticks(ax: Axes) -> dict[str, list[float]]:
     return {each.get_gid(): [segment[0, 0] for segment in each.get_segments()] for each in ax.collections}
 
 
-def test_each_layer_by_its_own_rank_over_the_same_genes(scored: AnnData, unchanged: Callable[..., None]) -> None:
+def test_few_genes_by_name_with_the_ceiling_of_each(scored: AnnData, unchanged: Callable[..., None]) -> None:
     unchanged(scored)
     (ax,) = bl.pl.gene_scores(scored, layers=["bleep", "ridge"], return_fig=True).axes
     # c lacks a score of bleep, f one of ridge
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["b", "d", "a", "e"]
     np.testing.assert_allclose(curve(ax, "bleep").get_ydata(), [0.5, 0.3, 0.1, -0.2])
-    np.testing.assert_allclose(curve(ax, "ridge").get_ydata(), [0.6, 0.2, 0.05, 0.0])
-    np.testing.assert_allclose(curve(ax, "noise ceiling").get_ydata(), [0.8, 0.7, 0.2])
-    for label in ("bleep", "ridge"):
+    np.testing.assert_allclose(curve(ax, "ridge").get_ydata(), [0.2, 0.05, 0.6, 0.0])
+    np.testing.assert_allclose(curve(ax, "noise ceiling").get_ydata(), [0.8, np.nan, 0.7, 0.2])
+    for label in ("bleep", "ridge", "noise ceiling"):
         np.testing.assert_allclose(curve(ax, label).get_xdata(), [1, 2, 3, 4])
+    np.testing.assert_allclose(ax.get_xticks(), [1, 2, 3, 4])
+    assert [curve(ax, label).get_linestyle() for label in ("ridge", "noise ceiling")] == ["None", "None"]
     legend = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert legend == ["bleep (mean 0.17)", "ridge (mean 0.21)", "noise ceiling"]
+    assert legend == ["bleep (mean 0.17)", "ridge (mean 0.21)", "noise ceiling of each gene"]
     assert curve(ax, "bleep").get_zorder() > curve(ax, "ridge").get_zorder()
-    assert ax.get_xlabel().split("\n") == [
-        "Genes, best first",
-        "Best of bleep: b 0.50, d 0.30, a 0.10, e −0.20",
-        "2 genes without a score left out",
-    ]
+    assert ax.get_xlabel().split("\n") == ["Genes, best of bleep first", "2 genes without a score left out"]
     assert ticks(ax) == {"HEG-50": [1, 4], "HVG-50": [2]}
     named = {text.get_text(): text.get_position()[1] for text in ax.texts}
     assert named["HEG-50"] > named["HVG-50"] > 1, "above the axes, the first on top"
+
+
+def test_many_genes_each_layer_by_its_own_rank() -> None:
+    rng = np.random.default_rng(0)
+    adata = AnnData(np.zeros((2, 41), dtype=np.float32))
+    adata.var_names = [f"g{n}" for n in range(41)]
+    for layer in ("bleep", "ridge"):
+        adata.var[f"{layer}_pearson"] = rng.uniform(size=41)
+    adata.var["noise_ceiling"] = rng.uniform(size=41)
+    (ax,) = bl.pl.gene_scores(adata, layers=["bleep", "ridge"], n_named=2, return_fig=True).axes
+    order = np.argsort(-adata.var["bleep_pearson"].to_numpy())
+    for layer in ("bleep", "ridge"):
+        scores = adata.var[f"{layer}_pearson"].to_numpy()
+        np.testing.assert_allclose(curve(ax, layer).get_ydata(), np.sort(scores)[::-1])
+    ceiling = curve(ax, "noise ceiling")
+    np.testing.assert_allclose(ceiling.get_ydata(), adata.var["noise_ceiling"].to_numpy()[order])
+    np.testing.assert_allclose(ceiling.get_xdata(), np.arange(1, 42))
+    assert ceiling.get_linestyle() == "None"
+    first, second = adata.var_names[order[:2]]
+    best = [adata.var["bleep_pearson"].iloc[gene] for gene in order[:2]]
+    assert ax.get_xlabel().split("\n") == [
+        "Genes, best first in each layer",
+        f"Best of bleep: {first} {best[0]:.2f}, {second} {best[1]:.2f}",
+    ]
+    (ax,) = bl.pl.gene_scores(adata[:, :40].copy(), return_fig=True).axes
+    assert len(ax.get_xticklabels()) == 40
+    adata.var["noise_ceiling"] = np.nan
+    (ax,) = bl.pl.gene_scores(adata, n_named=0, return_fig=True).axes
+    assert ax.get_xlabel() == "Genes, best first"
+    assert [
+        str(line.get_label()).split()[0] for line in ax.get_lines() if not str(line.get_label()).startswith("_")
+    ] == ["bleep"]
 
 
 def test_chosen_genes_panels_and_no_ceiling(scored: AnnData) -> None:
@@ -66,7 +97,7 @@ def test_chosen_genes_panels_and_no_ceiling(scored: AnnData) -> None:
     assert "noise ceiling" not in [each.get_label() for each in ax.get_lines()]
     (ax,) = bl.pl.gene_scores(scored, genes=["a", "f"], panels=[], n_named=1, return_fig=True).axes
     assert not ticks(ax)
-    assert ax.get_xlabel().split("\n") == ["Genes, best first", "Best of bleep: f 0.40"]
+    assert ax.get_xlabel() == "Genes, best first"
     (ax,) = bl.pl.gene_scores(scored, panels="HVG-50", n_named=0, return_fig=True).axes
     assert ticks(ax) == {"HVG-50": [3]}
     assert ax.get_xlabel().split("\n") == ["Genes, best first", "1 gene without a score left out"]
@@ -76,7 +107,7 @@ def test_best_first_where_less_is_better(scored: AnnData) -> None:
     (ax,) = bl.pl.gene_scores(scored, metric="rmse", return_fig=True).axes
     np.testing.assert_allclose(curve(ax, "bleep").get_ydata(), [1, 2, 3, 4, 5, 6])
     assert ax.get_ylabel() == "RMSE (lower is better)"
-    assert "Best of bleep: a 1.00, c 2.00" in ax.get_xlabel()
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["a", "c", "b", "e", "d", "f"]
     assert "noise ceiling" not in [each.get_label() for each in ax.get_lines()]
 
 
@@ -98,7 +129,11 @@ def test_nothing_meets_with_long_names_in_the_dark(scored: AnnData) -> None:
     (ax,) = fig.axes
     boxes = [text.get_window_extent() for text in ax.texts]
     assert all(lower.y1 <= upper.y0 + 1 for lower, upper in pairwise(boxes))
-    for box in (*boxes, ax.xaxis.label.get_window_extent()):
+    names = [text.get_window_extent() for text in ax.get_xticklabels()]
+    assert all(left.x1 <= right.x0 for left, right in pairwise(names))
+    assert ax.get_window_extent().height > 200
+    for box in (*boxes, *names, ax.xaxis.label.get_window_extent()):
+        assert box.y0 >= 0
         assert box.x0 >= 0
         assert box.x1 <= fig.bbox.x1
         assert box.y1 <= fig.bbox.y1

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
+import anndata as ad
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -45,12 +46,10 @@ def titles(fig: Figure) -> list[str]:
 
 def test_draws_the_values_of_one_section_at_their_places(drawn: AnnData) -> None:
     fig = bl.pl.imputed(drawn, ["b", "d"], library_key="section", library_id="s1", return_fig=True)
-    assert titles(fig) == [
-        *("H&E", "b, measured", "b, imputed", "b, imputed − measured"),
-        *("", "d, measured", "d, imputed", "d, imputed − measured"),
-    ]
+    assert titles(fig) == ["H&E", "b", "", "", "d", "", ""]
+    assert [ax.get_ylabel() for ax in panels(fig)] == ["", "measured", "imputed", "imputed −\nmeasured", "", "", ""]
     truth, prediction = drawn.X[:12, 3], drawn.layers["bleep"][:12, 3]
-    for ax, values in zip(panels(fig)[5:], (truth, prediction, prediction - truth), strict=True):
+    for ax, values in zip(panels(fig)[4:], (truth, prediction, prediction - truth), strict=True):
         spots = spots_of(ax)
         np.testing.assert_allclose(spots.get_array(), values, rtol=1e-6)
         np.testing.assert_allclose(spots.get_offsets(), drawn.obsm["spatial"][:12] * 0.1)
@@ -58,6 +57,8 @@ def test_draws_the_values_of_one_section_at_their_places(drawn: AnnData) -> None
         assert ax.get_images()[0].get_alpha() == 0.5
     assert panels(fig)[0].get_images()[0].get_alpha() in (None, 1)
     assert not panels(fig)[0].collections
+    one = bl.pl.imputed(drawn, "d", library_key="section", library_id="s1", return_fig=True)
+    assert titles(one) == ["H&E", "d, measured", "d, imputed", "d, imputed − measured"]
 
 
 def test_measured_and_imputed_share_a_scale_and_the_difference_is_centred(drawn: AnnData) -> None:
@@ -82,33 +83,105 @@ def test_measured_and_imputed_share_a_scale_and_the_difference_is_centred(drawn:
         np.testing.assert_allclose(spots_of(panels(own)[start + 3]).get_clim(), (-furthest, furthest))
 
 
-def test_a_row_for_each_gene_and_section_with_its_own_spots_and_picture(drawn: AnnData) -> None:
+def test_a_row_for_each_section_and_a_column_for_each_gene(drawn: AnnData) -> None:
     other = {"images": {"hires": np.full((50, 50, 3), 90, dtype=np.uint8)}, "scalefactors": {}}
     other["scalefactors"] = {"tissue_hires_scalef": 0.05, "spot_diameter_fullres": 40.0}
     drawn.uns["spatial"]["s2"] = other
     fig = bl.pl.imputed(drawn, ["a", "b"], library_key="section", size=2, return_fig=True)
-    rows = np.array(panels(fig)).reshape(4, 4)
-    assert [row[0].get_ylabel() for row in rows] == ["s1", "s2", "s1", "s2"]
-    assert [row[1].get_title() for row in rows] == ["a, measured"] * 2 + ["b, measured"] * 2
-    for row, (gene, section, scale, width, grey) in zip(
-        rows,
-        [
-            (0, slice(0, 12), 0.1, 12, 200),
-            (0, slice(12, 20), 0.05, 4, 90),
-            (1, slice(0, 12), 0.1, 12, 200),
-            (1, slice(12, 20), 0.05, 4, 90),
-        ],
-        strict=True,
+    fig.canvas.draw()
+    pictures, genes = panels(fig)[::7], np.array([panels(fig)[1:7], panels(fig)[8:]]).reshape(2, 2, 3)
+    assert [ax.get_ylabel() for ax in pictures] == ["s1", "s2"]
+    assert [ax.get_title() for ax in genes[:, :, 0].flat] == ["a", "b"] * 2
+    for ax, maps, section, scale, width, grey in zip(
+        pictures, genes, (slice(0, 12), slice(12, 20)), (0.1, 0.05), (12, 4), (200, 90), strict=True
     ):
-        for ax in row:
-            assert (ax.get_images()[0].get_array() == grey).all()
-        np.testing.assert_allclose(spots_of(row[2]).get_array(), drawn.layers["bleep"][section, gene])
-        np.testing.assert_allclose(spots_of(row[2]).get_offsets(), drawn.obsm["spatial"][section] * scale)
-        np.testing.assert_allclose(spots_of(row[2]).get_widths(), width)
-        low, high = np.sort(row[2].get_ylim())
-        assert row[2].get_ylim() == (high, low), "y runs down"
+        for each in (ax, *maps.flat):
+            assert (each.get_images()[0].get_array() == grey).all()
+        for gene, (measured, imputed, difference) in enumerate(maps):
+            np.testing.assert_allclose(spots_of(imputed).get_array(), drawn.layers["bleep"][section, gene])
+            np.testing.assert_allclose(spots_of(imputed).get_offsets(), drawn.obsm["spatial"][section] * scale)
+            np.testing.assert_allclose(spots_of(imputed).get_widths(), width)
+            low, high = np.sort(imputed.get_ylim())
+            assert imputed.get_ylim() == (high, low), "y runs down"
+            boxes = [each.get_window_extent() for each in (measured, imputed, difference)]
+            assert all(upper.y0 > lower.y1 for upper, lower in pairwise(boxes)), "below one another"
+            np.testing.assert_allclose([box.x0 for box in boxes], boxes[0].x0, atol=1)
+        left, right = (of_gene[0].get_window_extent() for of_gene in maps)
+        assert ax.get_window_extent().x1 < left.x0 < left.x1 < right.x0
     two = bl.pl.imputed(drawn, "a", library_key="section", library_id=["s2", "s1"], return_fig=True)
     assert [ax.get_ylabel() for ax in panels(two)[::4]] == ["s2", "s1"]
+    bare = bl.pl.imputed(drawn, ["a", "b"], library_key="section", img_key=None, return_fig=True)
+    assert [ax.get_ylabel() for ax in panels(bare)[::6]] == ["s1\nmeasured", "s2\nmeasured"]
+
+
+def test_many_genes_go_on_below_in_lines_of_equal_length(drawn: AnnData) -> None:
+    more = drawn.copy()
+    more.var_names = list("efgh")
+    drawn = ad.concat([drawn, more], axis="var", merge="first", uns_merge="first")
+    arguments = {"library_key": "section", "library_id": "s1", "return_fig": True}
+    fig = bl.pl.imputed(drawn, list("abcdefgh"), **arguments)
+    fig.canvas.draw()
+    columns = np.array(panels(fig)[1:]).reshape(8, 3)
+    boxes = [ax.get_window_extent() for ax in columns[:, 0]]
+    np.testing.assert_allclose([box.y0 for box in boxes[:4]], boxes[0].y0, atol=1)
+    np.testing.assert_allclose([box.y0 for box in boxes[4:]], boxes[4].y0, atol=1)
+    assert boxes[4].y1 < columns[0, 2].get_window_extent().y0
+    assert [bool(ax.get_ylabel()) for ax in columns[:, 0]] == ([True] + [False] * 3) * 2
+    assert len(bl.pl.imputed(drawn, list("abcdef"), **arguments).axes) == 1 + 6 * (3 + 2)
+
+
+def test_one_small_picture_of_a_section_serves_all_its_maps(drawn: AnnData) -> None:
+    """Its pixels are means of blocks, stand where the blocks stood, and are at least as many as the figure shows."""
+    factors = {"tissue_hires_scalef": 2.0, "spot_diameter_fullres": 60.0}
+    image = np.arange(2000 * 2000 * 3, dtype=np.uint32).reshape(2000, 2000, 3) // 50_000 % 251
+    drawn.uns["spatial"]["s1"] = {"images": {"hires": image.astype(np.uint8)}, "scalefactors": factors}
+    arguments = {"library_key": "section", "library_id": "s1", "return_fig": True}
+    fig = bl.pl.imputed(drawn, ["a", "b"], **arguments)
+    fig.canvas.draw()
+    pictures = [ax.get_images()[0] for ax in panels(fig)]
+    assert len(pictures) == 7
+    small = pictures[0].get_array()
+    for each in pictures:
+        assert np.shares_memory(each.get_array(), small) or np.array_equal(each.get_array(), small)
+        assert each.get_extent() == pictures[0].get_extent()
+    shown = panels(fig)[0].get_window_extent().width
+    assert shown <= small.shape[1] < image.shape[1] / 2
+    left, right, bottom, top = pictures[0].get_extent()
+    block = (right - left) / small.shape[1]
+    assert block == (bottom - top) / small.shape[0] == int(block) > 1
+    block, rows, columns = int(block), int(top + 0.5), int(left + 0.5)
+    for row, column in ((0, 0), (17, 40), (small.shape[0] - 1, small.shape[1] - 1)):
+        y, x = rows + row * block, columns + column * block
+        expected = image[y : y + block, x : x + block].mean(axis=(0, 1))
+        np.testing.assert_allclose(small[row, column], expected, atol=0.5)
+    with plt.rc_context({"savefig.dpi": 400}):
+        finer = panels(bl.pl.imputed(drawn, ["a", "b"], **arguments))[0].get_images()[0].get_array()
+    assert finer.shape[1] > 1.5 * small.shape[1]
+
+
+@pytest.mark.odd
+@pytest.mark.parametrize("kind", ["grey", "grey of floats", "RGB of floats", "RGBA", "black or white"])
+def test_pictures_of_any_kind_are_made_small(drawn: AnnData, kind: str) -> None:
+    image = {
+        "grey": np.full((1500, 1500), 200, dtype=np.uint8),
+        "grey of floats": np.full((1500, 1500), 0.8),
+        "RGB of floats": np.full((1500, 1500, 3), 0.8, dtype=np.float32),
+        "RGBA": np.full((1500, 1500, 4), 200, dtype=np.uint8),
+        "black or white": np.full((1500, 1500), True),
+    }[kind]
+    factors = {"tissue_hires_scalef": 1.4, "spot_diameter_fullres": 60.0}
+    drawn.uns["spatial"]["s1"] = {"images": {"hires": image}, "scalefactors": factors}
+    arguments = {"library_key": "section", "library_id": "s1", "return_fig": True}
+    with plt.style.context("dark_background"):
+        fig = bl.pl.imputed(drawn, ["a", "b"], **arguments)
+        fig.canvas.draw()
+    picture = panels(fig)[0].get_images()[0]
+    assert picture.get_array().shape[0] < 1500
+    np.testing.assert_allclose(np.asarray(picture.get_array(), dtype=float), image.flat[0], atol=0.01)
+    if image.ndim == 2:
+        np.testing.assert_allclose(
+            picture.cmap(picture.norm(image.flat[0]))[:3], image.flat[0] / picture.norm.vmax, atol=0.01
+        )
 
 
 def test_without_truth_and_with_nan_and_score(drawn: AnnData) -> None:
@@ -119,11 +192,12 @@ def test_without_truth_and_with_nan_and_score(drawn: AnnData) -> None:
     one.layers["bleep"][3, 1] = np.nan
     one.var["bleep_pearson"] = [0.1, 0.25, 0.3, np.nan]
     fig = bl.pl.imputed(one, ["a", "b", "d"], return_fig=True)
-    assert titles(fig) == ["H&E", "a, imputed: no values", "", "b, imputed (r = 0.25)", "", "d, imputed (r = –)"]
+    assert titles(fig) == ["H&E", "a\nr = 0.10", "b\nr = 0.25", "d\nr = –"]
+    assert [ax.get_xlabel() for ax in panels(fig)] == ["", "no values", "", ""]
     assert len(fig.axes) - len(panels(fig)) == 2, "a panel without values has no colour bar"
     fig.canvas.draw()
     grey = to_rgba("0.7")
-    assert [tuple(face) == grey for face in spots_of(panels(fig)[3]).get_facecolors()] == [n == 3 for n in range(12)]
+    assert [tuple(face) == grey for face in spots_of(panels(fig)[2]).get_facecolors()] == [n == 3 for n in range(12)]
     one.uns["bleep_scores"] = {"n_sections": 4}
     assert titles(bl.pl.imputed(one, "b", return_fig=True))[1] == "b, imputed (mean r = 0.25)"
 
@@ -198,6 +272,18 @@ def test_long_names_are_broken_and_do_not_meet(drawn: AnnData) -> None:
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
     assert boxes[-1].y1 <= fig.bbox.y1
     assert "".join(titles(fig)[1].split()) == f"{drawn.var_names[0]},measured"
+
+
+def test_long_names_of_several_genes_do_not_meet(drawn: AnnData) -> None:
+    drawn.var_names = [f"ENSG00000141736_a_long_name_$x_{n}$_of_a_gene" for n in range(4)]
+    with plt.style.context("dark_background"):
+        fig = bl.pl.imputed(drawn, drawn.var_names[:3], library_key="section", return_fig=True)
+        fig.canvas.draw()
+    tops = [ax for ax in panels(fig) if ax.get_title().startswith("ENSG")]
+    assert len(tops) == 6
+    boxes = [ax.title.get_window_extent() for ax in tops]
+    assert all(left.x1 < right.x0 for row in (boxes[:3], boxes[3:]) for left, right in pairwise(row))
+    assert all(box.x1 <= fig.bbox.x1 and box.y1 <= fig.bbox.y1 for box in boxes)
 
 
 def test_sections_are_those_that_crops_was_told(drawn: AnnData) -> None:

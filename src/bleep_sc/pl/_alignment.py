@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _MARKERS = {"image": "o", "expression": "^"}
 _LEGEND_ROWS, _TITLE_WIDTH = 20, 72
+_NEAREST = 10
+"""The headline takes the number of nearest profiles that is closest to this."""
+_BY_CHANCE = 1.05
+"""Less than this times chance is not said to be more than chance."""
 
 
 def alignment(
@@ -36,8 +40,8 @@ def alignment(
 ) -> "Figure | None":
     """Draw images and expression of the same spots in one plane, to see whether they lie together.
 
-    The title gives numbers from the joint space itself, since a plane cannot keep distances. They tell how near the
-    image and the expression of a spot lie, and how often an image finds its own profile.
+    The headline says how often an image finds the expression of its own spot, compared with chance. The lines below the
+    figure give all numbers. They are from the joint space itself, since a plane cannot keep distances.
 
     Parameters
     ----------
@@ -83,7 +87,7 @@ def alignment(
     check_readable(adata)
     check_axes(ax)
     size = check_number("size", size, above=0)
-    places, layout, summary = _stored(adata, key)
+    places, layout, headline, details = _stored(adata, key)
     if color is not None:
         check_in("adata.obs", color, adata.obs.columns, remedy="`color` names a column of `obs`.")
 
@@ -102,13 +106,15 @@ def alignment(
     if "cmap" in paint:
         fig.colorbar(points, ax=drawn, label=color)
     _add_legend(drawn, categories, title=color, by_kind=color is None)
-    drawn.set(xticks=[], yticks=[], xlabel=f"{layout} 1", ylabel=f"{layout} 2")
-    drawn.set_title(summary, loc="left", fontsize="small")
+    drawn.set(xticks=[], yticks=[])
+    drawn.set_ylabel(f"{layout} 2", fontsize="small")
+    drawn.set_xlabel(f"{layout} 1\n{details}".strip(), fontsize="small")
+    drawn.set_title(headline, loc="left", fontsize="medium")
     return finish(fig, show=show, return_fig=return_fig, ax=ax)
 
 
-def _stored(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], str, str]:
-    """Read the places of images and of expression, the name of the layout, and the joint space's numbers in words."""
+def _stored(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], str, str, str]:
+    """Read the places of images and of expression, the name of the layout, a headline, and what lies behind it."""
     remedy = "`bleep_sc.tl.alignment` writes it."
     check_in("adata.uns", _keys.alignment(key), adata.uns.keys(), remedy=remedy)
     places = {}
@@ -123,7 +129,7 @@ def _stored(adata: AnnData, key: str) -> tuple[dict[str, np.ndarray], str, str]:
     with errors_naming(f"adata.uns[{_keys.alignment(key)!r}]", writer="alignment"):
         numbers = adata.uns[_keys.alignment(key)]
         layout = {"umap": "UMAP", "tsne": "t-SNE"}.get(str(numbers["params"]["layout"]), "")
-        return places, layout, _in_words(numbers)
+        return places, layout, _headline(numbers), _in_words(numbers)
 
 
 def _paint(
@@ -187,16 +193,31 @@ def _add_legend(ax: "Axes", categories: Mapping[str, Any], *, title: str | None,
         text.set_parse_math(False)
 
 
+def _headline(numbers: Mapping[str, Any]) -> str:
+    """Say in one sentence how well images and expression agree: how often an image finds its own expression."""
+    images = "On training spots, images" if numbers["in_sample"] else "Images"
+    if not len(numbers["recall"]):
+        own, others = (number_text(float(numbers[name]), decimals=2) for name in ("pair_distance", "other_distance"))
+        text = f"{images} lie at distance {own} from their own expression, and at {others} from that of others."
+        return textwrap.fill(text, _TITLE_WIDTH)
+    k = min(numbers["recall"], key=lambda count: (abs(int(count) - _NEAREST), int(count)))
+    share, chance = (float(numbers[name][k]) for name in ("recall", "recall_by_chance"))
+    times = share / chance
+    often = "no more often than" if times < _BY_CHANCE else f"{times:.{0 if times >= 10 else 1}f} times as often as"
+    among = "as the nearest" if int(k) == 1 else f"among the {k} nearest"
+    return f"{images} find their own expression {often} by chance:\n{100 * share:.1f} % have it {among}."
+
+
 def _in_words(numbers: Mapping[str, Any]) -> str:
     """Put the numbers of the joint space into words."""
     own_distance, other_distance = (number_text(float(numbers[name])) for name in ("pair_distance", "other_distance"))
-    lines = [f"distance of image and own expression {own_distance}, and that of others {other_distance}"]
+    lines = [f"Distance of image to own expression {own_distance}, to that of others {other_distance}"]
     if len(numbers["recall"]):
         counts = sorted(numbers["recall"], key=int)
         shares, chances = (
             ", ".join(f"{100 * float(numbers[name][k]):.1f}" for k in counts) for name in ("recall", "recall_by_chance")
         )
-        lines += [f"own among the {', '.join(counts)} nearest: {shares} %", f"by chance: {chances} %"]
+        lines += [f"Own expression among the {', '.join(counts)} nearest: {shares} %", f"By chance: {chances} %"]
     lines.append(
         f"{numbers['n_spots']:,} spots" + (", in-sample: the model was trained on them" if numbers["in_sample"] else "")
     )

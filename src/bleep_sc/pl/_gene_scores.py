@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _NOTE_WIDTH = 80
 _RUG = 0.045
+_MOST_ON_THE_AXIS = 40
+"""The most genes whose names stand on the axis."""
+_CROWDED = 200
 
 
 def gene_scores(
@@ -36,9 +39,12 @@ def gene_scores(
 ) -> "Figure | None":
     """Draw the score of each gene, best gene first, for one layer or several.
 
-    Each curve runs through its own ranking, from its best gene to its worst, so a curve above another is better all
-    along. All curves are of the same genes, but at one place of two curves there may be two different genes. Floors are
-    layers like any other.
+    Up to 40 genes have their names on the axis, in the order of the first layer. The scores of all layers stand above
+    the name of their gene.
+
+    More genes are drawn as curves. Each curve runs through its own ranking, from its best gene to its worst, so a curve
+    above another is better all along. All curves are of the same genes, but at one place of two curves there may be two
+    different genes. Floors are layers like any other.
 
     Parameters
     ----------
@@ -54,10 +60,11 @@ def gene_scores(
         Gene panels to mark by ticks at the ranks of their genes in the first layer: names as above, or a dict from
         name to genes. ``None`` marks all panels of the first layer.
     ceiling
-        Draw the noise ceiling (``var['noise_ceiling']``) of the same genes as a curve of its own, where it is known and
-        `metric` is ``"pearson"``.
+        Draw the noise ceiling of each gene (``var['noise_ceiling']``) at the gene's place in the first layer, where it
+        is known and `metric` is ``"pearson"``. How far a score lies below its own ceiling is what a better prediction
+        could gain.
     n_named
-        Number of the first layer's best genes to name.
+        Number of the first layer's best genes to name below the axis, where there are too many genes for names on it.
     ax
         Axes to draw into.
     show
@@ -97,47 +104,67 @@ def gene_scores(
     table, left_out = _scored_genes(adata, layers, metric, genes)
     marked = _panels(adata, layers[0], panels)
     measure = record_of(metric)
-    if ceiling and measure.has_ceiling and _keys.NOISE_CEILING in adata.var:
-        var: pd.DataFrame = adata.var
-        known = pd.to_numeric(var.loc[table.index, _keys.NOISE_CEILING], errors="coerce")
-        noise = known.sort_values(ascending=False).dropna().to_numpy()
-    else:
-        noise = np.empty(0)
+    ranked = _ranked(table[layers[0]], measure)
+    named = len(ranked) <= _MOST_ON_THE_AXIS
 
-    fig, drawn = axes_for(ax, figsize=(6.4, 4.2 + 0.16 * len(marked)))
+    names = [str(name) for name in ranked.index] if named else []
+    fig, drawn = axes_for(ax, figsize=(6.4, 4.2 + 0.16 * len(marked) + 0.06 * max(map(len, names), default=0)))
     if measure.mark is not None:
         drawn.axhline(measure.mark, lw=0.8, color=text_colour(pale=False), alpha=0.3, zorder=0)
-    dots = "." if len(table) < 60 else ""
     for number, layer in enumerate(layers):
-        ranked = _ranked(table[layer], measure)
+        first = number == 0
+        # under names, each score stands at its gene; else, each curve falls
+        values = table.loc[ranked.index, layer] if named else _ranked(table[layer], measure)
         drawn.plot(
-            np.arange(1, len(ranked) + 1),
-            ranked.to_numpy(),
-            marker=dots,
-            lw=2.2 if number == 0 else 1.2,
+            np.arange(1, len(values) + 1),
+            values.to_numpy(),
+            ls="-" if first or not named else "",
+            marker="o" if named else "",
+            markersize=6 if first else 4.5,
+            lw=2.2 if first and not named else 1.2,
             zorder=3 - 0.5 * number / len(layers),
             color=f"C{number}",
-            label=f"{layer} (mean {number_text(float(ranked.mean()), decimals=2)})",
+            label=f"{layer} (mean {number_text(float(values.mean()), decimals=2)})",
         )
-    if len(noise):
-        drawn.plot(
-            np.arange(1, len(noise) + 1), noise, ":", color=text_colour(pale=False), lw=1.2, label="noise ceiling"
-        )
-    best = _ranked(table[layers[0]], measure)
-    _mark_panels(drawn, best.index, marked)
-    notes = ["Genes, best first"]
-    if n_named:
-        notes.append(
-            f"Best of {layers[0]}: " + ", ".join(f"{g} {number_text(v, decimals=2)}" for g, v in best[:n_named].items())
-        )
+    if ceiling and measure.has_ceiling and _keys.NOISE_CEILING in adata.var:
+        var: pd.DataFrame = adata.var
+        _draw_ceiling(drawn, pd.to_numeric(var.loc[ranked.index, _keys.NOISE_CEILING], errors="coerce"), named=named)
+    _mark_panels(drawn, ranked.index, marked)
+    order = "best first in each layer" if not named else f"best of {layers[0]} first"
+    notes = ["Genes, " + ("best first" if len(layers) == 1 else order)]
+    if named:
+        drawn.set_xticks(np.arange(1, len(ranked) + 1), names, rotation=90, size="small", parse_math=False)
+    elif n_named:
+        best = [f"{gene} {number_text(value, decimals=2)}" for gene, value in ranked[:n_named].items()]
+        notes.append(f"Best of {layers[0]}: " + ", ".join(best))
     if left_out:
         notes.append(f"{left_out:,} gene{'s' * (left_out > 1)} without a score left out")
     lines = [line for note in notes for line in textwrap.wrap(note, _NOTE_WIDTH)]
     drawn.set_xlabel("\n".join(lines), parse_math=False)
-    drawn.set(ylabel=measure.title, xlim=(1 - 0.02 * len(table), len(table) * 1.02))
+    margin = max(0.02 * len(table), 0.5 if named else 0)
+    drawn.set(ylabel=measure.title, xlim=(1 - margin, len(table) + margin))
     for text in drawn.legend().get_texts():
         text.set_parse_math(False)
+    if ax is None and named and marked:
+        fig.draw_without_rendering()  # long names below and ticks above take the layout one more round than a draw has
     return finish(fig, show=show, return_fig=return_fig, ax=ax)
+
+
+def _draw_ceiling(ax: "Axes", ceiling: pd.Series, *, named: bool) -> None:
+    """Draw the noise ceiling of each gene at the gene's own place: a step, or a dot where there are many."""
+    if not ceiling.notna().any():
+        return
+    ax.plot(
+        np.arange(1, len(ceiling) + 1),
+        ceiling.to_numpy(dtype=float),
+        ls="",
+        marker="_" if named else ".",
+        markersize=11 if named else 6 if len(ceiling) < _CROWDED else 3,
+        markeredgewidth=1.6 if named else 0,
+        color=text_colour(pale=True),
+        zorder=1,
+        label="noise ceiling of each gene",
+    )
 
 
 def _scored_genes(

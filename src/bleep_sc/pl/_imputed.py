@@ -1,5 +1,5 @@
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,15 +13,16 @@ from bleep_sc._expression import path_of
 from bleep_sc._logging import warn
 from bleep_sc._stats import looks_like_counts
 from bleep_sc.pl._figure import colour_map, errors_naming, finish, values_of
+from bleep_sc.pl._maps import draw_colour_bars, page_for
 from bleep_sc.pl._summary import check_gene, number_text
-from bleep_sc.pl._tissue import Section, draw_ground, draw_spots, sections_to_draw
+from bleep_sc.pl._tissue import Section, draw_ground, draw_spots, sections_to_draw, with_thumbnail
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.collections import EllipseCollection
     from matplotlib.figure import Figure
 
-_TITLE_WIDTH = 32
+_TITLE_WIDTH, _COLUMN_WIDTH = 32, 20
+_DIFFERENCE = "imputed − measured"
 _WRITES_BOUNDS = "`bleep_sc.tl.intervals(query, ref, key_added={layer!r})` writes the bounds."
 
 
@@ -43,7 +44,11 @@ def imputed(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> "Figure | None":
-    """Draw H&E, measured and imputed expression and their difference side by side, a row for each gene and section.
+    """Draw H&E, measured and imputed expression and their difference, a row for each section.
+
+    The H&E image stands once, at the left. The maps of one gene stand beside it. Several genes stand across, each in a
+    column of its own: measured at the top, then imputed, then the difference. More than six genes go on below, in lines
+    of equal length.
 
     Measured and imputed expression, and the bounds with `interval`, share one colour scale for each gene, over all
     its sections, so that equal colours are equal expression. The imputed map looks paler, because an average over
@@ -102,6 +107,9 @@ def imputed(
 
     Notes
     -----
+    The image is made small once for each section, for what the figure can show at its resolution. To save a figure for
+    print, set that before it is drawn: ``plt.rcParams["savefig.dpi"] = 300``.
+
     Grey spots have no value. The r in a title is the gene's Pearson correlation that :func:`~bleep_sc.tl.evaluate` has
     written, over all sections that were scored.
 
@@ -110,8 +118,6 @@ def imputed(
     >>> bl.tl.impute(query, ref)  # doctest: +SKIP
     >>> bl.pl.imputed(query, ["ERBB2", "COL1A1"], library_id="C6")  # doctest: +SKIP
     """
-    import matplotlib.pyplot as plt
-
     check_readable(adata)
     genes = list(check_names("genes", genes))
     if check_number("alpha_img", alpha_img, minimum=0) > 1:
@@ -136,14 +142,49 @@ def imputed(
         img_key=img_key,
         size=size,
     )
+    drawn = _values_by_kind(adata, genes, layer=layer, truth=truth, bounds=bounds)
+
+    correlations = _correlations(adata, genes, layer)
+
+    pictures = any(section.image is not None for section in sections)
+    page = page_for(sections, n_genes=len(genes), n_kinds=len(drawn), pictures=pictures)
+    everywhere = np.concatenate([section.rows for section in sections])
+    for section, picture_ax, of_genes in zip(sections, page.pictures, page.maps, strict=True):
+        ground = with_thumbnail(section, pixels=page.picture_pixels)
+        if picture_ax is not None:
+            _draw_picture(picture_ax, ground, title="H&E" if section is sections[0] else "")
+        if len(sections) > 1:
+            named = of_genes[0][0] if picture_ax is None or section.image is None else picture_ax
+            named.set_ylabel(section.name, parse_math=False)
+        for column, (gene, panels) in enumerate(zip(genes, of_genes, strict=True)):
+            of_gene = {kind: values[:, column] for kind, values in drawn.items()}
+            limits = _scales(of_gene, everywhere, section.rows, shared=shared_scale)
+            spots = []
+            for ax, (kind, values) in zip(panels, of_gene.items(), strict=True):
+                draw_ground(ax, ground, alpha=alpha_img)
+                colours = maps["difference" if kind == "difference" else "imputed"]
+                spots.append(draw_spots(ax, section, values[section.rows], cmap=colours, limits=limits[kind]))
+            known = {kind: bool(np.isfinite(values[section.rows]).any()) for kind, values in of_gene.items()}
+            if len(genes) == 1:
+                _name_beside_one_another(panels, gene, known, correlations.get(gene, ""))
+            else:
+                _name_below_one_another(panels, gene, known, correlations.get(gene, ""), first=column in page.leftmost)
+            draw_colour_bars(page.fig, panels, spots, names=list(of_gene), shared=shared_scale)
+    return finish(page.fig, show=show, return_fig=return_fig)
+
+
+def _values_by_kind(
+    adata: AnnData, genes: Sequence[str], *, layer: str, truth: str | None, bounds: Mapping[str, str]
+) -> dict[str, np.ndarray]:
+    """Fetch what is drawn of the genes, in the order of the figure: measured, imputed, their bounds, the difference."""
     drawn = {"imputed": values_of(adata, genes, layer=layer)}
-    drawn |= {title: values_of(adata, genes, layer=bound) for title, bound in bounds.items()}
-    for title, bound in bounds.items():
+    drawn |= {kind: values_of(adata, genes, layer=bound) for kind, bound in bounds.items()}
+    for kind, bound in bounds.items():
         of_genes: Any = adata.layers[bound]
         of_genes = np.asarray(of_genes[:, adata.var_names.get_indexer(genes)], dtype=np.float64)
         if (without := np.isnan(of_genes).all(axis=0)).any():
             msg = (
-                f"`adata.layers[{bound!r}]` has no {title} of {genes[int(without.argmax())]!r}: they were made for "
+                f"`adata.layers[{bound!r}]` has no {kind} of {genes[int(without.argmax())]!r}: they were made for "
                 f"other genes. {_WRITES_BOUNDS.format(layer=layer)}"
             )
             raise ValueError(msg)
@@ -155,39 +196,18 @@ def imputed(
                 "differences mean nothing. Name the measured expression in the layer's units by `truth`."
             )
         drawn["difference"] = drawn["imputed"] - drawn["measured"]
+    return drawn
 
-    correlations = _correlations(adata, genes, layer)
-    pictures = any(section.image is not None for section in sections)
-    shape = (len(genes) * len(sections), pictures + len(drawn))
-    sizes = np.array([np.diff(section.window, axis=0)[0] for section in sections])
-    height = 0.5 + 2.9 * float(np.clip((sizes[:, 1] / sizes[:, 0]).max(), 0.4, 2))
-    fig, axes = plt.subplots(*shape, figsize=(3.6 * shape[1], height * shape[0]), squeeze=False, layout="constrained")
-    everywhere = np.concatenate([section.rows for section in sections])
-    rows = iter(axes)
-    for column, gene in enumerate(genes):
-        of_gene = {name: values[:, column] for name, values in drawn.items()}
-        shared = _limits([values[everywhere] for name, values in of_gene.items() if name != "difference"])
-        for section in sections:
-            row = next(rows)
-            panels = list(row[pictures:])
-            if pictures:
-                _draw_picture(row[0], section, title="H&E" if row[0] is axes[0, 0] else "")
-            if len(sections) > 1:
-                (panels[0] if section.image is None else row[0]).set_ylabel(section.name, parse_math=False)
-            spots = []
-            for ax, (name, values) in zip(panels, of_gene.items(), strict=True):
-                section_values = values[section.rows]
-                limits = shared if shared_scale else _limits([section_values])
-                if name == "difference":
-                    limits = _limits([values[everywhere]], centred=True)
-                draw_ground(ax, section, alpha=alpha_img)
-                colours = maps["difference" if name == "difference" else "imputed"]
-                spots.append(draw_spots(ax, section, section_values, cmap=colours, limits=limits))
-                ax.set_title(
-                    _title(gene, name, section_values, correlations.get(gene, "")), fontsize="medium", parse_math=False
-                )
-            _draw_colour_bars(fig, panels, spots, names=list(of_gene), shared=shared_scale)
-    return finish(fig, show=show, return_fig=return_fig)
+
+def _scales(
+    of_gene: Mapping[str, np.ndarray], everywhere: np.ndarray, here: np.ndarray, *, shared: bool
+) -> dict[str, tuple[float, float] | None]:
+    """Ends of the colour scale of each map of a gene in one section; the difference has one scale in all sections."""
+    of_expression = [values[everywhere] for kind, values in of_gene.items() if kind != "difference"]
+    scales = {kind: _limits(of_expression if shared else [values[here]]) for kind, values in of_gene.items()}
+    if "difference" in of_gene:
+        scales["difference"] = _limits([of_gene["difference"][everywhere]], centred=True)
+    return scales
 
 
 def _limits(values: Sequence[np.ndarray], *, centred: bool = False) -> tuple[float, float] | None:
@@ -215,28 +235,6 @@ def _draw_picture(ax: "Axes", section: Section, *, title: str) -> None:
     ax.set_title(title, fontsize="medium")
 
 
-def _draw_colour_bars(
-    fig: "Figure",
-    panels: "Sequence[Axes]",
-    spots: "Sequence[EllipseCollection]",
-    *,
-    names: Sequence[str],
-    shared: bool,
-) -> None:
-    """Draw a colour bar for each scale: one for all panels of expression together where they share it.
-
-    Panels without any value get none.
-    """
-    groups = [[panel] for panel in range(len(panels))]
-    if shared:
-        of_expression = [panel for panel, name in enumerate(names) if name != "difference"]
-        groups = [of_expression, [panel for panel in range(len(panels)) if panel not in of_expression]]
-    for group in groups:
-        with_values = [spots[panel] for panel in group if np.isfinite(np.asarray(spots[panel].get_array())).any()]
-        if with_values:
-            fig.colorbar(with_values[0], ax=[panels[panel] for panel in group], shrink=0.8)
-
-
 def _correlations(adata: AnnData, genes: Sequence[str], layer: str) -> dict[str, str]:
     """The correlation of each gene that `tl.evaluate` has written, in words; empty where it has not."""
     column, entry = _keys.pearson(layer), _keys.scores(layer)
@@ -247,16 +245,31 @@ def _correlations(adata: AnnData, genes: Sequence[str], layer: str) -> dict[str,
     with errors_naming(f"adata.var[{column!r}]", writer="evaluate"):
         var: pd.DataFrame = adata.var
         of_genes = var.loc[list(genes), column].astype(float)
-        return {gene: f" ({mean}r = {number_text(r, decimals=2)})" for gene, r in of_genes.items()}
+        return {gene: f"{mean}r = {number_text(r, decimals=2)}" for gene, r in of_genes.items()}
 
 
-def _title(gene: str, name: str, values: np.ndarray, correlation: str) -> str:
-    """Title of a panel: the gene, what is drawn of it, and its correlation where that is known."""
-    text = f"{gene}, {name}"
-    if not np.isfinite(values).any():
-        text += ": no values"
-    elif name == "difference":
-        text = f"{gene}, imputed − measured"
-    elif name == "imputed":
-        text += correlation
-    return textwrap.fill(text, _TITLE_WIDTH)
+def _name_beside_one_another(panels: "Sequence[Axes]", gene: str, known: Mapping[str, bool], correlation: str) -> None:
+    """Write a title above each map of a gene: the gene, what is drawn of it, and its correlation where it is known."""
+    for ax, (kind, has_values) in zip(panels, known.items(), strict=True):
+        text = f"{gene}, {kind}"
+        if not has_values:
+            text += ": no values"
+        elif kind == "difference":
+            text = f"{gene}, {_DIFFERENCE}"
+        elif kind == "imputed" and correlation:
+            text += f" ({correlation})"
+        ax.set_title(textwrap.fill(text, _TITLE_WIDTH), fontsize="medium", parse_math=False)
+
+
+def _name_below_one_another(
+    panels: "Sequence[Axes]", gene: str, known: Mapping[str, bool], correlation: str, *, first: bool
+) -> None:
+    """Write the gene and its correlation above its column of maps, and left of the first column what they show."""
+    lines = [*textwrap.wrap(gene, _COLUMN_WIDTH), correlation]
+    panels[0].set_title("\n".join(filter(None, lines)), fontsize="medium", parse_math=False)
+    for ax, (kind, has_values) in zip(panels, known.items(), strict=True):
+        if first:
+            words = _DIFFERENCE.replace("− ", "−\n") if kind == "difference" else kind
+            ax.set_ylabel("\n".join(filter(None, [ax.get_ylabel(), words])), parse_math=False)
+        if not has_values:
+            ax.set_xlabel("no values", fontsize="small")

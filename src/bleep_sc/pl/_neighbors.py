@@ -13,7 +13,6 @@ from bleep_sc.pl._summary import check_gene, number_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 _WIDTH, _GENE_HEIGHT = 1.35, 0.24
@@ -58,8 +57,8 @@ def neighbors(
     image_key
         Key of the crops in `obsm` of both `adata` and `ref`.
     cmap
-        Colour map of the expression. Each gene's colours run from the lowest to the highest value that is drawn in its
-        row.
+        Colour map of the expression. Its colours run from the lowest to the highest value of the whole figure, so that
+        equal colours are equal expression.
     show
         Whether to show the figure. ``None`` shows it unless it is returned.
     return_fig
@@ -82,6 +81,7 @@ def neighbors(
     >>> bl.pl.neighbors(query, ref, spot=query.obs_names[0], genes=["ERBB2", "COL1A1"])  # doctest: +SKIP
     """
     import matplotlib.pyplot as plt
+    from matplotlib.colors import Normalize
 
     check_readable(adata)
     check_readable(ref, name="ref")
@@ -119,6 +119,8 @@ def neighbors(
         raise MissingKeyError(msg)
     profiles = values_of(ref, genes, layer=source, rows=drawn_rows.ravel(), name="ref") if genes else np.empty((0, 0))
 
+    shown = np.concatenate([imputed.ravel(), profiles.ravel()])
+    scale = Normalize(*_ends(shown))
     per_spot = [_WIDTH, _GENE_HEIGHT * len(genes)] if genes else [_WIDTH]
     margin = _WIDTH + 0.09 * max(map(len, genes), default=0)
     fig, axes = plt.subplots(
@@ -140,7 +142,8 @@ def neighbors(
         for ax, at, distance in zip(patches[1:], drawn_rows[row], distances[row], strict=False):
             _set_title(ax, [f"distance {number_text(float(distance))}", sections[at]])
         if strips:
-            _draw_values(strips[0], genes, np.vstack([imputed[row], profiles[of_spot]]), measured[row], colours=colours)
+            values = np.vstack([imputed[row], profiles[of_spot]])
+            _draw_values(strips[0], genes, values, measured[row], shades=colours(scale(values)))
     return finish(fig, show=show, return_fig=return_fig)
 
 
@@ -233,12 +236,16 @@ def _set_title(ax: "Axes", lines: Sequence[str]) -> None:
     ax.set_title(text, fontsize="small", parse_math=False)
 
 
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    """The lowest and the highest value; 0 and 1 where there is none."""
+    known = values[np.isfinite(values)]
+    return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+
+
 def _draw_values(
-    axes: "Sequence[Axes]", genes: Sequence[str], values: np.ndarray, measured: np.ndarray, *, colours: "Colormap"
+    axes: "Sequence[Axes]", genes: Sequence[str], values: np.ndarray, measured: np.ndarray, *, shades: np.ndarray
 ) -> None:
     """Draw a column of cells below each crop: the query's imputed values, then the profiles that were averaged."""
-    low, high = (edge(np.nan_to_num(values, nan=fill), axis=0) for edge, fill in ((np.min, np.inf), (np.max, -np.inf)))
-    shades = colours((values - low) / np.where(high > low, high - low, 1))
     for column, ax in enumerate(axes):
         ax.imshow(shades[column][:, None], aspect="auto")
         ax.set(xticks=[], yticks=[])

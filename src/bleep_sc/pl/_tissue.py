@@ -1,7 +1,7 @@
 """Find where the spots of each section lie, on a picture or without one, and draw them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +31,8 @@ class Section:
     """Centres in pixels of the picture, or of the full-resolution image where there is no picture."""
     diameter: float
     image: Any | None
+    extent: tuple[float, float, float, float] | None = None
+    """Left, right, lower and upper edge of the picture, where it is a part of the stored one, or a smaller copy."""
 
     @property
     def window(self) -> np.ndarray:
@@ -114,10 +116,37 @@ def _usual_diameter(xy: np.ndarray) -> float:
     return 1.0 if np.isnan(step) else _SHARE_OF_PITCH * step
 
 
+def with_thumbnail(section: Section, *, pixels: int) -> Section:
+    """Return the section with its picture cut to what is drawn, and shrunk to about this many pixels of width.
+
+    A picture that is drawn in many axes is read and resampled in each of them: a small one costs little. It keeps from
+    one to two times the pixels that are asked for, as blocks of whole pixels are averaged.
+    """
+    if section.image is None:
+        return section
+    image = np.asarray(section.image)
+    (left, top), (right, bottom) = section.window
+    rows, columns = (
+        slice(min(max(int(low), 0), n - 1), min(max(int(np.ceil(high)) + 1, 1), n))
+        for low, high, n in ((top, bottom, image.shape[0]), (left, right, image.shape[1]))
+    )
+    part = image[rows, columns]
+    block = max(min(int((right - left) / pixels), *part.shape[:2]), 1)
+    height, width = (size // block for size in part.shape[:2])
+    if block > 1:
+        blocks = part[: height * block, : width * block].reshape(height, block, width, block, *part.shape[2:])
+        part = blocks.mean(axis=(1, 3), dtype=np.float32)
+        part = np.round(part).astype(image.dtype) if image.dtype.kind in "iu" else part
+    x, y = columns.start - 0.5, rows.start - 0.5
+    return replace(section, image=part, extent=(x, x + width * block, y + height * block, y))
+
+
 def draw_ground(ax: "Axes", section: Section, *, alpha: float = 1.0) -> None:
     """Draw the picture, where there is one, cut to the spots. The y axis points down in either case."""
     if section.image is not None:
-        ax.imshow(section.image, alpha=alpha)
+        ax.set_facecolor("white")  # a pale picture is pale in the dark too
+        brightest = 255 if section.image.dtype.kind in "iu" else 1
+        ax.imshow(section.image, alpha=alpha, extent=section.extent, cmap="gray", vmin=0, vmax=brightest)
     low, high = section.window
     ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), xticks=[], yticks=[], aspect="equal")
 
