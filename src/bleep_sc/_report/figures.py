@@ -45,6 +45,7 @@ def side_by_side(asked: Asked) -> Iterator[Picture]:
         fig = imputed(
             small,
             list(asked.genes),
+            layer=asked.layer,
             library_key=asked.library_key,
             library_id=section.name,
             img_key=asked.img_key,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CMAP = "viridis"
+_SHADES = 250
 _SHARES = np.array([1.0, 2.0, 5.0])
 _BAR = 0.25
 
@@ -122,8 +123,14 @@ def _gene_map(
     )
     if len(known) < len(values):
         alt += f" {len(values) - len(known):,} spots have no value and are grey."
-    cmap = colour_map("cmap", CMAP)
-    return _overlay(section, lambda ax: draw_spots(ax, section, values, cmap=cmap, limits=limits), alt, side)
+    # with grey and clear at most 256 colours
+    cmap = colour_map("cmap", colour_map("cmap", CMAP).resampled(_SHADES))
+
+    def draw(ax: "Axes") -> None:
+        # no shades at the edges: they would take most of the file
+        draw_spots(ax, section, values, cmap=cmap, limits=limits).set_antialiased(False)
+
+    return _overlay(section, draw, alt, side)
 
 
 def _reliability_map(asked: Asked, section: Section, side: int) -> Picture:

@@ -16,20 +16,32 @@ if TYPE_CHECKING:
 
 _DPI = 100
 _JPEG_QUALITY = 84
+_COLOURS = 256
 
 
 def data_uri(image: "Image", kind: str) -> str:
-    """Encode an image as ``"jpeg"``, as ``"png"``, or as ``"overlay"``: a PNG of 256 colours, with clear parts."""
+    """Encode an image as ``"jpeg"``, as ``"png"``, or as ``"overlay"``: a PNG of at most 256 colours, some clear."""
     file = BytesIO()
     if kind == "jpeg":
         image.convert("RGB").save(file, "JPEG", quality=_JPEG_QUALITY, optimize=True)
     elif kind == "overlay":
-        from PIL.Image import Quantize
-
-        image.quantize(256, method=Quantize.FASTOCTREE).save(file, "PNG", optimize=True)
+        _with_palette(image).save(file, "PNG", optimize=True)
     else:
         image.convert("RGB").save(file, "PNG", optimize=True)
     return f"data:image/{'jpeg' if kind == 'jpeg' else 'png'};base64,{b64encode(file.getvalue()).decode()}"
+
+
+def _with_palette(image: "Image") -> "Image":
+    """Write each pixel as one of a list of colours: exactly, where no more than 256 are there."""
+    from PIL import Image
+
+    colours, numbers = np.unique(np.asarray(image).view(np.uint32), return_inverse=True)
+    if len(colours) > _COLOURS:
+        return image.quantize(_COLOURS, method=Image.Quantize.FASTOCTREE)
+    palette = colours.astype(np.uint32).view(np.uint8)
+    listed = Image.fromarray(numbers.reshape(image.height, image.width).astype(np.uint8))
+    listed.putpalette(palette.tobytes(), "RGBA")
+    return listed
 
 
 def drawn(draw: "Callable[[Axes], Any]", alt: str, *, size: tuple[int, int], kind: str) -> Picture:
