@@ -1,21 +1,17 @@
 """Objects that hold all that a report can show, and a reader of the page that was written."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from matplotlib.figure import Figure
 
 import bleep_sc as bl
-from bleep_sc._report import _write, figures, pictures
-from bleep_sc._report.records import Picture
+from bleep_sc._report import _write, figures
 
 VOID = {"meta", "link", "img", "input", "br"}
 Pair = tuple[AnnData, AnnData]
@@ -32,14 +28,10 @@ def add_picture(query: AnnData, library: str, seed: int = 3) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Maps are small and the plots of `bl.pl` are drawn, but not painted: most of the time of a report."""
-    pixel = pictures.of_crop(np.full((1, 1, 3), 255, dtype=np.uint8), "", side=1)
-
-    def not_painted(fig: Figure, alt: str, **_: object) -> Picture:
-        plt.close(fig)
-        return replace(pixel, alt=alt)
-
-    monkeypatch.setattr(figures, "of_figure", not_painted)
+    """Maps are small and the plots of `bl.pl` are left out: most of the time of a report."""
+    monkeypatch.setattr(figures, "side_by_side", lambda asked: ())
+    for name in ("of_predictable_genes", "of_calibration"):
+        monkeypatch.setattr(figures, name, lambda asked: None)
     monkeypatch.setattr(_write, "_SIDES", (300, 200))
 
 

@@ -33,7 +33,6 @@ def picture(uri: str) -> np.ndarray:
     return np.asarray(Image.open(BytesIO(b64decode(uri.partition("base64,")[2]))).convert("RGBA"))
 
 
-@pytest.mark.usefixtures("quick")
 def test_what_the_objects_hold_stands_in_the_report(
     full: Pair, write: Callable, unchanged: Callable[..., None]
 ) -> None:
@@ -175,7 +174,6 @@ def test_the_page_loads_nothing_and_runs_its_own_script_alone(full: Pair, write:
         assert f"{directive} 'sha256-{digest}'" in policy["content"]
 
 
-@pytest.mark.usefixtures("quick")
 def test_everyone_can_read_it(full: Pair, write: Callable) -> None:
     """Landmarks, names of pictures and choices, headings without gaps."""
     page = write(full[1], full[0])
@@ -334,7 +332,6 @@ def test_citations_are_those_of_the_project() -> None:
         assert all(surname in PAPERS[name] for surname in plain), plain
 
 
-@pytest.mark.usefixtures("quick")
 def test_settings_say_what_is_shown(full: Pair, write: Callable, capfd: pytest.CaptureFixture[str]) -> None:
     ref, query = full
     write(query, ref, genes=["g3"], progress_bar=True)

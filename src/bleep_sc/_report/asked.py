@@ -80,7 +80,7 @@ def read_asked(
     for name, value in (("key", key), ("layer", layer), ("image_key", image_key), ("truth", truth)):
         if value is not None:
             check_key(name, value)
-    query, ref = with_frames(query), None if ref is None else with_frames(ref)
+    query, ref = _with_tables(query), None if ref is None else _with_tables(ref)
     check_in("query.layers", layer, query.layers.keys(), remedy="`bleep_sc.tl.impute(query, ref)` makes it.")
     if truth is not None:
         check_in("query.layers", truth, query.layers.keys(), remedy="`truth=None` takes `X`.")
@@ -156,6 +156,23 @@ def check_same_model(query: AnnData, ref: AnnData, *, key: str, layer: str) -> N
             "it is of, or impute anew: `bleep_sc.tl.impute(query, ref)`."
         )
         raise ValueError(msg)
+
+
+def _with_tables(adata: AnnData) -> AnnData:
+    """Return an AnnData with all tables in memory, where `read_lazy` left them on disk."""
+    read = with_frames(adata)
+    if read is not adata:
+        for name, value in adata.uns.items():
+            read.uns[name] = _in_memory(value)
+    return read
+
+
+def _in_memory(value: Any) -> Any:
+    if hasattr(value, "to_memory"):
+        return value.to_memory()
+    if isinstance(value, Mapping):
+        return {name: _in_memory(part) for name, part in value.items()}
+    return value.compute() if hasattr(value, "compute") else value
 
 
 def _checked_genes(query: AnnData, genes: str | Sequence[str]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
+from bleep_sc._adata import spatial_coordinates
 from bleep_sc._report.asked import Asked
 from bleep_sc._report.genes import is_calibrated
 from bleep_sc._report.maps import name_of
@@ -84,13 +85,17 @@ def of_calibration(asked: Asked) -> Picture | None:
 
 def _small(asked: Asked) -> AnnData:
     """Make an AnnData of the chosen genes alone, in memory, with what `pl.imputed` reads."""
-    query = asked.query
-    var: pd.DataFrame = query.var
+    query, genes = asked.query, list(asked.genes)
+    obs = pd.DataFrame(index=[str(row) for row in range(query.n_obs)])
+    if asked.library_key is not None:
+        obs[asked.library_key] = np.asarray(query.obs[asked.library_key].astype(str))
+    of_query: pd.DataFrame = query.var
+    scores = [column for column in (_keys.pearson(asked.layer),) if column in of_query]
     small = AnnData(
         asked.values.get(MEASURED.name),
-        obs=query.obs.copy(),
-        var=var.loc[list(asked.genes)].copy(),
-        obsm={_keys.SPATIAL: query.obsm[_keys.SPATIAL]},
+        obs=obs,
+        var=pd.DataFrame({column: of_query.loc[genes, column].to_numpy() for column in scores}, index=genes),
+        obsm={_keys.SPATIAL: spatial_coordinates(query)},
         layers={asked.layer: asked.values[PREDICTED.name]},
     )
     for name in (_keys.SPATIAL, _keys.scores(asked.layer)):
