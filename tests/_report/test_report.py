@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 from anndata import AnnData
+from hostile_names import HOSTILE_GENE, HOSTILE_SECTION, hostile
 from PIL import Image
 
 import bleep_sc as bl
@@ -192,25 +193,6 @@ def test_everyone_can_read_it(full: Pair, write: Callable) -> None:
     assert all(after <= before + 1 for before, after in pairwise(headings))
     assert all({"role", "aria-label"} <= found.keys() for found in page.all("div", tabindex="0"))
     assert [found["value"] for found in page.all("input", name="kind")] == [*(kind.name for kind in KINDS), ""]
-
-
-HOSTILE_GENE = "<script>window.hit=1</script>"
-HOSTILE_SECTION = '"><img src=x onerror=window.hit=1>'
-
-
-def hostile(full: Pair) -> Pair:
-    """The same objects, with a gene and a section whose names are HTML."""
-    ref, query = full
-    for adata in full:
-        adata.var_names = [HOSTILE_GENE if name == "g3" else name for name in adata.var_names]
-    query.obs["section"] = pd.Categorical([HOSTILE_SECTION] * query.n_obs)
-    for entry in ("crops", "spatial", "alignment_check"):
-        query.uns[entry][HOSTILE_SECTION] = query.uns[entry].pop("D1")
-    query.uns["crops"] = {HOSTILE_SECTION: query.uns["crops"][HOSTILE_SECTION]}
-    query.uns["bleep"]["reliability"]["section"] = HOSTILE_SECTION
-    query.obs_names = [f"{HOSTILE_SECTION}{i}" for i in range(query.n_obs)]
-    query.uns["bleep"]["units"] = HOSTILE_GENE
-    return ref, query
 
 
 @pytest.mark.usefixtures("quick")

@@ -41,6 +41,8 @@
     }
   }
 
+  document.getElementById("unscripted").hidden = true;
+  viewer.querySelector(".controls").hidden = false;
   viewer.addEventListener("change", show);
   strength.addEventListener("input", fade);
   window.addEventListener("beforeprint", () => {
