@@ -32,7 +32,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "side_by_side", lambda asked: ())
     for name in ("of_predictable_genes", "of_calibration"):
         monkeypatch.setattr(figures, name, lambda asked: None)
-    monkeypatch.setattr(_write, "_SIDES", (300, 200))
+    monkeypatch.setattr(_write, "_SIDES", (220, 160))
 
 
 @pytest.fixture(scope="session")

@@ -144,3 +144,19 @@ def test_what_nobody_recorded(full: Pair, write: Callable) -> None:
     assert "Nothing says whether this slide looks like the reference" in write(query, genes=["g3"]).text("#slides")
     query.uns["crops"] = pd.DataFrame({"a": [1]})
     assert "Checks of image and scale" in write(query, genes=["g3"], library_key="section").text("#missing")
+
+
+def test_what_the_bounds_promise(full: Pair, write: Callable) -> None:
+    _, query = full
+    entry = query.uns["bleep_intervals"]
+    entry |= {"level": 0.8, "empirical": np.nan, "guaranteed_level": 0.6, "depth": "2000"}
+    said = write(query, genes=["g3"]).text("#maps")
+    assert "About 80% of the values that sequencing would find" in said
+    assert "in spots that are sequenced to 2000 counts" in said
+    assert "For a new patient, 60% is sure." in said
+    entry |= {"guaranteed_level": np.nan, "scope": "within one patient, 2 sections"}
+    assert "Nothing is sure for another patient" in write(query, genes=["g3"]).text("#maps")
+    entry["target"] = "rate"
+    assert "if counting added no noise" in write(query, genes=["g3"]).text("#maps")
+    del query.uns["bleep_intervals"]
+    assert "Nothing is recorded of how many values" in write(query, genes=["g3"]).text("#maps")

@@ -34,7 +34,12 @@ def plain_matplotlib() -> Iterator[None]:
         # of a name in a script that the font lacks: the text beside the figure has it
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         matplotlib.rcdefaults()
-        yield
+        before = set(plt.get_fignums())
+        try:
+            yield
+        finally:
+            for number in set(plt.get_fignums()) - before:  # one that an error left open
+                plt.close(number)
 
 
 def side_by_side(asked: Asked) -> Iterator[Picture]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 CMAP = "viridis"
 _SHADES = 250
+_WITH_EDGES = 9
+"""Discs wider than so many pixels have a thin edge, which parts them from dark tissue."""
 _SHARES = np.array([1.0, 2.0, 5.0])
 _BAR = 0.25
 
@@ -127,8 +129,10 @@ def _gene_map(
     cmap = colour_map("cmap", colour_map("cmap", CMAP).resampled(_SHADES))
 
     def draw(ax: "Axes") -> None:
-        # no shades at the edges: they would take most of the file
-        draw_spots(ax, section, values, cmap=cmap, limits=limits).set_antialiased(False)
+        spots = draw_spots(ax, section, values, cmap=cmap, limits=limits)
+        spots.set_antialiased(False)  # shades at the edges would take most of the file
+        if _are_large(section, side):
+            spots.set(edgecolor="white", linewidth=0.8)
 
     return _overlay(section, draw, alt, side)
 
@@ -141,7 +145,13 @@ def _reliability_map(asked: Asked, section: Section, side: int) -> Picture:
         f"Reliability of {name_of(section)}: {n_unlike:,} of {known.sum():,} spots look unlike the reference "
         f"(p at most {UNLIKE})."
     )
-    return _overlay(section, lambda ax: draw_steps(ax, section, p_values), alt, side)
+
+    def draw(ax: "Axes") -> None:
+        spots = draw_steps(ax, section, p_values)
+        if not _are_large(section, side):
+            spots.set_linewidth(0)  # edges would be all that is seen
+
+    return _overlay(section, draw, alt, side)
 
 
 def _overlay(section: Section, draw: "Callable[[Axes], Any]", alt: str, side: int) -> Picture:
@@ -152,6 +162,11 @@ def _overlay(section: Section, draw: "Callable[[Axes], Any]", alt: str, side: in
         draw(ax)
 
     return drawn(both, alt, size=_size(section, side), kind="overlay")
+
+
+def _are_large(section: Section, side: int) -> bool:
+    """Whether discs are so wide in the picture that their edges do not hide them."""
+    return bool(section.diameter / np.ptp(section.window, axis=0).max() * side > _WITH_EDGES)
 
 
 def _size(section: Section, side: int) -> tuple[int, int]:

@@ -11,11 +11,12 @@ from bleep_sc._report.model import is_in_sample
 from bleep_sc._report.plain import mapping, number, text
 from bleep_sc._report.records import LOWER, MEASURED, Gene, Slide
 from bleep_sc._report.slides import BAD, FAIR, GOOD
-from bleep_sc.pl._figure import errors_naming
 
 Point = tuple[str, str, str]
 """The grade of a point, its heading, and what it says."""
 _NOT_KNOWN = "unknown"
+_DEPTHS = {"": "likewise", "reference": "as deeply as the reference", "query": "as deeply as these"}
+"""The depths that bounds may speak of, in words; others are numbers of counts."""
 
 
 def brief_of(asked: Asked, slides: Sequence[Slide], genes: Sequence[Gene]) -> tuple[Point, ...]:
@@ -46,13 +47,17 @@ def bounds_of(asked: Asked) -> str:
     """Say what the bounds promise; empty where there are none."""
     if LOWER.name not in asked.values:
         return ""
-    with errors_naming(f"query.uns[{_keys.intervals(asked.layer)!r}]", writer="intervals"):
-        entry = mapping(asked.query.uns.get(_keys.intervals(asked.layer)))
-        level, empirical, sure = (number(entry.get(name)) for name in ("level", "empirical", "guaranteed_level"))
-        scope = text(entry.get("scope"))
-    sentences = []
-    if np.isfinite(level):
-        sentences.append(f"About {level:.0%} of the values that sequencing would find should lie between the bounds.")
+    entry = mapping(asked.query.uns.get(_keys.intervals(asked.layer)))
+    level, empirical, sure = (number(entry.get(name)) for name in ("level", "empirical", "guaranteed_level"))
+    if not np.isfinite(level):
+        return "Nothing is recorded of how many values should lie between the bounds."
+    scope, depth = text(entry.get("scope")), text(entry.get("depth"))
+    if text(entry.get("target")) == "rate":
+        return f"About {level:.0%} of the values should lie between the bounds, if counting added no noise."
+    sentences = [
+        f"About {level:.0%} of the values that sequencing would find should lie between the bounds, in spots that are "
+        f"sequenced {_DEPTHS.get(depth, f'to {depth} counts')}."
+    ]
     if np.isfinite(empirical):
         sentences.append(f"On tissue that the model had not seen, {empirical:.0%} did{f' ({scope})' if scope else ''}.")
     if np.isfinite(sure):
@@ -119,7 +124,7 @@ def _of_slides(slides: Sequence[Slide]) -> Point:
     worst = max(graded, key=lambda slide: (GOOD, FAIR, BAD).index(slide.grade))
     same = [slide for slide in graded if slide.grade == worst.grade]
     named = f"{_listed([slide.name for slide in same])}: " if len(slides) > 1 else ""
-    return worst.grade, heading, f"{named}{worst.verdict}. {worst.meaning}"
+    return worst.grade, heading, f"{named}{worst.meaning}"
 
 
 def _of_images(slides: Sequence[Slide]) -> Point:
@@ -142,8 +147,14 @@ def _of_genes(asked: Asked, genes: Sequence[Gene]) -> Point:
     _, n_listed, n_tested = best_genes(asked)
     listed = [gene.name for gene in genes if gene.predictable]
     others = [gene.name for gene in genes if not gene.predictable]
-    scope = scope_of(asked)
-    whole = f"In all, {n_listed:,} of {n_tested:,} genes can be read off the picture{f' ({scope})' if scope else ''}."
+    scope, reached = (
+        scope_of(asked),
+        [f"{gene.reached:.2f} ({gene.name})" for gene in genes if gene.reached is not None],
+    )
+    here = f" On these slides r is {', '.join(reached)}.".replace(" -", " −") if reached else ""
+    whole = (
+        f"In all, {n_listed:,} of {n_tested:,} genes can be read off the picture{f' ({scope})' if scope else ''}.{here}"
+    )
     if not others:
         return GOOD, heading, f"Yes{', all of them' if len(listed) > 1 else ''}. {whole}"
     said = f"{_listed(others)}: not shown to be predictable."

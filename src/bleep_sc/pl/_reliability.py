@@ -13,6 +13,7 @@ from bleep_sc.pl._tissue import Section, draw_ground, draw_spots, sections_to_dr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import EllipseCollection
     from matplotlib.figure import Figure
 
 _TITLE_WIDTH = 36
@@ -136,7 +137,7 @@ def verdicts_of(adata: AnnData, key: str) -> dict[str, str]:
         return dict(zip(table["section"].astype(str), table["verdict"].astype(str), strict=True))
 
 
-def draw_steps(ax: "Axes", section: Section, p_values: np.ndarray) -> None:
+def draw_steps(ax: "Axes", section: Section, p_values: np.ndarray) -> "EllipseCollection":
     """Draw a disc for each spot in the colour of its step; those unlike the reference lie above the others."""
     from matplotlib.colors import ListedColormap
 
@@ -148,6 +149,7 @@ def draw_steps(ax: "Axes", section: Section, p_values: np.ndarray) -> None:
     spots = draw_spots(ax, drawn, values, cmap=cmap, limits=(-0.5, len(FILLS) - 0.5))
     spots.set_edgecolor([_EDGES[step] for step in steps[order]])
     spots.set_linewidth([_WIDTHS[step] for step in steps[order]])
+    return spots
 
 
 def _draw(ax: "Axes", section: Section, p_values: np.ndarray, verdict: str, *, alpha: float) -> None:
