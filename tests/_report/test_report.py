@@ -272,13 +272,13 @@ def test_smaller_pictures_where_the_file_would_be_too_large(
 ) -> None:
     ref, query = full
     usual = write(query, ref, genes=["g3"])
-    monkeypatch.setattr(_write, "_MOST_BYTES", len(usual.html.encode()) - 20_000)
+    monkeypatch.setattr(_write, "_MOST_BYTES", len(usual.html.encode()) - 1_000)
     smaller = write(query, ref, genes=["g3"])
     widths = [int(page.all("img", **{"class": "map"})[0]["width"]) for page in (usual, smaller)]
     assert widths[1] < widths[0]
     monkeypatch.setattr(_write, "_MOST_BYTES", 10_000)
     before = (tmp_path / "report.html").read_bytes()
-    with pytest.raises(ValueError, match=r"1 sections and 1 genes are too many for one.*`library_id` and `genes`"):
+    with pytest.raises(ValueError, match=r"1 gene on 1 section are too many for one.*by `genes` and `library_id`"):
         write(query, ref, genes=["g3"])
     assert (tmp_path / "report.html").read_bytes() == before
 

@@ -140,6 +140,7 @@ def report(
 def _page(asked: Asked, *, title: str | None, note: str, progress_bar: bool | None) -> bytes:
     """Make the page, with smaller maps where it would be too large."""
     from bleep_sc._report.page import page_of
+    from bleep_sc._report.words import counted
 
     for side in _SIDES:
         page = page_of(_content(asked, title=title, note=note, side=side, progress_bar=progress_bar))
@@ -147,8 +148,8 @@ def _page(asked: Asked, *, title: str | None, note: str, progress_bar: bool | No
             return page
     msg = (
         f"The report would take {len(page) / 1e6:.0f} MB, more than the {_MOST_BYTES / 1e6:.0f} that can be mailed: "
-        f"{len(asked.sections)} sections and {len(asked.genes)} genes are too many for one. Name fewer by `library_id` "
-        "and `genes`."
+        f"{counted(len(asked.genes), 'gene')} on {counted(len(asked.sections), 'section')} are too many for one. Name "
+        "fewer by `genes` and `library_id`."
     )
     raise ValueError(msg)
 

@@ -22,10 +22,10 @@ _DEPTHS = {"": "likewise", "reference": "as deeply as the reference", "query": "
 def brief_of(asked: Asked, slides: Sequence[Slide], genes: Sequence[Gene]) -> tuple[Point, ...]:
     """Sum up in a few points: what was predicted, the slides, image and scale, the genes, the bounds."""
     n_spots = sum(slide.n_spots for slide in slides)
-    kinds = f"{_count(len(slides), 'slide')} with {_count(n_spots, 'spot')}"
+    kinds = f"{counted(len(slides), 'slide')} with {counted(n_spots, 'spot')}"
     measured = MEASURED.name in asked.values
     first = (
-        f"This report shows {_count(len(asked.genes), 'gene')} on {kinds}. "
+        f"This report shows {counted(len(asked.genes), 'gene')} on {kinds}. "
         + ("The same spots were sequenced, so that you can compare. " if measured else "They were not sequenced. ")
         + asked.why_genes
     )
@@ -133,7 +133,7 @@ def _of_images(slides: Sequence[Slide]) -> Point:
     if doubtful:
         n = sum(len(slide.findings) for slide in doubtful)
         names = _listed([slide.name for slide in doubtful])
-        return BAD, heading, f"There {'is' if n == 1 else 'are'} {_count(n, 'doubt')} about {names}. See below."
+        return BAD, heading, f"There {'is' if n == 1 else 'are'} {counted(n, 'doubt')} about {names}. See below."
     if not all(slide.checked for slide in slides):
         return _NOT_KNOWN, heading, "This was not checked for all that is shown."
     fits = all(slide.alignment_grade == GOOD for slide in slides)
@@ -172,5 +172,6 @@ def _listed(names: Sequence[str], *, most: int = 5) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def _count(n: int, noun: str) -> str:
+def counted(n: int, noun: str) -> str:
+    """Put a number of things in words."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
