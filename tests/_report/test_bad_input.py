@@ -167,6 +167,16 @@ def test_what_lies_on_disk(full: Pair, write: Callable, tmp_path: Path) -> None:
     assert write(ad.experimental.read_lazy(tmp_path / "query.zarr"), ref, genes=["g3"]).html == expected
 
 
+def test_names_of_any_length(full: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plots of all genes are drawn too: their names leave no room."""
+    monkeypatch.undo()
+    ref, query = full
+    for adata in full:
+        adata.var_names = [name * 100 for name in adata.var_names]
+    path = bl.report(query, ref, path=tmp_path / "report.html", genes="g3" * 100)
+    assert "g3" * 100 in path.read_text()
+
+
 def test_names_in_any_script(full: Pair, write: Callable) -> None:
     """Fonts lack them, and the page has them."""
     ref, query = full

@@ -33,6 +33,8 @@ def plain_matplotlib() -> Iterator[None]:
     with plt.ioff(), matplotlib.rc_context(), warnings.catch_warnings():
         # of a name in a script that the font lacks: the text beside the figure has it
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        # of names so long that no room is left beside them
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
         matplotlib.rcdefaults()
         before = set(plt.get_fignums())
         try:
