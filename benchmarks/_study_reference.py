@@ -20,6 +20,8 @@ TITLES = {
     "her2st-spots": "HER2ST, five sections of one patient, by spots",
     "her2st-sections": "HER2ST, by sections",
     "mob2k-spots": "Bulb, two animals, by spots",
+    "mob2k-bleep": "Bulb, the default recipe, by spots",
+    "her2st-bleep": "HER2ST, the default recipe, by spots",
     "toy-patients": "Toy tissue, ten patients, by patients",
 }
 PANELS = ("all", "HVG-50")
@@ -31,9 +33,14 @@ def _records(kind: str, names: dict[str, str]) -> dict[str, dict[str, Any]]:
     return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
 
 
+def curve_records() -> dict[str, dict[str, Any]]:
+    """What `study_learning_curve.py` has written, in a fixed order."""
+    return _records("curve", TITLES)
+
+
 def curves() -> str:
     """The scores by size and the forecasts, and what made them."""
-    records = _records("curve", TITLES)
+    records = curve_records()
     lines = []
     for name, record in records.items():
         summary = pd.DataFrame(record["summary"]).query("metric == 'pearson'")
@@ -90,11 +97,10 @@ def thinned() -> str:
 def draw_curves(path: Path) -> None:
     """Draw the learning curves of all tissues side by side."""
     plt.rcParams["svg.hashsalt"] = "bleep_sc"  # the same figures give the same file
-    records = _records("curve", TITLES)
-    fig, axes = plt.subplots(
-        1, max(1, len(records)), figsize=(3 * len(records), 3.2), layout="constrained", squeeze=False
-    )
-    for ax, (name, record) in zip(axes[0], records.items(), strict=True):
+    records = {name: record for name, record in curve_records().items() if record["method"] == "ridge"}
+    n_rows = -(-len(records) // 2)  # two beside each other are as wide as the page
+    fig, axes = plt.subplots(max(1, n_rows), 2, figsize=(7, 2.8 * n_rows), layout="constrained", squeeze=False)
+    for ax, (name, record) in zip(axes.flat, records.items(), strict=False):
         summary, law = (pd.DataFrame(record[table]).query("metric == 'pearson'") for table in ("summary", "law"))
         for number, panel in enumerate(PANELS):
             own, through = (table[table["panel"] == panel] for table in (summary, law))
@@ -112,7 +118,10 @@ def draw_curves(path: Path) -> None:
         ax.set_title(TITLES[name].replace(", ", "\n", 1), fontsize="small")
         ax.set_xlabel(f"{record['by']} trained on")
         ax.set_ylim(0)
-    axes[0, 0].set_ylabel("Pearson (dotted: ceiling)")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("Pearson (dotted: ceiling)")
+    for ax in axes.flat[len(records) :]:
+        ax.set_axis_off()
     axes[0, 0].legend(frameon=False, fontsize="small")
     fig.savefig(path, metadata={"Date": None})
     plt.close(fig)

@@ -1,6 +1,7 @@
 """The table and the figure of how much k and the temperature matter, from the figures in benchmarks/results/."""
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ DATA = {
     "mob2k": "Bulb, one animal to the other",
     "toy": "Toy tissue, one of three patients",
 }
-RECIPES = {"paper": "paper", "published": "published heads, early stop", "default": "default"}
+RECIPES = {"paper": "paper", "published": "early stop", "default": "default"}
 PANELS = ("all", "HVG-50")
 
 
@@ -30,25 +31,37 @@ def sweep_records() -> list[dict[str, Any]]:
 
 
 def sweeps() -> str:
-    """The table: by tissue and recipe what the ends of both ranges cost, what the folds chose, and its honest score."""
-    names = ["honest", "chosen k", "chosen τ", "k = 1", "k = 5", "k = 20", "least and most over τ at k = 20"]
-    lines = ["| tissue | recipe | panel | " + " | ".join(names) + " |", "|" + "---|" * (3 + len(names))]
+    """A table for each tissue: by recipe what both ranges give, what the folds chose, and its honest score."""
     records = sweep_records()
-    for record in records:
-        summary = pd.DataFrame(record["summary"]).query("metric == 'pearson'")
-        chosen = pd.DataFrame(record["chosen"])
-        for panel in PANELS:
-            rows = summary[summary["panel"] == panel]
-            honest = rows[rows["k"].isna()].iloc[0]
-            at = rows.groupby("k")["value"].mean()
-            most = rows.loc[rows["k"] == rows["k"].max(), "value"]
-            cells = [DATA[record["data"]], RECIPES[record["recipe"]], panel, _with_interval(honest)]
-            cells += [_distinct(chosen[name]) for name in ("k", "temperature")]
-            cells += [f"{at[k]:.3f}" for k in (1, 5, 20)] + [f"{most.min():.3f} to {most.max():.3f}"]
-            lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "Columns of k are means over τ. What each sweep says of itself:", ""]
+    header = ["recipe", "panel", "k = 1", "k = 5", "k = 20", "over τ", "honest score", "chosen k", "chosen τ"]
+    lines = []
+    for data, title in DATA.items():
+        of_tissue = [record for record in records if record["data"] == data]
+        lines += [f"**{title}**", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+        lines += ["| " + " | ".join(cells) + " |" for record in of_tissue for cells in _rows(record)]
+        lines.append("")
+    lines += ['Columns of k are means over τ; "over τ" has the least and the most of them at k = 20.', ""]
+    lines += ["What each sweep says of itself:", ""]
     lines += [f"- {DATA[r['data']]}, {RECIPES[r['recipe']]}: {r['verdict']} ({_seconds(r)})" for r in records]
     return "\n".join([*lines, "", sources(records), ""])
+
+
+def _rows(record: dict[str, Any]) -> Iterator[list[str]]:
+    """Give a row of cells for each panel."""
+    summary = pd.DataFrame(record["summary"]).query("metric == 'pearson'")
+    chosen = pd.DataFrame(record["chosen"])
+    for panel in PANELS:
+        rows = summary[summary["panel"] == panel]
+        honest = rows[rows["k"].isna()].iloc[0]
+        at = rows.groupby("k")["value"].mean()
+        most = rows.loc[rows["k"] == rows["k"].max(), "value"]
+        scores = [*(f"{at[k]:.3f}" for k in (1, 5, 20)), f"{most.min():.3f} to {most.max():.3f}"]
+        choices = [_distinct(chosen[name]) for name in ("k", "temperature")]
+        yield [RECIPES[record["recipe"]], panel, *scores, _with_interval(honest), *choices]
+
+
+SWEEP_PAGES: dict[Path, Callable[[], str]] = {SWEEPS: sweeps}
+"""What is written, and what it is made by."""
 
 
 def _with_interval(row: pd.Series) -> str:

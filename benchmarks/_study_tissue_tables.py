@@ -1,6 +1,7 @@
 """The tables and figures of the page on other tissues, regions and genes, from the files in `results/`."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,15 @@ from anndata import AnnData
 import bleep_sc as bl
 
 RESULTS = Path(__file__).parent / "results"
+TRANSFER, REGIONS, GENES = (RESULTS / f"study-{name}.md" for name in ("transfer", "regions", "genes"))
 STATIC = Path(__file__).parents[1] / "docs" / "_static"
-TRANSFERS = {"real": "Real tissues", "bulbs": "The two bulbs alone", "toy": "Painted tissues, truth known"}
+TRANSFERS = {
+    "real": "Real tissues",
+    "bulbs": "The two bulbs alone",
+    "real-bleep": "Real tissues, the default recipe",
+    "bulbs-bleep": "The two bulbs alone, the default recipe",
+    "toy": "Painted tissues, truth known",
+}
 PANELS = ("all", "HEG-50", "HVG-50")
 
 
@@ -21,16 +29,7 @@ def read(name: str) -> dict[str, Any]:
     return record
 
 
-def pages() -> dict[Path, str]:
-    """The text of each file that the page includes."""
-    return {
-        RESULTS / "study-transfer.md": transfer(),
-        RESULTS / "study-regions.md": regions(),
-        RESULTS / "study-genes.md": genes(),
-    }
-
-
-def draw() -> None:
+def draw_tissues() -> None:
     """Draw the figures that the page shows."""
     how: dict[str, Any] = {"metadata": {"Date": None}}
     table = pd.DataFrame(read("transfer-real")["table"])
@@ -50,7 +49,9 @@ def _source(record: dict[str, Any]) -> str:
 
 
 def _number(value: Any, decimals: int = 3) -> str:
-    return "–" if value is None or not np.isfinite(value) else f"{round(float(value), decimals) + 0.0:.{decimals}f}"
+    if value is None or not np.isfinite(value):
+        return "–"
+    return f"{round(float(value), decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
 def _rows(header: list[str], rows: list[list[str]]) -> str:
@@ -58,11 +59,15 @@ def _rows(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
+def transfer_records() -> dict[str, dict[str, Any]]:
+    """What `study_transfer.py` has written, in a fixed order."""
+    return {name: read(f"transfer-{name}") for name in TRANSFERS if (RESULTS / f"study-transfer-{name}.json").exists()}
+
+
 def transfer() -> str:
     """A table for each set of tissues: the score over HVG-50, beyond depth in brackets, and the verdict."""
     parts = []
-    for name, title in TRANSFERS.items():
-        record = read(f"transfer-{name}")
+    for name, record in transfer_records().items():
         table = pd.DataFrame(record["table"])
         shown = table[table["panel"] == "HVG-50"]
         tested = list(dict.fromkeys(shown["tested_on"]))
@@ -79,9 +84,8 @@ def transfer() -> str:
             for panel in PANELS
         ]
         genes = int(table["n_shared_genes"].iloc[0])
-        parts.append(
-            f"**{title}**, on {genes:,} shared genes. {_source(record)}\n\n{_rows(['trained on', *tested], rows)}"
-        )
+        title = f"**{TRANSFERS[name]}**, on {genes:,} shared genes."
+        parts.append(f"{title} {_source(record)}\n\n{_rows(['trained on', *tested], rows)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -145,3 +149,7 @@ def genes() -> str:
             ]
             parts.append(f"{told}\n\n{_rows(['set', 'genes', 'Pearson of its mean', 'random sets', 'q'], of_sets)}")
     return "\n\n".join(parts) + "\n"
+
+
+TISSUE_PAGES: dict[Path, Callable[[], str]] = {TRANSFER: transfer, REGIONS: regions, GENES: genes}
+"""What is written, and what it is made by."""

@@ -32,6 +32,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 K = list(range(1, 21))
 TEMPERATURES = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
 DATA = ("her2st", "mob2k", "toy")
+PANELS = ("all", "HVG-50")
+"""The panels whose scores are kept."""
 
 
 def main() -> None:
@@ -57,6 +59,7 @@ def main() -> None:
     entry = adata.uns["sweep"]
     print(f"{seconds['wall']:.0f} s, {seconds['processor']:.0f} s of the processor, {machine()}")
     if arguments.json:
+        kept = entry["summary"].query("metric == 'pearson' and panel in @PANELS")
         record = {
             **provenance(arguments.json, arguments.checkpoint_dir),
             "machine": machine(),
@@ -67,7 +70,7 @@ def main() -> None:
             "verdict": entry["verdict"],
             "config": entry["config"],
             "chosen": json.loads(entry["chosen"].to_json(orient="records")),
-            "summary": json.loads(entry["summary"].to_json(orient="records")),
+            "summary": json.loads(kept.to_json(orient="records")),
         }
         arguments.json.write_text(json.dumps(record, indent=1) + "\n")
 

@@ -11,14 +11,18 @@ import numpy as np
 import pandas as pd
 from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
+from _study_costs import COST_PAGES
 from _study_reference import REFERENCE_FIGURE, REFERENCE_PAGES, draw_curves
-from _study_sweep_table import SWEEP_FIGURE, SWEEPS, draw_sweeps, sweeps
+from _study_sweep_table import SWEEP_FIGURE, SWEEP_PAGES, draw_sweeps
+from _study_tissue_tables import TISSUE_PAGES, draw_tissues
 from _trust_tables import COVERAGE, FIGURE, LISTS, coverage, draw_coverage, lists
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[1] / "BENCHMARKS.md"
 ATLAS = RESULTS / "atlas.md"
 PANELS = ("all", "HEG-50", "HVG-50", "markers")
+STUDY_PAGES = SWEEP_PAGES | REFERENCE_PAGES | TISSUE_PAGES | COST_PAGES
+"""The files that the pages of docs/study*.md include, and what they are made by."""
 
 ONE_WAY = "One way, trained on the first alone; each side is normalised to its own median total."
 
@@ -88,14 +92,14 @@ def main() -> None:
         (LISTS, lists()),
         (MEASURED, measured_spots()),
         (HD, hd()),
-        *((path, text()) for path, text in REFERENCE_PAGES.items()),
-        (SWEEPS, sweeps()),
+        *((path, text()) for path, text in STUDY_PAGES.items()),
     ):
         path.write_text(text)
         print(f"wrote {path}")
     draw_coverage(FIGURE)
     draw_curves(REFERENCE_FIGURE)
     draw_sweeps(SWEEP_FIGURE)
+    draw_tissues()
 
 
 def page() -> str:

@@ -171,6 +171,14 @@ def _recorded_by_all(adata: AnnData, crops_key: str, entry: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
+def check_free(adata: AnnData, key_added: str, *, field: str, what: str) -> None:
+    """Refuse a key of `uns` that holds something else than an earlier result, which has this field."""
+    earlier = adata.uns.get(key_added, {field: None})
+    if not isinstance(earlier, Mapping) or field not in earlier:
+        msg = f"`adata.uns[{key_added!r}]` holds something else than {what}: choose another `key_added`."
+        raise ValueError(msg)
+
+
 def section_of_spots(adata: AnnData, library_key: str | None, *, name: str = "adata") -> np.ndarray | None:
     """Return the section of each spot as strings (n_obs,), from a column of `obs`; None where no column is named."""
     if library_key is None:

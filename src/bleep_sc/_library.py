@@ -17,6 +17,9 @@ between places that were laid on the slide: none of them tells a scale.
 OWN_DIAMETER = "argument"
 """Value of that entry where the user said how wide the slide's own spots are."""
 
+SOURCE_IMAGE_PATH = "source_image_path"
+"""Entry of the metadata with the path of the section's image, as squidpy writes it."""
+
 
 def libraries(uns: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return every library by its name."""

@@ -1,9 +1,7 @@
 from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
-from _study_reference import REFERENCE_PAGES
-from _study_sweep_table import SWEEPS, sweeps
 from _trust_tables import COVERAGE, LISTS, coverage, lists
-from tables import ATLAS, PAGE, RESULTS, atlas, page
+from tables import ATLAS, PAGE, RESULTS, STUDY_PAGES, atlas, page
 
 
 def test_the_page_is_that_of_the_figures() -> None:
@@ -15,5 +13,4 @@ def test_the_page_is_that_of_the_figures() -> None:
     assert LISTS.read_text() == lists()
     assert MEASURED.read_text() == measured_spots()
     assert HD.read_text() == hd()
-    assert all(path.read_text() == text() for path, text in REFERENCE_PAGES.items())
-    assert SWEEPS.read_text() == sweeps()
+    assert all(path.read_text() == text() for path, text in STUDY_PAGES.items())

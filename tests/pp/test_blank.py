@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import scanpy as sc
 import squidpy as sq
+import tifffile
 from anndata import AnnData
+from PIL import Image
 
 import bleep_sc as bl
 
@@ -63,6 +65,33 @@ def test_can_be_cut_imputed_and_drawn(fitted: AnnData, xy: np.ndarray, image: An
     plt.close("all")
     with pytest.raises(ValueError, match=r"never sequenced"):
         bl.tl.evaluate(slide)
+
+
+@pytest.mark.parametrize("made_by", ["blank", "grid"])
+def test_crops_are_cut_from_the_file_itself(ref: AnnData, tmp_path: Path, made_by: str) -> None:
+    """And not from the small picture in `uns`."""
+    pixels = np.full((3000, 3200, 3), 240, dtype=np.uint8)
+    pixels[800:1400, 800:1800] = (180, 90, 160)
+    pixels[1000:1016, 1000:1016] = (90, 0, 0)  # lost in a picture of 2,000 pixels
+    Image.fromarray(pixels).save(tmp_path / "slide.png")
+    xy = np.array([[1008.0, 1008.0]])
+    if made_by == "blank":
+        slide = bl.pp.blank(ref, spatial=xy, library_id="new", image=tmp_path / "slide.png", spot_diameter=90)
+    else:
+        slide = bl.pp.grid(str(tmp_path / "slide.png"), ref, um=100, mpp=0.5)[:1].copy()
+        slide.obsm["spatial"] = xy
+    bl.pp.crops(slide, size=16, mpp=0.5, check="off")
+    assert (slide.obsm["crops"][0] == (90, 0, 0)).all()
+
+
+def test_one_of_several_images_is_not_recorded(ref: AnnData, xy: np.ndarray, tmp_path: Path) -> None:
+    """The path alone would lead to another of them."""
+    pixels = np.full((3000, 3200, 3), 230, dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "slide.tif", pixels, photometric="rgb")
+    at = {"spatial": xy, "library_id": "new", "spot_diameter": 90}
+    slides = [bl.pp.blank(ref, **at, image=tmp_path / "slide.tif", series=series) for series in (None, 0)]
+    recorded = [slide.uns["spatial"]["new"]["metadata"].get("source_image_path") for slide in slides]
+    assert recorded == [str((tmp_path / "slide.tif").resolve()), None]
 
 
 def test_spot_diameter_comes_from_the_reference(ref: AnnData, xy: np.ndarray, log: pytest.LogCaptureFixture) -> None:

@@ -12,6 +12,7 @@ from scipy import sparse
 
 from bleep_sc import _keys
 from bleep_sc._checks import check_choice, check_names
+from bleep_sc._library import SOURCE_IMAGE_PATH
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
 from bleep_sc.pp._images.open import existing_path, open_image
@@ -202,7 +203,7 @@ def _read_public(data: Path, section: str) -> tuple[AnnData, Path]:
         section: {
             "images": {name: picture for name, (picture, _) in small.items()},
             "scalefactors": factors,
-            "metadata": {"source_image_path": str(image.resolve())},
+            "metadata": {SOURCE_IMAGE_PATH: str(image.resolve())},
         }
     }
     return adata, image
@@ -232,7 +233,7 @@ def _read_prepared(folder: Path, section: str) -> tuple[AnnData, Path]:
     libraries = dict(spatial) if isinstance(spatial, Mapping) else {}
     um_per_px = source.get("um_per_px") if isinstance(source, Mapping) else None
     for library in libraries.values():
-        library.setdefault("metadata", {})["source_image_path"] = str(image.resolve())
+        library.setdefault("metadata", {})[SOURCE_IMAGE_PATH] = str(image.resolve())
         if um_per_px is not None:
             library.setdefault("scalefactors", {}).setdefault("microns_per_pixel", float(um_per_px))
     adata.uns = {_keys.SPATIAL: libraries}

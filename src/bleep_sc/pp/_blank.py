@@ -10,7 +10,7 @@ from bleep_sc._checks import check_name, check_number, odd_characters
 from bleep_sc._library import OWN_DIAMETER, libraries, library_part, scale_factor
 from bleep_sc._logging import logger
 from bleep_sc.pp._images.open import check_series
-from bleep_sc.pp._slide import new_slide, pictures_of, whole_image
+from bleep_sc.pp._slide import new_slide, pictures_of, recorded_source, whole_image
 
 if TYPE_CHECKING:
     from squidpy.im import ImageContainer
@@ -43,7 +43,8 @@ def blank(
         Name of the slide.
     image
         H&E image of the slide: an :class:`squidpy.im.ImageContainer`, an image element of SpatialData or a path. Small
-        copies of it are stored, to draw spots on. A TIFF is read part by part, however large. ``None`` stores no image.
+        copies of it are stored, to draw spots on. A TIFF is read part by part, however large. The path of a file is
+        recorded, so that ``bl.pp.crops(slide)`` cuts from it. ``None`` stores no image.
     image_layer
         Layer of the ImageContainer; needed only where it has several.
     series
@@ -63,7 +64,8 @@ def blank(
     `uns['spatial'][library_id]` : `dict`
         ``images`` (hires and lowres, uint8), ``scalefactors`` and ``metadata``, as ``squidpy.read.visium`` gives them.
         The entry ``spot_diameter_from`` of the metadata, ``"reference"`` or ``"argument"``, says whose spot diameter it
-        is. That of the reference is drawn, and never used to tell the slide's scale.
+        is. That of the reference is drawn, and never used to tell the slide's scale. ``source_image_path`` is where the
+        image lies (not with `series`).
 
     Raises
     ------
@@ -99,6 +101,7 @@ def blank(
         diameter=_spot_diameter(ref, spot_diameter),
         diameter_from="reference" if spot_diameter is None else OWN_DIAMETER,
         small=pictures_of(opened),
+        source=recorded_source(image, series),
     )
 
 

@@ -17,7 +17,7 @@ from bleep_sc.pp._images.thumbnails import pictures
 from bleep_sc.pp._lattice.lattice import KINDS, LatticeKind
 from bleep_sc.pp._lattice.reference import lattice_of_reference
 from bleep_sc.pp._scale.witnesses import Evidence, in_two_values, scale_of_section
-from bleep_sc.pp._slide import new_slide, whole_image, without_a_name
+from bleep_sc.pp._slide import new_slide, recorded_source, whole_image, without_a_name
 from bleep_sc.pp._tissue.find import said_tissue, tissue_on
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ def grid(
     `uns['spatial'][library_id]` : `dict`
         ``images`` (hires and lowres, uint8), ``scalefactors`` with ``microns_per_pixel``, and ``metadata``. The spot
         diameter is the pitch, so that spots touch when they are drawn. It is never used to tell the slide's scale.
+        ``metadata['source_image_path']`` is where the file lies (not with `series`), from which ``bl.pp.crops(slide)``
+        cuts.
 
     Raises
     ------
@@ -171,6 +173,7 @@ def grid(
         diameter=pitch,
         diameter_from=_FROM_LATTICE,
         small=small,
+        source=recorded_source(image, series),
     )
     slide.obs = _annotation(slide.obs, places[kept], share[kept])
     slide.uns[_keys.SPATIAL][wanted.library_id]["scalefactors"]["microns_per_pixel"] = um_per_px

@@ -22,10 +22,11 @@ def warn_of_near_empty(
     if counts_layer in adata.layers:
         counts: Any = adata.layers[counts_layer]
         depth = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
-        what, argument, where = "counts", "min_counts", ", on the raw counts, before normalising"
+        # `sc.pp.filter_cells` would read X, which is normalised by now
+        what, kept = "counts", f"np.ravel(adata.layers[{counts_layer!r}].sum(axis=1)) > {{limit:g}}"
     else:
         depth = np.asarray((expression_values(adata, None, name="adata") > 0).sum(axis=1)).ravel()
-        what, argument, where = "detected genes", "min_genes", ""
+        what, kept = "detected genes", "np.ravel((adata.X > 0).sum(axis=1)) > {limit:g}"
     numbers, limit = [], 0.0
     for section, rows in sections:
         near_empty = depth[rows] < SHARE_OF_MEDIAN * np.median(depth[rows])
@@ -35,7 +36,6 @@ def warn_of_near_empty(
     if numbers:
         warn(
             f"{MESSAGE}, below a tenth of their section's median of {what}: {', '.join(numbers)}. One count in "
-            "them becomes a huge value after normalising, and they dominate per-gene correlations. Remove them"
-            f"{where}: "
-            f"`sc.pp.filter_cells(adata, {argument}={int(limit) + 1})`."
+            "them becomes a huge value after normalising, and they dominate per-gene correlations. Remove them: "
+            f"`adata = adata[{kept.format(limit=limit)}].copy()`."
         )

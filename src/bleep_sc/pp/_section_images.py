@@ -8,7 +8,7 @@ from anndata import AnnData
 
 from bleep_sc._adata import section_of_spots
 from bleep_sc._checks import check_key, check_section_names
-from bleep_sc._library import libraries, library_part, scale_factor
+from bleep_sc._library import SOURCE_IMAGE_PATH, libraries, library_part, scale_factor
 from bleep_sc._logging import logger, warn
 from bleep_sc.pp._images.colors import check_rgb
 from bleep_sc.pp._images.elements import is_element
@@ -130,7 +130,7 @@ def _series_by_library(series: Any, libraries: list[str]) -> dict[str, int | str
 
 def _recorded_image(adata: AnnData, library: str, series: int | str | None) -> SectionImage:
     """Open the file that `uns` names, else take the small hires image, with a warning."""
-    recorded = library_part(adata.uns, library, "metadata").get("source_image_path")
+    recorded = library_part(adata.uns, library, "metadata").get(SOURCE_IMAGE_PATH)
     path, why = existing_path(recorded), ""
     if path is not None:
         try:

@@ -1,5 +1,7 @@
 """Make the AnnData of a slide on which nothing was measured: places, genes, and what draws them."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._library import SPOT_DIAMETER_FROM
+from bleep_sc._library import SOURCE_IMAGE_PATH, SPOT_DIAMETER_FROM
 from bleep_sc._logging import warn
 from bleep_sc.pp._images.open import open_image
 from bleep_sc.pp._images.section import SectionImage
@@ -47,6 +49,16 @@ def without_a_name(called: str) -> str:
     )
 
 
+def recorded_source(image: Any, series: int | str | None) -> dict[str, str]:
+    """Say where the file of a slide lies, so that crops are cut from it later.
+
+    One of several images in a file is not recorded, since the path alone would lead to another of them.
+    """
+    if not isinstance(image, str | Path) or series is not None:
+        return {}
+    return {SOURCE_IMAGE_PATH: str(Path(image).expanduser().resolve())}
+
+
 def pictures_of(image: SectionImage | None) -> Pictures:
     """Make the small pictures of a slide; none where it has no image."""
     return ({}, {}) if image is None else pictures(image, name="image")
@@ -61,6 +73,7 @@ def new_slide(
     diameter: float,
     diameter_from: str,
     small: Pictures,
+    source: Mapping[str, str] | None = None,
 ) -> AnnData:
     """Make the AnnData.
 
@@ -80,6 +93,8 @@ def new_slide(
         Where it comes from: whether it tells a scale.
     small
         Small pictures of the slide, and their scale factors.
+    source
+        What `recorded_source` says of its file.
     """
     obsm: dict[str, Any] = {_keys.SPATIAL: xy}
     slide = AnnData(
@@ -89,6 +104,6 @@ def new_slide(
     )
     images, factors = small
     scalefactors = {"spot_diameter_fullres": diameter, "fiducial_diameter_fullres": diameter, **factors}
-    metadata = {SPOT_DIAMETER_FROM: diameter_from}
+    metadata = {SPOT_DIAMETER_FROM: diameter_from, **(source or {})}
     slide.uns[_keys.SPATIAL] = {library_id: {"images": images, "scalefactors": scalefactors, "metadata": metadata}}
     return slide

@@ -6,9 +6,9 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_adata
+from bleep_sc._adata import check_adata, check_free
 from bleep_sc._all_or_nothing import all_or_nothing
-from bleep_sc._checks import check_int, check_key_added, check_names, check_number
+from bleep_sc._checks import MAX_SEED, check_int, check_key_added, check_names, check_number
 from bleep_sc.metrics.panels import check_metrics
 
 DEFAULT_METHODS = ("mean", "coordinates", "ridge", "knn", "bleep")
@@ -142,15 +142,12 @@ def cross_validate(
     """
     check_adata(adata)
     check_key_added("key_added", key_added)
-    earlier_entry = adata.uns.get(key_added, {"summary": None})
-    if not isinstance(earlier_entry, Mapping) or "summary" not in earlier_entry:
-        msg = f"`adata.uns[{key_added!r}]` holds something else than a comparison: choose another `key_added`."
-        raise ValueError(msg)
+    check_free(adata, key_added, field="summary", what="a comparison")
     markers = check_names("markers", markers)
     n_top_genes = check_int("n_top_genes", n_top_genes)
     min_fraction = check_number("min_fraction", min_fraction, minimum=0)
     n_bootstrap = check_int("n_bootstrap", n_bootstrap, minimum=0)
-    seed = check_int("random_state", random_state, minimum=0)
+    seed = check_int("random_state", random_state, minimum=0, maximum=MAX_SEED)
     if k is not None:
         k = check_int("k", k)
 

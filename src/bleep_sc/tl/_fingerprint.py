@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,14 @@ def path_of_folder(path: str | Path) -> Path:
 
     Raises
     ------
+    TypeError
+        It is neither a text nor a path.
     ValueError
         It holds characters that no path has, or is a file.
     """
+    if not isinstance(path, str | PathLike):
+        msg = f"`checkpoint_dir` must be the path of a folder, found {path!r}."
+        raise TypeError(msg)
     if odd_characters(str(path)):
         msg = f"`checkpoint_dir={str(path)!r}` is no path of a folder."
         raise ValueError(msg)

@@ -1,5 +1,7 @@
 """Predicted against measured expression by region: each number worked out another way."""
 
+import json
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -228,6 +230,41 @@ def test_only_the_references_panel_is_clustered(query: AnnData) -> None:
     assert (run(query)["clusters"]["n_genes"] == 3).all()
 
 
+@pytest.mark.odd
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("name", ["tumour/stroma", "a\tb\n<b>", "x" * 300])
+def test_any_name_of_a_region_survives_files(name: str, query: AnnData, tmp_path: Any) -> None:
+    query.obs["region"] = query.obs["region"].astype(str).replace("top", name)
+    found = run(query, markers={name: MARKERS["top"]})
+    assert json.loads(found["params"]["markers"]) == {name: MARKERS["top"]}
+    query.write_h5ad(tmp_path / "query.h5ad")
+    back = ad.read_h5ad(tmp_path / "query.h5ad").uns["bleep_regions"]
+    assert back["markers"]["region"].tolist() == [name] * 2
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Writing zarr v2 data")
+        query.write_zarr(tmp_path / "query.zarr")
+
+
+@pytest.mark.odd
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("kind", ["int", "float", "bool", "category", "Int64"])
+def test_regions_that_are_numbers(kind: str, query: AnnData) -> None:
+    wanted = run(query)["markers"].drop(columns="region")
+    number = pd.Series((query.obs["region"] == "top").to_numpy().astype(int), index=query.obs_names)
+    query.obs["number"] = number.astype(kind)
+    found = run(query, labels="number", markers={1: MARKERS["top"], 0: MARKERS["bottom"]})["markers"]
+    pd.testing.assert_frame_equal(found.drop(columns="region"), wanted)
+    with pytest.raises(ValueError, match="which another name stands for too"):
+        run(query, labels="number", markers={1: ["g0"], str(max(query.obs["number"])): ["g1"]})
+
+
+@pytest.mark.odd
+@pytest.mark.usefixtures("quick")
+def test_a_note_of_the_users_under_the_name_of_the_layer(query: AnnData) -> None:
+    query.uns["bleep"] = "a note"
+    assert not run(query)["in_sample"]
+
+
 def _spoilt(change: Callable[[AnnData], Any]) -> AnnData:
     query = slide()
     change(query)
@@ -246,8 +283,20 @@ BAD: dict[str, tuple[Callable[[AnnData], Any], dict[str, Any], type[Exception], 
     "no such region": (lambda a: None, {"markers": {"middle": ["g0"]}}, ValueError, r"names the region 'middle'"),
     "no marker": (lambda a: None, {"markers": {"top": ["x"]}}, ValueError, r"none of the `markers` is predicted.*'x'"),
     "no mapping": (lambda a: None, {"markers": ["g0"]}, ValueError, r"`markers` must be genes by region"),
+    "one layer twice": (
+        lambda a: None,
+        {"truth": "bleep"},
+        ValueError,
+        r"`truth='bleep'` is the predicted layer itself",
+    ),
     "no layer": (lambda a: a.layers.pop("bleep"), {}, KeyError, r"query\.layers\['bleep'\]` does not exist"),
     "no truth": (lambda a: setattr(a, "X", None), {}, KeyError, r"`query\.X` is empty"),
+    "one marker, which is not there": (
+        lambda a: None,
+        {"markers": {"top": "ERBB2"}},
+        ValueError,
+        r"none of the `markers` is predicted, such as \['ERBB2'\]",
+    ),
     "clusters": (lambda a: None, {"n_clusters": 1}, ValueError, r"`n_clusters` must be an integer of at least 2"),
 }
 

@@ -37,6 +37,14 @@ def test_genes_by_set() -> None:
 
 
 @pytest.mark.odd
+@pytest.mark.parametrize("odd", ["\x0b", "\x85", "\u2028"])
+def test_a_description_with_an_odd_break_in_it(tmp_path: Path, odd: str) -> None:
+    path = tmp_path / "sets.gmt"
+    path.write_text(f"HALLMARK_A\tmade by{odd}hand\tERBB2\tKRT8\nB\t\tVIM\n", encoding="utf-8")
+    assert read_gene_sets(path) == SETS
+
+
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("content", "found"),
     [
@@ -68,6 +76,7 @@ def test_a_file_that_is_none(tmp_path: Path, content: bytes, found: str) -> None
         (pd.DataFrame({"source": [], "target": []}), ValueError, "without rows"),
         ({}, ValueError, "found dict"),
         (["A"], ValueError, "found list"),
+        ({1: ["x"], "1": ["y"]}, ValueError, "`gene_sets` names '1' twice, once as str"),
         ({"A": "ERBB2"}, ValueError, r"`gene_sets\['A'\]` must be a list of genes, found 'ERBB2'"),
     ],
 )

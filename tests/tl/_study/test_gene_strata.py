@@ -118,10 +118,10 @@ def test_expression_strata_as_worked_out_by_hand(tissue: AnnData) -> None:
 
 def test_a_programme_against_random_sets_of_like_genes() -> None:
     """Two of forty genes carry a signal: their mean is read, that of random genes is not."""
-    rng = np.random.default_rng(0)
     chosen = np.zeros(40, dtype=bool)
     chosen[[3, 20]] = True
-    weights = strata._weights(chosen, np.repeat([0, 1], 20), 25, rng)
+    weights = strata._weights(chosen, np.split(np.arange(40), 2), strata._lots(40, 25, seed=0))
+    assert len({column.tobytes() for column in (weights[:, 1:] > 0).T}) > 20
     np.testing.assert_allclose(weights.sum(axis=0), 1, rtol=1e-6)
     np.testing.assert_array_equal((weights > 0).sum(axis=0), 2)
     # one gene of each half, as in the set
@@ -133,6 +133,7 @@ def test_a_programme_against_random_sets_of_like_genes() -> None:
                 {"stratum": "A", "section": "s2", "programme": 0.5, "draws": np.linspace(-0.1, 0.1, 19)},
                 {"stratum": "B", "section": "s1", "programme": 0.0, "draws": np.linspace(-0.1, 0.1, 19)},
                 {"stratum": "B", "section": "s2", "programme": 0.0, "draws": np.linspace(-0.1, 0.1, 19)},
+                {"stratum": "C", "section": "s1", "programme": 0.5 + 1e-8, "draws": np.full(19, 0.5)},
             ]
         ),
         {"s1": "p1", "s2": "p2"},
@@ -140,7 +141,25 @@ def test_a_programme_against_random_sets_of_like_genes() -> None:
     assert found.loc["A", "programme"] == pytest.approx(0.7)
     assert found.loc["A", "pvalue"] == pytest.approx(1 / 20)
     assert found.loc["B", "pvalue"] == pytest.approx(11 / 20)
+    assert found.loc["C", "pvalue"] == 1, "the same genes, but for rounding"
     np.testing.assert_allclose(found["qvalue"], stats.false_discovery_control(found["pvalue"]))
+
+
+def test_random_sets_are_the_same_genes_in_every_fold(tissue: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other genes in each fold would average out, so that one random set in five was "read better" than they are."""
+    seen: list[np.ndarray] = []
+    real = strata._weights
+
+    def kept(*arguments: Any) -> np.ndarray:
+        seen.append(real(*arguments))
+        return seen[-1]
+
+    monkeypatch.setattr(strata, "_weights", kept)
+    run(tissue, by="expression", gene_sets={"A": list(tissue.var_names[:12])})
+    first, *others = (weights[:, 1:] > 0 for weights in seen)
+    assert len(others) == 2
+    for other in others:  # all 90 genes are learned in each fold; some change their stratum of expression
+        assert (first & other).sum() > 0.6 * first.sum()
 
 
 def test_looks_cannot_be_compared_within_one_section(tissue: AnnData) -> None:
@@ -173,6 +192,13 @@ BAD: dict[str, tuple[Callable[[AnnData], Any], dict[str, Any], type[Exception], 
         {"gene_sets": {"A": ["Erbb2", "Krt8", "Vim", "Dcn", "Mki67"]}},
         ValueError,
         r"no set of `gene_sets` has 5 genes of `adata\.var_names`: 'A' has such as \['Erbb2'",
+    ),
+    "no such method": (lambda a: None, {"method": "nope"}, ValueError, "`method` must be one of 'bleep'"),
+    "a field of another kind": (
+        lambda a: a.uns.__setitem__("X_color", {"config": "features"}),
+        {"key_added": "X_color"},
+        ValueError,
+        r"adata\.uns\['X_color'\]` holds something else than strata of genes: choose another `key_added`",
     ),
     "no such statistic": (lambda a: None, {"by": "length"}, ValueError, r"`by` must be one of 'expression'"),
     "no looks": (lambda a: None, {"use_rep": "X_uni"}, KeyError, r"adata\.obsm\['X_uni'\]` does not exist"),

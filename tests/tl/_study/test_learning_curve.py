@@ -245,6 +245,12 @@ def unknown_patients(adata: AnnData) -> None:
 
 BAD: dict[str, tuple[Callable[[AnnData], Any], dict[str, Any], str]] = {
     "one group": (one_group, {}, r"`adata\.obs\['patient'\]` holds one group only, 'p1'"),
+    "a group that is no name": (lambda a: None, {"group_key": None}, "`group_key` must be a name, found None"),
+    "a field of another kind": (
+        lambda a: a.uns.__setitem__("X_made", {"config": "features"}),
+        {"key_added": "X_made"},
+        r"adata\.uns\['X_made'\]` holds something else than a learning curve: choose another `key_added`",
+    ),
     "fewer spots than the smallest": (
         lambda a: None,
         {"sizes": [200, 400]},
@@ -299,7 +305,7 @@ def test_refused_before_any_training(
     change(tissue)
     monkeypatch.setattr(curve_run, "train", lambda *_: pytest.fail("trained"))
     unchanged(tissue)
-    with pytest.raises((ValueError, KeyError), match=message):
+    with pytest.raises((ValueError, KeyError, TypeError), match=message):
         run(tissue, **arguments)
 
 

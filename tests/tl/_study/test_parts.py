@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,17 +35,18 @@ def tissue(seed: int = 0, first: str = "a") -> AnnData:
 
 def transfer(adata: AnnData, **arguments: Any) -> pd.DataFrame:
     other = tissue(1, "b")[:60].copy()
-    return bl.tl.transfer_matrix({"one": adata, "other": other}, method_kwargs=READY, **(COMMON | arguments))
+    arguments = {"method_kwargs": READY} | COMMON | arguments
+    return bl.tl.transfer_matrix({"one": adata, "other": other}, **arguments)
 
 
 def genes(adata: AnnData, **arguments: Any) -> pd.DataFrame:
     sets = {"first": list(adata.var_names[:12]), "last": list(adata.var_names[-12:])}
     arguments = {"use_rep": "X_made", "n_draws": 20, "gene_sets": sets, "n_strata": 2} | COMMON | arguments
-    return bl.tl.gene_strata(adata, method_kwargs=READY, **arguments)
+    return bl.tl.gene_strata(adata, **({"method_kwargs": READY} | arguments))
 
 
 def curve(adata: AnnData, **arguments: Any) -> pd.DataFrame:
-    return bl.tl.learning_curve(adata, sizes=[30, 60], draws=1, method_kwargs=READY, **(COMMON | arguments))
+    return bl.tl.learning_curve(adata, sizes=[30, 60], draws=1, **({"method_kwargs": READY} | COMMON | arguments))
 
 
 def sweep(adata: AnnData, **arguments: Any) -> pd.DataFrame:
@@ -111,6 +113,31 @@ def test_gene_sets_belong_to_the_call(tmp_path: Path) -> None:
 
 
 @pytest.mark.odd
+def test_genes_of_a_set_may_come_in_any_order(tmp_path: Path) -> None:
+    """Those of a Python set come in another order in each process."""
+    adata = tissue()
+    members = list(adata.var_names[:12])
+    first = genes(adata, checkpoint_dir=tmp_path, gene_sets={"first": members})
+    pd.testing.assert_frame_equal(genes(adata, checkpoint_dir=tmp_path, gene_sets={"first": members[::-1]}), first)
+
+
+@pytest.mark.odd
+def test_a_call_goes_on_with_tissue_that_was_read_from_a_file(tmp_path: Path) -> None:
+    """A file keeps the records of crops in another order, and their numbers as NumPy's."""
+    adata = make_sections(30, sections=("a0", "a1", "a2"))
+    adata.obs["patient"] = adata.obs["section"]
+    arguments = COMMON | {"method": "knn", "checkpoint_dir": tmp_path / "parts", "metrics": ["pearson"]}
+    scores = bl.tl.sweep(adata, {"k": [2, 10]}, **arguments)
+    del adata.uns["sweep"]
+    adata.write_h5ad(tmp_path / "tissue.h5ad")
+    back = ad.read_h5ad(tmp_path / "tissue.h5ad")
+    pd.testing.assert_frame_equal(bl.tl.sweep(back, {"k": [2, 10]}, **arguments), scores)
+    back.uns["crops"]["a0"]["um_per_px"] += 1e-3
+    with pytest.raises(ValueError, match=r"another call: `obsm\['crops'\]` changed"):
+        bl.tl.sweep(back, {"k": [2, 10]}, **arguments)
+
+
+@pytest.mark.odd
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -132,6 +159,9 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
     for path, message in ((tmp_path / "file", "is a file: name a folder"), ("a\0b", "is no path of a folder")):
         with pytest.raises(ValueError, match=message):
             Parts.of(path, "sweep", {}, {})
+    number: Any = 3
+    with pytest.raises(TypeError, match="`checkpoint_dir` must be the path of a folder, found 3"):
+        Parts.of(number, "sweep", {}, {})
 
 
 @pytest.mark.odd
@@ -164,3 +194,30 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
     assert parts.keep("one", (1, np.float64(2))) == [1, 2.0]
     assert parts.read("one") is None
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.odd
+@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"method_kwargs": ["alpha", 1]}, TypeError, r"`method_kwargs` must be a mapping"),
+        ({"method_kwargs": {"method": "ridge"}}, ValueError, r"name the method by `method`"),
+        ({"method_kwargs": {"alhpa": 1}}, ValueError, r"`method_kwargs\['alhpa'\]` is no argument"),
+        ({"method": "rigde"}, ValueError, r"`method` must be one of"),
+        ({"random_state": 2**40}, ValueError, r"`random_state` must be an integer of at least 0 and at most"),
+    ],
+)
+def test_one_wrong_argument_is_named_before_any_training(
+    study: Callable[..., pd.DataFrame], arguments: dict[str, Any], error: type[Exception], message: str, trains: None
+) -> None:
+    with pytest.raises(error, match=message):
+        study(tissue(), **arguments)
+
+
+@pytest.fixture
+def trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        pytest.fail("a model was trained")
+
+    monkeypatch.setattr(cv_run, "fit", never)

@@ -73,6 +73,28 @@ def test_too_few_or_equal_patients_cannot_tell(values: list[float]) -> None:
 
 
 @pytest.mark.odd
+def test_two_patients_cannot_tell_however_narrow_the_interval() -> None:
+    """Their spread may be eight times what it is, for which no number of patients that is tried is enough."""
+    with pytest.warns(UserWarning, match="cannot be told from 2 patients"):
+        assert np.isnan(bl.tl.plan(with_scores([0.1, 0.5]), 0.01)["enough"].iloc[0])
+
+
+@pytest.mark.odd
+@pytest.mark.parametrize("certainty", [0.5, 0.6, 0.9])
+def test_the_numbers_come_in_order(certainty: float) -> None:
+    (row,) = bl.tl.plan(with_scores([0.40, 0.41, 0.42]), 0.05, certainty=certainty).to_dict("records")
+    assert row["fewest"] <= row["guess"] <= row["enough"]
+
+
+@pytest.mark.odd
+@pytest.mark.parametrize("certainty", [0.01, 0.1, 0.49])
+def test_a_certainty_that_turns_the_range_round_is_refused(certainty: float) -> None:
+    """With 0.1 the upper number of ten patients was 20, and the lower 30."""
+    with pytest.raises(ValueError, match=r"`certainty` must be from 0\.5 to below 1, such as 0\.9"):
+        bl.tl.plan(with_scores(np.linspace(0.2, 0.5, 10)), 0.1, certainty=certainty)
+
+
+@pytest.mark.odd
 def test_refused() -> None:
     adata = with_scores(np.linspace(0.2, 0.5, 8))
     for width in (0, -1, "wide", np.nan):

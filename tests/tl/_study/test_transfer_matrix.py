@@ -330,3 +330,35 @@ def test_few_shared_names_are_doubted(caplog: pytest.LogCaptureFixture) -> None:
     other.var_names = ["g0", "g1", *(f"other{i}" for i in range(28))]
     with pytest.warns(UserWarning, match="share 2 genes only, of 30"):
         run({"a": tissue("a"), "b": other})
+
+
+@pytest.mark.odd
+def test_names_of_tissues_that_have_an_arrow_of_their_own(tmp_path: Any) -> None:
+    """Of "a" and "a > a", either trained on and the other tested on, are two cells, whatever joins their names."""
+    one, other = tissue("a"), tissue("b", seed=1)
+    wanted = run({"a": one, "b": other})
+    for _ in range(2):  # the second time from what was kept
+        table = run({"a": one, "a > a": other}, checkpoint_dir=tmp_path / "kept")
+        np.testing.assert_allclose(table["value"], wanted["value"], atol=1e-6)
+
+
+@pytest.mark.odd
+def test_common_names_by_a_series_are_refused_in_words() -> None:
+    with pytest.raises(ValueError, match="`map_genes` must be None, 'upper' or a mapping"):
+        run({"a": tissue("a"), "b": tissue("b", seed=1)}, map_genes=pd.Series({"g1": "G1"}))
+
+
+@pytest.mark.odd
+def test_a_method_that_is_none() -> None:
+    with pytest.raises(ValueError, match=r"`method` must be one of .*, found 'nope'"):
+        run({"a": tissue("a"), "b": tissue("b", seed=1)}, method="nope")
+
+
+@pytest.mark.odd
+def test_patients_that_one_tissue_alone_tells() -> None:
+    """What is trained and tested on the tissue whose patients are known holds across patients."""
+    one, other = tissue("a", patients=2), tissue("b", seed=1)
+    del other.obs["patient"]
+    scopes = run({"a": one, "b": other}).query("panel == 'all'").set_index(["trained_on", "tested_on"])["scope"]
+    assert scopes["a", "a"] == "across patients"
+    assert set(scopes.drop(("a", "a"))) == {"patients unknown"}

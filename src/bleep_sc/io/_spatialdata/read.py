@@ -8,7 +8,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._checks import check_name, check_section_names
-from bleep_sc._library import library_part
+from bleep_sc._library import SOURCE_IMAGE_PATH, library_part
 from bleep_sc._logging import logger, warn
 from bleep_sc.io._spatialdata.images import Chosen, by_region, check_image, choose
 from bleep_sc.io._spatialdata.keys import REGION, TableKeys
@@ -243,7 +243,7 @@ def _library(table: AnnData, places: Places, chosen: Chosen, *, table_name: str,
         "coordinate_system": way.coordinate_system,
     }
     if folder is not None:
-        metadata["source_image_path"] = str(folder / "images" / chosen.name)
+        metadata[SOURCE_IMAGE_PATH] = str(folder / "images" / chosen.name)
     if chosen.is_small:
         width = places.diameter * way.scale
         warn(

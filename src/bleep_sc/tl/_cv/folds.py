@@ -89,7 +89,7 @@ def scope_of(folds: Sequence[Fold], patients: np.ndarray) -> Scope:
 
     An unknown patient is an empty string.
     """
-    if (patients == "").any():
+    if any((patients[np.concatenate([fold.training, fold.test])] == "").any() for fold in folds):
         return "patients unknown"
     within = any(set(patients[fold.training]) & set(patients[fold.test]) for fold in folds)
     return "within-patient" if within else "across patients"

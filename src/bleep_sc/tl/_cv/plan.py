@@ -10,7 +10,7 @@ from scipy import sparse
 
 from bleep_sc import _keys
 from bleep_sc._adata import section_of_spots, spatial_coordinates
-from bleep_sc._checks import check_in
+from bleep_sc._checks import check_choice, check_in
 from bleep_sc._expression import count_values, expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
 from bleep_sc.methods.inputs import Needs
@@ -114,6 +114,23 @@ def asked_methods(methods: Sequence[str], method_kwargs: Mapping[str, Mapping[st
             raise ValueError(msg)
         out[label] = checked(arguments, path=f"method_kwargs[{label!r}]")
     return out
+
+
+def asked_method(method: Any, method_kwargs: Any) -> Asked:
+    """Resolve the one method of a study and its arguments; ``None`` gives it none."""
+    return checked({**plain_arguments(method, method_kwargs), "method": method}, path="method_kwargs")
+
+
+def plain_arguments(method: Any, method_kwargs: Any) -> dict[str, Any]:
+    """Return the arguments of a method of this name, which they do not name again."""
+    check_choice("method", method, get_args(MethodName))
+    if not (method_kwargs is None or isinstance(method_kwargs, Mapping)):
+        msg = f"`method_kwargs` must be a mapping, such as {{'alpha': 10}}, found {method_kwargs!r}."
+        raise TypeError(msg)
+    if "method" in (method_kwargs or {}):
+        msg = "`method_kwargs['method']`: name the method by `method`."
+        raise ValueError(msg)
+    return dict(method_kwargs or {})
 
 
 def checked(arguments: Mapping[str, Any], *, path: str) -> Asked:

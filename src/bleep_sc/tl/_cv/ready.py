@@ -7,6 +7,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc._adata import recorded_library_key, section_of_spots
+from bleep_sc._checks import check_key
 from bleep_sc._logging import warn
 from bleep_sc._stats import section_rows
 from bleep_sc.pp._near_empty import warn_of_near_empty
@@ -45,6 +46,7 @@ def make_ready(
     random_state: int,
 ) -> Ready:
     """Read and check what all folds share; the arguments are those of `cross_validate`."""
+    check_key("group_key", group_key)
     groups = np.asarray(section_of_spots(adata, group_key), dtype=str)
     if len(np.unique(groups)) < 2:
         msg = f"`adata.obs[{group_key!r}]` holds one group only, {str(groups[0])!r}: nothing is left to train on."

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from bleep_sc import _keys
 from bleep_sc._adata import as_text, check_adata, recorded_library_key, section_of_spots, spatial_coordinates
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._blocks import is_lazy
-from bleep_sc._checks import check_in, check_int, check_names, check_share
+from bleep_sc._checks import MAX_SEED, check_in, check_int, check_names, check_share
 from bleep_sc._expression import expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
@@ -141,14 +142,18 @@ def evaluate_regions(
     """
     check_adata(query, name="query", copy=copy)
     check_share("fdr", fdr)
-    seed = check_int("random_state", random_state, minimum=0)
+    seed = check_int("random_state", random_state, minimum=0, maximum=MAX_SEED)
     if n_clusters is not None:
         check_int("n_clusters", n_clusters, minimum=2)
 
     from bleep_sc.tl._study._tissues.regions import SectionValues, cluster_row, large_enough, marker_rows, spatial_row
 
     check_in("query.layers", layer, query.layers.keys(), remedy="`bleep_sc.tl.impute(query, ref)` makes it.")
+    if truth == layer:
+        msg = f"`truth={truth!r}` is the predicted layer itself: name the layer with the measured expression."
+        raise ValueError(msg)
     of_spots = _labels(query, labels)
+    in_sample = _in_sample(query, layer)
     predicted = predicted_values(query.layers[layer], query.shape, path=f"query.layers[{layer!r}]")
     is_predicted = _is_predicted(predicted)
     columns, named = _markers(query, markers, of_spots, labels, is_predicted)
@@ -171,7 +176,6 @@ def evaluate_regions(
         of_clusters.append(cluster_row(part, genes, n_clusters=n_clusters, seed=seed))
         of_genes.append(spatial_row(part, fdr=fdr))
     tables = _tables(of_markers, of_clusters, of_genes)
-    in_sample = bool(dict(query.uns.get(layer, {})).get("in_sample", False))
     _report(layer, tables, in_sample=in_sample)
     query = query.copy() if copy else query
     with all_or_nothing(query):
@@ -181,7 +185,7 @@ def evaluate_regions(
             "in_sample": in_sample,
             "params": {
                 "labels": labels,
-                "markers": {region: np.array(genes, dtype=object) for region, genes in named.items()},
+                "markers": json.dumps(named),  # a name of a region may hold '/', which no key of a file can
                 "truth": "X" if truth is None else truth,
                 "library_key": library_key or "",
                 "n_clusters": n_clusters or 0,
@@ -205,6 +209,11 @@ def _labels(query: AnnData, labels: str) -> np.ndarray:
     return values
 
 
+def _in_sample(query: AnnData, layer: str) -> bool:
+    entry = query.uns.get(layer)
+    return isinstance(entry, Mapping) and bool(entry.get("in_sample", False))
+
+
 def _is_predicted(predicted: Any) -> np.ndarray:
     first = predicted[:1].compute() if is_lazy(predicted) else predicted
     return ~np.isnan(np.asarray(first)).any(axis=0)
@@ -218,12 +227,20 @@ def _markers(
         msg = f"`markers` must be genes by region, as `{{'tumour': ['ERBB2']}}`, found {markers!r}."
         raise ValueError(msg)
     kinds = sorted(set(of_spots.tolist()) - {""})
-    columns, named = {}, {}
-    for region, genes in markers.items():
-        if region not in kinds:
-            msg = f"`markers` names the region {region!r}, which no spot has: `query.obs[{labels!r}]` has {kinds}."
+    # a region that is a number may be named by it
+    texts: dict[Any, str] = {
+        **dict(zip(query.obs[labels], of_spots.tolist(), strict=True)),
+        **dict(zip(kinds, kinds, strict=True)),
+    }
+    columns: dict[str, np.ndarray] = {}
+    named: dict[str, list[str]] = {}
+    for key, genes in markers.items():
+        region = texts.get(key, "")
+        if region not in kinds or region in columns:
+            why = "which no spot has" if region not in kinds else "which another name stands for too"
+            msg = f"`markers` names the region {key!r}, {why}: `query.obs[{labels!r}]` has {kinds}."
             raise ValueError(msg)
-        names = list(dict.fromkeys(check_names(f"markers[{region!r}]", genes)))
+        names = list(dict.fromkeys(map(str, check_names(f"markers[{key!r}]", genes))))
         place = as_text(query.var_names).get_indexer(names)
         known = (place >= 0) & is_predicted[place]
         columns[region], named[region] = (
@@ -231,7 +248,7 @@ def _markers(
             [name for name, is_known in zip(names, known, strict=True) if is_known],
         )
     if not any(map(len, columns.values())):
-        first = list(next(iter(markers.values())))[:3]
+        first = list(check_names("markers", next(iter(markers.values()))))[:3]
         msg = f"none of the `markers` is predicted, such as {first}: name genes that the layer holds."
         raise ValueError(msg)
     return columns, named

@@ -8,9 +8,9 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import as_text, check_adata
+from bleep_sc._adata import as_text, check_adata, check_free
 from bleep_sc._all_or_nothing import all_or_nothing
-from bleep_sc._checks import check_choice, check_int, check_key_added, check_names, check_number
+from bleep_sc._checks import MAX_SEED, check_choice, check_int, check_key_added, check_names, check_number
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bleep_sc.tl._study._tissues.strata import Found
 
 BY = ("expression", "autocorrelation", "morphology")
+_TIE = 1e-6
+"""Difference of two correlations that is rounding: a set of all genes is each of its random sets."""
 _COLUMNS = (
     *("by", "stratum", "from", "to", "value", "low", "high", "interval_over", "depth_free", "ceiling"),
     *("share_of_ceiling", "n_genes", "n_in_set", "programme", "programme_chance", "pvalue", "qvalue", "scope", "note"),
@@ -142,6 +144,7 @@ def gene_strata(
     """
     check_adata(adata)
     check_key_added("key_added", key_added)
+    check_free(adata, key_added, field="table", what="strata of genes")
     names = tuple(dict.fromkeys(check_names("by", by)))
     for name in names:
         check_choice("by", name, BY)
@@ -151,21 +154,21 @@ def gene_strata(
     check_int("n_top_genes", n_top_genes)
     check_number("min_fraction", min_fraction, minimum=0)
     check_int("n_bootstrap", n_bootstrap, minimum=0)
-    seed = check_int("random_state", random_state, minimum=0)
+    seed = check_int("random_state", random_state, minimum=0, maximum=MAX_SEED)
     sets = _gene_sets(adata, gene_sets, min_genes)
 
     from bleep_sc._progress import progress
     from bleep_sc._settings import settings
-    from bleep_sc.tl._cv.plan import asked_methods, readable
+    from bleep_sc.tl._cv.plan import asked_method, readable
     from bleep_sc.tl._cv.ready import make_ready
     from bleep_sc.tl._predictability import image_looks
     from bleep_sc.tl._study._tissues.strata import Asking, report, score_folds
     from bleep_sc.tl._study.parts import Parts, data_of
 
-    asked = asked_methods([method], {method: dict(method_kwargs or {})})
+    asked = asked_method(method, method_kwargs)
     ready = make_ready(
         adata,
-        asked,
+        {method: asked},
         group_key=group_key,
         library_key=library_key,
         patient_key=patient_key,
@@ -184,12 +187,13 @@ def gene_strata(
     told |= {"n_top_genes": n_top_genes, "min_fraction": min_fraction, "n_gene_sets": len(sets)}
     data = {}
     if checkpoint_dir is not None:
-        data = data_of(ready.plan, the_looks=[looks], the_gene_sets=[np.array([name, *sets[name]]) for name in sets])
+        of_sets = [np.array([name, *sorted(sets[name])]) for name in sets]  # a Python set has no order that lasts
+        data = data_of(ready.plan, the_looks=[looks], the_gene_sets=of_sets)
     done = Parts.of(checkpoint_dir, "gene_strata", told, data)
     with settings.override(verbosity="warning"):
         found = score_folds(
             ready,
-            asked[method],
+            asked,
             Asking(names, n_strata, sets, min_genes, n_draws, looks),
             done,
             steps=lambda items: progress(items, desc="Scoring strata", show=progress_bar),
@@ -275,7 +279,7 @@ def _programmes(found: "Found", patients: Mapping[str, str]) -> pd.DataFrame:
         of_patients = own["section"].map(patients).to_numpy()
         values = np.column_stack([own["programme"].to_numpy(), np.stack(own["draws"].to_list())])
         mean = np.mean([values[of_patients == each].mean(axis=0) for each in np.unique(of_patients)], axis=0)
-        pvalue = (1 + (mean[1:] >= mean[0]).sum()) / len(mean)
+        pvalue = (1 + (mean[1:] >= mean[0] - _TIE).sum()) / len(mean)
         rows.append({"stratum": name, "programme": mean[0], "programme_chance": mean[1:].mean(), "pvalue": pvalue})
     table = pd.DataFrame(rows)
     return table.assign(qvalue=false_discovery_control(table["pvalue"]))

@@ -7,9 +7,9 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_adata
+from bleep_sc._adata import check_adata, check_free
 from bleep_sc._all_or_nothing import all_or_nothing
-from bleep_sc._checks import check_choice, check_int, check_key_added, check_names, check_number
+from bleep_sc._checks import MAX_SEED, check_choice, check_int, check_key_added, check_names, check_number
 from bleep_sc._logging import logger
 from bleep_sc.methods.names import MethodName
 from bleep_sc.metrics.panels import check_metrics
@@ -143,15 +143,15 @@ def learning_curve(
     >>> tissue.uns["learning_curve"]["forecast"][["panel", "question", "answer"]]  # doctest: +SKIP
     """
     check_adata(adata)
-    check_choice("method", method, get_args(MethodName))
     check_choice("by", by, get_args(By))
     check_key_added("key_added", key_added)
+    check_free(adata, key_added, field="forecast", what="a learning curve")
     markers = check_names("markers", markers)
     check_int("draws", draws)
     check_int("n_top_genes", n_top_genes)
     check_number("min_fraction", min_fraction, minimum=0)
     check_int("n_bootstrap", n_bootstrap, minimum=0)
-    seed = check_int("random_state", random_state, minimum=0)
+    seed = check_int("random_state", random_state, minimum=0, maximum=MAX_SEED)
     if k is not None:
         check_int("k", k)
     names = check_metrics(metrics)
@@ -168,7 +168,7 @@ def learning_curve(
     tissue = read_tissue(
         adata,
         method,
-        method_kwargs or {},
+        method_kwargs,
         group_key=group_key,
         library_key=library_key,
         patient_key=patient_key,

@@ -107,7 +107,7 @@ def data_of(plan: Plan, **others: Iterable[Any]) -> dict[str, str]:
         data[name] = digest([None if column is None else obs[column].to_numpy(dtype=str)])
     for key in plan.image_keys:
         if key in adata.obsm:
-            held, record = adata.obsm[key], repr(adata.uns.get(key))
+            held, record = adata.obsm[key], json.dumps(adata.uns.get(key), sort_keys=True, default=_plain)
             images = held if is_lazy(held) else np.asarray(held)
             data[f"`obsm[{key!r}]`"] = digest([images, np.array([record])], of_lazy=record)
     return data | {name.replace("_", " "): digest(arrays) for name, arrays in others.items()}
@@ -118,5 +118,7 @@ def _checksum(result: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Turn values that JSON does not know into plain ones: NumPy's, and encoders of the user's own."""
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else readable(value)
+    """Turn values that JSON does not know into plain ones: NumPy's, tables, and encoders of the user's own."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return value.to_dict("list") if isinstance(value, pd.DataFrame) else readable(value)

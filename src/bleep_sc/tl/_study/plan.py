@@ -40,7 +40,7 @@ def plan(
     metric
         The score, such as ``"pearson"``.
     certainty
-        Share of such studies in which the upper number is enough.
+        Share of such studies in which the upper number is enough, from 0.5.
 
     Returns
     -------
@@ -75,7 +75,11 @@ def plan(
     check_readable(adata)
     width = check_number("width", width, above=0)
     check_key("key", key)
-    check_share("certainty", certainty)
+    if check_share("certainty", certainty) < 0.5:
+        msg = (
+            f"`certainty` must be from 0.5 to below 1, such as 0.9: {certainty!r} makes the upper number the lower one."
+        )
+        raise ValueError(msg)
     scores = _stored_scores(adata, key)
     check_choice("metric", metric, scores["metric"].unique())
     scores = scores[(scores["metric"] == metric) & (scores["size"] == scores["size"].max())]
@@ -117,10 +121,17 @@ def _planned(panel: str, metric: str, scores: pd.DataFrame, width: float, certai
     row |= {"spread": spread, "width": _width(spread, n) if n > 1 else float("nan")}
     numbers = dict.fromkeys(("fewest", "guess", "enough"), float("nan"))
     if n > 1 and spread > 0:
-        ends = (spread * np.sqrt((n - 1) / chi2.ppf(share, n - 1)) for share in (certainty, 1 - certainty))
-        low, high = (_patients(end, width) for end in ends)
-        if high < _MOST_APART * low or high <= _FEWEST:
-            guess = _patients(spread, width)
+        least, most = (spread * np.sqrt((n - 1) / chi2.ppf(share, n - 1)) for share in (certainty, 1 - certainty))
+        guess = _patients(spread, width)
+        if guess is None:
+            msg = (
+                f"`width={width:g}` would take more than {_MOST_PATIENTS:,} patients, whose scores spread by "
+                f"{spread:.2g}: ask for less."
+            )
+            raise ValueError(msg)
+        # of few patients and a low certainty the least spread may lie above the one that was found
+        low, high = _patients(min(least, spread), width), _patients(most, width)
+        if low is not None and high is not None and (high < _MOST_APART * low or high <= _FEWEST):
             numbers = {"fewest": _one_digit(low, -1), "guess": _one_digit(guess, 0), "enough": _one_digit(high, 1)}
     if np.isnan(numbers["enough"]):
         words = f"cannot be told from {n} patient{'s' * (n != 1)}: their spread is known too badly"
@@ -140,17 +151,13 @@ def _width(spread: float, n: int) -> float:
     return float(2 * t.ppf(0.975, n - 1) * spread / math.sqrt(n))
 
 
-def _patients(spread: float, width: float) -> int:
-    """Find the fewest patients of this spread with an interval of at most this width."""
+def _patients(spread: float, width: float) -> int | None:
+    """Find the fewest patients of this spread with an interval of at most this width; None where they are too many."""
     low, high = _FEWEST - 1, _FEWEST
     while _width(spread, high) > width:
         low, high = high, 2 * high
         if high > _MOST_PATIENTS:
-            msg = (
-                f"`width={width:g}` would take more than {_MOST_PATIENTS:,} patients, whose scores spread by "
-                f"{spread:.2g}: ask for less."
-            )
-            raise ValueError(msg)
+            return None
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if _width(spread, middle) > width else (low, middle)

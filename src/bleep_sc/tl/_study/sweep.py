@@ -7,9 +7,9 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_adata
+from bleep_sc._adata import check_adata, check_free
 from bleep_sc._all_or_nothing import all_or_nothing
-from bleep_sc._checks import check_choice, check_int, check_key_added, check_names, check_number
+from bleep_sc._checks import MAX_SEED, check_choice, check_int, check_key_added, check_names, check_number
 from bleep_sc.methods.names import MethodName
 from bleep_sc.metrics.panels import check_metrics
 from bleep_sc.tl._cross_validate import DEFAULT_METRICS
@@ -133,15 +133,12 @@ def sweep(
     """
     check_adata(adata)
     check_key_added("key_added", key_added)
-    earlier = adata.uns.get(key_added, {"verdict": None})
-    if not isinstance(earlier, Mapping) or "verdict" not in earlier:
-        msg = f"`adata.uns[{key_added!r}]` holds something else than a sweep: choose another `key_added`."
-        raise ValueError(msg)
+    check_free(adata, key_added, field="verdict", what="a sweep")
     markers = check_names("markers", markers)
     n_top_genes = check_int("n_top_genes", n_top_genes)
     min_fraction = check_number("min_fraction", min_fraction, minimum=0)
     n_bootstrap = check_int("n_bootstrap", n_bootstrap, minimum=0)
-    seed = check_int("random_state", random_state, minimum=0)
+    seed = check_int("random_state", random_state, minimum=0, maximum=MAX_SEED)
     names = check_metrics(metrics)
     check_choice("metric", metric, names)
 

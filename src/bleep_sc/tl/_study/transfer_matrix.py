@@ -6,7 +6,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._checks import check_int, check_number
+from bleep_sc._checks import MAX_SEED, check_int, check_number
 from bleep_sc._logging import logger, warn
 
 if TYPE_CHECKING:
@@ -120,23 +120,23 @@ def transfer_matrix(
     check_int("n_top_genes", n_top_genes)
     check_number("min_fraction", min_fraction, minimum=0)
     check_int("n_bootstrap", n_bootstrap, minimum=0)
-    seed = check_int("random_state", random_state, minimum=0)
+    seed = check_int("random_state", random_state, minimum=0, maximum=MAX_SEED)
 
     from bleep_sc._progress import progress
     from bleep_sc._settings import settings
     from bleep_sc._stats import section_rows
     from bleep_sc.pp._near_empty import warn_of_near_empty
     from bleep_sc.tl._cv.folds import check_no_copies
-    from bleep_sc.tl._cv.plan import asked_methods, check_inputs, make_plan, readable
+    from bleep_sc.tl._cv.plan import asked_method, check_inputs, make_plan, readable
     from bleep_sc.tl._study._tissues.cells import score_cells, tabulate_cells
     from bleep_sc.tl._study._tissues.joined import GROUP, SECTION, check_tissues, join
     from bleep_sc.tl._study.parts import Parts, data_of
     from bleep_sc.tl._trust.reliability import verdicts_unsaid
 
     named = check_tissues(tissues)
-    asked = asked_methods([method], {method: dict(method_kwargs or {})})
-    source = asked[method].needs.source
-    image_keys = [str(asked[method].arguments.get("image_key", _keys.CROPS))] if source.is_image else []
+    asked = asked_method(method, method_kwargs)
+    source = asked.needs.source
+    image_keys = [str(asked.arguments.get("image_key", _keys.CROPS))] if source.is_image else []
     joined = join(
         named,
         map_genes=map_genes,
@@ -149,7 +149,7 @@ def transfer_matrix(
     all_known = bool((joined.adata.obs[_keys.PATIENT] != "").all())
     plan = make_plan(
         joined.adata,
-        asked,
+        {method: asked},
         counts_layer=counts_layer if counts_layer in joined.adata.layers else None,
         library_key=SECTION,
         group_key=GROUP,
@@ -164,7 +164,7 @@ def transfer_matrix(
     obs: pd.DataFrame = joined.adata.obs
     groups = obs[GROUP].to_numpy(dtype=str)
     check_no_copies(plan.values, groups, list(joined.adata.obs_names), path="tissues")
-    check_inputs(joined.adata, asked)
+    check_inputs(joined.adata, {method: asked})
     sections = section_rows(obs[SECTION].to_numpy(dtype=str), joined.adata.n_obs)
     warn_of_near_empty(joined.adata, sections, counts_layer=counts_layer or "")
     told = {"tissues": list(joined.names), "n_top_genes": n_top_genes, "min_fraction": min_fraction, "method": method}
@@ -175,7 +175,7 @@ def transfer_matrix(
         rows, verdicts = score_cells(
             joined,
             plan,
-            asked[method],
+            asked,
             done,
             steps=lambda cells: progress(cells, desc="Transferring", show=progress_bar),
         )

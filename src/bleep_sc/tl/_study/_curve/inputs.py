@@ -8,7 +8,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc.tl._cv.folds import Fold
-from bleep_sc.tl._cv.plan import Asked, Plan, asked_methods
+from bleep_sc.tl._cv.plan import Asked, Plan, asked_method
 from bleep_sc.tl._cv.ready import make_ready
 from bleep_sc.tl._cv.scores import FoldScores
 from bleep_sc.tl._study._curve.by import By
@@ -52,7 +52,7 @@ class Tissue:
 def read_tissue(
     adata: AnnData,
     method: str,
-    arguments: Mapping[str, Any],
+    arguments: Mapping[str, Any] | None,
     *,
     group_key: str,
     library_key: str | None,
@@ -61,23 +61,20 @@ def read_tissue(
     **settings: Any,
 ) -> Tissue:
     """Read sections, groups and patients, and check whatever a fold would stumble over."""
-    if "use_rep" in arguments:
+    if isinstance(arguments, Mapping) and "use_rep" in arguments:
         msg = (
             "`method_kwargs['use_rep']` cannot be given: a representation is made of all training spots at once, so "
             "that a small reference would hold what only a large one knows."
         )
         raise ValueError(msg)
-    try:
-        asked = asked_methods([method], {method: {**arguments, "method": method}})
-    except (TypeError, ValueError) as err:  # there a comparison has the arguments of several methods
-        raise type(err)(str(err).replace(f"`method_kwargs[{method!r}]", "`method_kwargs")) from err
+    asked = asked_method(method, arguments)
     ready = make_ready(
         adata,
-        asked,
+        {method: asked},
         group_key=group_key,
         library_key=library_key,
         patient_key=patient_key,
         counts_layer=counts_layer,
         **settings,
     )
-    return Tissue(ready.plan, asked[method], ready.folds, ready.sections, ready.patients, ready.labels)
+    return Tissue(ready.plan, asked, ready.folds, ready.sections, ready.patients, ready.labels)

@@ -4,13 +4,12 @@ import inspect
 import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
-from bleep_sc._checks import check_choice, check_int
-from bleep_sc.methods.names import MethodName
-from bleep_sc.tl._cv.plan import DECIDED_HERE, OF_IMPUTE, Asked, checked
+from bleep_sc._checks import check_int
+from bleep_sc.tl._cv.plan import DECIDED_HERE, OF_IMPUTE, Asked, checked, plain_arguments
 from bleep_sc.tl._fit import fit
 
 K = "k"
@@ -51,16 +50,12 @@ class Grid:
 
 def make_grid(parameters: Any, method: str, method_kwargs: Mapping[str, Any] | None) -> Grid:
     """Check what is to be tried, and lay out its settings; nothing is trained for an error."""
-    check_choice("method", method, get_args(MethodName))
-    given = dict(method_kwargs or {})
+    given = plain_arguments(method, method_kwargs)
     if not isinstance(parameters, Mapping) or not parameters:
         msg = f'`parameters` must name what to vary and its values, such as {{"k": [10, 50]}}; found {parameters!r}.'
         raise ValueError(msg)
     for name in parameters:
         _check_name(name, given)
-    if "method" in given:
-        msg = "`method_kwargs['method']`: name the method by `method`."
-        raise ValueError(msg)
     values = {name: _values(name, candidates) for name, candidates in parameters.items()}
     if all(len(candidates) < 2 for candidates in values.values()):
         msg = f"`parameters` leaves nothing to choose: {values!r} has one value of each. Give two or more of one."

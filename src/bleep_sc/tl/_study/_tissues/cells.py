@@ -83,7 +83,7 @@ def score_cells(
     verdicts: list[dict[str, Any]] = []
     prepared: tuple[str, Prepared] | None = None
     for column, cell in steps([(column, cell) for column, cells in folds_of(joined) for cell in cells]):
-        name = f"{cell.trained_on} > {cell.tested_on}, {column.name} held out"
+        name = f"{_pair(cell.trained_on, cell.tested_on)}, {column.name!r} held out"
         found = done.read(name)
         if found is None:
             if prepared is None or prepared[0] != column.name:
@@ -112,8 +112,13 @@ def _score_cell(
     layer, verdict = predict_and_judge(plan, cell.fold, own, asked)
     pair = {"trained_on": cell.trained_on, "tested_on": cell.tested_on}
     extra = {**pair, "scope": scope_of([cell.fold], patients)}
-    scorer.score(plan, cell.fold, own, f"{cell.trained_on} > {cell.tested_on}", layer, extra=extra)
+    scorer.score(plan, cell.fold, own, _pair(**pair), layer, extra=extra)
     return [] if verdict is None else verdict.assign(**pair).to_dict("records")
+
+
+def _pair(trained_on: str, tested_on: str) -> str:
+    """Name a cell: names of tissues are quoted, since they may have an arrow of their own."""
+    return f"{trained_on!r} > {tested_on!r}"
 
 
 def _prepare_column(plan: Plan, column: Fold, joined: Joined) -> Prepared:
@@ -158,7 +163,7 @@ def tabulate_cells(
     table = []
     for trained in (*joined.names, ALL):
         for tested in joined.names:
-            label = f"{trained} > {tested}"
+            label = _pair(trained, tested)
             of_cell = summary[summary["method"] == label]
             common = {
                 "trained_on": trained,

@@ -34,6 +34,9 @@ def read_gene_sets(gene_sets: Any) -> dict[str, list[str]]:
         if isinstance(genes, str) or not isinstance(genes, Iterable):
             msg = f"`gene_sets[{name!r}]` must be a list of genes, found {genes!r}."
             raise ValueError(msg)
+        if str(name) in sets:
+            msg = f"`gene_sets` names {str(name)!r} twice, once as {type(name).__name__}: rename one."
+            raise ValueError(msg)
         sets[str(name)] = list(dict.fromkeys(map(str, genes)))
     return sets
 
@@ -63,7 +66,7 @@ def _from_gmt(path: Path) -> dict[str, list[str]]:
     except UnicodeDecodeError as err:
         raise ValueError(_no_gmt(path, "it is no text")) from err
     sets: dict[str, list[str]] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # a description may hold breaks of other kinds
         if not line.strip():
             continue
         name, *rest = (part.strip() for part in line.split("\t"))

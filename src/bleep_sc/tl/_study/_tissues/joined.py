@@ -109,7 +109,7 @@ def shared_genes(
 
     Genes of one tissue whose names fall together are left out, since it cannot be known which is meant.
     """
-    if not (map_genes is None or map_genes == UPPER or isinstance(map_genes, Mapping)):
+    if not (map_genes is None or isinstance(map_genes, Mapping) or (isinstance(map_genes, str) and map_genes == UPPER)):
         msg = (
             f"`map_genes` must be None, {UPPER!r} or a mapping from a gene's name to a common one, found {map_genes!r}."
         )

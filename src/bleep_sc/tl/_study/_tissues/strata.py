@@ -81,19 +81,16 @@ def score_folds(ready: Ready, asked: Asked, asking: Asking, done: Parts, *, step
     seed = ready.plan.random_state
     scorer = FoldScores(ready.plan.adata, ready.sections, ready.patients, METRICS, n_bootstrap=0, random_state=seed)
     of_all = Found()
-    for number, fold in enumerate(steps(ready.folds)):
+    for fold in steps(ready.folds):
         name = f"fold of {fold.name}"
         found = done.read(name)
         if found is None:
-            rng = np.random.default_rng([seed, number])
-            found = done.keep(name, vars(_score_fold(ready, fold, asked, asking, scorer=scorer, rng=rng)))
+            found = done.keep(name, vars(_score_fold(ready, fold, asked, asking, scorer=scorer)))
         of_all.add(**found)
     return of_all
 
 
-def _score_fold(
-    ready: Ready, fold: Fold, asked: Asked, asking: Asking, *, scorer: FoldScores, rng: np.random.Generator
-) -> Found:
+def _score_fold(ready: Ready, fold: Fold, asked: Asked, asking: Asking, *, scorer: FoldScores) -> Found:
     plan = ready.plan
     scorer.rows = []
     found = Found(rows=scorer.rows)
@@ -107,7 +104,7 @@ def _score_fold(
     layer, _ = predict(plan, fold, prepared, asked)
     scorer.score(plan, fold, prepared, "", layer, extra={"scope": ready.labels["scope"]})
     found.programmes += _programmes(
-        plan, fold, prepared, layer, sets=sets, n_draws=asking.n_draws, sections=ready.sections, rng=rng
+        plan, fold, prepared, layer, sets=sets, n_draws=asking.n_draws, sections=ready.sections
     )
     return found
 
@@ -197,7 +194,6 @@ def _programmes(
     sets: Mapping[str, np.ndarray],
     n_draws: int,
     sections: np.ndarray,
-    rng: np.random.Generator,
 ) -> list[dict[str, Any]]:
     """Correlate each set's mean, measured and predicted, over the spots of each held-out section.
 
@@ -209,11 +205,10 @@ def _programmes(
     learned = prepared.panels[panel_name("all", "all")]
     columns = as_text(prepared.ref.var_names).get_indexer(pd.Index(learned))
     expression: Any = prepared.ref.X
-    matched = np.empty(len(learned), dtype=int)
     order = np.argsort(mean_variance(expression[:, columns])[0], kind="stable")
-    for stratum, part in enumerate(np.array_split(order, _N_MATCHED)):
-        matched[part] = stratum
-    drawn = {name: _weights(np.isin(learned, genes), matched, n_draws, rng) for name, genes in sets.items()}
+    matched = np.array_split(order, _N_MATCHED)
+    lots = _lots(prepared.ref.n_vars, n_draws, seed=plan.random_state)[:, columns]
+    drawn = {name: _weights(np.isin(learned, genes), matched, lots) for name, genes in sets.items()}
     rows = []
     for section, members in section_rows(sections[fold.test], len(fold.test)):
         truth = _standard(prepared.truth[members][:, columns].toarray())
@@ -227,15 +222,26 @@ def _programmes(
     return rows
 
 
-def _weights(chosen: np.ndarray, matched: np.ndarray, n_draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Weights of the set's mean, and of so many random sets', float32 (n_genes, 1 + n_draws)."""
-    weights = np.zeros((len(chosen), 1 + n_draws), dtype=np.float32)
+def _lots(n_genes: int, n_draws: int, *, seed: int) -> np.ndarray:
+    """Draw a lot for each gene in each draw, float32 (n_draws, n_genes): the genes of the lowest lots are taken.
+
+    Lots are those of genes, not of folds, so that a random set is the same genes in every fold, as a gene set is. Other
+    genes in each fold would average the luck of their choice away, and nearly every set would stand out from them.
+    """
+    return np.random.default_rng(seed).random((n_draws, n_genes), dtype=np.float32)
+
+
+def _weights(chosen: np.ndarray, matched: Sequence[np.ndarray], lots: np.ndarray) -> np.ndarray:
+    """Weights of the set's mean, and of so many random sets', float32 (n_genes, 1 + n_draws).
+
+    Each random set has as many genes as the set in each part of `matched`, the genes of like expression.
+    """
+    draws = np.arange(len(lots))[:, None]
+    weights = np.zeros((len(chosen), 1 + len(lots)), dtype=np.float32)
     weights[chosen, 0] = 1
-    for stratum in np.unique(matched[chosen]):
-        pool = np.flatnonzero(matched == stratum)
-        n = int(chosen[pool].sum())
-        for draw in range(1, 1 + n_draws):
-            weights[rng.choice(pool, n, replace=False), draw] = 1
+    for pool in matched:
+        taken = np.argsort(lots[:, pool], axis=1, kind="stable")[:, : int(chosen[pool].sum())]
+        weights[pool[taken], 1 + draws] = 1
     return weights / chosen.sum()
 
 
