@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "tl": {"methods", "models", "io", "metrics", "pp"},
     "pl": {"metrics"},
     "datasets": {"pp"},
+    "_report": {"pl", "tl", "io", "pp"},
 }
 """The rooms that each room uses beside itself and the ground floor, whose room has no name."""
 

@@ -376,14 +376,43 @@ def test_a_store_is_there_only_if_the_query_has_it(tmp_path: Path) -> None:
     assert False in seen
 
 
+def test_a_report_is_there_whole_or_as_it_was(tmp_path: Path) -> None:
+    """Ended anywhere: the earlier page or the new one, nothing beside it, and objects and process untouched."""
+    query, ref = imputed(), fitted("knn")
+    before = state(query), state(ref)
+    path = tmp_path / "report.html"
+
+    def run(gene: str) -> str:
+        bl.report(query, ref, path=path, genes=gene)
+        return path.read_text()
+
+    new, earlier = run("g1"), run("g0")
+    assert new != earlier
+    process, threads, seen = globals_now(), threading.enumerate(), set()
+    with Stop((HERE,)) as counted:
+        run("g0")
+    for number, at in enumerate([*spread(4)(counted.steps), *late(4, 6)(counted.steps)]):
+        with Stop((HERE,), at, ERRORS[number % 3]), suppress(*ENDS):
+            run("g1")
+        assert [found.name for found in tmp_path.iterdir()] == ["report.html"], f"step {at} of {counted.steps}"
+        seen.add(path.read_text())
+        assert seen <= {earlier, new}
+        path.write_text(earlier)
+        assert (state(query), state(ref)) == before
+        assert globals_now() == process
+        assert threads_left(threads) == []
+        assert plt.get_fignums() == []
+    assert earlier in seen
+
+
 @pytest.mark.odd
 @pytest.mark.skipif(sys.platform == "win32", reason="files are limited on other systems")
-@pytest.mark.parametrize("what", ["model", "store", "checkpoints"])
+@pytest.mark.parametrize("what", ["model", "store", "checkpoints", "report"])
 def test_a_disk_that_is_full(what: str, tmp_path: Path, unchanged: Callable[..., None]) -> None:
     """The earlier model and the earlier checkpoints stay as they were, and nothing half written is left."""
     import resource
 
-    ref, other, query = fitted("knn"), fitted("paper"), slide()
+    ref, other, query, made = fitted("knn"), fitted("paper"), slide(), imputed()
     arguments = KINDS["paper"] | {"checkpoint_dir": tmp_path}
     fresh = reference()
     runs: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
@@ -392,6 +421,10 @@ def test_a_disk_that_is_full(what: str, tmp_path: Path, unchanged: Callable[...,
         "checkpoints": (
             lambda: bl.tl.fit(fresh, **arguments, copy=True),
             lambda: bl.tl.fit(fresh, **(arguments | {"max_epochs": 2})),
+        ),
+        "report": (
+            lambda: bl.report(made, path=tmp_path / "report.html", genes="g0"),
+            lambda: bl.report(made, path=tmp_path / "report.html", genes="g1"),
         ),
     }
     earlier, run = runs[what]

@@ -16,11 +16,11 @@ import bleep_sc as bl
 
 ROOT = Path(__file__).parents[1]
 MODULES = (bl.pp, bl.tl, bl.pl, bl.datasets, bl.io)
-PUBLIC = [(module, name) for module in MODULES for name in module.__all__]
-IDS = [f"{module.__name__.rsplit('.', 1)[1]}.{name}" for module, name in PUBLIC]
+PUBLIC = [*((module, name) for module in MODULES for name in module.__all__), (bl, "report")]
+IDS = [f"{module.__name__.removeprefix('bleep_sc.')}.{name}" for module, name in PUBLIC]
 HEAVY = (
     *("torch", "torchvision", "lightning", "scanpy", "squidpy", "sklearn", "skimage", "dask.array", "harmonypy"),
-    *("pynndescent", "matplotlib.pyplot", "safetensors.torch", "timm", "PIL.Image"),
+    *("pynndescent", "matplotlib.pyplot", "safetensors.torch", "timm", "PIL.Image", "jinja2"),
 )
 
 
@@ -29,7 +29,7 @@ def test_naming_every_function_imports_nothing_heavy() -> None:
         "import sys, anndata\nbefore = set(sys.modules)\nimport bleep_sc as bl\n"
         "for module in (bl.pp, bl.tl, bl.pl, bl.datasets, bl.io):\n"
         "    for name in module.__all__: getattr(module, name)\n"
-        "bl.settings, bl.__version__\n"
+        "bl.report, bl.settings, bl.__version__\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules and name not in before])"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -10,7 +10,8 @@ Importing `bleep_sc` loads no deep-learning or image library. Each function impo
 from importlib.metadata import version
 
 from bleep_sc import datasets, io, pl, pp, tl
+from bleep_sc._report import report
 from bleep_sc._settings import settings
 
 __version__ = version("bleep-sc")
-__all__ = ["datasets", "io", "pl", "pp", "settings", "tl"]
+__all__ = ["datasets", "io", "pl", "pp", "report", "settings", "tl"]

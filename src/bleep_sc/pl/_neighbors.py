@@ -97,16 +97,16 @@ def neighbors(
         check_gene(ref, gene, name="ref")
     check_int("n_neighbors", n_neighbors)
     colours = colour_map("cmap", cmap)
-    sections, params = _provenance(adata, ref, key)
+    sections, params = provenance(adata, ref, key)
     queries = adata.obs_names.get_indexer(spots)
-    rows, distances = _retrieved(adata, key, n_reference=ref.n_obs)
+    rows, distances = retrieved(adata, key, n_reference=ref.n_obs)
     k = rows.shape[1]
     with errors_naming(f"adata.uns[{key!r}]['params']", writer="impute"):
-        made_of, averaged = _made_of(params, k), str(params.get("layer", "X"))
+        made_of, averaged = made_of_words(params, k), str(params.get("layer", "X"))
     drawn_rows, distances = rows[queries, :n_neighbors], distances[queries]
     n_drawn = drawn_rows.shape[1]
-    own_crops = _crops(adata, image_key, queries, name="adata")
-    ref_crops = _crops(ref, image_key, drawn_rows.ravel(), name="ref")
+    own_crops = crops_of(adata, image_key, queries, name="adata")
+    ref_crops = crops_of(ref, image_key, drawn_rows.ravel(), name="ref")
     imputed = values_of(adata, genes, layer=key, rows=queries)
     measured = np.full_like(imputed, np.nan) if adata.X is None else values_of(adata, genes, layer=None, rows=queries)
     source = None if averaged == "X" else averaged
@@ -147,7 +147,7 @@ def neighbors(
     return finish(fig, show=show, return_fig=return_fig)
 
 
-def _provenance(adata: AnnData, ref: AnnData, key: str) -> tuple[np.ndarray, Mapping[str, Any]]:
+def provenance(adata: AnnData, ref: AnnData, key: str) -> tuple[np.ndarray, Mapping[str, Any]]:
     """Sections of the reference's spots, and how these were averaged; refuse another reference than the query's."""
     for name in (_keys.neighbors(key), _keys.distances(key)):
         check_in(
@@ -183,7 +183,7 @@ def _provenance(adata: AnnData, ref: AnnData, key: str) -> tuple[np.ndarray, Map
     return sections, entry.get("params", {})
 
 
-def _retrieved(adata: AnnData, key: str, *, n_reference: int) -> tuple[np.ndarray, np.ndarray]:
+def retrieved(adata: AnnData, key: str, *, n_reference: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the reference that each spot retrieved, and their distances (n_obs, k)."""
     remedy = "`bleep_sc.tl.impute` writes it anew."
     path, beside = (f"adata.obsm[{name(key)!r}]" for name in (_keys.neighbors, _keys.distances))
@@ -198,7 +198,7 @@ def _retrieved(adata: AnnData, key: str, *, n_reference: int) -> tuple[np.ndarra
     return rows, distances
 
 
-def _made_of(params: Mapping[str, Any], k: int) -> list[str]:
+def made_of_words(params: Mapping[str, Any], k: int) -> list[str]:
     """Say how the retrieved spots became the imputed values, and which share a regression has."""
     average = f"{'' if params.get('weighting', 'mean') == 'mean' else 'weighted '}mean of {k}"
     weights = params.get("weights")
@@ -208,7 +208,7 @@ def _made_of(params: Mapping[str, Any], k: int) -> list[str]:
     return [f"{share:.0%} {average}", f"{1 - share:.0%} regression"]
 
 
-def _crops(adata: AnnData, image_key: str, rows: np.ndarray, *, name: str) -> np.ndarray:
+def crops_of(adata: AnnData, image_key: str, rows: np.ndarray, *, name: str) -> np.ndarray:
     """Take some crops into memory; no others of a lazy array are read."""
     path = f"{name}.obsm[{image_key!r}]"
     if image_key not in adata.obsm:

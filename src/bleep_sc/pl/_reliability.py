@@ -13,15 +13,16 @@ from bleep_sc.pl._tissue import Section, draw_ground, draw_spots, sections_to_dr
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import EllipseCollection
     from matplotlib.figure import Figure
 
 _TITLE_WIDTH = 36
 _COLUMNS = 3
 _LEGEND_WIDTH = 5.6
-_UNLIKE = 0.05
-_STEPS = (0.01, _UNLIKE, 0.2)
-_LABELS = ("p ≤ .01: unlike the reference", "p ≤ .05", "p ≤ .2", "above: like the reference")
-_FILLS = ("#ffe000", "#00b3a4", "#c4f3eee0", "#ffffff00")
+UNLIKE = 0.05
+STEPS = (0.01, UNLIKE, 0.2)
+LABELS = ("p ≤ .01: unlike the reference", "p ≤ .05", "p ≤ .2", "above: like the reference")
+FILLS = ("#ffe000", "#00b3a4", "#c4f3eee0", "#ffffff00")
 """Yellow and turquoise, which no stain of tissue has; the tissue shows through spots that are like the reference."""
 _EDGES = ("#000000", "#000000", "#00000080", "#00000059")
 _WIDTHS = (1.1, 0.8, 0.4, 0.4)
@@ -95,8 +96,8 @@ def reliability(
     column = _keys.reliability(key)
     remedy = "`bleep_sc.tl.impute` writes it, where the model reads images."
     check_in("adata.obs", column, adata.obs.columns, remedy=remedy)
-    p_values = _p_values(adata, column)
-    verdicts = _verdicts(adata, key)
+    p_values = p_values_of(adata, column)
+    verdicts = verdicts_of(adata, key)
     sections = sections_to_draw(
         adata,
         library_key=library_key or recorded_library_key(adata),
@@ -119,14 +120,14 @@ def reliability(
     return finish(fig, show=show, return_fig=return_fig)
 
 
-def _p_values(adata: AnnData, column: str) -> np.ndarray:
+def p_values_of(adata: AnnData, column: str) -> np.ndarray:
     """Fetch the p-value of each spot; NaN where it is no number from 0 to 1."""
     with errors_naming(f"adata.obs[{column!r}]", writer="impute"):
         p_values = np.asarray(adata.obs[column], dtype=np.float64)
     return np.where((p_values >= 0) & (p_values <= 1), p_values, np.nan)
 
 
-def _verdicts(adata: AnnData, key: str) -> dict[str, str]:
+def verdicts_of(adata: AnnData, key: str) -> dict[str, str]:
     """Fetch the verdict on each section; none where another version wrote none."""
     path = f"adata.uns[{key!r}]['reliability']"
     with errors_naming(path, writer="impute"):
@@ -136,21 +137,26 @@ def _verdicts(adata: AnnData, key: str) -> dict[str, str]:
         return dict(zip(table["section"].astype(str), table["verdict"].astype(str), strict=True))
 
 
-def _draw(ax: "Axes", section: Section, p_values: np.ndarray, verdict: str, *, alpha: float) -> None:
+def draw_steps(ax: "Axes", section: Section, p_values: np.ndarray) -> "EllipseCollection":
+    """Draw a disc for each spot in the colour of its step; those unlike the reference lie above the others."""
     from matplotlib.colors import ListedColormap
 
-    draw_ground(ax, section, alpha=alpha)
-    steps = np.searchsorted(_STEPS, p_values, side="left")
-    known = np.isfinite(p_values)
-    # spots that are unlike the reference lie above the others where spots touch
+    steps = np.searchsorted(STEPS, p_values, side="left")
     order = np.argsort(-steps, kind="stable")
     drawn = Section(section.name, section.rows[order], section.xy[order], section.diameter, section.image)
-    cmap = ListedColormap(_FILLS).with_extremes(bad=NOT_KNOWN)
-    values = np.where(known, steps, np.nan)[order]
-    spots = draw_spots(ax, drawn, values, cmap=cmap, limits=(-0.5, len(_FILLS) - 0.5))
+    cmap = ListedColormap(FILLS).with_extremes(bad=NOT_KNOWN)
+    values = np.where(np.isfinite(p_values), steps, np.nan)[order]
+    spots = draw_spots(ax, drawn, values, cmap=cmap, limits=(-0.5, len(FILLS) - 0.5))
     spots.set_edgecolor([_EDGES[step] for step in steps[order]])
     spots.set_linewidth([_WIDTHS[step] for step in steps[order]])
-    n_unlike = int((p_values[known] <= _UNLIKE).sum())
+    return spots
+
+
+def _draw(ax: "Axes", section: Section, p_values: np.ndarray, verdict: str, *, alpha: float) -> None:
+    draw_ground(ax, section, alpha=alpha)
+    draw_steps(ax, section, p_values)
+    known = np.isfinite(p_values)
+    n_unlike = int((p_values[known] <= UNLIKE).sum())
     said = f"{n_unlike} of {known.sum()} spots ({n_unlike / max(known.sum(), 1):.0%}) at p ≤ .05"
     lines = [section.name, *textwrap.wrap(verdict, _TITLE_WIDTH), said]
     ax.set_title("\n".join(line for line in lines if line), fontsize="medium", parse_math=False)
@@ -162,7 +168,7 @@ def _draw_legend(fig: "Figure", n_columns: int) -> None:
 
     discs: list[Any] = [
         Line2D([], [], marker="o", linestyle="", markersize=9, label=label, mfc=fill, mec=edge, mew=width)
-        for label, fill, edge, width in zip(_LABELS, _FILLS, _EDGES, _WIDTHS, strict=True)
+        for label, fill, edge, width in zip(LABELS, FILLS, _EDGES, _WIDTHS, strict=True)
     ]
     legend = fig.legend(handles=discs, loc="outside lower center", ncols=4 if n_columns > 1 else 2, frameon=False)
     legend.set_in_layout(True)

@@ -1,0 +1,81 @@
+"""What is known of how well genes are predicted."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bleep_sc import _keys
+from bleep_sc._report.asked import Asked
+from bleep_sc._report.plain import mapping, text
+from bleep_sc._report.records import Gene
+from bleep_sc.pl._figure import errors_naming
+
+_N_BEST = 20
+
+
+def is_calibrated(asked: Asked) -> bool:
+    """Whether `tl.calibrate` has listed the genes that can be predicted."""
+    return asked.ref is not None and {*_keys.of_calibrated_genes(asked.key)} <= {*asked.ref.var.columns}
+
+
+def chosen_genes(asked: Asked) -> tuple[Gene, ...]:
+    """Describe the genes that are shown."""
+    expected = _expected(asked)
+    of_layer: pd.DataFrame = asked.query.var
+    reached = _column(of_layer, _keys.pearson(asked.layer), writer="evaluate")
+    ceiling = _column(of_layer, _keys.NOISE_CEILING, writer="noise_ceiling")
+    genes = []
+    for name in asked.genes:
+        scores = {
+            "reached": _known(reached, name),
+            "ceiling": _known(ceiling, name),
+            **(_row(expected, name) if name in expected.index else {}),
+        }
+        genes.append(Gene(name, **scores))
+    return tuple(genes)
+
+
+def best_genes(asked: Asked) -> tuple[tuple[Gene, ...], int, int]:
+    """List the best of the predictable genes, how many there are, and of how many that were tested."""
+    table = _expected(asked)
+    listed = table[table["predictable"].astype(bool)].sort_values("expected", ascending=False, kind="stable")
+    rows = tuple(Gene(str(name), **_row(table, name)) for name in listed.index[:_N_BEST])
+    return rows, len(listed), len(table)
+
+
+def scope_of(asked: Asked) -> str:
+    """What the scores speak of, such as "across 3 patients"; empty where nothing says it."""
+    return "" if asked.ref is None else text(mapping(asked.ref.uns.get(asked.key)).get("scope"))
+
+
+def _expected(asked: Asked) -> pd.DataFrame:
+    """Fetch what to expect of each gene that has an expected correlation; empty where nothing was calibrated."""
+    if asked.ref is None or not is_calibrated(asked):
+        return pd.DataFrame({name: [] for name in ("predictable", "expected", "low", "high")})
+    var: pd.DataFrame = asked.ref.var
+    columns = dict(zip(("predictable", "expected", "low", "high"), _keys.of_calibrated_genes(asked.key), strict=True))
+    with errors_naming("ref.var", writer="calibrate"):
+        table = pd.DataFrame({name: pd.to_numeric(var[column]) for name, column in columns.items()}, index=var.index)
+    return table[np.isfinite(table["expected"].astype(float))]
+
+
+def _row(table: pd.DataFrame, name: Any) -> dict[str, Any]:
+    row = table.loc[name]
+    numbers = {part: _finite(row[part]) for part in ("expected", "low", "high")}
+    return {"predictable": bool(row["predictable"]), **numbers}
+
+
+def _column(var: pd.DataFrame, column: str, *, writer: str) -> pd.Series:
+    if column not in var:
+        return pd.Series(dtype=np.float64)
+    with errors_naming(f"query.var[{column!r}]", writer=writer):
+        return pd.to_numeric(var[column]).astype(float)
+
+
+def _known(values: pd.Series, name: str) -> float | None:
+    return _finite(values[name]) if name in values.index else None
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None
