@@ -311,6 +311,7 @@ def test_a_custom_encoder(tissue: AnnData) -> None:
     assert np.isfinite(tissue.layers["cv_knn"]).all()
 
 
+@pytest.mark.slow
 def test_one_seed_one_result(tissue: AnnData) -> None:
     methods = ["bleep", "published", "ridge"]
     first = run(tissue, methods, n_bootstrap=20)

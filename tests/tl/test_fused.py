@@ -256,6 +256,7 @@ def test_the_model_brings_its_networks_to_another_process(best: AnnData, query: 
     assert query.layers["bleep"].std() > 0.1
 
 
+@pytest.mark.slow
 def test_a_model_folder_serves(best: AnnData, query: AnnData, tmp_path: Path) -> None:
     bl.io.write_model(best, tmp_path / "model")
     other = tissue()
@@ -470,6 +471,7 @@ def test_best_needs_features_of_several(ref: AnnData, unchanged: Callable[..., N
         bl.tl.fit(ref, preset="best", image_key="X_color", **QUICK)
 
 
+@pytest.mark.slow
 def test_best_takes_kept_features(best_once: AnnData, query: AnnData) -> None:
     """As it would make them, and predicts the same."""
     kept = tissue()
