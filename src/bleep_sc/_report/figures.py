@@ -60,8 +60,8 @@ def side_by_side(asked: Asked) -> Iterator[Picture]:
             show=False,
             return_fig=True,
         )
-        columns = "measured map, predicted map and their difference" if small.X is not None else "predicted map"
-        alt = f"{name_of(section)}: H&E picture, {columns} of {', '.join(asked.genes)}, a row for each gene."
+        maps = "measured map, predicted map and their difference" if small.X is not None else "predicted map"
+        alt = f"{name_of(section)}: H&E picture, {maps} of {', '.join(asked.genes)}."
         yield of_figure(cast("Figure", fig), alt, dpi=_DPI, kind="jpeg")
 
 
