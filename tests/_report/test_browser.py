@@ -263,5 +263,5 @@ def test_without_scripts(browser: "Browser", written: dict[str, Path]) -> None:
     assert not page.locator(".controls").is_visible()
     visible = [found for found in page.locator("img.map").all() if found.is_visible()]
     assert [found.get_attribute("data-kind") for found in visible] == ["predicted"]
-    assert page.get_by_role("img", name=re.compile("H&E picture, ")).count() == 2
+    assert page.get_by_role("img", name=re.compile("and their difference")).count() == 2
     context.close()

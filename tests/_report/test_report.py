@@ -285,7 +285,7 @@ def test_smaller_pictures_where_the_file_would_be_too_large(
 
 def page_figures(page: object) -> list[str]:
     """What the plots of `bl.pl` in a report are called."""
-    names = ("H&E picture, ", "Expected correlation of each gene", "lay within the bounds, by level")
+    names = ("and their difference", "Expected correlation of each gene", "lay within the bounds, by level")
     return [found["alt"] for found in page.all("img") if any(name in found["alt"] for name in names)]  # type: ignore[attr-defined]
 
 
