@@ -345,6 +345,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_store_is_there_only_if_the_query_has_it(tmp_path: Path) -> None:
     """Ended anywhere, also after the store got its name: both have the result, or neither."""
     query, ref = slide(), fitted("knn")
@@ -376,6 +377,7 @@ def test_a_store_is_there_only_if_the_query_has_it(tmp_path: Path) -> None:
     assert False in seen
 
 
+@pytest.mark.slow
 def test_a_report_is_there_whole_or_as_it_was(tmp_path: Path) -> None:
     """Ended anywhere: the earlier page or the new one, nothing beside it, and objects and process untouched."""
     query, ref = imputed(), fitted("knn")

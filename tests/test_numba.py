@@ -91,6 +91,7 @@ def test_the_loops_of_a_process(layer: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_genes_are_selected_without_torch(tmp_path: Path) -> None:
     code = """
 import sys

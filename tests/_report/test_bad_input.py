@@ -131,6 +131,7 @@ def test_a_folder_that_may_not_be_written_to(full: Pair, tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("name", EVERY)
+@pytest.mark.slow
 def test_odd_objects(name: str, full: Pair, write: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     """The report that the sound object gives, or one error in words."""
     monkeypatch.setattr(choice, "_N_GENES", 1)
@@ -145,6 +146,7 @@ def test_odd_objects(name: str, full: Pair, write: Callable, monkeypatch: pytest
 
 
 @pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning")
+@pytest.mark.slow
 def test_what_lies_on_disk(full: Pair, write: Callable, tmp_path: Path) -> None:
     """Backed, lazy and sparse objects give the page that those in memory give."""
     ref, query = full
@@ -167,6 +169,7 @@ def test_what_lies_on_disk(full: Pair, write: Callable, tmp_path: Path) -> None:
     assert write(ad.experimental.read_lazy(tmp_path / "query.zarr"), ref, genes=["g3"]).html == expected
 
 
+@pytest.mark.slow
 def test_names_of_any_length(full: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The plots of all genes are drawn too: their names leave no room."""
     monkeypatch.undo()

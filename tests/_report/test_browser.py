@@ -86,6 +86,7 @@ def shown(page: "Page") -> list[str]:
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("report", ["usual", "hostile"])
+@pytest.mark.slow
 def test_it_fits_the_window(report: str, width: int, visit: Callable) -> None:
     page = visit(report, width)
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -65,6 +65,7 @@ def test_what_the_objects_hold_stands_in_the_report(
     assert "missing" not in [found.get("id") for _, found in page.elements], page.text("#missing")
 
 
+@pytest.mark.slow
 def test_maps_have_the_colours_of_their_values(full: Pair, write: Callable) -> None:
     """Seen at the centre of each spot, whose place in the picture is worked out from the places alone."""
     ref, query = full
@@ -289,6 +290,7 @@ def page_figures(page: object) -> list[str]:
     return [found["alt"] for found in page.all("img") if any(name in found["alt"] for name in names)]  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_matplotlib_stays_as_it_was(full: Pair, write: Callable) -> None:
     """Figures are drawn in its own style, on white, whatever the user's is, and none is left open."""
     ref, query = full

@@ -152,6 +152,7 @@ def test_the_default_recipe_reads_the_same_features(tmp_path: Path) -> None:
     assert (scores["within"] > 0.1).all()
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_row_a_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

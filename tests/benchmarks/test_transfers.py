@@ -35,6 +35,7 @@ def scored(adata: AnnData, *at_least: int) -> dict:
     return score_transfer(transfer, adata, "ridge", RIDGE, metrics=METRICS, seed=0)
 
 
+@pytest.mark.slow
 def test_each_least_count_has_its_table(tissue: AnnData) -> None:
     before = tissue.copy()
     summary = scored(tissue, 500, 200)["summary"]

@@ -17,6 +17,7 @@ def tissue() -> AnnData:
     return bl.datasets.toy(n_spots=80)
 
 
+@pytest.mark.slow
 def test_is_ready_for_fit(tissue: AnnData, tmp_path: Path) -> None:
     assert tissue.obs["patient"].nunique() == 3
     assert tissue.obs["section"].nunique() == 6
@@ -69,6 +70,7 @@ def shifted() -> AnnData:
     return bl.datasets.toy(n_patients=2, n_spots=80, patient_shift=1)
 
 
+@pytest.mark.slow
 def test_a_shift_moves_patients_apart_and_not_their_sections(shifted: AnnData) -> None:
     plain = bl.datasets.toy(n_patients=2, n_spots=80)
     measured = {}
@@ -129,6 +131,7 @@ def cross_patient(tissue: AnnData, features: np.ndarray) -> tuple[float, float]:
     return float(mean[linked].mean()), float(mean[~linked].mean())
 
 
+@pytest.mark.slow
 def test_texture_tells_what_colour_cannot(tissue: AnnData) -> None:
     from bleep_sc.models.encoders.color import color_features
 

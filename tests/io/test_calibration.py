@@ -24,6 +24,7 @@ def parts(stored: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return unpack(stored, _calibration._PARTS, where="here")
 
 
+@pytest.mark.slow
 def test_a_round_trip_changes_nothing(stored: np.ndarray) -> None:
     calibration = Calibration.from_bytes(stored, where="here")
     assert np.array_equal(calibration.to_uns()["calibration"], stored)

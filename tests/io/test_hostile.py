@@ -486,6 +486,7 @@ HYBRID: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 
 @pytest.mark.parametrize(("name", "case"), [("published", c) for c in PUBLISHED] + [("hybrid", c) for c in HYBRID])
+@pytest.mark.slow
 def test_configs_that_make_no_sense_are_refused(name: str, case: str, good: fuzz_model.Good) -> None:
     config = json.loads(good.model(name)["config"])
     {"published": PUBLISHED, "hybrid": HYBRID}[name][case](config)
@@ -621,6 +622,7 @@ TEXTS: dict[str, tuple[Callable[[str], str], str]] = {
 
 
 @pytest.mark.parametrize("case", TEXTS)
+@pytest.mark.slow
 def test_texts_that_are_no_config_are_refused(case: str, good: fuzz_model.Good) -> None:
     change, message = TEXTS[case]
     text = change(good.model("published")["config"])
@@ -1018,6 +1020,7 @@ HOLES: dict[str, tuple[str, Callable[..., Any], str]] = {
 
 
 @pytest.mark.parametrize("case", HOLES)
+@pytest.mark.slow
 def test_the_fuzzer_finds_a_hole(case: str, good: fuzz_model.Good, monkeypatch: pytest.MonkeyPatch) -> None:
     place, hole, fault = HOLES[case]
     monkeypatch.setattr(place, hole)

@@ -119,6 +119,7 @@ def test_a_parameter_of_the_comparison_is_varied_between_comparisons(swept: AnnD
     np.testing.assert_allclose(found["bleep (k not set)"].get_ydata(), [0.4, 0.4])
 
 
+@pytest.mark.slow
 def test_of_a_real_comparison() -> None:
     tissue = bl.datasets.toy(n_patients=2, n_sections=1, n_spots=40, n_genes=40)
     told = {f"{n} components": {"method": "ridge", "n_components": n} for n in (1, 5)}

@@ -122,6 +122,7 @@ def test_any_method_can_be_calibrated(how: dict[str, Any]) -> None:
         bl.tl.intervals(query, ref, level=0.6)
 
 
+@pytest.mark.slow
 def test_trained_anew_it_is_what_fit_has_kept(calibrated: Pair) -> None:
     """The folds of `fit`, each fitted by itself: much the same model, but a blend of its own."""
     ref, _ = calibrated
@@ -133,6 +134,7 @@ def test_trained_anew_it_is_what_fit_has_kept(calibrated: Pair) -> None:
     assert read(anew).promise.cross_fit
 
 
+@pytest.mark.slow
 def test_another_predictor_is_calibrated_anew(calibrated: Pair) -> None:
     ref, query = calibrated
     with pytest.raises(ValueError, match=r"not those with predict='retrieval', k=9.*cross_fit=True"):
@@ -168,6 +170,7 @@ def test_patients_that_were_changed(calibrated: Pair) -> None:
 
 
 @pytest.mark.odd
+@pytest.mark.slow
 def test_what_calibrate_does_not_use(calibrated: Pair) -> None:
     ref, _ = calibrated
     with pytest.raises(ValueError, match=r"`encoder` reads the crops.*cross_fit=True"):
@@ -178,6 +181,7 @@ def test_what_calibrate_does_not_use(calibrated: Pair) -> None:
 
 
 @pytest.mark.odd
+@pytest.mark.slow
 def test_patients_that_came_later(ref: AnnData) -> None:
     bl.tl.fit(ref, max_epochs=1)
     ref.obs["patient"] = ref.obs["section"].astype(str)
@@ -286,6 +290,7 @@ def test_odd_arguments(
         bl.tl.calibrate(ref, **given)
 
 
+@pytest.mark.slow
 def test_another_fit_forgets(calibrated: Pair) -> None:
     ref, _ = calibrated
     bl.tl.fit(ref, max_epochs=1)
@@ -308,6 +313,7 @@ def test_folds_of_another_model_are_left_out(calibrated: Pair) -> None:
     np.testing.assert_array_equal(found.half_width[0], expected.half_width[0])
 
 
+@pytest.mark.slow
 def test_rare_genes_are_not_tested(calibrated: Pair) -> None:
     """Nor do they make it harder for the others."""
     ref, _ = calibrated

@@ -249,6 +249,7 @@ def test_the_default_recipes_choices_are_those_of_its_training_spots(tissue: Ann
     np.testing.assert_array_equal(query.layers["bleep"], tissue.layers["cv_bleep"][test])
 
 
+@pytest.mark.slow
 def test_predict_is_handed_to_impute(tissue: AnnData) -> None:
     """Plain averages of measured profiles lie among the values of the training spots, mixed ones do not."""
     given = {
@@ -565,6 +566,7 @@ def test_epoch_and_k_of_the_published_are_chosen_on_a_whole_patient(twins: AnnDa
 
 
 @pytest.mark.filterwarnings("ignore:image features are standardised within each section:UserWarning")
+@pytest.mark.slow
 def test_the_blend_is_chosen_on_whole_patients(twins: AnnData) -> None:
     """As `fit` does that is told of them; sections, whose twins are trained on, would choose otherwise."""
     given = {"image_key": "X_made", "max_epochs": 2, "members": 1, "hidden": 16, "context": 0}

@@ -147,6 +147,7 @@ def test_threads_change_no_more_than_rounding(
 @REMEMBERED
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("kept", ["in memory", "dask"])
+@pytest.mark.slow
 def test_blocks_change_no_more_than_rounding(
     model: str, kept: str, references: dict[str, AnnData], two: AnnData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

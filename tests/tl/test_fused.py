@@ -66,6 +66,7 @@ def best(best_once: AnnData) -> AnnData:
 # what is fused
 
 
+@pytest.mark.slow
 def test_best_is_the_default_recipe_on_two_encoders(best_once: AnnData) -> None:
     found = config(best_once)
     assert found["preset"] == "best"
@@ -102,6 +103,7 @@ def fixed(monkeypatch: pytest.MonkeyPatch, *, retrieval: float, shares: tuple[fl
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.75, 0.25)])
+@pytest.mark.slow
 def test_regressions_are_averaged_and_spaces_stand_side_by_side(
     shares: tuple[float, float], ref: AnnData, query: AnnData, small_network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +271,7 @@ def test_a_model_folder_serves(best: AnnData, query: AnnData, tmp_path: Path) ->
     assert query.obs["bleep_reliability"].between(0, 1).all()
 
 
+@pytest.mark.slow
 def test_a_store_holds_what_memory_would(best: AnnData, query: AnnData, tmp_path: Path) -> None:
     bl.tl.impute(query, best)
     expected = query.layers["bleep"].copy()
@@ -487,6 +490,7 @@ def test_best_takes_kept_features(best_once: AnnData, query: AnnData) -> None:
     assert len(kept.uns["bleep"]["model"]) < len(best_once.uns["bleep"]["model"]) - 500_000, "the network stays out"
 
 
+@pytest.mark.slow
 def test_a_written_reference_serves(best: AnnData, query: AnnData, tmp_path: Path) -> None:
     best.write_h5ad(tmp_path / "ref.h5ad")
     bl.tl.impute(query, best)

@@ -163,6 +163,7 @@ def test_embed_reads_no_depth_from_logarithms(adata: AnnData) -> None:
     bl.tl.embed(query, adata, encoder=means)
 
 
+@pytest.mark.slow
 def test_messages_of_a_model_that_reads_features(adata: AnnData) -> None:
     ref, query, own = adata.copy(), adata.copy(), Pooled(0)
     bl.tl.encode(ref, encoder=["color", own], key_added="X_made")

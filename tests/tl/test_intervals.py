@@ -334,6 +334,7 @@ def test_another_predictors_layer_is_refused(calibrated: Pair, given: dict[str, 
 
 
 @pytest.mark.odd
+@pytest.mark.slow
 def test_another_models_layer_is_refused(calibrated: Pair, unchanged: Callable[..., None]) -> None:
     ref, query = calibrated
     other = ref.copy()

@@ -55,6 +55,7 @@ def mask_of(query: AnnData) -> np.ndarray:
     return query.obs[MASK].to_numpy()
 
 
+@pytest.mark.slow
 def test_hidden_genes_are_found(query: AnnData, ref: AnnData) -> None:
     """What no image tells, measured spots around tell; the rest of the genes are no worse."""
     bl.tl.impute(query, ref)
@@ -235,6 +236,7 @@ def test_a_section_of_measured_spots_alone_is_not_scored(query: AnnData, ref: An
         bl.tl.evaluate(query, metrics=["pearson"], n_bootstrap=0, library_key="section")
 
 
+@pytest.mark.slow
 def test_bounds_of_a_corrected_layer_are_refused(calibrated: tuple[AnnData, AnnData]) -> None:
     ref, query = calibrated
     query = query.copy()

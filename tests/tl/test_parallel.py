@@ -123,6 +123,7 @@ def assert_same(found: list[dict[str, bytes]], expected: list[dict[str, bytes]])
         assert [name for name in one | other if one.get(name) != other.get(name)] == [], f"of job {number}"
 
 
+@pytest.mark.slow
 def test_threads_that_train_and_predict_by_other_recipes_and_seeds() -> None:
     names = ["published", "default", "network", "network"]
     expected = [whole_job(RECIPES[name], seed) for seed, name in enumerate(names)]
@@ -136,6 +137,7 @@ def test_threads_that_differ_in_the_seed() -> None:
     assert_same(at_once(lambda seed: whole_job(RECIPES["network"], seed)), expected)
 
 
+@pytest.mark.slow
 def test_threads_that_read_one_reference(fitted_network: AnnData, unchanged: Callable[..., None]) -> None:
     unchanged(fitted_network)
     expected = [predicted(fitted_network, seed) for seed in range(N_THREADS)]

@@ -29,6 +29,7 @@ def tissue(tissue_once: AnnData) -> AnnData:
     return tissue_once.copy()
 
 
+@pytest.mark.slow
 def test_finds_what_the_image_knows(tissue: AnnData) -> None:
     table = bl.tl.predictability(tissue)
     linked = tissue.var["image_linked"].to_numpy()
@@ -154,6 +155,7 @@ def test_genes_that_do_not_vary_are_not_tested(tissue: AnnData) -> None:
     assert table.drop(index=table.index[3]).notna().all().all()
 
 
+@pytest.mark.slow
 def test_features_are_made_of_crops(log: pytest.LogCaptureFixture) -> None:
     adata: Any = bl.datasets.toy(n_patients=2, n_sections=1, n_spots=40, n_genes=30, progress_bar=False)
     log.set_level(logging.INFO, logger="bleep_sc")

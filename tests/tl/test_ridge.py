@@ -127,6 +127,7 @@ def test_a_fit_on_small_sections_warns_once(ref: AnnData) -> None:
     assert sum("fewer than 30 spots" in text for text in texts) == 1
 
 
+@pytest.mark.slow
 def test_a_frozen_network_is_read_by_section_on_every_way(ref: AnnData, query: AnnData, tmp_path: Path) -> None:
     bl.tl.fit(ref, **NETWORK)
     expected = imputed(query, ref)

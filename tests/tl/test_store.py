@@ -120,6 +120,7 @@ def name_of(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("kind", ["dense", "csr"])
 @pytest.mark.parametrize("where", ["memory", "disk"])
+@pytest.mark.slow
 def test_equals_the_layer_in_memory(
     model: AnnData,
     query: AnnData,
@@ -144,6 +145,7 @@ def test_equals_the_layer_in_memory(
 
 
 @pytest.mark.parametrize("kind", ["dense", "csr"])
+@pytest.mark.slow
 def test_a_reference_on_disk_needs_no_store(
     model: AnnData,
     query: AnnData,
@@ -213,6 +215,7 @@ def test_the_own_profile_is_left_out(
     assert "model" in ref.uns["bleep"]
 
 
+@pytest.mark.slow
 def test_genes_are_matched_by_name(
     model: AnnData,
     query: AnnData,
@@ -232,6 +235,7 @@ def test_genes_are_matched_by_name(
 
 @pytest.mark.parametrize("method", ["ridge", "coordinates", "mean", "knn", "regressor"])
 @pytest.mark.parametrize("crops", ["memory", "lazy"])
+@pytest.mark.slow
 def test_every_method_of_single_spots(ref: AnnData, query: AnnData, method: str, crops: str, tmp_path: Path) -> None:
     network = {"encoder": "timm:test_resnet", "weights": None, "max_epochs": 1} if method == "regressor" else {}
     bl.tl.fit(ref, method=method, **network)
@@ -257,6 +261,7 @@ def test_copy_and_another_name(model: AnnData, query: AnnData, unchanged: Callab
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+@pytest.mark.slow
 def test_a_failure_half_way_leaves_nothing(
     error: type[BaseException],
     model: AnnData,
@@ -302,6 +307,7 @@ def test_rows_on_disk_without_an_embedding_are_named(fitted: AnnData, query: Ann
 
 
 @pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning")
+@pytest.mark.slow
 def test_embeddings_of_another_model_are_warned_of(fitted: AnnData, query: AnnData, tmp_path: Path) -> None:
     other = fitted.copy()
     bl.tl.fit(other, **PUBLISHED, max_epochs=3, random_state=7)
@@ -311,6 +317,7 @@ def test_embeddings_of_another_model_are_warned_of(fitted: AnnData, query: AnnDa
 
 
 @pytest.mark.odd
+@pytest.mark.slow
 def test_what_cannot_be_stored_is_refused_before_any_work(
     ref: AnnData, fitted: AnnData, query: AnnData, unchanged: Callable[..., None], tmp_path: Path
 ) -> None:

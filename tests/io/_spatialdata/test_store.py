@@ -76,6 +76,7 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
 
 
+@pytest.mark.slow
 def test_only_one_table_its_shapes_and_the_image_are_read(store: Path) -> None:
     expected = bl.io.from_spatialdata(tissue(), table="square_008um", image="he")
     for other in ("tables/square_002um", "shapes/S_square_002um", "labels", "images/morphology_focus"):

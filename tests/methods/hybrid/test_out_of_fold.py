@@ -41,6 +41,7 @@ def expression(adata: AnnData) -> np.ndarray:
 
 
 @pytest.mark.parametrize("patient_key", ["donor", None])
+@pytest.mark.slow
 def test_a_section_knows_nothing_of_its_own_expression(
     patient_key: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_section_of_two_patients_is_refused(unchanged: Callable[..., None]) ->
         bl.tl.fit(adata, patient_key="animal")
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_of_folds_that_saw_the_section() -> None:
     """Random spots, or parts of the only section, lie beside spots that were trained on."""
     single = make_sections(64, sections=("s1",))

@@ -16,6 +16,7 @@ from bleep_sc.models.encoders.of_torchvision import WEIGHTS
 from bleep_sc.models.encoders.registry import COLOR, ENCODERS, NETWORKS, encoder_named, names_network
 
 
+@pytest.mark.slow
 def test_the_list_is_known_without_torch_or_timm() -> None:
     script = (
         "import sys, bleep_sc\nfrom bleep_sc.models.encoders.registry import ENCODERS, encoder_named\n"

@@ -133,6 +133,7 @@ def test_every_make_is_read_as_the_whole_page(
 @pytest.mark.parametrize("working_mb", [1e-6, 128])
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("make", ["bare strips", "planes of strips", "deflated strips", "planes of tiles", "pyramid"])
+@pytest.mark.slow
 def test_at_random(
     make: str,
     lazy: bool,  # noqa: FBT001

@@ -164,6 +164,7 @@ SOUND: dict[str, Callable[[AnnData, Path], AnnData]] = {
 
 
 @pytest.mark.parametrize("case", SOUND)
+@pytest.mark.slow
 def test_nothing_is_said_of_a_sound_reference(case: str, ref: AnnData, tmp_path: Path) -> None:
     sound = SOUND[case](ref, tmp_path)
     imputed(sound)
@@ -220,6 +221,7 @@ CHANGED: dict[str, tuple[Callable[[AnnData, Path], AnnData], str]] = {
 
 @pytest.mark.odd
 @pytest.mark.parametrize("case", CHANGED)
+@pytest.mark.slow
 def test_a_changed_reference_is_said_once(
     case: str, ref: AnnData, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

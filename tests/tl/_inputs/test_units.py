@@ -189,6 +189,7 @@ def real_sections(real_data: Path) -> dict[str, AnnData]:
 
 
 @pytest.mark.parametrize("tissue", ["breast", "bulb", "bulb of one kind"])
+@pytest.mark.slow
 def test_real_sections_are_alike_however_few_genes_are_left(tissue: str, real_sections: dict[str, AnnData]) -> None:
     """Patients, animals and arrays differ by up to 3.4 times in the genes that vary most, and are on one scale."""
     adata = real_sections[tissue]

@@ -233,6 +233,7 @@ def test_only_the_references_panel_is_clustered(query: AnnData) -> None:
 @pytest.mark.odd
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("name", ["tumour/stroma", "a\tb\n<b>", "x" * 300])
+@pytest.mark.slow
 def test_any_name_of_a_region_survives_files(name: str, query: AnnData, tmp_path: Any) -> None:
     query.obs["region"] = query.obs["region"].astype(str).replace("top", name)
     found = run(query, markers={name: MARKERS["top"]})

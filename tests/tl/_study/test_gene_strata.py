@@ -69,6 +69,7 @@ def test_what_looks_tell_is_what_is_predicted(tissue: AnnData) -> None:
     assert (table["ceiling"].dropna() > 0.5).all()
 
 
+@pytest.mark.slow
 def test_strata_part_all_genes_evenly(tissue: AnnData) -> None:
     table = run(tissue, n_strata=4)
     everything = of(table, "all").iloc[0]

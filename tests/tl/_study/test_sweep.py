@@ -186,6 +186,7 @@ def test_a_value_that_ruins_the_prediction_is_told_apart(tissue: AnnData, log: p
     assert "over sections; the farthest is alpha=1000000000.0" in log.text
 
 
+@pytest.mark.slow
 def test_features_are_made_once_and_score_as_those_of_each_fold(
     tissue: AnnData, monkeypatch: pytest.MonkeyPatch, unchanged: Callable[..., None]
 ) -> None:

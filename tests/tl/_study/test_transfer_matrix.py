@@ -134,6 +134,7 @@ def _joined(tissues: dict[str, AnnData], **arguments: Any) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:one reference of all tissues:UserWarning")
+@pytest.mark.slow
 def test_expression_of_what_is_scored_changes_no_other_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own counts, turned upside down, change the truth but neither prediction nor panels."""
     tissues = {"a": tissue("a", sections=2), "b": tissue("b", seed=1, sections=2)}
@@ -227,6 +228,7 @@ def test_sections_of_two_tissues_may_have_one_name() -> None:
     assert (table["n_sections"] == 2).all()
 
 
+@pytest.mark.slow
 def test_the_order_of_tissues_does_not_matter() -> None:
     tissues = {"a": tissue("a"), "b": tissue("b", seed=1)}
     keys = ["trained_on", "tested_on", "panel"]
@@ -309,6 +311,7 @@ def with_crops(name: str, seed: int, um: float = 100.0) -> AnnData:
 
 
 @pytest.mark.usefixtures("remembered_colours")
+@pytest.mark.slow
 def test_crops_go_along_with_their_records() -> None:
     tissues = {"a": with_crops("s", 0), "b": with_crops("s", 1)}
     joined = _joined(tissues, image_keys=["crops"])
@@ -333,6 +336,7 @@ def test_few_shared_names_are_doubted(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.odd
+@pytest.mark.slow
 def test_names_of_tissues_that_have_an_arrow_of_their_own(tmp_path: Any) -> None:
     """Of "a" and "a > a", either trained on and the other tested on, are two cells, whatever joins their names."""
     one, other = tissue("a"), tissue("b", seed=1)
