@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -98,11 +98,12 @@ def _small(asked: Asked) -> AnnData:
         obs[asked.library_key] = np.asarray(query.obs[asked.library_key].astype(str))
     of_query: pd.DataFrame = query.var
     scores = [column for column in (_keys.pearson(asked.layer),) if column in of_query]
+    obsm: dict[str, Any] = {_keys.SPATIAL: spatial_coordinates(query)}
     small = AnnData(
         asked.values.get(MEASURED.name),
         obs=obs,
         var=pd.DataFrame({column: of_query.loc[genes, column].to_numpy() for column in scores}, index=genes),
-        obsm={_keys.SPATIAL: spatial_coordinates(query)},
+        obsm=obsm,
         layers={asked.layer: asked.values[PREDICTED.name]},
     )
     for name in (_keys.SPATIAL, _keys.scores(asked.layer)):
