@@ -113,6 +113,7 @@ NAMED: dict[str, dict[str, Any]] = {"encode": {"encoder": "color"}}
 
 @pytest.mark.parametrize(("mode", "kind"), [("r", "csr"), ("r", "dense"), ("r+", "csr")])
 @pytest.mark.parametrize("function", BACKED)
+@pytest.mark.slow
 def test_what_is_on_disk_gives_the_same(function: str, kind: str, mode: Any, tmp_path: Path) -> None:
     make, run = BACKED[function]
     sound = make()

@@ -99,6 +99,7 @@ def check_same(found: AnnData, expected: AnnData, ref: AnnData) -> None:
 
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("model", MODELS)
+@pytest.mark.slow
 def test_the_same_call_gives_the_same_bits(
     model: str, n_threads: int, references: dict[str, AnnData], two: AnnData, threads: Callable[[int], None]
 ) -> None:
