@@ -445,17 +445,20 @@ SECTIONS = [f"her2st/C{i}" for i in range(2, 7)] + ["her2st_b/B4", "mob1k_layers
 SECTIONS += [f"mob2k/{name}" for name in ("MOB1", "MOB2", "MOB3", "MOB4", "MOB1_all_spots")]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SECTIONS)
-@pytest.mark.parametrize("um", [None, 100.0])
+QUICK = ("mob2k/MOB1", "mob1k_layers/Rep12")
+
+
+@pytest.mark.parametrize(
+    ("name", "um"),
+    [
+        pytest.param(name, um, marks=[] if name in QUICK and um else pytest.mark.slow)
+        for um in (None, 100.0)
+        for name in SECTIONS
+    ],
+)
 def test_no_false_alarm_on_real_sections(name: str, um: float | None, real_data: Path) -> None:
     """Warnings are errors here."""
     adata = ad.read_h5ad(real_data / f"{name}.h5ad")
     image = real_data / f"{name.replace('_all_spots', '')}.jpg"
     bl.pp.crops(adata, image, um=um, mpp=float(adata.uns["source"]["um_per_px"]), check="raise")
     assert all(record["findings"].empty for record in adata.uns["crops"].values())
-
-
-@pytest.mark.parametrize("name", ["mob2k/MOB1", "mob1k_layers/Rep12"])
-def test_no_false_alarm_on_a_real_section(name: str, real_data: Path) -> None:
-    test_no_false_alarm_on_real_sections(name, 100.0, real_data)
