@@ -54,7 +54,7 @@ def _bulb() -> tuple[AnnData, AnnData]:
 
 
 def _both() -> tuple[AnnData, AnnData]:
-    return _bulb()
+    return _bulb()[1], _bulb()[0]
 
 
 def _reference() -> tuple[AnnData]:
@@ -141,7 +141,7 @@ def _by_region() -> tuple[AnnData]:
 PICTURES = {
     "imputed": Drawn(("query",), _query, (list(GENES),)),
     "reliability": Drawn(("query",), _query),
-    "neighbors": Drawn(("query", "ref"), _both, how={"spot": "14x15-MOB4", "genes": list(GENES)}),
+    "neighbors": Drawn(("query", "ref"), _both, how={"spot": "25x19-MOB4", "genes": list(GENES)}),
     "calibration": Drawn(("ref",), _reference),
     "predictable_genes": Drawn(("ref",), _reference),
     "gene_scores": Drawn(("query",), _query),

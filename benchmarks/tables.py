@@ -110,7 +110,7 @@ prediction.
 """
 
 PARTS = """\
-## Which parts of BLEEP pay
+## Which parts pay
 
 These tables change one part of BLEEP's default recipe, or leave it out. They also show what the recipe grew from: the
 heads and the loss of published BLEEP on the same features. "retrieval" and "regression" are the two halves of the
