@@ -146,14 +146,14 @@ PICTURES = {
     "predictable_genes": Drawn(("ref",), _reference),
     "gene_scores": Drawn(("query",), _query),
     "gene_correlation": Drawn(("query",), _query, ("HVG-50",)),
-    "scores": Drawn(("adata",), _compared),
+    "scores": Drawn(("adata",), _compared, how={"panels": ["HEG-50", "HVG-50"]}),
     "alignment_check": Drawn(("query",), _checked),
     "alignment": Drawn(("query",), _embedded),
     "history": Drawn(("ref",), _reference),
     "transfer_matrix": Drawn(("table",), _transferred),
     "regions": Drawn(("query",), _by_region),
-    "sweep": Drawn(("adata",), _swept),
-    "learning_curve": Drawn(("adata",), _learnt),
+    "sweep": Drawn(("adata",), _swept, how={"panels": ["all", "HVG-50"]}),
+    "learning_curve": Drawn(("adata",), _learnt, how={"panels": ["all", "HVG-50"]}),
 }
 
 

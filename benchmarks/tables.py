@@ -71,8 +71,8 @@ METHODS = f"""\
 
 - *Breast*: HER2ST, five sections of one patient. Each section is predicted from the other four.
 - *Bulb*: mouse olfactory bulb, four sections of two animals. Each animal is predicted from the other.
-- The networks (ResNet-18, ST-Net, HisToGene) started from random weights and trained for 5 epochs, on a CPU. Expect
-  more of them after longer training from pretrained weights.
+- The networks (ResNet-18, ST-Net, HisToGene) started from random weights and trained for 5 epochs, on a CPU. They
+  may do better after longer training from pretrained weights.
 - `counts` reads the total counts of the very spots that it predicts. Its score is what sequencing depth alone explains.
 - The crops of "bleep" are three spot diameters wide, as are those that "colour" features come from.
 
