@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -113,19 +114,16 @@ def _draw_speed(path: Path) -> None:
 
     rows = speed_rows().sort_values("takes", kind="stable").reset_index(drop=True)
     met, shown = rows["takes"] <= 1, rows["takes"].clip(lower=0.11)  # a little longer than none, to be seen
-    names = [
-        f"{what}\nmeasured against {against}".replace("`", "") for what, against in rows[["what", "against"]].values
-    ]
-    fig, ax = plt.subplots(figsize=(8, 0.34 * len(rows) + 1), layout="constrained")
+    told = (rows["what"] + ", against " + rows["against"]).str.replace("`", "")
+    names = [textwrap.fill(text, 52) for text in told]
+    fig, ax = plt.subplots(figsize=(7.5, 0.42 * len(rows) + 1), layout="constrained")
     ax.barh(rows.index, shown - 0.1, left=0.1, height=0.6, color=met.map({True: "C0", False: "C1"}))
     ax.axvline(1, color="black", lw=1)
     ax.set(xscale="log", xlim=(0.1, max(5, 1.2 * rows["takes"].max())), ylim=(-0.6, len(rows) - 0.4))
     ax.set_xticks([0.1, 0.5, 1, 2, 5], ["a tenth", "half", "goal", "2 ×", "5 ×"])
     ax.minorticks_off()
-    ax.set_yticks(rows.index, names, fontsize="x-small", parse_math=False)
-    ax.set_xlabel(
-        f"What it takes, by what the goal allows: shorter is better. {met.sum()} of {len(rows)} goals are met."
-    )
+    ax.set_yticks(rows.index, names, fontsize="small", linespacing=0.95, parse_math=False)
+    ax.set_xlabel(f"Share of what the goal allows: shorter is better. {met.sum()} of {len(rows)} goals are met.")
     ax.spines[["right", "top"]].set_visible(False)
     fig.savefig(path, **_HOW)
     plt.close(fig)
