@@ -57,12 +57,11 @@ def check_plain(path: Path) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write beside the target and move it there, so that a killed write leaves the earlier file."""
-    with written_whole(path) as temporary:
-        # as the user's umask says: a temporary file's own mode would lock colleagues out
-        with os.fdopen(os.open(temporary, _WRITE, 0o666), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+    # as the user's umask says: a temporary file's own mode would lock colleagues out
+    with written_whole(path) as temporary, os.fdopen(os.open(temporary, _WRITE, 0o666), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """`bleep-sc fit`: a measured section, or several, becomes a reference with a model."""
 
 import argparse
-import inspect
 from pathlib import Path
 from typing import Any, get_args
 
@@ -63,7 +62,9 @@ def _files(group: argparse._ArgumentGroup) -> None:
     group.add_argument("input", metavar="REF", help="measured spots: an .h5ad or .zarr of AnnData, log-normalised")
     add_image(group, "the H&E image; of several sections SECTION=FILE for each. Without it, crops or features that "
               "REF holds are taken")  # fmt: skip
-    group.add_argument("--select-genes", action="store_true", help="choose the genes to learn from (bl.pp.select_genes)")
+    group.add_argument(
+        "--select-genes", action="store_true", help="choose the genes to learn from (bl.pp.select_genes)"
+    )
     group.add_argument(
         "--calibrate",
         action="store_true",
@@ -88,9 +89,7 @@ def _run(arguments: argparse.Namespace) -> Path:
     cut = _check_tissue(ref, arguments, how)
     if arguments.select_genes:
         with spelt({**_GENES.spelling, "batch_key": LIBRARY.flag}, adata=arguments.input):
-            pp.select_genes(
-                ref, batch_key=how.get("library_key"), layer=how.get("layer"), **_GENES.given(arguments)
-            )
+            pp.select_genes(ref, batch_key=how.get("library_key"), layer=how.get("layer"), **_GENES.given(arguments))
     if cut is not None:
         cut_crops(ref, cut, what=arguments.input)
     with spelt({**_FIT.spelling, **_COMPUTE.spelling}, adata=arguments.input):
@@ -109,8 +108,7 @@ def _check_recipe(how: dict[str, Any]) -> None:
     """Refuse options that the method does not have, before any file is read."""
     from bleep_sc.methods.registry import choose, settable
 
-    defaults = inspect.signature(tl.fit).parameters
-    method, preset = (how.get(name, defaults[name].default) for name in ("method", "preset"))
+    method, preset = (how.get(name, _FIT.default(name)) for name in ("method", "preset"))
     if "encoder" in how and len(how["encoder"]) == 1:
         (how["encoder"],) = how["encoder"]
     of_recipe = {name: value for name, value in how.items() if name in settable()}

@@ -1,7 +1,6 @@
 """`bleep-sc impute`: a slide, or spots on it, gets the expression that its image tells."""
 
 import argparse
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -103,9 +102,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     check_there(arguments.input, what="SLIDE")
     files = [arguments.input, arguments.ref or arguments.model, *arguments.image]
     sources = [file for file in files if file != arguments.out]
-    out = check_output(
-        arguments.out, option="--out", endings=ENDINGS, overwrite=arguments.overwrite, inputs=sources
-    )
+    out = check_output(arguments.out, option="--out", endings=ENDINGS, overwrite=arguments.overwrite, inputs=sources)
     report = None
     if arguments.report is not None:
         report = check_output(arguments.report, option=_REPORT, endings=HTML, overwrite=arguments.overwrite)
@@ -115,7 +112,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     with spelt({"level": _INTERVALS}):
         _check_level(arguments.intervals)
     ref, what = read_ref(arguments), said_ref(arguments)
-    key = getattr(arguments, "key", inspect.signature(tl.impute).parameters["key"].default)
+    key = getattr(arguments, "key", _IMPUTE.default("key"))
     stored = check_model(ref, key, what=what)
     if arguments.intervals is not None:
         check_calibrated(ref, key, option=_INTERVALS, what=what)
@@ -189,7 +186,7 @@ def _of_spots(plan: _Plan, arguments: argparse.Namespace) -> AnnData:
 
 def _check_cut(plan: _Plan, cut: dict[str, Any], um_per_px: float | None) -> None:
     """Compare the crops to come with those of the model; without `--um` the image's scale tells their width."""
-    size = cut.get("size", inspect.signature(pp.crops).parameters["size"].default)
+    size = cut.get("size", CROPS.default("size"))
     um = cut.get("um", None if um_per_px is None else size * um_per_px)
     check_width(plan.stored, size=size, um=um, given="um" in cut, what=plan.what)
 

@@ -1,6 +1,7 @@
 """The model that a command predicts with, and what is asked of it before any image is read."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,12 @@ def _read_slim(folder: str) -> AnnData:
     if not Path(folder).is_dir():
         msg = f"{MODEL} {folder}: is a file; a model is a folder. A reference goes to {REF}."
         raise Refused(msg)
+    read: Callable[[str], AnnData] | None = getattr(io, "read_slim_model", None)
+    if read is None:
+        msg = f"{MODEL} {folder}: this version reads no model without its reference. Pass the reference by {REF}."
+        raise Refused(msg)
     with spelt({"path": MODEL}):
-        return io.read_slim_model(folder)
+        return read(folder)
 
 
 def check_model(ref: AnnData, key: str, *, what: str) -> Any:
@@ -68,5 +73,6 @@ def check_width(stored: Any, *, size: int, um: float | None, given: bool, what: 
         needed = f"--size {scale.size}" + ("" if known is None else f" --um {known:g}")
         found = f"{size} pixels" + ("" if um is None else f" of {um:g} µm in all")
         trained = f"{scale.size} pixels" + ("" if known is None else f" of {known:g} µm in all")
-        msg = f"{'--um' if given else 'crops'}: crops would be {found}, the model of {what} was trained on {trained}. Pass {needed}."
+        said = "--um" if given else "crops"
+        msg = f"{said}: crops would be {found}, the model of {what} was trained on {trained}. Pass {needed}."
         raise Refused(msg)

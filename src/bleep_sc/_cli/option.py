@@ -37,9 +37,8 @@ class Step:
     def add_to(self, parser: argparse.ArgumentParser) -> None:
         """Add the options under the step's title; the help tells the function's default where there is one."""
         group = parser.add_argument_group(self.title)
-        parameters = inspect.signature(self.function).parameters
         for option in self.options:
-            default = parameters[option.argument].default
+            default = self.default(option.argument)
             said = "" if default is None or isinstance(default, bool) else f" (default: {default})"
             group.add_argument(option.flag, default=argparse.SUPPRESS, help=option.help + said, **option.how)
 
@@ -51,6 +50,10 @@ class Step:
     def flags_given(self, arguments: argparse.Namespace) -> list[str]:
         """List the options that the user gave."""
         return [option.flag for option in self.options if option.dest in vars(arguments)]
+
+    def default(self, argument: str) -> Any:
+        """Look up the function's own default."""
+        return inspect.signature(self.function).parameters[argument].default
 
     @property
     def spelling(self) -> dict[str, str]:

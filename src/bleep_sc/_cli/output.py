@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -35,7 +36,8 @@ def check_output(
 
 def write(adata: AnnData, path: Path) -> None:
     """Write an AnnData in the format that the ending names."""
-    with written_whole(path) as temporary:
+    with written_whole(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Writing zarr v2 data")  # anndata, of what it will do one day
         if path.suffix.lower() == H5AD:
             adata.write_h5ad(temporary)
         else:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import anndata as ad
+import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
@@ -48,10 +49,12 @@ def sections_of(adata: AnnData, library_key: str | None) -> list[str]:
     """List the names of sections: those of a column, else those that have pictures."""
     if library_key is None:
         return list(libraries(adata.uns))
-    return sorted(set(map(str, section_of_spots(adata, library_key))))
+    return sorted(set(np.asarray(section_of_spots(adata, library_key), dtype=str).tolist()))
 
 
-def by_section(texts: Sequence[str], sections: Sequence[str], convert: Callable[[str], T], *, option: str) -> T | dict[str, T]:
+def by_section(
+    texts: Sequence[str], sections: Sequence[str], convert: Callable[[str], T], *, option: str
+) -> T | dict[str, T]:
     """Read ``SECTION=VALUE``, once for each section, or one VALUE for all.
 
     Values and names may hold ``=`` themselves: what stands before it must be the name of a section.
@@ -71,7 +74,7 @@ def by_section(texts: Sequence[str], sections: Sequence[str], convert: Callable[
         else:
             shown = ", ".join(map(repr, sections[:10])) + (", ..." if len(sections) > 10 else "")
             msg = (
-                f"{option} {text}: must be SECTION=VALUE, where SECTION is one of {shown or 'none that are known'}. "
+                f"{option} {text}: must begin with SECTION=, where SECTION is one of {shown or 'none that are known'}. "
                 "--library-key names the column of obs with the sections."
             )
             raise Refused(msg)
