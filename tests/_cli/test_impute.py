@@ -147,3 +147,24 @@ def test_a_model_is_a_folder(run: Run, slide: Path, ref_file: Path, tmp_path: Pa
     words, out = ("impute", slide), ("--out", tmp_path / "out.h5ad")
     run(*words, "--model", "gone", *LAID, *out).refused("--model gone", "there is no such file")
     run(*words, "--model", ref_file, *LAID, *out).refused("--model", "is a file", "--ref")
+
+
+def test_a_slim_model_predicts_without_its_reference(run: Run, slide: Path, ref_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    with pytest.warns(UserWarning, match="written without intervals"):  # those of the hybrid are not its own
+        bl.io.write_model(ad.read_h5ad(ref_file), folder, slim=True)
+    words = ("impute", slide, "--model", folder, *CUT, "--mpp", UM_PER_PX)
+    run(*words, "--out", tmp_path / "no.h5ad").refused("--pitch")
+    ended = run(*words, "--pitch", 100, "--lattice", "square", "--out", tmp_path / "out.h5ad")
+    assert ended.code == 0, ended.err
+    imputed, slim = ad.read_h5ad(tmp_path / "out.h5ad"), bl.io.read_slim_model(folder)
+    python = bl.pp.grid(slide, slim, um=100, mpp=UM_PER_PX, lattice="square")
+    bl.pp.crops(python, um=100, size=16)
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        bl.tl.impute(python, slim)
+    np.testing.assert_array_equal(imputed.layers["bleep"], python.layers["bleep"])
+    assert imputed.n_obs > 10
+    named = run(*words, "--pitch", 100, "--key", "mine", "--out", tmp_path / "named.h5ad")
+    assert named.code == 0, named.err
+    assert "mine" in ad.read_h5ad(tmp_path / "named.h5ad").layers

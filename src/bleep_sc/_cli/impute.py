@@ -111,8 +111,8 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
         raise Refused(msg)
     with spelt({"level": _INTERVALS}):
         _check_level(arguments.intervals)
-    ref, what = read_ref(arguments), said_ref(arguments)
     key = getattr(arguments, "key", _IMPUTE.default("key"))
+    ref, what = read_ref(arguments, key), said_ref(arguments)
     stored = check_model(ref, key, what=what)
     if arguments.intervals is not None:
         check_calibrated(ref, key, option=_INTERVALS, what=what)
@@ -153,7 +153,7 @@ def _of_image(plan: _Plan, arguments: argparse.Namespace) -> AnnData:
     _check_cut(plan, cut, None)
     spelling = {**_GRID.spelling, "mpp": "--mpp", "series": "--series", "image": "SLIDE", "library_key": "the sections"}
     with spelt(spelling, ref=plan.what):
-        slide = pp.grid(arguments.input, _lattice_of(plan.ref), **laid)
+        slide = pp.grid(arguments.input, plan.ref, **laid)
     (library,) = slide.uns[_keys.SPATIAL]
     _check_cut(plan, cut, float(library_part(slide.uns, library, "scalefactors")["microns_per_pixel"]))
     if plan.genes is not None:
@@ -202,10 +202,6 @@ def _one_number(texts: list[str]) -> float:
         raise Refused(msg) from None
 
 
-def _lattice_of(ref: AnnData) -> AnnData:
-    return ref
-
-
 def _write(query: AnnData, plan: _Plan, arguments: argparse.Namespace, name: str) -> None:
     """Write the result, then the report, so that an error in the second leaves the first."""
     kept = query
@@ -217,7 +213,7 @@ def _write(query: AnnData, plan: _Plan, arguments: argparse.Namespace, name: str
         with spelt({"genes": _REPORT_GENES, "path": _REPORT}, query=arguments.input, ref=plan.what):
             _report.report(
                 query,
-                plan.ref if plan.ref.n_obs else None,
+                plan.ref,
                 path=plan.report,
                 genes=arguments.report_genes,
                 key=plan.key,

@@ -1,7 +1,6 @@
 """The model that a command predicts with, and what is asked of it before any image is read."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from bleep_sc._cli.tissue import check_there, read_tissue
 REF, MODEL = "--ref", "--model"
 
 
-def read_ref(arguments: argparse.Namespace) -> AnnData:
+def read_ref(arguments: argparse.Namespace, key: str) -> AnnData:
     """Read the reference, or the model alone as a reference without spots."""
     if arguments.ref is not None:
         return read_tissue(arguments.ref, what=REF)
-    return _read_slim(arguments.model)
+    return _read_slim(arguments.model, key)
 
 
 def said_ref(arguments: argparse.Namespace) -> str:
@@ -26,18 +25,14 @@ def said_ref(arguments: argparse.Namespace) -> str:
     return str(arguments.model if arguments.ref is None else arguments.ref)
 
 
-def _read_slim(folder: str) -> AnnData:
+def _read_slim(folder: str, key: str) -> AnnData:
     """Read a model that travels without its reference."""
     check_there(folder, what=MODEL)
     if not Path(folder).is_dir():
         msg = f"{MODEL} {folder}: is a file; a model is a folder. A reference goes to {REF}."
         raise Refused(msg)
-    read: Callable[[str], AnnData] | None = getattr(io, "read_slim_model", None)
-    if read is None:
-        msg = f"{MODEL} {folder}: this version reads no model without its reference. Pass the reference by {REF}."
-        raise Refused(msg)
     with spelt({"path": MODEL}):
-        return read(folder)
+        return io.read_slim_model(folder, key_added=key)
 
 
 def check_model(ref: AnnData, key: str, *, what: str) -> Any:
