@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "pl": {"metrics"},
     "datasets": {"pp"},
     "_report": {"pl", "tl", "io", "pp"},
-    "_cli": {"_report", "tl", "io", "pp", "methods"},
+    "_cli": {"_report", "tl", "io", "pp", "methods", "models"},
 }
 """The rooms that each room uses beside itself and the ground floor, whose room has no name."""
 

@@ -103,6 +103,11 @@ def test_options_that_a_method_lacks_are_refused_before_reading(run: Run, measur
     out = ("--out", tmp_path / "ref.h5ad")
     run("fit", measured, "--method", "mean", "--encoder", "color", *out).refused("--method mean has no --encoder")
     run("fit", measured, "--method", "ridge", "--preset", "paper", *out).refused("--preset paper")
+    run("fit", measured, "--calibrate", "--method", "ridge", *out).refused("--calibrate", "Add --cross-fit")
+    run("fit", measured, "--cross-fit", *out).refused("--cross-fit", "--calibrate is not given")
+    run("fit", measured, "--device", "tpu9", *out).refused("--device tpu9 cannot be used here")
+    run("fit", measured, "--seed", -1, *out).refused("--seed must be an integer of at least 0, found -1")
+    run("fit", measured, "--key", "crops", *out).refused("--key crops")
     run("fit", measured, "--n-top-genes", 9, *out).refused("--n-top-genes", "--select-genes is not given")
     run("fit", tmp_path / "measured.rds", *out).refused("REF", "measured.rds", "must be an AnnData", ".h5ad or .zarr")
     run("fit", tmp_path / "mesaured.h5ad", *out).refused("REF", "mesaured.h5ad", "there is no such file")
@@ -123,10 +128,6 @@ def test_names_that_the_file_lacks_are_refused_before_cutting(run: Run, without_
     run(*words, *both, s1, f"s3={tmp_path}", *out).refused("--image s3=", "'s1', 's2'")
     run(*words, *both, s1, "s2=gone.tif", *out).refused("--image gone.tif", "there is no such file")
     run(*words, *both, s1, s2, "--mpp", "s1=fine", *out).refused("--mpp", "must be a number", "'fine'")
-    adata = ad.read_h5ad(without_crops)
-    del adata.layers["counts"]
-    adata.write_h5ad(without_crops)
-    run(*words, *image, "--calibrate", *out).refused("--calibrate", "layers['counts']")
 
 
 @pytest.mark.odd
@@ -137,8 +138,36 @@ def test_a_damaged_file_is_said_to_be(run: Run, tmp_path: Path) -> None:
         run("fit", tmp_path / name, "--out", tmp_path / "ref.h5ad").refused(name, "cannot be read as an AnnData")
 
 
+@pytest.mark.usefixtures("nothing_cut")
+def test_what_cannot_be_calibrated_is_refused_before_training(
+    run: Run, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bleep_sc.tl.fit", lambda *_, **__: pytest.fail("it was trained"))
+    adata, words = ad.read_h5ad(measured), ("fit", measured, "--calibrate", "--out", tmp_path / "ref.h5ad")
+    adata[adata.obs["section"] == "s1"].copy().write_h5ad(measured)
+    run(*words).refused("--calibrate", "one section", "--library-key")
+    adata.layers["scaled"] = adata.X.toarray() * np.linspace(0.5, 1, adata.n_obs)[:, None]
+    adata.write_h5ad(measured)
+    run(*words, "--layer", "scaled").refused("`ref.layers['scaled']` is not log1p(T · counts / total)")
+    del adata.layers["counts"]
+    adata.write_h5ad(measured)
+    run(*words).refused("`ref.layers['counts']` does not exist", "measured.h5ad")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("remembered_colours")
+def test_other_methods_are_calibrated_by_folds_that_are_trained_anew(run: Run, measured: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ref.h5ad"
+    ended = run("fit", measured, "--method", "ridge", "--calibrate", "--cross-fit", "--out", out)
+    assert ended.code == 0, ended.err
+    assert "calibration" in ad.read_h5ad(out).uns["bleep"]
+
+
 def test_what_the_function_refuses_is_bad_input(run: Run, measured: Path, tmp_path: Path) -> None:
-    ended = run("fit", measured, "--method", "ridge", "--seed", -1, "--out", tmp_path / "ref.h5ad")
-    ended.refused("--seed must be an integer of at least 0, found -1")
-    ended = run("fit", measured, "--device", "tpu9", "--method", "mean", "--out", tmp_path / "ref.h5ad")
-    ended.refused("--device tpu9 cannot be used here")
+    out = tmp_path / "ref.h5ad"
+    run("fit", measured, "--method", "regressor", "--encoder", "color", "--max-epochs", 0, "--out", out).refused(
+        "--max-epochs must be an integer of at least 1, found 0"
+    )
+    adata = ad.read_h5ad(measured)
+    adata[:9].copy().write_h5ad(measured)
+    run("fit", measured, "--out", out).refused("`adata` has 9 spots; at least 16", "measured.h5ad")

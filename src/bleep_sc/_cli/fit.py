@@ -7,11 +7,12 @@ from typing import Any, get_args
 from anndata import AnnData
 
 from bleep_sc import _keys, pp, tl
+from bleep_sc._adata import recorded_library_key
 from bleep_sc._cli.command import Command
 from bleep_sc._cli.option import Option, Step, file_or_none, number, whole_number
 from bleep_sc._cli.output import check_output, write
 from bleep_sc._cli.refused import Refused, spelt
-from bleep_sc._cli.steps import CROPS, IMAGE, LIBRARY, add_image, cut_crops, images_of, without_effect
+from bleep_sc._cli.steps import CROPS, IMAGE, LIBRARY, add_image, check_device, cut_crops, images_of, without_effect
 from bleep_sc._cli.tissue import ENDINGS, check_there_in, has_crops, read_tissue
 from bleep_sc.methods.names import MethodName, PresetName
 
@@ -48,6 +49,14 @@ _FIT = Step(
         Option("--key", "key_added", "name of the model", {"metavar": "NAME"}),
     ),
 )  # fmt: skip
+_CALIBRATE = Step(
+    "calibration",
+    tl.calibrate,
+    (
+        Option("--cross-fit", "cross_fit", "train the folds anew, which all methods but the default recipe need",
+               {"action": "store_true"}),
+    ),
+)  # fmt: skip
 _COMPUTE = Step(
     "computing",
     tl.fit,
@@ -82,9 +91,11 @@ def _run(arguments: argparse.Namespace) -> Path:
         inputs=[] if arguments.input == arguments.out else [arguments.input],
     )
     how = {**_FIT.given(arguments), **_COMPUTE.given(arguments)}
-    _check_recipe(how)
     if not arguments.select_genes:
         without_effect(_GENES, arguments, "--select-genes is not given")
+    if not arguments.calibrate:
+        without_effect(_CALIBRATE, arguments, "--calibrate is not given")
+    _check_recipe(arguments, how)
     ref = read_tissue(arguments.input, what="REF")
     cut = _check_tissue(ref, arguments, how)
     if arguments.select_genes:
@@ -97,15 +108,16 @@ def _run(arguments: argparse.Namespace) -> Path:
     if arguments.calibrate:
         key = {"key": how["key_added"]} if "key_added" in how else {}
         with spelt(_COMPUTE.spelling, ref=arguments.input):
-            tl.calibrate(ref, **key, **_COMPUTE.given(arguments))
+            tl.calibrate(ref, **key, **_CALIBRATE.given(arguments), **_COMPUTE.given(arguments))
     if arguments.drop_crops:
         ref.obsm.pop(_keys.CROPS, None)
     write(ref, out)
     return out
 
 
-def _check_recipe(how: dict[str, Any]) -> None:
+def _check_recipe(arguments: argparse.Namespace, how: dict[str, Any]) -> None:
     """Refuse options that the method does not have, before any file is read."""
+    from bleep_sc._checks import check_int, check_key_added
     from bleep_sc.methods.registry import choose, settable
 
     method, preset = (how.get(name, _FIT.default(name)) for name in ("method", "preset"))
@@ -114,8 +126,14 @@ def _check_recipe(how: dict[str, Any]) -> None:
     of_recipe = {name: value for name, value in how.items() if name in settable()}
     if isinstance(of_recipe.get("encoder"), list):
         of_recipe["encoder"] = tuple(of_recipe["encoder"])
-    with spelt(_FIT.spelling):
-        choose(method, preset, of_recipe)
+    with spelt({**_FIT.spelling, **_COMPUTE.spelling}):
+        check_int("random_state", how.get("random_state", 0), minimum=0)
+        check_key_added("key_added", how.get("key_added", _FIT.default("key_added")))
+        check_device(how.get("device"))
+        chosen, _ = choose(method, preset, of_recipe)
+    if arguments.calibrate and not chosen.keeps_held_out and not _CALIBRATE.given(arguments):
+        msg = "--calibrate: needs predictions of held-out spots, which this method does not keep. Add --cross-fit."
+        raise Refused(msg)
 
 
 def _check_tissue(ref: AnnData, arguments: argparse.Namespace, how: dict[str, Any]) -> dict[str, Any] | None:
@@ -126,7 +144,7 @@ def _check_tissue(ref: AnnData, arguments: argparse.Namespace, how: dict[str, An
             option = _FIT.spelling[flag]
             check_there_in(ref, slot, how[flag], option=option, file=file)
     if arguments.calibrate:
-        check_there_in(ref, "layers", _keys.COUNTS, option="--calibrate: needs", file=file)
+        _check_calibratable(ref, how, file)
     if arguments.image:
         if "image_key" in how:
             msg = f"--image-key: names what is in {file}, and {IMAGE} has crops cut anew. Leave one of the two out."
@@ -140,6 +158,22 @@ def _check_tissue(ref: AnnData, arguments: argparse.Namespace, how: dict[str, An
         )
         raise Refused(msg)
     return None
+
+
+def _check_calibratable(ref: AnnData, how: dict[str, Any], file: str) -> None:
+    """Refuse before training what `tl.calibrate` would after it."""
+    from bleep_sc.tl._sections import known_patient_key
+    from bleep_sc.tl._trust.spots import read_counts
+
+    columns = [known_patient_key(ref, how.get("patient_key")), how.get("library_key") or recorded_library_key(ref)]
+    if all(column is None or ref.obs[column].nunique() < 2 for column in columns):
+        msg = (
+            f"--calibrate: {file} holds one section, and only others tell how far predictions are off. Bring sections "
+            f"of two or more patients, or two sections, and name their column by {LIBRARY.flag}."
+        )
+        raise Refused(msg)
+    with spelt({}, ref=file):
+        read_counts(ref, how.get("layer"))
 
 
 COMMAND = Command(
@@ -164,6 +198,6 @@ COMMAND = Command(
     ),
     files=_files,
     endings=ENDINGS,
-    steps=(CROPS, _GENES, _FIT, _COMPUTE),
+    steps=(CROPS, _GENES, _FIT, _CALIBRATE, _COMPUTE),
     run=_run,
 )

@@ -14,7 +14,7 @@ from bleep_sc._cli.option import Option, Step, number, whole_number
 from bleep_sc._cli.output import check_output, write
 from bleep_sc._cli.refused import Refused, spelt
 from bleep_sc._cli.report import ENDINGS as HTML
-from bleep_sc._cli.steps import CROPS, IMAGE, LIBRARY, add_image, cut_crops, images_of, without_effect
+from bleep_sc._cli.steps import CROPS, IMAGE, LIBRARY, add_image, check_device, cut_crops, images_of, without_effect
 from bleep_sc._cli.tissue import ENDINGS, check_genes, check_there, check_there_in, has_crops, read_tissue
 from bleep_sc._library import library_part
 from bleep_sc.methods.names import Mode
@@ -111,6 +111,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
         raise Refused(msg)
     with spelt({"level": _INTERVALS}):
         _check_level(arguments.intervals)
+    check_device(getattr(arguments, "device", None))
     key = getattr(arguments, "key", _IMPUTE.default("key"))
     ref, what = read_ref(arguments, key), said_ref(arguments)
     stored = check_model(ref, key, what=what)

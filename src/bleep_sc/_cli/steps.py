@@ -44,6 +44,14 @@ def without_effect(step: Step, arguments: argparse.Namespace, why: str) -> None:
         raise Refused(msg)
 
 
+def check_device(device: str | None) -> None:
+    """Refuse a device that is not there."""
+    from bleep_sc.models.device import resolve_compute
+
+    with spelt({"device": "--device"}):
+        resolve_compute(device=device)
+
+
 def images_of(adata: AnnData, arguments: argparse.Namespace, *, what: str) -> dict[str, Any]:
     """Read which image and scale each section has, as arguments of `pp.crops`; nothing is cut yet."""
     library_key = getattr(arguments, LIBRARY.dest, None)
