@@ -122,7 +122,7 @@ def test_what_is_said_goes_to_stderr_on_lines_of_its_own(
     ended = run("fit", ref_file, "--out", out)
     assert (ended.code, ended.out) == (0, f"{out}\n")
     warned = f"bleep-sc: warning: this is odd: --encoder color of `adata.X` (`adata` is {ref_file})"
-    assert ended.err.splitlines() == ["a library prints", "a line of the log", warned]
+    assert ended.err.splitlines() == [f"Reading {ref_file} ...", "a library prints", "a line of the log", warned]
     quiet = run("fit", ref_file, "--out", out, "--overwrite", "--quiet")
     assert quiet.out == f"{out}\n"
     assert quiet.err.splitlines() == ["a library prints", warned]

@@ -12,7 +12,9 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import section_of_spots
 from bleep_sc._cli.refused import Refused
+from bleep_sc._cli.terminal import one_line
 from bleep_sc._library import libraries
+from bleep_sc._logging import logger
 
 T = TypeVar("T")
 H5AD, ZARR = ".h5ad", ".zarr"
@@ -35,6 +37,7 @@ def read_tissue(text: str, *, what: str) -> AnnData:
         msg = f"{what} {text}: must be an AnnData, a file that ends in {' or '.join(ENDINGS)}."
         raise Refused(msg)
     check_there(text, what=what)
+    logger.info("Reading %s ...", one_line(text))
     try:
         return reader(text)
     except Exception as err:  # h5py, zarr and anndata have errors of their own
