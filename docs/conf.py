@@ -34,6 +34,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinxcontrib.bibtex",
     "bl_links",
+    "command_line",
     "mathml",
     "written_fields",
 ]

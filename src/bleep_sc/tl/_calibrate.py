@@ -62,7 +62,8 @@ def calibrate(
         Another one needs ``cross_fit=True``.
     predict, k, match, weighting, temperature
         The predictor to calibrate, as arguments of :func:`~bleep_sc.tl.impute`. What differs from its defaults needs
-        ``cross_fit=True``.
+        ``cross_fit=True``, but for ``predict="regression"``: `fit` keeps that too, for slim models
+        (:func:`~bleep_sc.io.write_model`).
     encoder
         Your own image encoder, where the model was fitted with one; for ``cross_fit=True``.
     device, precision, progress_bar
@@ -143,7 +144,7 @@ def calibrate(
     check_choice("weighting", weighting, get_args(Weighting))
     check_number("temperature", temperature, above=0)
 
-    from bleep_sc.tl._load import load_model
+    from bleep_sc.io._trained import load_model
     from bleep_sc.tl._trust.calibration import calibration_of, report
     from bleep_sc.tl._trust.genes import judge_genes, report_genes
     from bleep_sc.tl._trust.held_out import held_out_spots
