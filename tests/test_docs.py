@@ -104,6 +104,15 @@ def _check_call(page: Path, call: ast.Call, room: str, name: str) -> None:
     assert given <= known, f"{page.name} gives bl.{room}.{name} {sorted(map(str, given - known))}, which it lacks"
 
 
+def test_the_arguments_under_headings_are_those_of_the_signature() -> None:
+    groups = runpy.run_path(str(DOCS / "_ext" / "argument_groups.py"))["GROUPS"]
+    assert "bleep_sc.tl.fit" in groups
+    for name, headings in groups.items():
+        room, function = name.removeprefix("bleep_sc.").split(".")
+        signature = inspect.signature(getattr(ROOMS[room], function))
+        assert [argument for arguments in headings.values() for argument in arguments] == list(signature.parameters)
+
+
 def _conf() -> dict[str, object]:
     path = list(sys.path)
     try:
@@ -221,6 +230,8 @@ def test_the_pages_build_without_a_warning_and_hold_every_public_name(tmp_path: 
     for room, name in PUBLIC:
         found = inventory["py:function"][f"bleep_sc.{room}.{name}"]
         assert found.uri == f"api/generated/bleep_sc.{room}.{name}.html#bleep_sc.{room}.{name}"
+    fit = (html / "api" / "generated" / "bleep_sc.tl.fit.html").read_text(encoding="utf-8")
+    assert re.findall(r'class="argument-group rubric">([^<]*)<', fit)[:2] == ["What to train", "Data"]
     fields = (html / "fields.html").read_text(encoding="utf-8")
     assert 'href="api/generated/bleep_sc.tl.impute.html#bleep_sc.tl.impute"' in fields
     tutorial = (html / "tutorials" / "01_a_tutorial.html").read_text(encoding="utf-8")
