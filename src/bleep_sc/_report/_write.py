@@ -69,8 +69,8 @@ def report(
     image_key
         Key of the crops in `obsm` of both.
     library_key
-        Column of `obs` with each spot's section, where `query` holds several. ``None`` takes the one that
-        :func:`~bleep_sc.pp.crops` was told.
+        Column of `obs` with each spot's section, where `query` holds several. ``None`` takes the column that
+        :func:`~bleep_sc.pp.crops` was given.
     library_id
         The section to show, or several; ``None`` shows all.
     img_key
@@ -87,9 +87,13 @@ def report(
     KeyError
         No such layer, gene, spot, column, section, picture or scale factor; no model in `ref`.
     ValueError
-        `ref` holds another model than the one that made the layer; a gene without any prediction; more than 12 genes;
-        `path` does not end in ".html"; several sections, and nothing tells which spot is of which; a report that would
-        be too large; a field that is damaged.
+        - `ref` holds another model than the one that made the layer.
+        - A gene without any prediction.
+        - More than 12 genes.
+        - `path` does not end in ".html".
+        - Several sections, and nothing tells which spot is of which.
+        - A report that would be too large.
+        - A field that is damaged.
     FileNotFoundError, IsADirectoryError, PermissionError
         The folder of `path` does not exist, or may not be written to; `path` is a folder.
 

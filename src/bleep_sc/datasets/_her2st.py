@@ -60,8 +60,10 @@ def her2st(
     FileNotFoundError
         The folder has neither layout; a section lacks its counts, spots or image.
     ValueError
-        A section that is not there; a spot file without coordinates; sections that share no spot with their counts or
-        no gene with each other; a damaged file.
+        - A section that is not there.
+        - A spot file without coordinates.
+        - Sections that share no spot with their counts or no gene with each other.
+        - A damaged file.
     """
     check_choice("join", join, ("inner", "outer"))
     if not isinstance(path, str | Path):

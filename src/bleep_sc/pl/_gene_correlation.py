@@ -46,8 +46,8 @@ def gene_correlation(
     truth
         Layer with the measured expression; ``None`` is `adata.X`.
     library_key
-        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told, else
-        all spots are one section.
+        Column of `obs` with each spot's section. ``None`` takes the column that :func:`~bleep_sc.pp.crops` was given,
+        else all spots are one section.
     cmap
         Colour map, from -1 to 1.
     show

@@ -67,8 +67,8 @@ def imputed(
         Layer with the measured expression, in the imputed layer's units; ``None`` is `adata.X`. If `adata.X` is empty,
         imputed expression is drawn alone.
     library_key
-        Column of `obs` with each spot's section, where `adata` holds several. ``None`` takes the one that
-        :func:`~bleep_sc.pp.crops` was told.
+        Column of `obs` with each spot's section, where `adata` holds several. ``None`` takes the column that
+        :func:`~bleep_sc.pp.crops` was given.
     library_id
         The section to draw, or several; ``None`` draws all, one row each.
     img_key

@@ -49,8 +49,8 @@ def reliability(
     key
         Name of the imputed layer, and of the fields beside it.
     library_key
-        Column of `obs` with each spot's section, where `adata` holds several. ``None`` takes the one that
-        :func:`~bleep_sc.pp.crops` was told.
+        Column of `obs` with each spot's section, where `adata` holds several. ``None`` takes the column that
+        :func:`~bleep_sc.pp.crops` was given.
     library_id
         The section to draw, or several; ``None`` draws all.
     img_key

@@ -76,8 +76,10 @@ def sweep(
     KeyError
         No sweep or comparison at `key`.
     ValueError
-        The parameter was not varied; more than two parameters of a sweep; `methods` of a sweep; a metric, panel or
-        method that is not in the table.
+        - The parameter was not varied.
+        - More than two parameters of a sweep.
+        - `methods` of a sweep.
+        - A metric, panel or method that is not in the table.
 
     Notes
     -----

@@ -70,9 +70,12 @@ def blank(
     Raises
     ------
     ValueError
-        Coordinates that are NaN or of another shape; names that are not unique; no `spot_diameter` here nor in `ref`;
-        a cropped ImageContainer; an image that is damaged, no brightfield image, or of which more than 4 GiB must be
-        read at one go; several images in a file that could be meant.
+        - Coordinates that are NaN or of another shape.
+        - Names that are not unique.
+        - No `spot_diameter` here nor in `ref`.
+        - A cropped ImageContainer.
+        - An image that is damaged, no brightfield image, or of which more than 4 GiB must be read at one go.
+        - Several images in a file that could be meant.
     TypeError
         `obs_names` is no list of names.
     """

@@ -66,7 +66,7 @@ def check_alignment(
     image_key
         Key in `obsm` of crops or features, for sections without a picture.
     library_key
-        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told.
+        Column of `obs` with each spot's section. ``None`` takes the column that :func:`~bleep_sc.pp.crops` was given.
     library_id
         Library of ``uns['spatial']`` that all spots belong to.
     image_layer, series
@@ -106,8 +106,11 @@ def check_alignment(
     KeyError
         No coordinates, no such column or layer; neither a picture nor crops.
     ValueError
-        Coordinates, expression or features that are NaN; several libraries and no `library_key`; a library without
-        entry in `image`; an image that cannot be read; `series` or `image_layer` without an `image`.
+        - Coordinates, expression or features that are NaN.
+        - Several libraries and no `library_key`.
+        - A library without entry in `image`.
+        - An image that cannot be read.
+        - `series` or `image_layer` without an `image`.
     FileNotFoundError
         `image` is a path where no file is.
 

@@ -126,11 +126,16 @@ def crops(
     KeyError
         No coordinates, no such column.
     ValueError
-        Coordinates that are NaN or outside the image (the message says what would fit); several libraries and no
-        `library_key`; a library without image; an image that is no brightfield image, or whose colours are not read
-        (the message names them); several images in a file that could be meant; `um` without a known scale; a view; a
-        damaged file; an image of which more than 4 GiB must be read at one go (pass a tiled TIFF, or the image in
-        memory); anything found with ``check="raise"``.
+        - Coordinates that are NaN or outside the image (the message says what would fit).
+        - Several libraries and no `library_key`.
+        - A library without image.
+        - An image that is no brightfield image, or whose colours are not read (the message names them).
+        - Several images in a file that could be meant.
+        - `um` without a known scale.
+        - A view of an AnnData (pass a copy).
+        - A damaged file.
+        - An image of which more than 4 GiB must be read at one go (pass a tiled TIFF, or the image in memory).
+        - Anything found with ``check="raise"``.
     FileNotFoundError
         A path that does not exist.
 

@@ -109,8 +109,11 @@ def grid(
     Raises
     ------
     ValueError
-        No µm per pixel; no `um` here, and none that the reference tells; no tissue; a mask of another shape, or beside
-        the slide; an image that is damaged or of a kind that is not read (the message says how to mend it).
+        - No µm per pixel.
+        - No `um` here, and none that the reference tells.
+        - No tissue.
+        - A mask of another shape, or beside the slide.
+        - An image that is damaged or of a kind that is not read (the message says how to mend it).
     FileNotFoundError
         A path that does not exist.
 

@@ -134,9 +134,14 @@ def pool(
     KeyError
         No coordinates, no such column or layer.
     ValueError
-        Values that are no raw counts; a column `key_added` that holds something else; an unknown scale; a pitch finer
-        than the bins; several libraries and no `library_key`; bins that lie on each other, or have row and column of
-        the array in common, since several sections are taken for one; a view, where `key_added` asks to write into it.
+        - Values that are no raw counts.
+        - A column `key_added` that holds something else.
+        - An unknown scale.
+        - A pitch finer than the bins.
+        - Several libraries and no `library_key`.
+        - Bins that lie on each other, or have row and column of the array in common, since several sections are taken
+          for one.
+        - A view, where `key_added` asks to write into it.
 
     Notes
     -----

@@ -84,10 +84,14 @@ def from_spatialdata(
     TypeError
         `sdata` is no SpatialData.
     ValueError
-        No such table or image, or several that could be meant (the message lists them); an image that is no H&E image;
-        a table that annotates nothing, or an element that is not there, or a raster of labels only; no shared
-        coordinate system, or several that differ; a transformation that is no similarity; instances that match no
-        shape; a column `library_key` that holds something else; two regions of one `library_id`.
+        - No such table or image, or several that could be meant (the message lists them).
+        - An image that is no H&E image.
+        - A table that annotates nothing, or an element that is not there, or a raster of labels only.
+        - No shared coordinate system, or several that differ.
+        - A transformation that is no similarity.
+        - Instances that match no shape.
+        - A column `library_key` that holds something else.
+        - Two regions of one `library_id`.
 
     Notes
     -----

@@ -111,9 +111,12 @@ def from_patches(
     FileNotFoundError
         No such file.
     ValueError
-        No HDF5 file, or a damaged one; places, features and barcodes whose numbers differ; values that are text or NaN;
-        arrays of other shapes, of more than 32 GiB, or kept in another file; features and no name of their encoder; an
-        unknown width of the patches or scale of the slide.
+        - No HDF5 file, or a damaged one.
+        - Places, features and barcodes whose numbers differ.
+        - Values that are text or NaN.
+        - Arrays of other shapes, of more than 32 GiB, or kept in another file.
+        - Features and no name of their encoder.
+        - An unknown width of the patches or scale of the slide.
 
     Notes
     -----

@@ -99,8 +99,10 @@ def from_wsidata(
     FileNotFoundError
         No such store.
     ValueError
-        Tiles without ``tile_id``, ``x`` and ``y``, that are not square, or whose width is not recorded; tiles without
-        features, features of other tiles, NaN; an unknown scale of the slide; a damaged store.
+        - Tiles without ``tile_id``, ``x`` and ``y``, that are not square, or whose width is not recorded.
+        - Tiles without features, features of other tiles, NaN.
+        - An unknown scale of the slide.
+        - A damaged store.
 
     Notes
     -----
