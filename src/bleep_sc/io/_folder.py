@@ -46,16 +46,17 @@ _MAX_WEIGHTS = 2**32
 def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> None:
     """Write the model of a reference to a folder, without the reference's data.
 
-    The folder gets ``model.safetensors`` (the weights) and ``config.json`` (how they were trained, the genes, the
-    panels, the training history, and what says how far to trust the model). A model that is there already is replaced.
-    The earlier model stays whole until the new one is, even if the process is killed.
+    The folder gets two files. ``model.safetensors`` holds the weights. ``config.json`` holds how they were trained, the
+    genes, the panels, the training history, and how far to trust the model. An earlier model in the folder is replaced.
+    It stays intact until the new one is complete, even if the process is killed.
 
     Parameters
     ----------
     adata
         The reference: :func:`~bleep_sc.tl.fit` has been run on it.
     path
-        Folder to write to; it is made if it is not there. An earlier model's two files are replaced. Other files stay.
+        Folder to write to; it is made if it does not exist. The two files of an earlier model are replaced. Other files
+        stay.
     key
         Name of the model: its `key_added` in :func:`~bleep_sc.tl.fit`.
 
@@ -118,8 +119,8 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
 def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL) -> None:
     """Read a model from a folder into an AnnData, so that it can serve as the reference.
 
-    The model brings no reference spots: `adata` needs crops and expression of its own, and
-    :func:`~bleep_sc.tl.embed` then places its spots into the model's space.
+    The model comes without reference spots. So `adata` needs crops and expression of its own, and
+    :func:`~bleep_sc.tl.embed` then places its spots in the model's space.
 
     The folder may come from anywhere. Both files are checked for size and content before anything is stored, and
     nothing in them is ever run.
@@ -127,7 +128,7 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
     Parameters
     ----------
     adata
-        Spots that the model is stored with: the AnnData that becomes the reference.
+        Spots to store the model with. This AnnData becomes the reference.
     path
         Folder that :func:`write_model` wrote.
     key_added
@@ -140,16 +141,16 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
     `adata.uns[key_added]` : `dict`
         The model, as :func:`~bleep_sc.tl.fit` stores it.
 
-    Another model of this name may have left embeddings in `adata.obsm`. They are removed, since they lie in another
-    space.
+    If another model of this name left embeddings in `adata.obsm`, they are removed, since they belong to another space.
 
     Raises
     ------
     FileNotFoundError
-        The folder, or one of its two files, is not there.
+        The folder, or one of its two files, does not exist.
     ValueError
-        The files are not a model of bleep_sc; they do not belong together; they are larger than any model; they are
-        links, which could lead to any file.
+        - The files are not a model of bleep_sc, or do not belong together.
+        - The files are larger than any model.
+        - The files are links, which could lead to any file.
     PermissionError
         You may not read a file.
     """
