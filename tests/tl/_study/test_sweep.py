@@ -183,7 +183,7 @@ def test_a_value_that_ruins_the_prediction_is_told_apart(tissue: AnnData, log: p
     summary = of_score(tissue.uns["sweep"]["summary"], metric="r2").set_index("method")
     assert summary.loc["alpha=1000000000.0", "difference_low"] > 0
     assert "1 of 2 settings differ" in tissue.uns["sweep"]["verdict"]
-    assert "over sections; the farthest is alpha=1000000000.0" in log.text
+    assert "over sections. The farthest is alpha=1000000000.0" in log.text
 
 
 @pytest.mark.slow
