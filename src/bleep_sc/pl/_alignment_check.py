@@ -96,8 +96,8 @@ def alignment_check(
     names = [section.name for section in sections]
     if names == [""]:
         msg = (
-            f"`adata.uns[{key!r}]` tells of the sections {list(records)}, but nothing tells which spot is of which: "
-            "name the column of `obs` that does by `library_key`."
+            f"`adata.uns[{key!r}]` tells of the sections {list(records)}, but no column says which spot is of which: "
+            "name that column of `obs` by `library_key`."
         )
         raise ValueError(msg)
     for name in names:

@@ -185,7 +185,7 @@ def provenance(adata: AnnData, ref: AnnData, key: str) -> tuple[np.ndarray, Mapp
 
 def retrieved(adata: AnnData, key: str, *, n_reference: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the reference that each spot retrieved, and their distances (n_obs, k)."""
-    remedy = "`bleep_sc.tl.impute` writes it anew."
+    remedy = "`bleep_sc.tl.impute` writes it again."
     path, beside = (f"adata.obsm[{name(key)!r}]" for name in (_keys.neighbors, _keys.distances))
     rows: np.ndarray = np.asarray(adata.obsm[_keys.neighbors(key)])
     if rows.dtype.kind not in "iu" or rows.ndim != 2 or not rows.size or rows.min() < 0 or rows.max() >= n_reference:

@@ -232,7 +232,7 @@ def _check_features(adata: AnnData, rows: np.ndarray, image_key: str) -> None:
     if bad.any():
         msg = (
             f"`{path}` is NaN or infinite for {bad.sum()} of {len(rows)} spots, such as "
-            f"{adata.obs_names[rows[bad]][0]!r}. Make the features anew, or leave these spots out: "
+            f"{adata.obs_names[rows[bad]][0]!r}. Make the features again, or leave these spots out: "
             f"`adata = adata[np.isfinite({path}).all(axis=1)].copy()`."
         )
         raise ValueError(msg)

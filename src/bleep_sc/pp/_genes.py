@@ -147,7 +147,7 @@ def _highly_variable(values: Any, n_top_genes: int, *, where: str) -> np.ndarray
         except IndexError as err:  # of the genes whose dispersion it knows, the most variable
             msg = (
                 f"{where}: no gene varies more than others do, as where all values are 0 or alike, so none can be "
-                "chosen. Leave these spots out, or normalise their raw counts anew."
+                "chosen. Leave these spots out, or normalise their raw counts again."
             )
             raise ValueError(msg) from err
     return np.flatnonzero(variability["highly_variable"].to_numpy())

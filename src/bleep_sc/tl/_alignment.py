@@ -143,7 +143,7 @@ def _embeddings(adata: AnnData, key: str) -> tuple[np.ndarray, np.ndarray]:
             remedy=f"`bleep_sc.tl.embed(adata, ref, key={key!r})` makes both for spots with crops and with all genes "
             "that the model reads, if the model has a space for both (BLEEP).",
         )
-        remedy = f"`bleep_sc.tl.embed(adata, ref, key={key!r})` makes it anew."
+        remedy = f"`bleep_sc.tl.embed(adata, ref, key={key!r})` makes it again."
         values = as_numbers(adata.obsm[obsm_key], path=path, remedy=remedy)
         if values.ndim != 2 or not values.shape[1]:
             msg = f"`{path}` must have one row a spot and one or more columns, found {values.shape}. {remedy}"

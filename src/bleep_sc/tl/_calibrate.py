@@ -152,7 +152,7 @@ def calibrate(
     from bleep_sc.tl._trust.spots import read_labels, read_measured
 
     stored, trained = load_model(ref, key)
-    labels = read_labels(ref, stored, key, patient_key=patient_key, anew=cross_fit)
+    labels = read_labels(ref, stored, key, patient_key=patient_key, again=cross_fit)
     measured = read_measured(ref, stored, key)
     spots, predictor = held_out_spots(
         ref,
@@ -161,7 +161,7 @@ def calibrate(
         labels,
         stored=stored,
         trained=trained,
-        anew=cross_fit,
+        again=cross_fit,
         of_impute={"predict": predict, "k": k, "match": match, "weighting": weighting, "temperature": temperature},
         encoder=encoder,
         of_compute={"device": device, "precision": precision},

@@ -54,7 +54,7 @@ def cross_validate(
     method_kwargs
         Arguments of :func:`~bleep_sc.tl.fit`, and `predict` of :func:`~bleep_sc.tl.impute`, for some of the methods,
         such as ``{"bleep": {"preset": "paper"}}``. A label of your own names its method: ``{"ST-Net, Adam": {"method":
-        "stnet", "optimizer": "adam"}}``. ``use_rep="X_harmony"`` runs Harmony anew on the training sections of each
+        "stnet", "optimizer": "adam"}}``. ``use_rep="X_harmony"`` runs Harmony again on the training sections of each
         fold.
     counts_layer
         Layer of raw counts. Each fold normalises them itself, to the median total of its training spots, and takes

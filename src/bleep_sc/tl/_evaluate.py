@@ -327,7 +327,7 @@ def _panels(
         stored = _entry(query, layer).get("panels")
         if stored is None:
             logger.info(
-                "Only all genes%s are scored: `query.uns[%r]` brings no gene panels of a reference (pass `ref=`).",
+                "Only all genes%s are scored: `query.uns[%r]` has no gene panels of a reference (pass `ref=`).",
                 "" if markers is None else " and the markers",
                 layer,
             )
@@ -345,7 +345,7 @@ def _as_panels(stored: Any, *, path: str) -> dict[str, np.ndarray]:
     panels = {str(name): np.asarray(genes, dtype=object) for name, genes in stored_panels.items()}
     if not isinstance(stored, Mapping | None) or any(genes.ndim != 1 for genes in panels.values()):
         msg = (
-            f"`{path}` must hold a list of genes for each panel, found {type(stored).__name__}. Impute anew, or take "
+            f"`{path}` must hold a list of genes for each panel, found {type(stored).__name__}. Impute again, or take "
             "it out to score all genes only."
         )
         raise ValueError(msg)
@@ -379,7 +379,7 @@ def _check_other_spots(query: AnnData, ref: AnnData, truth: Any, values: Any) ->
     if same.any():
         msg = (
             f"`ref` holds {same.sum()} of the query's own spots, such as {query.obs_names[shared_spots][same][0]!r}: "
-            "gene panels chosen on the spots that are scored flatter any method. Leave them out of `ref`."
+            "gene panels chosen on the scored spots make any method look too good. Leave them out of `ref`."
         )
         raise ValueError(msg)
 

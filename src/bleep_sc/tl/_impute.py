@@ -191,7 +191,7 @@ def impute(
     A task needs at most twice :attr:`bleep_sc.settings`' ``memory`` (if that is 32 MB or more), beyond the part of the
     reference that is in memory. It also needs one stored chunk of what it reads. CSC matrices have no chunks of spots
     and are read whole. Each chunk of the layer fills half of ``memory``. With plain retrieval each chunk reads the
-    reference anew, so more memory means fewer passes. This process holds names, places and `obs`, image features and
+    reference again, so more memory means fewer passes. This process holds names, places and `obs`, image features and
     embeddings of the query. Like each worker, it also holds the reference's scores on its components. Together these
     are some kilobytes a spot.
 
@@ -333,5 +333,5 @@ def _check_goes_in_chunks(method: "Method[Any]", search: Search) -> None:
         msg = f"`store`: `method={method.name!r}` reads neighbouring spots together, not in chunks. Leave `store` out."
         raise ValueError(msg)
     if search == "pynndescent":
-        msg = "`store`: `search='pynndescent'` would build its index anew for each chunk. Take `search='exact'`."
+        msg = "`store`: `search='pynndescent'` would build its index again for each chunk. Take `search='exact'`."
         raise ValueError(msg)

@@ -118,7 +118,8 @@ def intervals(
         depth = check_int("depth", depth)
     if target == "rate" and depth is not None:
         msg = (
-            f"`target='rate'` is the expression below the count noise, which has no depth: leave `depth={depth!r}` out."
+            "`target='rate'` is the true expression without count noise, which has no depth: leave "
+            f"`depth={depth!r}` out."
         )
         raise ValueError(msg)
     if groupby is not None and key_added is not None:

@@ -139,7 +139,7 @@ def predictability(
     table = _table(geary, z, patients, fdr, adata.var_names)
     scope = _scope(patients, patient_key)
     logger.info(
-        "%d of %d genes are predictable from the image before any model (false finds %.3g, %s%s).",
+        "%d of %d genes are predictable from the image, before any model (false discovery rate %.3g, %s%s).",
         int(table["predictable"].sum()),
         len(table),
         fdr,

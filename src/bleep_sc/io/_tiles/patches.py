@@ -157,7 +157,7 @@ def from_patches(
         attributes = file.attributes(_COORDS, *_FEATURES, _IMAGES)
         layout = layout_of(attributes)
         geometry = layout.geometry(attributes)
-        logger.info("%r is laid out as by %s.", file.path.name, layout.name)
+        logger.info("%r has the layout of %s.", file.path.name, layout.name)
         slide_name = library_id or _slide_name(attributes.get("name"), file.path)
         side = _side(patch_size, geometry, file)
         opened = None if image is None else whole_image(image, library_id=slide_name)
@@ -275,7 +275,7 @@ def _features_array(file: HDF5, name: str, n_patches: int) -> Numbers:
     if made.shape[0] != n_patches:
         msg = (
             f"{file.named(name)} has {made.shape[0]} rows, and {file.named(_COORDS)} has {n_patches}: the file was "
-            "cut short, or two runs were mixed in it. Make the features anew."
+            "cut short, or two runs were mixed in it. Make the features again."
         )
         raise ValueError(msg)
     return made

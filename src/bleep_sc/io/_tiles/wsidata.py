@@ -253,11 +253,11 @@ def _joined(table: Table, tile_ids: pd.Series, *, path: str) -> np.ndarray:
     if len(missing):
         msg = (
             f"{path} has no features for {len(missing)} of {len(tile_ids)} tiles, such as `tile_id` "
-            f"{missing.iloc[0]}: the tiles were laid anew since. Make the features anew."
+            f"{missing.iloc[0]}: the tiles were laid again since. Make the features again."
         )
         raise ValueError(msg)
     if len(table.obs) > len(rows):
-        logger.info("%d rows of %s are of tiles that are not there any more.", len(table.obs) - len(rows), path)
+        logger.info("%d rows of %s belong to tiles that no longer exist.", len(table.obs) - len(rows), path)
     values = table.values[rows]
     values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
     check_numbers(values.dtype, path=path, expected="(n_tiles, n_features)")
