@@ -11,13 +11,14 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_adata, check_readable
+from bleep_sc._adata import check_adata, check_reference
 from bleep_sc._all_or_nothing import all_or_nothing, set_or_delete
 from bleep_sc._checks import check_key, check_key_added, odd_characters
 from bleep_sc._files import check_plain, flush_folder, read_plain, write_whole
 from bleep_sc._logging import logger
 from bleep_sc._untrusted import REMEDY, parse_json
 from bleep_sc.io._calibration import CALIBRATION, Calibration
+from bleep_sc.io._gene_columns import GENE_COLUMNS
 from bleep_sc.io._novelty import NOVELTY, novelties_from_uns
 from bleep_sc.io._reference_record import ENTRIES
 from bleep_sc.io._stored import (
@@ -43,7 +44,7 @@ _MAX_WEIGHTS = 2**32
 """The largest file of weights, in bytes; :func:`write_model` writes none that is larger."""
 
 
-def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> None:
+def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL, slim: bool = False) -> None:
     """Write the model of a reference to a folder, without the reference's data.
 
     The folder gets two files. ``model.safetensors`` holds the weights. ``config.json`` holds how they were trained, the
@@ -59,11 +60,14 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
         stay.
     key
         Name of the model: its `key_added` in :func:`~bleep_sc.tl.fit`.
+    slim
+        Write the slim form, which predicts without any spot of the reference. :func:`read_slim_model` reads it. It
+        predicts by regression alone.
 
     Raises
     ------
     KeyError
-        `adata.uns[key]` holds no model.
+        `adata.uns[key]` holds no model, or `adata.obsm` lacks what the slim form is made of.
     NotADirectoryError
         `path` is a file.
     FileExistsError
@@ -71,26 +75,55 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
     PermissionError
         You may not write to the folder.
     ValueError
-        The model is damaged, or its weights are more than 4 GiB.
+        - The model is damaged, or its weights are more than 4 GiB.
+        - `slim` is set, but the model can only average measured profiles of the reference. This holds for
+          ``method="knn"`` and ``preset="paper"``.
 
     See Also
     --------
-    read_model : Reads the model back.
+    read_model : Reads a full model back.
+    read_slim_model : Reads a slim one.
+
+    Notes ----- **Both forms hold** the weights, the names of genes, panels and columns of `obs`, the training history,
+    and the settings of :func:`~bleep_sc.tl.fit`. They also hold what says how far to trust the model. These are
+    half-widths of intervals, and one number for each of up to 10,000 spots, sorted, that says how unusual the spot
+    looks. They hold no measured profile, no crop and no name of a spot.
+
+    **The full form** of BLEEP's default recipe also holds the image features of up to 2,000 spots, since its kernel
+    regression is built on them. From these, a reader can work out what the model learned about each of these spots: its
+    scores on some 20 components of expression. The full form also holds the names of sections, with the mean scores of
+    each. If the model was calibrated, it holds the names of patients too.
+
+    **The slim form** holds none of that. The kernel regression is written again as a sum of bumps around random points.
+    It differs a little from the full one, and the log says by how much. Patients and sections are numbered. All other
+    weights are those of ``predict="regression"``, with what turns their scores into expression.
+
+    The slim form holds the calibration only if that was made for the regression. So run ``bl.tl.calibrate(ref,
+    predict="regression")`` first; a warning says if it is missing.
+
+    Weights are functions of the data. Neither form gives a formal guarantee of privacy, such as differential privacy.
+
+    Examples
+    --------
+    >>> bl.tl.calibrate(ref, predict="regression")  # doctest: +SKIP
+    >>> bl.io.write_model(ref, "shared", slim=True)  # doctest: +SKIP
     """
-    check_readable(adata)
+    check_reference(adata, name="adata")
     check_key("key", key)
-    folder = _folder(path)
+    folder = model_folder(path)
     stored = from_uns(adata.uns, key, name="adata")
+    from bleep_sc.io._slim import log_what_travels, slim_form
+
+    if slim or stored.config.slim:
+        stored, trust = slim_form(adata, key, stored)
+    else:
+        trust = {name: np.asarray(adata.uns[key][name]) for name in _TRAVELS if name in adata.uns[key]}
     config = {
         **stored.config_json(),
         "genes": stored.genes.tolist(),
         "panels": {name: genes.tolist() for name, genes in stored.panels.items()},
         "history": {name: _finite(values) for name, values in stored.history.items()},
-        "trust": {
-            name: b64encode(np.asarray(adata.uns[key][name]).tobytes()).decode()
-            for name in _TRAVELS
-            if name in adata.uns[key]
-        },
+        "trust": {name: b64encode(values.tobytes()).decode() for name, values in trust.items()},
     }
     text = json.dumps(config, indent=1, allow_nan=False).encode()
     if len(text) > MAX_CONFIG or len(stored.weights) > _MAX_WEIGHTS:
@@ -114,6 +147,7 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
                 (folder / _NEXT_CONFIG).unlink(missing_ok=True)
             raise
         flush_folder(folder)
+    log_what_travels(folder, stored, trust)
 
 
 def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL) -> None:
@@ -156,9 +190,14 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
     """
     check_adata(adata)
     check_key_added("key_added", key_added)
-    folder = _folder(path)
-    with _said_clearly(folder, "read"):
-        stored, trust = _read_folder(folder)
+    folder = model_folder(path)
+    stored, trust = read_folder(folder)
+    if stored.config.slim:
+        msg = (
+            f"{str(folder)!r} holds a slim model, which predicts without reference spots: read it with "
+            "`ref = bleep_sc.io.read_slim_model(folder)`."
+        )
+        raise ValueError(msg)
     kept: dict[str, Any] = {}
     with all_or_nothing(adata):
         if _holds(adata, key_added, stored):  # then its record of the reference is that of this model too
@@ -169,6 +208,7 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
                 _keys.expression_embedding(key_added),
                 _keys.components(key_added),
                 _keys.out_of_fold(key_added),
+                _keys.out_of_fold_regression(key_added),
             ):
                 if obsm_key in adata.obsm:
                     del adata.obsm[obsm_key]
@@ -177,11 +217,18 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
         adata.uns[key_added] = {**stored.to_uns(), **kept, **trust}
 
 
-def _folder(path: str | Path) -> Path:
+def model_folder(path: str | Path) -> Path:
+    """Return the path of a folder; refuse what is none."""
     if not isinstance(path, str | PathLike) or not str(path) or odd_characters(str(path)):
         msg = f"`path` must be the path of a folder, found {path!r}."
         raise (ValueError if isinstance(path, str) else TypeError)(msg)
     return Path(path).expanduser()
+
+
+def read_folder(folder: Path) -> tuple[StoredModel, dict[str, Any]]:
+    """Read the model of a folder, which may come from a stranger, and the entries that say how far to trust it."""
+    with _said_clearly(folder, "read"):
+        return _read_folder(folder)
 
 
 def _holds(adata: AnnData, key: str, stored: StoredModel) -> bool:
@@ -244,6 +291,7 @@ def _novelty(stored: np.ndarray, where: str) -> dict[str, Any]:
 _TRAVELS: Mapping[str, Callable[[np.ndarray, str], dict[str, Any]]] = {
     CALIBRATION: lambda stored, where: Calibration.from_bytes(stored, where=where).to_uns(),
     NOVELTY: _novelty,
+    GENE_COLUMNS: lambda stored, _: {GENE_COLUMNS: stored.copy()},  # checked where the genes are known
 }
 """Entries of `uns` that go with a model, and the function that checks the bytes of each and makes entries of them."""
 

@@ -63,7 +63,8 @@ def calibrate(
         Another one needs ``cross_fit=True``.
     predict, k, match, weighting, temperature
         Arguments of :func:`~bleep_sc.tl.impute` that define the predictor to calibrate. Values other than its defaults
-        need ``cross_fit=True``.
+        need ``cross_fit=True``. The exception is ``predict="regression"``: `fit` keeps these predictions too, for slim
+        models (:func:`~bleep_sc.io.write_model`).
     encoder
         Your own image encoder, where the model was fitted with one; for ``cross_fit=True``.
     device, precision, progress_bar
@@ -145,7 +146,7 @@ def calibrate(
     check_choice("weighting", weighting, get_args(Weighting))
     check_number("temperature", temperature, above=0)
 
-    from bleep_sc.tl._load import load_model
+    from bleep_sc.io._trained import load_model
     from bleep_sc.tl._trust.calibration import calibration_of, report
     from bleep_sc.tl._trust.genes import judge_genes, report_genes
     from bleep_sc.tl._trust.held_out import held_out_spots
