@@ -8,6 +8,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys, pp, tl
 from bleep_sc._adata import recorded_library_key
+from bleep_sc._checks import check_int, check_key_added
 from bleep_sc._cli.command import Command
 from bleep_sc._cli.option import Option, Step, file_or_none, number, whole_number
 from bleep_sc._cli.output import check_output, write
@@ -88,7 +89,7 @@ def _run(arguments: argparse.Namespace) -> Path:
         option="--out",
         endings=ENDINGS,
         overwrite=arguments.overwrite,
-        inputs=[] if arguments.input == arguments.out else [arguments.input],
+        own=arguments.input,
     )
     how = {**_FIT.given(arguments), **_COMPUTE.given(arguments)}
     if not arguments.select_genes:
@@ -117,7 +118,6 @@ def _run(arguments: argparse.Namespace) -> Path:
 
 def _check_recipe(arguments: argparse.Namespace, how: dict[str, Any]) -> None:
     """Refuse options that the method does not have, before any file is read."""
-    from bleep_sc._checks import check_int, check_key_added
     from bleep_sc.methods.registry import choose, settable
     from bleep_sc.models.encoders.registry import encoder_named
     from bleep_sc.tl._inputs.encoders import one_or_several

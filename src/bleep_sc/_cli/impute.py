@@ -8,6 +8,7 @@ from typing import Any, get_args
 from anndata import AnnData
 
 from bleep_sc import _keys, _report, pp, tl
+from bleep_sc._checks import check_levels
 from bleep_sc._cli.command import Command
 from bleep_sc._cli.model import (
     MODEL,
@@ -110,17 +111,23 @@ def _run(arguments: argparse.Namespace) -> Path:
 def _plan(arguments: argparse.Namespace) -> _Plan:
     """Check all that can be checked before an image is read."""
     check_there(arguments.input, what="SLIDE")
-    files = [arguments.input, arguments.ref or arguments.model, *arguments.image]
-    sources = [file for file in files if file != arguments.out]
-    out = check_output(arguments.out, option="--out", endings=ENDINGS, overwrite=arguments.overwrite, inputs=sources)
+    out = check_output(
+        arguments.out,
+        option="--out",
+        endings=ENDINGS,
+        overwrite=arguments.overwrite,
+        inputs=[said_ref(arguments), *arguments.image],
+        own=arguments.input,
+    )
     report = None
     if arguments.report is not None:
         report = check_output(arguments.report, option=_REPORT, endings=HTML, overwrite=arguments.overwrite)
     elif arguments.report_genes:
         msg = f"{_REPORT_GENES}: has no effect, since {_REPORT} is not given. Leave it out."
         raise Refused(msg)
-    with spelt({"level": _INTERVALS}):
-        _check_level(arguments.intervals)
+    if arguments.intervals is not None:
+        with spelt({"level": _INTERVALS}):
+            check_levels("level", [arguments.intervals])
     check_device(getattr(arguments, "device", None))
     key = getattr(arguments, "key", _IMPUTE.default("key"))
     ref, what = read_ref(arguments, key), said_ref(arguments)
@@ -140,13 +147,6 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
         known = ref.var_names if genes is None else genes
         check_genes(arguments.report_genes, known, option=_REPORT_GENES, where=what if genes is None else "--genes")
     return _Plan(out, report, ref, what, key, stored, genes)
-
-
-def _check_level(level: float | None) -> None:
-    from bleep_sc._checks import check_levels
-
-    if level is not None:
-        check_levels("level", [level])
 
 
 def _of_image(plan: _Plan, arguments: argparse.Namespace) -> AnnData:
