@@ -75,9 +75,8 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL, sli
     PermissionError
         You may not write to the folder.
     ValueError
-        - The model is damaged, or its weights are more than 4 GiB.
-        - `slim` is set, but the model can only average measured profiles of the reference. This holds for
-          ``method="knn"`` and ``preset="paper"``.
+        The model is damaged, or its weights are more than 4 GiB. Or `slim` is set, but the model can only average
+        measured profiles of the reference. This holds for ``method="knn"`` and ``preset="paper"``.
 
     See Also
     --------
