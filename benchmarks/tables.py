@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
+from _slim_table import SLIM, slim_model
 from _study_costs import COST_PAGES
 from _study_reference import REFERENCE_FIGURE, REFERENCE_PAGES, draw_curves
 from _study_sweep_table import SWEEP_FIGURE, SWEEP_PAGES, draw_sweeps
@@ -91,6 +92,7 @@ def main() -> None:
         (COVERAGE, coverage()),
         (LISTS, lists()),
         (MEASURED, measured_spots()),
+        (SLIM, slim_model()),
         (HD, hd()),
         *((path, text()) for path, text in STUDY_PAGES.items()),
     ):

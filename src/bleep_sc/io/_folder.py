@@ -91,7 +91,7 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL, sli
 
     **The full form** of BLEEP's default recipe also holds the image features of up to 2,000 spots, since its kernel
     regression is built on them. From these, a reader can work out what the model learned of each of these spots: its
-    scores on some 20 components of expression. The names of sections travel too, with the mean scores of each. So do
+    scores on up to 20 components of expression. The names of sections travel too, with the mean scores of each. So do
     the names of patients where the model was calibrated.
 
     **The slim form** holds none of that. The kernel regression is written anew as a sum of bumps around random points.
