@@ -179,4 +179,4 @@ def _draw_scores(ax: "Axes", table: pd.DataFrame, record: Mapping[str, Any]) -> 
     ax.set(ylim=(-0.7, len(lines) - 0.3), xlabel=_AXIS.get(str(record["by"]), "Score"))
     ax.xaxis.label.set_color(text_colour(pale=False))
     ax.grid(axis="y", alpha=0.25)
-    ax.legend(fontsize="small", loc="lower right", frameon=True)
+    ax.legend(fontsize="small", loc="best", frameon=True)  # no dot of any outcome may hide below it

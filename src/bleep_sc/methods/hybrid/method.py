@@ -230,6 +230,7 @@ METHOD = Method(
     reads_sparse=True,
     learns_depth=True,
     held_out=HeldOut(folds=True, most_folds=5),
+    keeps_held_out=True,
     by_epochs=True,
     see_in_section=see_in_section,
     slim=slimmed,

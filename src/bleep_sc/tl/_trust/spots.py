@@ -142,6 +142,25 @@ def read_measured(ref: AnnData, stored: StoredModel, key: str) -> Measured:
     ValueError
         The expression is not log1p(T · counts / total) with one T.
     """
+    layer = stored.config.expression.layer
+    counts, values, totals, target_sum = read_counts(ref, layer)
+    record = ReferenceRecord.from_uns(ref.uns[key], where=f"ref.uns[{key!r}]")
+    if record.measured is not None:
+        warn_of_other_values(ref, values, record.measured, layer=layer, key=key)
+    names = as_text(ref.var_names).to_numpy().astype(str)
+    rank = np.empty(ref.n_obs, dtype=np.int64)
+    rank[np.argsort(as_text(ref.obs_names).to_numpy().astype(str), kind="stable")] = np.arange(ref.n_obs)
+    return Measured(names, sparse.csc_matrix(counts), totals, target_sum, rank)
+
+
+def read_counts(ref: AnnData, layer: str | None) -> tuple[Any, Any, np.ndarray, float]:
+    """Read counts and expression, the total of each spot, and the T of log1p(T · counts / total).
+
+    Raises
+    ------
+    KeyError, ValueError
+        As :func:`read_measured`, of which this is the part that needs no model.
+    """
     if _keys.COUNTS not in ref.layers:
         msg = (
             f"`ref.layers[{_keys.COUNTS!r}]` does not exist: how far a value may be off depends on how deep spots were "
@@ -150,17 +169,9 @@ def read_measured(ref: AnnData, stored: StoredModel, key: str) -> Measured:
         )
         raise MissingKeyError(msg)
     counts = count_values(ref, _keys.COUNTS, name="ref")
-    layer = stored.config.expression.layer
     values = expression_values(ref, layer, name="ref")
-    record = ReferenceRecord.from_uns(ref.uns[key], where=f"ref.uns[{key!r}]")
-    if record.measured is not None:
-        warn_of_other_values(ref, values, record.measured, layer=layer, key=key)
     totals = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
-    target_sum = _target_sum(values, counts, totals, path_of("ref", layer))
-    names = as_text(ref.var_names).to_numpy().astype(str)
-    rank = np.empty(ref.n_obs, dtype=np.int64)
-    rank[np.argsort(as_text(ref.obs_names).to_numpy().astype(str), kind="stable")] = np.arange(ref.n_obs)
-    return Measured(names, sparse.csc_matrix(counts), totals, target_sum, rank)
+    return counts, values, totals, _target_sum(values, counts, totals, path_of("ref", layer))
 
 
 def _target_sum(values: Any, counts: sparse.csr_matrix, totals: np.ndarray, path: str) -> float:
