@@ -20,7 +20,7 @@ def slim_model() -> str:
     lines = []
     for record in records:
         rows = pd.DataFrame(record["rows"])
-        lines += [f"{DATA[record['data']]} (mean of {rows['split'].nunique()}):", ""]
+        lines += [f"{DATA[record['data']]} ({', '.join(rows['split'].unique())}):", ""]
         lines.append("| model | " + " | ".join([*SCORES.values(), "coverage at 90 %", "file", "seconds"]) + " |")
         lines.append("|" + "---|" * (4 + len(SCORES)))
         for form, name in FORMS.items():
