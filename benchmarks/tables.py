@@ -32,12 +32,18 @@ def _picture(path: Path) -> str:
     return path.relative_to(PAGE.parent).as_posix()
 
 
-ONE_WAY = "One way, trained on the first alone; each side is normalised to its own median total."
+ONE_WAY = "The model is trained on the first alone. Each side is normalised to its own median total."
 
 TITLES = {
-    "her2st": ("HER2ST, patient C, sections C2 to C6", "Leave one section out; all five sections are of one patient."),
-    "mob2k": ("Mouse olfactory bulb, four sections of two animals", "Leave one animal out."),
-    "toy": ("Toy tissue, three patients, truth known", "Leave one patient out; two thirds of the genes are linked."),
+    "her2st": (
+        "HER2ST, patient C, sections C2 to C6",
+        "Each section is held out in turn. All five sections are of one patient.",
+    ),
+    "mob2k": ("Mouse olfactory bulb, four sections of two animals", "Each animal is held out in turn."),
+    "toy": (
+        "Toy tissue, three patients, truth known",
+        "Each patient is held out in turn. The image shows two thirds of the genes.",
+    ),
     "transfer_c_b4": ("HER2ST, from patient C to patient B", f"Sections C2 to C6 to section B4. {ONE_WAY}"),
     "transfer_b4_c": ("HER2ST, from patient B to patient C", f"Section B4 to sections C2 to C6. {ONE_WAY}"),
     "transfer_mob2k_mob1k": (
@@ -74,7 +80,7 @@ METHODS = f"""\
 - *Bulb*: mouse olfactory bulb, four sections of two animals. Each animal is predicted from the other.
 - The networks (ResNet-18, ST-Net, HisToGene) started from random weights and trained for 5 epochs, on a CPU. They
   may do better after longer training from pretrained weights.
-- `counts` reads the total counts of the very spots that it predicts. Its score is what sequencing depth alone explains.
+- `counts` reads the total counts of the same spots that it predicts. Its score is what sequencing depth alone explains.
 - The crops of "bleep" are three spot diameters wide, as are those that "colour" features come from.
 
 """
@@ -107,7 +113,7 @@ prediction.
 - *variance*: that of the prediction divided by that of the truth, over HVG-50.
 - Floors are in italics. "z" means that features are standardised within each section.
 - Only "lite0" and "best" use pretrained weights.
-- A command may name a network that its table lacks: it was not run in the time at hand.
+- A command may name a network that is not in its table: there was no time to run it.
 """
 
 PARTS = """\

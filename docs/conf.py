@@ -33,6 +33,7 @@ extensions = [
     "sphinx_autodoc_typehints",
     "sphinx_copybutton",
     "sphinxcontrib.bibtex",
+    "argument_groups",
     "bl_links",
     "command_line",
     "mathml",

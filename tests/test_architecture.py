@@ -19,7 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     # tissue that comes from elsewhere brings its image
     "io": {"methods", "models", "pp"},
     "pp": set(),
-    # a cross-validation runs the whole flow anew in each fold, preprocessing included
+    # a cross-validation runs the whole flow again in each fold, preprocessing included
     "tl": {"methods", "models", "io", "metrics", "pp"},
     "pl": {"metrics"},
     "datasets": {"pp"},

@@ -11,7 +11,7 @@ from tables import ATLAS, PAGE, RESULTS, STUDY_PAGES, atlas, page
 
 
 def test_the_page_is_that_of_the_figures() -> None:
-    """The tables say what the stored figures say; `python benchmarks/tables.py` writes them anew."""
+    """The tables say what the stored figures say; `python benchmarks/tables.py` writes them again."""
     assert list(RESULTS.glob("*.json"))
     assert PAGE.read_text() == page()
     assert ATLAS.read_text() == atlas()

@@ -53,7 +53,7 @@ _CALIBRATE = Step(
     "calibration",
     tl.calibrate,
     (
-        Option("--cross-fit", "cross_fit", "train the folds anew, which all methods but the default recipe need",
+        Option("--cross-fit", "cross_fit", "train the folds again, which all methods but the default recipe need",
                {"action": "store_true"}),
     ),
 )  # fmt: skip
@@ -147,7 +147,7 @@ def _check_tissue(ref: AnnData, arguments: argparse.Namespace, how: dict[str, An
         _check_calibratable(ref, how, file)
     if arguments.image:
         if "image_key" in how:
-            msg = f"--image-key: names what is in {file}, and {IMAGE} has crops cut anew. Leave one of the two out."
+            msg = f"--image-key: names what is in {file}, and {IMAGE} has crops cut again. Leave one of the two out."
             raise Refused(msg)
         return images_of(ref, arguments, what=file)
     without_effect(CROPS, arguments, f"crops are cut only from images that {IMAGE} names")

@@ -42,7 +42,7 @@ def read_tissue(text: str, *, what: str) -> AnnData:
         return reader(text)
     except Exception as err:  # h5py, zarr and anndata have errors of their own
         msg = (
-            f"{what} {text}: cannot be read as an AnnData ({type(err).__name__}: {err}). Write it anew with "
+            f"{what} {text}: cannot be read as an AnnData ({type(err).__name__}: {err}). Write it again with "
             "write_h5ad or write_zarr of anndata; `bleep_sc.io.from_spatialdata` reads a store of SpatialData."
         )
         raise Refused(msg) from err
