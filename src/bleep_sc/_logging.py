@@ -34,7 +34,7 @@ class _Handler(logging.StreamHandler):
         from IPython.display import display
 
         self._write(told.heading)
-        display(told.table)  # type: ignore[no-untyped-call]
+        display(told.table)
         if told.notes:
             self._write("\n".join(told.notes))
 
