@@ -52,6 +52,22 @@ def check_readable(adata: Any, *, name: str = "adata") -> None:
             raise ValueError(msg)
 
 
+def check_reference(ref: Any, *, name: str = "ref") -> None:
+    """Refuse all but an AnnData with spots and unique names, or with a slim model, which has none."""
+    if isinstance(ref, AnnData) and ref.n_obs == 0 and any(map(_is_slim, ref.uns.values())):
+        return
+    check_readable(ref, name=name)
+
+
+def _is_slim(entry: Any) -> bool:
+    """Tell whether an entry of `uns` is a model that needs no spots; whoever reads the model checks it."""
+    return (
+        isinstance(entry, Mapping)
+        and "model" in entry
+        and re.search(r'"slim":\s*true', str(entry.get("config"))) is not None
+    )
+
+
 def as_numbers(values: Any, *, path: str, remedy: str) -> np.ndarray:
     """Return an array of `obsm` as float32, whatever it was stored as.
 

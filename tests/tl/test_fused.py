@@ -16,11 +16,11 @@ from anndata import AnnData
 from conftest import import_path, make_sections, never_read
 
 import bleep_sc as bl
+from bleep_sc.io._trained import load_model
 from bleep_sc.methods.hybrid import choose
 from bleep_sc.methods.hybrid.blend import Blend
 from bleep_sc.models.encoders import of_lite
 from bleep_sc.models.encoders.frozen import weights_digest
-from bleep_sc.tl._load import load_model
 
 pytestmark = [
     pytest.mark.usefixtures("remembered_colours"),

@@ -13,9 +13,9 @@ from conftest import make_sections
 from sklearn.linear_model import Ridge
 
 import bleep_sc as bl
+from bleep_sc.io._trained import load_model
 from bleep_sc.models.device import resolve_compute
 from bleep_sc.models.scheduled import encode_images
-from bleep_sc.tl._load import load_model
 
 NETWORK: dict[str, Any] = {"method": "ridge", "encoder": "resnet18", "weights": None, "alpha": 10.0}
 

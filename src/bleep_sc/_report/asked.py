@@ -11,7 +11,7 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_readable, recorded_library_key, with_frames
+from bleep_sc._adata import check_readable, check_reference, recorded_library_key, with_frames
 from bleep_sc._checks import check_in, check_key, check_names
 from bleep_sc._report.choice import choose_genes
 from bleep_sc._report.plain import mapping, text
@@ -75,7 +75,7 @@ def read_asked(
     """Check the objects and all names, and read the values of the chosen genes."""
     check_readable(query, name="query")
     if ref is not None:
-        check_readable(ref, name="ref")
+        check_reference(ref)
     layer = key if layer is None else layer
     for name, value in (("key", key), ("layer", layer), ("image_key", image_key), ("truth", truth)):
         if value is not None:

@@ -40,6 +40,8 @@ class Config:
     method_config: Mapping[str, Any]
     """The method's own part of the config: what was chosen, and what its predictions need."""
     versions: Mapping[str, str]
+    slim: bool = False
+    """Whether the model is made to be shared without any spot of its reference."""
     rest: Mapping[str, Any] = field(default_factory=dict)
     """The values that a later release has added, by name: they are kept, and nobody reads them."""
 
@@ -57,6 +59,7 @@ class Config:
             "units": self.units,
             **self.method_config,
             "versions": dict(self.versions),
+            **({"slim": True} if self.slim else {}),
             **self.rest,
         }
 
@@ -72,4 +75,7 @@ class Config:
         common = ("method", "preset", "params", "model", "library_key", "patient_key", "units", "versions")
         common_values = {name: rest.pop(name) for name in common}
         image, expression = InputRecord.from_json(rest.pop("image")), ExpressionSource(**rest.pop("expression"))
-        return cls(**common_values, image=image, expression=expression, method_config=method_config, rest=rest)
+        slim = rest.pop("slim", False)
+        return cls(
+            **common_values, image=image, expression=expression, method_config=method_config, slim=slim, rest=rest
+        )

@@ -11,13 +11,14 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_adata, check_readable
+from bleep_sc._adata import check_adata, check_reference
 from bleep_sc._all_or_nothing import all_or_nothing, set_or_delete
 from bleep_sc._checks import check_key, check_key_added, odd_characters
 from bleep_sc._files import check_plain, flush_folder, read_plain, write_whole
 from bleep_sc._logging import logger
 from bleep_sc._untrusted import REMEDY, parse_json
 from bleep_sc.io._calibration import CALIBRATION, Calibration
+from bleep_sc.io._gene_columns import GENE_COLUMNS
 from bleep_sc.io._novelty import NOVELTY, novelties_from_uns
 from bleep_sc.io._reference_record import ENTRIES
 from bleep_sc.io._stored import (
@@ -43,7 +44,7 @@ _MAX_WEIGHTS = 2**32
 """The largest file of weights, in bytes; :func:`write_model` writes none that is larger."""
 
 
-def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> None:
+def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL, slim: bool = False) -> None:
     """Write the model of a reference to a folder, without the reference's data.
 
     The folder gets ``model.safetensors`` (the weights) and ``config.json`` (how they were trained, the genes, the
@@ -76,20 +77,22 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL) -> 
     --------
     read_model : Reads the model back.
     """
-    check_readable(adata)
+    check_reference(adata, name="adata")
     check_key("key", key)
-    folder = _folder(path)
+    folder = model_folder(path)
     stored = from_uns(adata.uns, key, name="adata")
+    if slim or stored.config.slim:
+        from bleep_sc.io._slim import slim_form
+
+        stored, trust = slim_form(adata, key, stored)
+    else:
+        trust = {name: np.asarray(adata.uns[key][name]) for name in _TRAVELS if name in adata.uns[key]}
     config = {
         **stored.config_json(),
         "genes": stored.genes.tolist(),
         "panels": {name: genes.tolist() for name, genes in stored.panels.items()},
         "history": {name: _finite(values) for name, values in stored.history.items()},
-        "trust": {
-            name: b64encode(np.asarray(adata.uns[key][name]).tobytes()).decode()
-            for name in _TRAVELS
-            if name in adata.uns[key]
-        },
+        "trust": {name: b64encode(values.tobytes()).decode() for name, values in trust.items()},
     }
     text = json.dumps(config, indent=1, allow_nan=False).encode()
     if len(text) > MAX_CONFIG or len(stored.weights) > _MAX_WEIGHTS:
@@ -155,9 +158,14 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
     """
     check_adata(adata)
     check_key_added("key_added", key_added)
-    folder = _folder(path)
-    with _said_clearly(folder, "read"):
-        stored, trust = _read_folder(folder)
+    folder = model_folder(path)
+    stored, trust = read_folder(folder)
+    if stored.config.slim:
+        msg = (
+            f"{str(folder)!r} holds a slim model, which predicts without reference spots: read it with "
+            "`ref = bleep_sc.io.read_slim_model(folder)`."
+        )
+        raise ValueError(msg)
     kept: dict[str, Any] = {}
     with all_or_nothing(adata):
         if _holds(adata, key_added, stored):  # then its record of the reference is that of this model too
@@ -176,11 +184,18 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
         adata.uns[key_added] = {**stored.to_uns(), **kept, **trust}
 
 
-def _folder(path: str | Path) -> Path:
+def model_folder(path: str | Path) -> Path:
+    """Return the path of a folder; refuse what is none."""
     if not isinstance(path, str | PathLike) or not str(path) or odd_characters(str(path)):
         msg = f"`path` must be the path of a folder, found {path!r}."
         raise (ValueError if isinstance(path, str) else TypeError)(msg)
     return Path(path).expanduser()
+
+
+def read_folder(folder: Path) -> tuple[StoredModel, dict[str, Any]]:
+    """Read the model of a folder, which may come from a stranger, and the entries that say how far to trust it."""
+    with _said_clearly(folder, "read"):
+        return _read_folder(folder)
 
 
 def _holds(adata: AnnData, key: str, stored: StoredModel) -> bool:
@@ -243,6 +258,7 @@ def _novelty(stored: np.ndarray, where: str) -> dict[str, Any]:
 _TRAVELS: Mapping[str, Callable[[np.ndarray, str], dict[str, Any]]] = {
     CALIBRATION: lambda stored, where: Calibration.from_bytes(stored, where=where).to_uns(),
     NOVELTY: _novelty,
+    GENE_COLUMNS: lambda stored, _: {GENE_COLUMNS: stored.copy()},  # checked where the genes are known
 }
 """Entries of `uns` that go with a model, and the function that checks the bytes of each and makes entries of them."""
 

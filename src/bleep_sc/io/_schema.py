@@ -15,6 +15,7 @@ from bleep_sc.methods.inputs import KINDS as INPUTS
 from bleep_sc.methods.registry import all_methods
 from bleep_sc.models.nets.kinds import KINDS as MODELS
 from bleep_sc.models.nets.rules import (
+    BOOL,
     MAX_K,
     MAX_REPEATS,
     MAX_SIDE,
@@ -28,6 +29,7 @@ from bleep_sc.models.nets.rules import (
     or_null,
     whole,
 )
+from bleep_sc.models.nets.slim import SlimArguments
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _Record = Mapping[str, Any]
@@ -57,6 +59,7 @@ _POSSIBLE: _Record = {
     "patient_key": TEXT,
     "params": each(PLAIN),
     "versions": each(TEXT),
+    "slim": BOOL,
     **{name: rule for method in all_methods() for name, rule in method.own_config.items()},
     "sha256": Rule("64 hexadecimal digits", lambda v: isinstance(v, str) and _SHA256.fullmatch(v) is not None),
 }
@@ -106,7 +109,7 @@ def check_config(config: Mapping[str, Any], *, where: str) -> None:
         ),
         "`image.kind` and `image.encoders`": not reads.from_crops
         or all(encoder["kind"] != FEATURES.name for encoder in image["encoders"]),
-        "`model.n_features` and `model.n_image_features`": model["kind"] != "fused"
+        "`model.n_features` and `model.n_image_features`": "encoders" not in model
         or model["n_features"] % model["n_image_features"] == 0,
     }
     if wrong := [names for names, fit in together.items() if not fit]:
@@ -117,6 +120,8 @@ def check_config(config: Mapping[str, Any], *, where: str) -> None:
 def _same_encoders(model: _Record, image: _Record) -> bool:
     """Tell whether a model's hybrids, and the networks that it brings, are those of the encoders of its images."""
     own, read = model["encoders"], image["encoders"]
+    if model["kind"] == SlimArguments.kind and not read:  # ready-made features, or those of an earlier version
+        return len(own) == 1 and own[0] == {"n_features": image["n_features"], "network": None}
     if [encoder["n_features"] for encoder in own] != [encoder["n_features"] for encoder in read]:
         return False
     networks = [

@@ -8,6 +8,7 @@ from bleep_sc._checks import check_int
 from bleep_sc._stats import section_rows
 from bleep_sc.methods.inputs import CROPS, Needs, Spots
 from bleep_sc.methods.learning.network import train_network
+from bleep_sc.methods.learning.windows import split_windows
 from bleep_sc.methods.names import Optimizer
 from bleep_sc.methods.predicting.outputs import WindowOutput, imputation
 from bleep_sc.methods.prediction import Imputation, Reference, Request
@@ -16,7 +17,6 @@ from bleep_sc.methods.record import HeldOut, Method
 from bleep_sc.methods.task import Fitted, Task, Trained
 from bleep_sc.models.nets.histogene import POSITIONS, HisToGeneArguments
 from bleep_sc.models.nets.rules import MAX_REPEATS, whole
-from bleep_sc.models.nets.windows import split_windows
 from bleep_sc.models.train.batches import Sequences
 
 Windows = list[tuple[np.ndarray, np.ndarray]]

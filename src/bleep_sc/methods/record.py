@@ -105,6 +105,12 @@ class Method(Generic[R]):
     """The ways in which it can predict, its usual one first."""
     space: Space | None = None
     """The space that it retrieves from; None for a method that puts out values of its own."""
+    slim: Callable[[Trained, Mapping[str, Any], np.ndarray, Any], Fitted] | None = None
+    """The function that makes, of a model that retrieves, one that needs no spots of the reference.
+
+    It gets the description of the model in its config, the reference's scores on components (n_obs, n_components) and
+    its expression (n_obs, n_genes). None where nothing is left without the spots, and where none are needed anyway.
+    """
     held_out: HeldOut = HeldOut()
     by_epochs: bool = False
     """Whether it trains epoch by epoch, so that a training can be resumed."""
@@ -134,8 +140,15 @@ class Method(Generic[R]):
     """The function that adds to the user's values those that follow from them."""
     also_known_by: str = ""
     """The advice how to get this method, where another of its name lacks an argument that this one has."""
+    other_modes: str = "A model that mixes retrieval and regression is the default of `bleep_sc.tl.fit`."
+    """The advice how to get a model that predicts otherwise."""
     cannot_divide: str = ""
     """The advice where several processes cannot train it; empty for the general advice."""
+
+    @property
+    def needs_spots(self) -> bool:
+        """Whether a model of it predicts nothing without the reference's spots, in whatever form it is written."""
+        return self.space is not None and self.slim is None
 
     @property
     def retrieves(self) -> bool:
@@ -146,8 +159,7 @@ class Method(Generic[R]):
         """Choose the way to predict: the one that the user asks for, or the method's usual one."""
         if asked not in (None, *self.modes):
             msg = (
-                f"`predict={asked!r}`: this model predicts by {' or '.join(map(repr, self.modes))}. A model that "
-                "mixes retrieval and regression is the default of `bleep_sc.tl.fit`."
+                f"`predict={asked!r}`: this model predicts by {' or '.join(map(repr, self.modes))}. {self.other_modes}"
             )
             raise ValueError(msg)
         return asked or self.modes[0]

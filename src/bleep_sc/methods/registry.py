@@ -13,7 +13,7 @@ from bleep_sc.methods.names import MethodName, PresetName
 if TYPE_CHECKING:
     from bleep_sc.methods.record import Method
 
-_SHARED: Mapping[str, tuple[str, ...]] = {"bleep": ("hybrid.method", "bleep")}
+_SHARED: Mapping[str, tuple[str, ...]] = {"bleep": ("hybrid.method", "hybrid.slim", "bleep")}
 """The files of methods that share a name; the first that has the preset is taken."""
 
 

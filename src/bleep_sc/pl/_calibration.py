@@ -5,7 +5,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_readable
+from bleep_sc._adata import check_reference
 from bleep_sc._checks import MissingKeyError, check_key, check_number
 from bleep_sc.pl._figure import errors_naming, finish, text_colour
 
@@ -74,7 +74,7 @@ def calibration(
     """
     import matplotlib.pyplot as plt
 
-    check_readable(ref, name="ref")
+    check_reference(ref)
     check_key("key", key)
     wanted = check_number("level", level, above=0)
     path = f"ref.uns[{key!r}]['coverage']"

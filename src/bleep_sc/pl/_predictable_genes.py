@@ -7,7 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_readable
+from bleep_sc._adata import check_reference
 from bleep_sc._checks import check_in, check_int, check_key
 from bleep_sc.pl._figure import axes_for, check_axes, errors_naming, finish, text_colour
 from bleep_sc.pl._study.strata import draw_strata
@@ -81,7 +81,7 @@ def predictable_genes(
     >>> bl.tl.gene_strata(ref)  # doctest: +SKIP
     >>> bl.pl.predictable_genes(ref, by="morphology")  # doctest: +SKIP
     """
-    check_readable(ref, name="ref")
+    check_reference(ref)
     key = key if key is not None else _keys.MODEL if by is None else _keys.GENE_STRATA
     check_key("key", key)
     check_int("n_genes", n_genes, minimum=0)

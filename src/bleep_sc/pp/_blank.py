@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from anndata import AnnData
 
-from bleep_sc._adata import check_readable
+from bleep_sc._adata import check_reference
 from bleep_sc._checks import check_name, check_number, odd_characters
 from bleep_sc._library import OWN_DIAMETER, libraries, library_part, scale_factor
 from bleep_sc._logging import logger
@@ -76,7 +76,7 @@ def blank(
     TypeError
         `obs_names` is no list of names.
     """
-    check_readable(ref, name="ref")
+    check_reference(ref)
     check_name("library_id", library_id)
     xy = _coordinates(spatial)
     names = [f"{library_id}_{i}" for i in range(len(xy))] if obs_names is None else _names(obs_names)

@@ -7,7 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_readable, section_of_spots
+from bleep_sc._adata import check_reference, section_of_spots
 from bleep_sc._checks import check_choice, check_key, check_name, check_number
 from bleep_sc._library import SPOT_DIAMETER_FROM
 from bleep_sc._logging import logger, warn
@@ -136,7 +136,7 @@ def grid(
     >>> slide.n_obs, slide.obsm["spatial"].min(axis=0).tolist()
     (8, [500.0, 500.0])
     """
-    check_readable(ref, name="ref")
+    check_reference(ref)
     wanted = _Wanted.checked(um=um, lattice=lattice, min_tissue=min_tissue, mpp=mpp, image=image, library_id=library_id)
     check_series(series)
     if library_key is not None:

@@ -143,7 +143,7 @@ def calibrate(
     check_choice("weighting", weighting, get_args(Weighting))
     check_number("temperature", temperature, above=0)
 
-    from bleep_sc.tl._load import load_model
+    from bleep_sc.io._trained import load_model
     from bleep_sc.tl._trust.calibration import calibration_of, report
     from bleep_sc.tl._trust.genes import judge_genes, report_genes
     from bleep_sc.tl._trust.held_out import held_out_spots

@@ -80,13 +80,14 @@ def embed(
     if ref is not None:
         check_readable(ref, name="ref")
 
+    from bleep_sc.io._trained import load_model
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.models.inference import embed_in_batches
     from bleep_sc.models.scheduled import embed_images
     from bleep_sc.tl._inputs import AsStored, read
     from bleep_sc.tl._inputs.placed import record_placed
     from bleep_sc.tl._inputs.reference import check_depth, lacks_input, read_expression_rows
-    from bleep_sc.tl._load import check_no_other_model, load_model, sections_like
+    from bleep_sc.tl._load import check_no_other_model, sections_like
 
     name = key if key_added is None else key_added
     check_key_added("key_added", name)

@@ -7,9 +7,10 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_adata, check_readable, with_frames
+from bleep_sc._adata import check_adata, check_reference, with_frames
 from bleep_sc._all_or_nothing import AllOrNothing, set_or_delete
 from bleep_sc._checks import check_choice, check_int, check_key_added, check_number
+from bleep_sc._logging import logger
 from bleep_sc._settings import Precision
 from bleep_sc.methods.names import Match, Mode, Search
 from bleep_sc.models.search.weighting import Weighting
@@ -192,7 +193,7 @@ def impute(
     renamed when whole. So after an error, or Ctrl-C, there is no store, and the query is as before.
     """
     check_adata(query, name="query", copy=copy)
-    check_readable(ref, name="ref")
+    check_reference(ref)
     if k is not None:
         check_int("k", k)
     if predict is not None:
@@ -204,13 +205,14 @@ def impute(
     check_number("temperature", temperature, above=0)
 
     from bleep_sc.io._novelty import novelties_from_uns
+    from bleep_sc.io._trained import load_model
     from bleep_sc.methods.look import by_encoder, see
     from bleep_sc.methods.prediction import Neighbors, Request
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.tl._inputs import AsStored, read
     from bleep_sc.tl._inputs.genes import Available, shared_genes
     from bleep_sc.tl._inputs.reference import neighbors_to_average, read_reference
-    from bleep_sc.tl._load import check_no_other_model, load_model, sections_like
+    from bleep_sc.tl._load import check_no_other_model, sections_like
     from bleep_sc.tl._measured.correct import corrected
     from bleep_sc.tl._measured.read import read_measured
     from bleep_sc.tl._store import check_store
@@ -230,6 +232,8 @@ def impute(
         _check_goes_in_chunks(method, search)
         search = "exact"
     mode, how = method.mode(predict), None
+    if stored.config.slim:
+        _announce_slim(measured)
     if method.space is not None:
         k = neighbors_to_average(k, ref, stored)
         how = Neighbors(mode, k, match or method.space.match, weighting, temperature, search, layer)
@@ -316,6 +320,17 @@ def _kept(query: AnnData, name: str) -> dict[str, Any]:
     if has_model(query, name):
         return {part: values for part, values in entry.items() if part not in (RELIABILITY, MEASURED_SPOTS)}
     return {part: entry[part] for part in (PLACED,) if part in entry}
+
+
+def _announce_slim(measured: str | None) -> None:
+    """Say what a slim model does without, and refuse what needs the reference's spots."""
+    if measured is not None:
+        msg = (
+            f"`measured={measured!r}`: how genes go together, by which measured spots correct others, is read from the "
+            "reference's spots, and a slim model has none. Leave `measured` out, or ask for the reference itself."
+        )
+        raise ValueError(msg)
+    logger.info("`ref` is a slim model: it predicts by regression, and no neighbours are stored.")
 
 
 def _check_goes_in_chunks(method: "Method[Any]", search: Search) -> None:

@@ -6,7 +6,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import check_adata, check_readable
+from bleep_sc._adata import check_adata, check_readable, check_reference
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_choice, check_in, check_int, check_key, check_key_added, check_levels, check_names
 
@@ -103,7 +103,7 @@ def intervals(
     >>> bl.tl.intervals(query, ref, key_added="bleep")  # doctest: +SKIP
     >>> bl.pl.imputed(query, "ERBB2", interval=True)  # doctest: +SKIP
     """
-    check_readable(ref, name="ref")
+    check_reference(ref)
     check_key("key", key)
     name = key if layer is None else layer
     if key_added is None:

@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import as_numbers, check_readable
+from bleep_sc._adata import as_numbers, check_reference
 from bleep_sc._checks import MAX_VALUE, check_name, odd_characters
 from bleep_sc._logging import warn
 from bleep_sc._stats import rows_beyond
@@ -67,7 +67,7 @@ class Pictures:
 def check_slide(ref: Any, library_id: str | None, encoder: Any) -> None:
     """Refuse arguments that both readers have, before any file is opened."""
     if ref is not None:
-        check_readable(ref, name="ref")
+        check_reference(ref)
     if library_id is not None:
         check_name("library_id", library_id)
     if encoder is not None:

@@ -1,13 +1,16 @@
 """Image features of a spot as seen in its section: standardised there, and followed by those of its neighbours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bleep_sc._grid import within_reach
 from bleep_sc._logging import warn
 from bleep_sc._stats import section_rows
+from bleep_sc.methods.inputs import Spots
+from bleep_sc.methods.task import Trained
 from bleep_sc.models.nets.hybrid import Hybrid
+from bleep_sc.models.nets.slim import Slim
 
 FEWEST_TO_STANDARDIZE = 30
 """The fewest spots of a section that is standardised by itself.
@@ -30,7 +33,7 @@ class SectionView:
     """The number of nearest spots that are averaged; 0 averages none."""
 
     @classmethod
-    def of(cls, model: Hybrid, n_neighbors: int) -> "SectionView":
+    def of(cls, model: Hybrid | Slim, n_neighbors: int) -> "SectionView":
         """Read the view that a fitted model stores."""
         stored = (model.feature_mean, model.feature_scale, model.context_scale)
         mean, scale, context_scale = (tensor.cpu().numpy().astype(np.float64) for tensor in stored)
@@ -92,6 +95,12 @@ class SectionView:
 
     def _standardized(self, features: np.ndarray) -> np.ndarray:
         return _standardized(features, self.mean, self.scale)
+
+
+def see_in_section(trained: Trained, spots: Spots) -> Spots:
+    """Make what the model's heads read: features standardised within the section, beside those of the neighbours."""
+    view = SectionView.of(trained.model, trained.method_config["context"])
+    return replace(spots, rows=view.apply(np.asarray(spots.rows), sections=spots.sections, xy=spots.xy))
 
 
 def _standardized(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ The weight of each is chosen by leaving out patients, or sections, of the refere
 whole of it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,8 @@ from bleep_sc.methods.hybrid.build import built
 from bleep_sc.methods.hybrid.choose import choose_on_folds
 from bleep_sc.methods.hybrid.component_models import ComponentModels, LearnedSpots
 from bleep_sc.methods.hybrid.components import Components, Decoder
-from bleep_sc.methods.hybrid.in_section import SectionView
+from bleep_sc.methods.hybrid.in_section import SectionView, see_in_section
+from bleep_sc.methods.hybrid.slim import slimmed
 from bleep_sc.methods.hybrid.stored import OWN_CONFIG, blend_weights, check_stored, known_centers
 from bleep_sc.methods.inputs import FROZEN_IMAGES, Needs, Spots
 from bleep_sc.methods.learning.network import report_spread
@@ -175,12 +176,6 @@ def _plain_numbers(blend: Blend) -> dict[str, float]:
     return out
 
 
-def _see_in_section(trained: Trained, spots: Spots) -> Spots:
-    """Make what the model's heads read: features standardised within the section, beside those of the neighbours."""
-    view = SectionView.of(trained.model, trained.method_config["context"])
-    return replace(spots, rows=view.apply(np.asarray(spots.rows), sections=spots.sections, xy=spots.xy))
-
-
 def _read_expression(
     trained: Trained,
     expression: Any,
@@ -236,7 +231,8 @@ METHOD = Method(
     learns_depth=True,
     held_out=HeldOut(folds=True, most_folds=5),
     by_epochs=True,
-    see_in_section=_see_in_section,
+    see_in_section=see_in_section,
+    slim=slimmed,
     networks=lambda model: model.networks,
     n_centers=lambda recipe: recipe.n_components,
     own_config=OWN_CONFIG,

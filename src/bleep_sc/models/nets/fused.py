@@ -29,14 +29,7 @@ class FusedArguments(HybridArguments):
 
     def build(self, weights: Weights = None) -> "Fused":
         """Build the model. Frozen networks have random weights until the stored ones are loaded."""
-        return Fused(self, [self._network(encoder["network"]) for encoder in self.encoders])
-
-    @staticmethod
-    def _network(spec: dict[str, Any] | None) -> FrozenEncoder | None:
-        if spec is None:
-            return None
-        reading = Reading.from_json({name: value for name, value in spec.items() if name != "name"})
-        return build_frozen(spec["name"], reading)
+        return Fused(self, [network_of(encoder["network"]) for encoder in self.encoders])
 
 
 class Fused(nn.Module):
@@ -112,6 +105,14 @@ class Fused(nn.Module):
         """Predict scores on the components (n, 2, n_components), by the linear and by the kernel regressions."""
         of_parts = zip(self.shares, self.parts, self._columns, strict=True)
         return torch.stack([share * part.regress(features[:, columns]) for share, part, columns in of_parts]).sum(dim=0)
+
+
+def network_of(spec: dict[str, Any] | None) -> FrozenEncoder | None:
+    """Build the frozen network that a config describes, with random weights; None where it describes none."""
+    if spec is None:
+        return None
+    reading = Reading.from_json({name: value for name, value in spec.items() if name != "name"})
+    return build_frozen(spec["name"], reading)
 
 
 def columns_of_encoders(widths: Sequence[int], views: int) -> list[list[int]]:

@@ -10,11 +10,13 @@ from bleep_sc.models.nets.fused import FusedArguments
 from bleep_sc.models.nets.histogene import HisToGeneArguments
 from bleep_sc.models.nets.hybrid import HybridArguments
 from bleep_sc.models.nets.regressor import RegressorArguments
+from bleep_sc.models.nets.slim import SlimArguments
 
 KINDS: Mapping[str, type[Arguments]] = {
     BleepArguments.kind: BleepArguments,
     HybridArguments.kind: HybridArguments,
     FusedArguments.kind: FusedArguments,
+    SlimArguments.kind: SlimArguments,
     RegressorArguments.kind: RegressorArguments,
     HisToGeneArguments.kind: HisToGeneArguments,
     FeatureArguments.kind: FeatureArguments,

@@ -17,12 +17,17 @@ from bleep_sc.models.nets.hybrid import Hybrid
 from bleep_sc.models.nets.kernel import KernelRegression
 from bleep_sc.models.nets.kinds import arguments_of
 from bleep_sc.models.nets.projection import Standardize
+from bleep_sc.models.nets.slim import Slim
 from bleep_sc.models.train.randomness import borrowed_random_state
 
 _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL", torch.uint8: "U8"}
 _REFUSALS = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError)
 """Errors that PyTorch, torchvision and timm raise, beside ValueError, where arguments make no sense."""
-_DIVISORS = ((Standardize, "scale"), (Hybrid, "feature_scale"), (Hybrid, "context_scale"), (ImageNetwork, "std"))
+_DIVISORS = (
+    (Standardize, "scale"),
+    *((kind, name) for kind in (Hybrid, Slim) for name in ("feature_scale", "context_scale")),
+    (ImageNetwork, "std"),
+)
 _LEAST: Sequence[tuple[type[nn.Module], str, float]] = (
     *((kind, name, 1e-13) for kind, name in _DIVISORS),  # `fit` writes no smaller ones
     (KernelRegression, "width", 1e-13),

@@ -15,6 +15,7 @@ from bleep_sc._checks import MissingKeyError
 from bleep_sc._expression import expression_input, expression_values, lacks_expression, path_of, reference_values
 from bleep_sc._logging import warn
 from bleep_sc._stats import all_finite, are_whole_counts, describe_units, log_depth, section_rows
+from bleep_sc.io._components import PLACE_ALL, read_components
 from bleep_sc.io._reference_record import ReferenceRecord
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.methods.predicting.neighbors import cosine
@@ -28,7 +29,6 @@ from bleep_sc.tl._load import sections_like
 _ROWS_TO_CHECK = 16
 _SAME = 0.99
 _PAPER_K = 50
-_PLACE_ALL = "Run `bleep_sc.tl.embed(ref, key={key!r})`, which places all spots of `ref`."
 
 
 def neighbors_to_average(k: int | None, ref: AnnData, stored: StoredModel) -> int:
@@ -129,7 +129,7 @@ def _with_values(
     if images_key in ref.obsm:  # by which the reference's own spots are recognised
         _in_space(ref, key, images_key, width=width)
     mixes = space.centred and how.predict != "retrieval"
-    components = _components(ref, key, trained) if mixes else None
+    components = read_components(ref, key, trained) if mixes else None
     values = reference_values(ref, how.layer)
     placed = {_embedding_key(key, how.match): keys, _keys.components(key): components}
     _warn_of_another_reference(ref, key, placed, values, trained=trained, space=space, stored=stored, how=how)
@@ -198,20 +198,6 @@ def _warn_of_other_expression(
         )
 
 
-def _components(ref: AnnData, key: str, trained: Trained) -> np.ndarray:
-    """Read the scores of the reference's spots on the model's components (n_obs, n_components)."""
-    obsm_key, width = _keys.components(key), len(trained.model.loadings)
-    remedy = _PLACE_ALL.format(key=key)
-    if obsm_key not in ref.obsm:
-        msg = f"`ref.obsm[{obsm_key!r}]` does not exist. {remedy}"
-        raise MissingKeyError(msg)
-    scores = as_numbers(ref.obsm[obsm_key], path=f"ref.obsm[{obsm_key!r}]", remedy=remedy)
-    if scores.shape != (ref.n_obs, width) or not np.isfinite(scores).all():
-        msg = f"`ref.obsm[{obsm_key!r}]` must be finite, of the shape ({ref.n_obs}, {width}). {remedy}"
-        raise ValueError(msg)
-    return scores
-
-
 def _embedding_key(key: str, match: str) -> str:
     return _keys.expression_embedding(key) if match == "expression" else _keys.image_embedding(key)
 
@@ -221,7 +207,7 @@ def _embedding(ref: AnnData, key: str, match: str, *, width: int) -> Any:
     obsm_key = _embedding_key(key, match)
     path = f"ref.obsm[{obsm_key!r}]"
     if obsm_key not in ref.obsm:
-        msg = f"`{path}` does not exist. {_PLACE_ALL.format(key=key)}"
+        msg = f"`{path}` does not exist. {PLACE_ALL.format(key=key)}"
         raise MissingKeyError(msg)
     keys = _in_space(ref, key, obsm_key, width=width)
     if not all_finite(keys):
@@ -236,7 +222,7 @@ def _embedding(ref: AnnData, key: str, match: str, *, width: int) -> Any:
 
 def _in_space(ref: AnnData, key: str, obsm_key: str, *, width: int) -> Any:
     """Read an embedding, in memory or lazy; refuse one whose shape is not that of the model's space."""
-    embedding, path, remedy = ref.obsm[obsm_key], f"ref.obsm[{obsm_key!r}]", _PLACE_ALL.format(key=key)
+    embedding, path, remedy = ref.obsm[obsm_key], f"ref.obsm[{obsm_key!r}]", PLACE_ALL.format(key=key)
     rows = LazyRows(embedding) if is_lazy(embedding) else as_numbers(embedding, path=path, remedy=remedy)
     if rows.shape != (ref.n_obs, width):
         msg = (

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bleep_sc import _keys
+from bleep_sc.io._trained import load_model
 from bleep_sc.methods.prediction import Neighbors, Request
 from bleep_sc.models.device import resolve_compute
 from bleep_sc.tl._cv.folds import Fold
@@ -16,7 +17,7 @@ from bleep_sc.tl._cv.run import MODEL_OF_FOLD, Prepared, own_encoders
 from bleep_sc.tl._inputs import AsStored, read
 from bleep_sc.tl._inputs.genes import Available, shared_genes
 from bleep_sc.tl._inputs.reference import read_reference
-from bleep_sc.tl._load import load_model, sections_like
+from bleep_sc.tl._load import sections_like
 
 
 def read_in_ways(

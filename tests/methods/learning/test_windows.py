@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bleep_sc.models.nets.windows import split_windows
+from bleep_sc.methods.learning.windows import split_windows
 
 
 def lattice(n_rows: int, n_columns: int) -> np.ndarray:
