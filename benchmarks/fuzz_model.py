@@ -250,7 +250,7 @@ TARGETS: dict[str, Callable[[np.random.Generator, Good, str, Path, Path], str]] 
 
 
 def _judge(good: Good, ref: AnnData, name: str, where: str, *, same: bool) -> str:
-    from bleep_sc.tl._load import load_model
+    from bleep_sc.io._trained import load_model
 
     state = list(ref.uns)
     try:

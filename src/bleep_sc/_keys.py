@@ -60,6 +60,11 @@ def out_of_fold(key: str) -> str:
     return f"{key}_out_of_fold"
 
 
+def out_of_fold_regression(key: str) -> str:
+    """`obsm` key of the same by the model's regressions alone."""
+    return f"{out_of_fold(key)}_regression"
+
+
 def fold(key: str) -> str:
     """`obs` column of the fold that left a reference spot out."""
     return f"{key}_fold"

@@ -53,6 +53,11 @@ class Asked:
         return np.concatenate([section.rows for section in self.sections])
 
     @property
+    def is_slim(self) -> bool:
+        """Whether the reference is a slim model, which holds no spots."""
+        return self.ref is not None and self.ref.n_obs == 0
+
+    @property
     def provenance(self) -> Mapping[str, Any]:
         """What `tl.impute` has recorded of the layer; nothing where something else made it."""
         return mapping(self.query.uns.get(self.layer))

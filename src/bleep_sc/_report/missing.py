@@ -77,11 +77,12 @@ def _measured(asked: Asked) -> Missing | None:
             "scale of colours, so the measured maps are left out.",
             'query.layers["counts"] = query.X.copy()\nsc.pp.normalize_total(query, target_sum=1e4)\nsc.pp.log1p(query)',
         )
+    reference = "the_whole_reference" if asked.is_slim else "ref"
     return Missing(
         "Measured maps",
         "These slides were not sequenced, so there is nothing to compare the prediction with. A few sequenced spots "
         "can correct it.",
-        f'bl.tl.impute(query, ref{_key(asked)}, measured="is_measured")  # a true or false column of query.obs',
+        f'bl.tl.impute(query, {reference}{_key(asked)}, measured="is_measured")  # a true or false column of query.obs',
     )
 
 
@@ -97,20 +98,31 @@ def _scores(asked: Asked) -> Missing | None:
     )
 
 
+def _calibrate(asked: Asked) -> str:
+    """Write the lines that calibrate; those of a slim model run where its reference is."""
+    if not asked.is_slim:
+        return f"bl.tl.calibrate(ref{_key(asked)})"
+    return (
+        "# where the reference is, since a slim model holds no spots:\n"
+        f'bl.tl.calibrate(ref{_key(asked)}, predict="regression")\n'
+        f'bl.io.write_model(ref, "folder"{_key(asked)}, slim=True)'
+    )
+
+
 def _calibration(asked: Asked) -> Missing | None:
     if asked.ref is None or is_calibrated(asked):
         return None
     return Missing(
         "Expected scores of the genes",
         "They say which genes can be read off a picture at all, from tissue that the model had not seen.",
-        f"bl.tl.calibrate(ref{_key(asked)})",
+        _calibrate(asked),
     )
 
 
 def _bounds(asked: Asked) -> Missing | None:
     if LOWER.name in asked.values:
         return None
-    calibrate = "" if is_calibrated(asked) else f"bl.tl.calibrate(ref{_key(asked)})\n"
+    calibrate = "" if is_calibrated(asked) else f"{_calibrate(asked)}\n"
     layer = "" if asked.layer == asked.key else _code(layer=asked.layer)
     return Missing(
         "Lower and upper bounds",

@@ -71,7 +71,7 @@ def papers_of(asked: Asked) -> tuple[str, ...]:
 
 def _of_stored(ref: AnnData, stored: "StoredModel") -> list[tuple[str, str]]:
     config = stored.config
-    reference = [f"{ref.n_obs:,} spots"]
+    reference = ["a slim model, without spots" if config.slim else f"{ref.n_obs:,} spots"]
     for column, noun in ((config.library_key, "section"), (config.patient_key, "patient")):
         if column and column in ref.obs:
             n = int(ref.obs[column].nunique())

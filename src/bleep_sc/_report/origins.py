@@ -115,6 +115,12 @@ def _missing(asked: Asked) -> Missing | None:
     why = "It shows which spots of the reference look alike, and what was measured there. A pathologist can judge that."
     if ref is None:
         return Missing(_WHAT, why, "bl.report(query, ref)")
+    if asked.is_slim:
+        return Missing(
+            _WHAT,
+            f"{why} This model is slim: its spots stay with their owner, so it predicts by regression alone.",
+            "bl.tl.impute(query, the_whole_reference)\nbl.report(query, the_whole_reference)",
+        )
     entry = asked.provenance
     if not {_keys.neighbors(layer), _keys.distances(layer)} <= {*asked.query.obsm} or "reference_names" not in entry:
         return Missing(

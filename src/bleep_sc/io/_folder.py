@@ -59,11 +59,14 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL, sli
         Folder to write to; it is made if it is not there. An earlier model's two files are replaced. Other files stay.
     key
         Name of the model: its `key_added` in :func:`~bleep_sc.tl.fit`.
+    slim
+        Write the slim form, which predicts without any spot of the reference. :func:`read_slim_model` reads it. It
+        predicts by regression alone.
 
     Raises
     ------
     KeyError
-        `adata.uns[key]` holds no model.
+        `adata.uns[key]` holds no model, or `adata.obsm` lacks what the slim form is made of.
     NotADirectoryError
         `path` is a file.
     FileExistsError
@@ -71,19 +74,47 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL, sli
     PermissionError
         You may not write to the folder.
     ValueError
-        The model is damaged, or its weights are more than 4 GiB.
+        The model is damaged, or its weights are more than 4 GiB; or `slim` and the model can only average measured
+        profiles of the reference, as those of ``method="knn"`` and ``preset="paper"`` do.
 
     See Also
     --------
-    read_model : Reads the model back.
+    read_model : Reads a full model back.
+    read_slim_model : Reads a slim one.
+
+    Notes
+    -----
+    **What travels** in both forms: the weights, the names of genes, panels and columns of `obs`, the training history,
+    the settings of :func:`~bleep_sc.tl.fit`. What says how far to trust the model travels too: half-widths of
+    intervals, and one number for each of up to 10,000 spots, sorted, that says how unusual it looks. No measured
+    profile, no crop and no name of a spot travels.
+
+    **The full form** of BLEEP's default recipe also holds the image features of up to 2,000 spots, since its kernel
+    regression is built on them. From these, a reader can work out what the model learned of each of these spots: its
+    scores on some 20 components of expression. The names of sections travel too, with the mean scores of each. So do
+    the names of patients where the model was calibrated.
+
+    **The slim form** holds none of that. The kernel regression is written anew as a sum of bumps around random points.
+    It differs a little from the full one, and the log says by how much. Patients and sections are numbered. All other
+    weights are those of ``predict="regression"``, with what turns their scores into expression.
+
+    The slim form takes the calibration along only if it is that of the regression. Run
+    ``bl.tl.calibrate(ref, predict="regression")`` before; a warning says where that is missing.
+
+    Weights are functions of the data. Neither form gives a formal guarantee of privacy, such as differential privacy.
+
+    Examples
+    --------
+    >>> bl.tl.calibrate(ref, predict="regression")  # doctest: +SKIP
+    >>> bl.io.write_model(ref, "shared", slim=True)  # doctest: +SKIP
     """
     check_reference(adata, name="adata")
     check_key("key", key)
     folder = model_folder(path)
     stored = from_uns(adata.uns, key, name="adata")
-    if slim or stored.config.slim:
-        from bleep_sc.io._slim import slim_form
+    from bleep_sc.io._slim import log_what_travels, slim_form
 
+    if slim or stored.config.slim:
         stored, trust = slim_form(adata, key, stored)
     else:
         trust = {name: np.asarray(adata.uns[key][name]) for name in _TRAVELS if name in adata.uns[key]}
@@ -116,6 +147,7 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL, sli
                 (folder / _NEXT_CONFIG).unlink(missing_ok=True)
             raise
         flush_folder(folder)
+    log_what_travels(folder, stored, trust)
 
 
 def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL) -> None:
@@ -176,6 +208,7 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
                 _keys.expression_embedding(key_added),
                 _keys.components(key_added),
                 _keys.out_of_fold(key_added),
+                _keys.out_of_fold_regression(key_added),
             ):
                 if obsm_key in adata.obsm:
                     del adata.obsm[obsm_key]

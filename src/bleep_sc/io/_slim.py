@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from anndata import AnnData
 
 from bleep_sc._expression import reference_values
-from bleep_sc._logging import warn
+from bleep_sc._logging import logger, warn
 from bleep_sc.io._calibration import CALIBRATION, Calibration, Promise
 from bleep_sc.io._components import read_components
 from bleep_sc.io._config import Config
@@ -20,6 +21,12 @@ from bleep_sc.methods.task import Trained
 from bleep_sc.models.nets.serialize import weights_to_bytes
 
 _MODE = "regression"
+_IN_WORDS = {
+    NOVELTY: "what tells unusual spots",
+    CALIBRATION: "half-widths of intervals",
+    GENE_COLUMNS: "the list of predictable genes",
+}
+"""The entries that say how far to trust a model, in words."""
 
 
 def slim_form(adata: AnnData, key: str, stored: StoredModel) -> tuple[StoredModel, dict[str, np.ndarray]]:
@@ -47,6 +54,32 @@ def slim_form(adata: AnnData, key: str, stored: StoredModel) -> tuple[StoredMode
         calibration = Calibration.from_bytes(entry[CALIBRATION], where=where)
         trust |= _calibration(adata, key, calibration, stored, slim, has_modes=len(trained.method.modes) > 1)
     return slim, trust
+
+
+def log_what_travels(folder: Path, stored: StoredModel, trust: Mapping[str, np.ndarray]) -> None:
+    """Say what is in the folder of a model, and what is not."""
+    config = stored.config
+    inside = ["weights", f"{len(stored.genes)} gene names", "panels", "training history"]
+    inside += [said for name, said in _IN_WORDS.items() if name in trust]
+    also = {
+        "the image features of {n} spots, which its kernel regression is built on": config.model.get("n_landmarks", 0),
+        "the names of {n} sections": len(config.method_config.get("centers", {})),
+        "the names of the {n} patients or sections that were held out": _n_groups(trust),
+    }
+    named = [] if config.slim else [said.format(n=n) for said, n in also.items() if n]
+    logger.info(
+        "%r holds the %s: %s. No measured profile, no crop and no name of a spot is in it.%s",
+        str(folder),
+        "slim model" if config.slim else "model",
+        ", ".join(inside),
+        f" It does hold {', '.join(named)}: `slim=True` writes a form without them." if named else "",
+    )
+
+
+def _n_groups(trust: Mapping[str, np.ndarray]) -> int:
+    if CALIBRATION not in trust:
+        return 0
+    return len(Calibration.from_bytes(trust[CALIBRATION], where="`trust`").promise.groups)
 
 
 def _without_spots(adata: AnnData, key: str, stored: StoredModel, trained: Trained) -> StoredModel:

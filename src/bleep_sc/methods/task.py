@@ -85,6 +85,8 @@ class OutOfFold:
     """The decoder of each fold, learned on its training spots alone."""
     trained_on: int | None
     """The number of spots that a fold was trained on where it had more; None where all were."""
+    regressed: np.ndarray | None = None
+    """The scores that the regressions alone predict, without retrieval, float32 (n_obs, n_components)."""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ def calibrate(
         Another one needs ``cross_fit=True``.
     predict, k, match, weighting, temperature
         The predictor to calibrate, as arguments of :func:`~bleep_sc.tl.impute`. What differs from its defaults needs
-        ``cross_fit=True``.
+        ``cross_fit=True``, but for ``predict="regression"``: `fit` keeps that too, for slim models
+        (:func:`~bleep_sc.io.write_model`).
     encoder
         Your own image encoder, where the model was fitted with one; for ``cross_fit=True``.
     device, precision, progress_bar

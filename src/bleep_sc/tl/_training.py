@@ -187,6 +187,7 @@ def store_fitted(adata: AnnData, fitted: Fitted, task: Task[Any], model: Model, 
         entries[NOVELTY] = novelties_to_bytes(novelties_of(task, fitted, groups))
     left_out = fitted.out_of_fold
     learned[_keys.out_of_fold(key_added)] = None if left_out is None else left_out.scores
+    learned[_keys.out_of_fold_regression(key_added)] = None if left_out is None else left_out.regressed
     if left_out is not None:
         entries[OUT_OF_FOLD] = to_uns(left_out, task.all_genes.genes, _patient_of_sections(task))
     with all_or_nothing(adata):

@@ -5,7 +5,7 @@ encoders read the crops, each has regressions of its own, and retrieval compares
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -65,6 +65,11 @@ class Blend:
     """The weight of each predictor; weights sum to 1."""
     shares: Shares
 
+    @property
+    def regression(self) -> "Blend":
+        """The same blend without retrieval."""
+        return replace(self, weights=of_regressions(self.weights))
+
     def mix(self, predicted: Predicted) -> np.ndarray:
         """Mix what the predictors say of some spots, scores (n, n_components)."""
         scores = self.weights["retrieval"] * predicted.retrieved[self.shares][self.neighbors]
@@ -72,6 +77,15 @@ class Blend:
             if weight := self.weights[regression]:
                 scores = scores + weight * _fused(predicted, regression, self.settings, self.shares)
         return np.asarray(scores)
+
+
+def of_regressions(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return the weight of each predictor where nothing is retrieved; the kernel's is all where no other was chosen."""
+    regressions = {name: float(weights[name]) for name in REGRESSIONS}
+    total = sum(regressions.values())
+    if not total:
+        regressions, total = {**regressions, "kernel": 1.0}, 1.0
+    return {"retrieval": 0.0, **{name: weight / total for name, weight in regressions.items()}}
 
 
 def equal_shares(n_encoders: int) -> Shares:

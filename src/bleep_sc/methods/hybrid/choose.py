@@ -101,15 +101,20 @@ class _Part:
             leading=self.leading,
         )
 
-    def mixed(self, spots: LearnedSpots, blend: Blend) -> np.ndarray:
-        """Predict all spots of the part by the chosen settings alone, and mix that: scores (n, n_components)."""
+    def mixed(self, spots: LearnedSpots, blend: Blend) -> list[np.ndarray]:
+        """Predict all spots of the part by the chosen settings alone, and mix that: scores (n, n_components).
+
+        The first are those of the blend, the second those of its regressions alone.
+        """
         settings = [{name: [setting] for name, setting in chosen.items()} for chosen in blend.settings]
-        scores = []
+        scores: list[list[np.ndarray]] = [[], []]
         for start in range(0, len(self.rows), _PREDICTED_AT_ONCE):
             features = self._features(spots, self.rows[start : start + _PREDICTED_AT_ONCE])
             retrieved = self.models.retrieve(features, [blend.shares], [blend.neighbors])
-            scores.append(blend.mix(Predicted(retrieved, self.models.regress(features, settings))))
-        return np.concatenate(scores)
+            predicted = Predicted(retrieved, self.models.regress(features, settings))
+            for mixed, used in zip(scores, (blend, blend.regression), strict=True):
+                mixed.append(used.mix(predicted))
+        return [np.concatenate(mixed) for mixed in scores]
 
     @staticmethod
     def _features(spots: LearnedSpots, rows: np.ndarray) -> list[np.ndarray]:
@@ -144,11 +149,13 @@ def _collected(
 ) -> OutOfFold:
     """Put the predictions of all parts together; of very large parts, those of the spots not seen so far too."""
     n_obs, width = spots.expression.shape[0], max(len(decoder.loadings) for decoder in decoders)
-    scores = np.full((n_obs, width), np.nan, dtype=np.float32)
+    scores = [np.full((n_obs, width), np.nan, dtype=np.float32) for _ in range(2)]
     fold = np.full(n_obs, -1, dtype=np.int32)
     for part, judged in parts:
-        mixed = blend.mix(judged) if len(judged.rows) == len(part.rows) else part.mixed(spots, blend)
-        scores[part.rows] = 0  # folds may have unlike numbers of components
-        scores[part.rows, : len(judged.loadings)] = mixed
+        seen_whole = len(judged.rows) == len(part.rows)
+        mixed = [blend.mix(judged), blend.regression.mix(judged)] if seen_whole else part.mixed(spots, blend)
+        for of_all, of_part in zip(scores, mixed, strict=True):
+            of_all[part.rows] = 0  # folds may have unlike numbers of components
+            of_all[part.rows, : len(judged.loadings)] = of_part
         fold[part.rows] = part.fold
-    return OutOfFold(scores, fold, decoders, trained_on)
+    return OutOfFold(scores[0], fold, decoders, trained_on, regressed=scores[1])

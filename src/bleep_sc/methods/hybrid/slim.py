@@ -22,6 +22,7 @@ from bleep_sc.models.nets.fused import Fused, columns_of_encoders
 from bleep_sc.models.nets.kernel import KernelRegression
 from bleep_sc.models.nets.rules import MAX_CONTEXT, whole
 from bleep_sc.models.nets.slim import Slim, SlimArguments
+from bleep_sc.models.train.randomness import borrowed_random_state
 
 _MODE = "regression"
 _SEED = 0
@@ -48,7 +49,8 @@ def slimmed(trained: Trained, spec: Mapping[str, Any], scores: np.ndarray, value
         nonnegative=decoder.minimum == 0,
         encoders=spec.get("encoders", [{"n_features": width, "network": None} for width in widths]),
     )
-    slim = Slim(arguments, trained.networks)
+    with borrowed_random_state():  # building draws first weights, which are all overwritten
+        slim = Slim(arguments, trained.networks)
     linear = np.zeros((arguments.n_components, arguments.n_features))
     bias = np.zeros(arguments.n_components)
     for part, share, columns in zip(parts, shares, columns_of_encoders(widths, views), strict=True):

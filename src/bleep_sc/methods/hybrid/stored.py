@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bleep_sc.methods.hybrid.blend import PREDICTORS
+from bleep_sc.methods.hybrid.blend import PREDICTORS, of_regressions
 from bleep_sc.methods.task import Trained
 from bleep_sc.models.nets.rules import MAX_CONTEXT, NUMBER, NUMBERS, POSITIVE, Rule, each, whole
 
@@ -28,9 +28,7 @@ def blend_weights(trained: Trained, mode: str) -> dict[str, float]:
     """Read the weight of each predictor: as `fit` chose them, or of the regressions alone."""
     weights = {predictor: float(trained.method_config["chosen"][f"weight_{predictor}"]) for predictor in PREDICTORS}
     if mode == "regression":
-        weights["retrieval"] = 0.0
-        if not sum(weights.values()):
-            weights["kernel"] = 1.0
+        return of_regressions(weights)
     total = sum(weights.values())
     return {predictor: weight / total for predictor, weight in weights.items()}
 

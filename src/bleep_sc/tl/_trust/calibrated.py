@@ -37,10 +37,12 @@ class Calibrated:
         """
         calibration, key = self.calibration, self.key
         at_hand = _keys.COUNTS in self.ref.layers and _keys.out_of_fold(key) in self.ref.obsm
+        regression = calibration.promise.predictor.get("predict") == "regression"
         spots = None
         if at_hand and not calibration.promise.cross_fit:
             labels = read_labels(self.ref, self.stored, key, patient_key=None, anew=False)
-            spots = kept_spots(self.ref, key, read_measured(self.ref, self.stored, key), labels, self.stored)
+            measured = read_measured(self.ref, self.stored, key)
+            spots = kept_spots(self.ref, key, measured, labels, self.stored, regression=regression)
         if spots is None:
             depths = ", ".join(f"{depth:.0f}" for depth in calibration.depths[1:])
             levels = ", ".join(f"{level:g}" for level in calibration.levels)

@@ -50,15 +50,16 @@ def held_out_spots(
     if encoder is not None:
         msg = "`encoder` reads the crops of folds that are trained anew: pass `cross_fit=True` too, or leave it out."
         raise ValueError(msg)
-    usual = predictor_of(ref, stored, trained)
+    regression = predictor.get("predict") == "regression"
+    usual = predictor_of(ref, stored, trained, predict="regression" if regression else None)
     if predictor != usual:
         changed = ", ".join(f"{name}={predictor[name]!r}" for name in predictor if predictor[name] != usual.get(name))
         msg = (
-            f"`fit` has kept the predictions of its usual predictor alone, not those with {changed}. Pass "
-            "`cross_fit=True`, which trains the folds anew."
+            f"`fit` has kept the predictions of its usual predictor and of its regressions, not those with "
+            f"{changed}. Pass `cross_fit=True`, which trains the folds anew."
         )
         raise ValueError(msg)
-    kept = kept_spots(ref, key, measured, labels, stored)
+    kept = kept_spots(ref, key, measured, labels, stored, regression=regression)
     if kept is None:
         msg = (
             f"the model {key!r} keeps no predictions of spots that it did not see. BLEEP's default recipe makes them "

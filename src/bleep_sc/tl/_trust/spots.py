@@ -194,13 +194,15 @@ def _target_sum(values: Any, counts: sparse.csr_matrix, totals: np.ndarray, path
     return target_sum
 
 
-def kept_spots(ref: AnnData, key: str, measured: Measured, labels: Labels, stored: StoredModel) -> HeldOutSpots | None:
-    """Read what `fit` has kept of its folds; None where it kept nothing.
+def kept_spots(
+    ref: AnnData, key: str, measured: Measured, labels: Labels, stored: StoredModel, *, regression: bool = False
+) -> HeldOutSpots | None:
+    """Read what `fit` has kept of its folds, or of their regressions alone; None where it kept nothing.
 
     Sections that the model was not fitted on are left out: a concat may bring scores of another model's folds.
     """
     decoders = decoders_from_uns(ref.uns[key], where=f"ref.uns[{key!r}]")
-    scores_key, fold_key = _keys.out_of_fold(key), _keys.fold(key)
+    scores_key, fold_key = (_keys.out_of_fold_regression if regression else _keys.out_of_fold)(key), _keys.fold(key)
     if decoders is None or scores_key not in ref.obsm or fold_key not in ref.obs:
         return None
     path = f"ref.obsm[{scores_key!r}]"
