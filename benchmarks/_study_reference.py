@@ -147,8 +147,8 @@ def planned() -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     note = (
-        f"Pilots of ten out of {len(record['scores']['all'])} painted patients, 2,000 times; ranges hold eight pilots "
-        "in ten. Held: studies of that many other patients with an interval as narrow as wanted."
+        f"Pilots of ten patients were drawn 2,000 times from {len(record['scores']['all'])} painted patients. Ranges "
+        "hold eight pilots in ten. Held: studies of that many other patients whose interval was as narrow as wanted."
     )
     return "\n".join([*lines, "", note, "", sources([record]), ""])
 
@@ -168,8 +168,8 @@ def held() -> str:
         lines.append("| " + " | ".join(cells) + " |")
     noises = sorted(rows["noise"].unique())
     note = (
-        f"Simulated, {record['draws']} times for each number of units and noise of "
-        f"{', '.join(f'{n:g}' for n in noises)} at the smallest size. Held: the interval has the true gain in it. "
+        f"Simulated {record['draws']} times for each number of units, with a noise of "
+        f"{', '.join(f'{n:g}' for n in noises)} at the smallest size. Held: the interval contains the true gain. "
         'Told: any answer but "cannot be told".'
     )
     return "\n".join([*lines, "", note, "", sources([record]), ""])

@@ -40,9 +40,13 @@ def sweeps() -> str:
         lines += [f"**{title}**", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
         lines += ["| " + " | ".join(cells) + " |" for record in of_tissue for cells in _rows(record)]
         lines.append("")
-    lines += ['Columns of k are means over τ; "over τ" has the least and the most of them at k = 20.', ""]
-    lines += ["What each sweep says of itself:", ""]
-    lines += [f"- {DATA[r['data']]}, {RECIPES[r['recipe']]}: {r['verdict']} ({_seconds(r)})" for r in records]
+    lines += ['Columns of k are means over τ. "over τ" gives the lowest and the highest score at k = 20.', ""]
+    lines += ["The verdict of each sweep:", ""]
+    for record in records:
+        title = f"{DATA[record['data']]}, {RECIPES[record['recipe']]}"
+        # what was stored before the verdict was two sentences
+        verdict = record["verdict"].replace("; the farthest", ". The farthest")
+        lines.append(f"- **{title}.** {verdict} ({_seconds(record)})")
     return "\n".join([*lines, "", sources(records), ""])
 
 

@@ -136,8 +136,8 @@ def genes() -> str:
         if len(sets):
             above = int((sets["qvalue"] <= 0.1).sum())
             told = (
-                f"{above} of {len(sets)} Hallmark sets are read better than random sets of like genes (q ≤ 0.1). "
-                "The best and the worst:"
+                f"{above} of {len(sets)} Hallmark sets are predicted better than random sets of similar genes "
+                "(q ≤ 0.1). The best and the worst:"
             )
             picked = pd.concat([sets.head(5), sets.tail(3)])
             of_sets = [

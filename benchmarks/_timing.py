@@ -58,7 +58,7 @@ def ratio(seconds: dict[str, list[float]], one: str, other: str) -> float:
 def peak_growth(function: Callable[[], object]) -> float:
     """MB by which the process's resident memory grew at most while the function ran (Linux)."""
     before = resident()
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins again
     function()
     return _megabytes("VmHWM") - before
 

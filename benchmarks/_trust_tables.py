@@ -134,31 +134,31 @@ def lists() -> str:
         right, *wrong = turned[0]["rows"]
         found = ", ".join(f"{row['listed']} ({row['listed, naive']})" for row in wrong)
         parts.append(
-            f"Predictions that lie wrongly, the olfactory bulb's own turned by 90, 180 and 270°: {found} of "
-            f"{right['genes']} genes listed, in brackets by p-values that take spots for independent; as they lie, "
-            f"{right['listed']} ({right['listed, naive']}).\n"
+            f"Wrong predictions were made by turning those of the olfactory bulb by 90, 180 and 270°: {found} of "
+            f"{right['genes']} genes were then listed. Not turned, {right['listed']} ({right['listed, naive']}) were. "
+            "In brackets are the numbers for p-values that treat spots as independent.\n"
         )
     if painted := _trust_records("genes-toy"):
         records += painted
         rows = pd.DataFrame(painted[0]["rows"])
         parts.append(
-            f"Painted tissue of {len(rows)} seeds, four patients: {rows['false finds'].mean():.3f} of the lists false, "
-            f"power {rows['power'].mean():.3f}; the screen before any model: {rows['screen: false finds'].mean():.3f}, "
-            f"{rows['screen: power'].mean():.3f}.\n"
+            f"On painted tissue of {len(rows)} seeds, with four patients, {rows['false finds'].mean():.3f} of the "
+            f"lists were false, at a power of {rows['power'].mean():.3f}. For the screen before any model, the numbers "
+            f"were {rows['screen: false finds'].mean():.3f} and {rows['screen: power'].mean():.3f}.\n"
         )
     if costs := _trust_records("cost"):
         records += costs
         alone, with_lists = (row["seconds"] for row in costs[0]["rows"])
         row = costs[0]["rows"][0]
         parts.append(
-            f"`bl.tl.calibrate` on {row['n_spots']:,} spots × {row['n_genes']:,} genes, one thread: {alone:.0f} s for "
-            f"intervals, {with_lists - alone:.0f} s more for the lists.\n"
+            f"`bl.tl.calibrate` took {alone:.0f} s for intervals on {row['n_spots']:,} spots × {row['n_genes']:,} "
+            f"genes, with one thread, and {with_lists - alone:.0f} s more for the lists.\n"
         )
     if strange := {name: found for name, data in PRESETS.items() for found in _trust_records(data)}:
         records += strange.values()
         parts.append(_artefacts(strange))
-    commands = ", ".join(dict.fromkeys(f"`{r['command']}` (commit {r['commit']})" for r in records))
-    return "\n".join([*parts, f"Made by {commands}.\n"])
+    commands = dict.fromkeys(f"- `{r['command']}` (commit {r['commit']})\n" for r in records)
+    return "\n".join([*parts, "Made by:\n", "".join(commands)])
 
 
 def _artefacts(records: dict[str, dict[str, Any]]) -> str:

@@ -85,7 +85,7 @@ def measure(
 
     def step(name: str, work: Callable[[], object]) -> None:
         resident()  # gives back what is free
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins again
         start = time.perf_counter()
         work()
         seconds = time.perf_counter() - start

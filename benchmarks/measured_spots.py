@@ -4,7 +4,7 @@
     python benchmarks/measured_spots.py mob2k --draws 5         # mouse olfactory bulb, leave one animal out
 
 Folds, genes, panels and scores are those of compare.py, the model is the default recipe on its features, one seed. Of
-each held-out section a share of the spots counts as measured, drawn anew several times. "random": drawn from all of its
+each held-out section a share of the spots counts as measured, drawn again several times. "random": drawn from all its
 spots. "around a block": a contiguous quarter of the section has none, they are drawn from the rest. Pearson of each
 gene over all spots that were not measured, and in brackets the depth-free one. Three predictions beside each other:
 without the measured spots; with them (`bl.tl.impute(measured=)`); and interpolation of the measured values alone,

@@ -64,7 +64,7 @@ def two_scales(crops: np.ndarray) -> Tensor:
 
 
 def view(tiles: Tensor, generator: torch.Generator) -> Tensor:
-    """Turn, crop and stain anew, each tile by itself but for the turn."""
+    """Turn, crop and stain again, each tile by itself but for the turn."""
     n = len(tiles)
     tiles = torch.rot90(tiles, int(torch.randint(4, (1,), generator=generator)), (2, 3))
     scale = 0.7 + 0.3 * torch.rand(n, generator=generator)

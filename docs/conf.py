@@ -33,7 +33,9 @@ extensions = [
     "sphinx_autodoc_typehints",
     "sphinx_copybutton",
     "sphinxcontrib.bibtex",
+    "argument_groups",
     "bl_links",
+    "command_line",
     "mathml",
     "written_fields",
 ]
@@ -93,11 +95,14 @@ napoleon_google_docstring = False
 html_theme = "sphinx_book_theme"
 html_title = f"bleep-sc {release}"
 html_static_path = ["_static"]
+html_logo = "_static/logo.svg"
+html_favicon = "_static/logo.svg"
 html_css_files = ["custom.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_math_renderer = "mathml"
 html_theme_options = {
+    "logo": {"text": html_title},
     "navbar_persistent": [],  # the search field stands in the side bar
     "use_download_button": False,
     "use_fullscreen_button": False,

@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 from types import ModuleType
 
+import plain_words
 import pytest
 import yaml
 
@@ -102,6 +103,97 @@ def _check_call(page: Path, call: ast.Call, room: str, name: str) -> None:
     known = set(inspect.signature(getattr(ROOMS[room], name)).parameters)
     given = {keyword.arg for keyword in call.keywords}
     assert given <= known, f"{page.name} gives bl.{room}.{name} {sorted(map(str, given - known))}, which it lacks"
+
+
+MOST_WORDS = 30
+"""The most words that a sentence may have for someone who reads it once."""
+
+
+def _listed(page: Path, caption: str = "") -> list[Path]:
+    """The pages that the lists of contents on a page name, and those that these name in turn."""
+    found: list[Path] = []
+    for options, names in re.findall(r"^```\{toctree\}\n((?::.*\n)*)\n([^`]*)^```", page.read_text("utf-8"), re.M):
+        if f":caption: {caption}" in options or not caption:
+            for name in names.split():
+                found += sorted(page.parent.glob(f"{name}.md"))
+                found += sorted((ROOT / "tutorials").glob("*.ipynb")) if name == "*" else []
+    found = [path for path in found if path != page]
+    return [*found, *(path for listed in found if listed.suffix == ".md" for path in _listed(listed))]
+
+
+USE_IT = [ROOT / "README.md", *_listed(DOCS / "index.md", "Use it")]
+
+
+def test_the_pages_to_use_it_are_all_found() -> None:
+    names = {path.name for path in USE_IT}
+    assert {"README.md", "concepts.md", "fields.md", "study_tissues.md", "00_quickstart.md"} <= names
+    assert any(name.endswith(".ipynb") for name in names)
+
+
+@pytest.mark.parametrize("page", USE_IT, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_no_sentence_on_the_pages_to_use_it_is_long(page: Path) -> None:
+    sentences = list(plain_words.of_page(page))
+    assert len(sentences) > 3
+    assert plain_words.longer_than(MOST_WORDS, sentences) == []
+
+
+@pytest.mark.parametrize(("room", "name"), PUBLIC, ids=[f"{room}.{name}" for room, name in PUBLIC])
+def test_no_sentence_of_a_docstring_is_long(room: str, name: str) -> None:
+    sentences = list(plain_words.of_docstring(inspect.getdoc(getattr(ROOMS[room], name)) or ""))
+    assert sentences
+    assert plain_words.longer_than(MOST_WORDS, sentences) == []
+
+
+@pytest.mark.parametrize("described", [bl.report, type(bl.settings)], ids=["report", "settings"])
+def test_no_sentence_of_the_report_and_of_the_settings_is_long(described: object) -> None:
+    assert plain_words.longer_than(MOST_WORDS, plain_words.of_docstring(inspect.getdoc(described) or "")) == []
+
+
+def test_words_are_counted_as_a_reader_would() -> None:
+    page = """# A heading
+
+One two (three), `code = 4`; *five* – [six seven](page.md) $x + y$. Next of et al. 2020 here.
+
+- an item
+  of five words
+
+| two words | a cell of five words |
+|---|---|
+
+```python
+not_a = "sentence"
+```
+"""
+    counted = [plain_words.n_words(sentence) for sentence in plain_words.of_markdown(page)]
+    assert counted == [2, 8, 6, 5, 2, 5]
+    docstring = """Summary of four words.
+
+    Parameters
+    ----------
+    name
+        One two :func:`three` ``four
+        five``.
+    other
+        - One two
+          three.
+        - Four.
+
+    Examples
+    --------
+    >>> not_a = "sentence"
+    """
+    counted = [plain_words.n_words(sentence) for sentence in plain_words.of_docstring(inspect.cleandoc(docstring))]
+    assert counted == [4, 4, 3, 1]
+    assert plain_words.longer_than(2, iter(["one two", "one two three"])) == ["3 words: one two three"]
+
+
+def test_the_arguments_under_headings_are_those_of_the_signature() -> None:
+    groups = runpy.run_path(str(DOCS / "_ext" / "argument_groups.py"))["GROUPS"]
+    assert "bleep_sc.tl.fit" in groups
+    for name, headings in groups.items():
+        room, function = name.removeprefix("bleep_sc.").split(".")
+        signature = inspect.signature(getattr(ROOMS[room], function))
+        assert [argument for arguments in headings.values() for argument in arguments] == list(signature.parameters)
 
 
 def _conf() -> dict[str, object]:
@@ -221,6 +313,8 @@ def test_the_pages_build_without_a_warning_and_hold_every_public_name(tmp_path: 
     for room, name in PUBLIC:
         found = inventory["py:function"][f"bleep_sc.{room}.{name}"]
         assert found.uri == f"api/generated/bleep_sc.{room}.{name}.html#bleep_sc.{room}.{name}"
+    fit = (html / "api" / "generated" / "bleep_sc.tl.fit.html").read_text(encoding="utf-8")
+    assert re.findall(r'class="argument-group rubric">([^<]*)<', fit)[:2] == ["What to train", "Data"]
     fields = (html / "fields.html").read_text(encoding="utf-8")
     assert 'href="api/generated/bleep_sc.tl.impute.html#bleep_sc.tl.impute"' in fields
     tutorial = (html / "tutorials" / "01_a_tutorial.html").read_text(encoding="utf-8")

@@ -99,7 +99,7 @@ def _check_values(values: Any, path: str) -> None:
     if max(-low, high) > MAX_VALUE:
         msg = (
             f"`{path}` holds values as large as {max(-low, high):.3g}, which no expression has (at most "
-            f"{MAX_VALUE:.0e}): the file or its units are damaged. Normalise the raw counts anew "
+            f"{MAX_VALUE:.0e}): the file or its units are damaged. Normalise the raw counts again "
             "(`sc.pp.normalize_total`, then `sc.pp.log1p`)."
         )
         raise ValueError(msg)

@@ -1,8 +1,10 @@
 """Read files that a stranger may have put there, and write files that are there whole or not at all."""
 
 import os
+import shutil
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -55,17 +57,50 @@ def check_plain(path: Path) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write beside the target and move it there, so that a killed write leaves the earlier file."""
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    # as the user's umask says: a temporary file's own mode would lock colleagues out
+    with written_whole(path) as temporary, os.fdopen(os.open(temporary, _WRITE, 0o666), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Lend a path beside the target, for a file or a folder, which takes the target's place when all has gone well."""
+    temporary = beside(path)
     try:
-        # as the user's umask says: a temporary file's own mode would lock colleagues out
-        with os.fdopen(os.open(temporary, _WRITE, 0o666), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            _exchange(temporary, path)
+        else:
+            temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
+
+
+def beside(path: Path) -> Path:
+    """Name a hidden path beside another, at which nothing is."""
+    return path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+
+
+def _exchange(new: Path, path: Path) -> None:
+    """Put a folder in the place of another one, which no system does at one go; the earlier one is put back if not."""
+    old = beside(path)
+    path.rename(old)
+    try:
+        new.rename(path)
+    except BaseException:
+        old.rename(path)
+        raise
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def flush_folder(folder: Path) -> None:

@@ -19,14 +19,13 @@ _OVERRIDES: ContextVar[Mapping[str, Any]] = ContextVar("bleep_sc.settings", defa
 
 
 class Settings:
-    """Settings of a whole session: where to compute, in how much memory, and how much to say.
+    """Settings of a session: where to compute, how much memory to use, and which messages to show.
 
-    The one instance is ``bleep_sc.settings``. A function's own argument of the same name overrides the setting.
+    The only instance is ``bleep_sc.settings``. An argument of the same name overrides the setting for one call.
 
-    A value that is assigned holds for the whole process. A value that :meth:`override` sets holds only in the thread
-    that entered the ``with`` block. It does not hold in other threads, not even in those started within the block. The
-    exception is `verbosity`, which is the level of one logger and holds for all threads. The block entered last sets
-    it.
+    An assigned value holds for the whole process. A value set by :meth:`override` holds only in the thread that entered
+    the ``with`` block. It does not hold in other threads, not even in threads started within the block. `verbosity` is
+    the exception. It is the level of one logger and holds for all threads. The block that was entered last sets it.
 
     Examples
     --------
@@ -89,7 +88,7 @@ class Settings:
 
     @property
     def memory(self) -> float:
-        """Working memory in MB that a step may take beyond its inputs and results; more is seldom quicker."""
+        """Working memory in MB that a step may use beyond its inputs and results. More memory is seldom faster."""
         return self._now("memory")
 
     @memory.setter

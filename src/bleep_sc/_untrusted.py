@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
-REMEDY = "Ask for an undamaged copy, or train the model anew with `bleep_sc.tl.fit`."
+REMEDY = "Ask for an undamaged copy, or train the model again with `bleep_sc.tl.fit`."
 MAX_HEADER = 2**21
 """Largest list of tensors in bytes: ten times what the largest networks have."""
 

@@ -76,7 +76,7 @@ BAD: dict[str, tuple[Damage, dict[str, Any], type[Exception], str]] = {
     "another model": (of_another_model, {}, ValueError, r"imputed by another model than `ref.uns\['bleep'\]`"),
     "no model": (without_model, {}, KeyError, r"`ref.uns\['bleep'\]` holds no model"),
     "no record": (without_record, {"layer": "other"}, ValueError, r"no record of what imputed it.*Leave `ref` out"),
-    "sections": (several_sections, {}, ValueError, r"nothing tells which spot is of which.*`library_key`"),
+    "sections": (several_sections, {}, ValueError, r"no column says which spot is of which.*`library_key`"),
     "no values": (without_values, {"genes": ["g3"]}, ValueError, r"no value of 'g3'.*Leave it out of `genes`"),
     "no values at all": (without_any_values, {}, ValueError, r"holds no values to show.*tl.impute"),
     "no scale": (

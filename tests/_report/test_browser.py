@@ -15,7 +15,7 @@ import bleep_sc as bl
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]  # CI installs the browser meanwhile
 Pair = tuple[AnnData, AnnData]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 """What the machine's own browser may be called."""

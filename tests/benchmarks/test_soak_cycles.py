@@ -46,7 +46,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def ready_made(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Without painting tissue anew, and without messages, which the runner of the tests would keep."""
+    """Without painting tissue again, and without messages, which the runner of the tests would keep."""
     monkeypatch.setattr(soak_cycles, "write_toy", lambda folder: shutil.copytree(toy, folder, dirs_exist_ok=True))
     with bl.settings.override(verbosity="error"):
         yield

@@ -19,7 +19,7 @@ def tissue() -> AnnData:
     """Two patients to train on, one to score; some of its spots are shallow."""
     adata = bl.datasets.toy(n_patients=3)
     adata.obsm["X_color"] = adata.obsm.pop("crops").mean(axis=(1, 2), dtype=np.float32)
-    adata.obsm["X_color_z"] = np.full_like(adata.obsm["X_color"], np.nan)  # made anew of the spots that are left
+    adata.obsm["X_color_z"] = np.full_like(adata.obsm["X_color"], np.nan)  # made again of the spots that are left
     adata.uns = {}
     patients = adata.obs["patient"].astype(str)
     adata.obs["patient"], adata.obs["section"] = patients, adata.obs["section"].astype(str)

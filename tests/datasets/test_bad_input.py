@@ -107,7 +107,7 @@ def test_paths_and_sections_of_any_kind(public: Path) -> None:
 
 
 def rewritten(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    """A file of the public layout, whose bytes are changed; the counts are packed anew."""
+    """A file of the public layout, whose bytes are changed; the counts are packed again."""
 
     def damage(root: Path) -> None:
         path = root / "data" / name

@@ -78,7 +78,7 @@ def is_refused(ref: AnnData, good: fuzz_model.Good, name: str, message: str, *, 
     text = str(caught.value)
     assert f"`ref.uns['{name}']" in text
     assert len(text) < 1500
-    assert any(remedy in text for remedy in ("undamaged copy", "train the model anew", "Train it anew", "Update"))
+    assert any(remedy in text for remedy in ("undamaged copy", "train the model again", "Train it again", "Update"))
     assert list(ref.uns) == before
     assert list(query.layers) == list(good.query.layers)
     assert name not in query.uns
@@ -184,7 +184,7 @@ def test_a_pickle_given_as_weights_is_not_run(suffix: str, ref: AnnData, tmp_pat
     for save in (torch.save, lambda bomb, to: to.write_bytes(pickle.dumps(bomb, protocol=2))):
         save({"conv1.weight": fuzz_model.Touch(tmp_path / "ran")}, path)
         before = list(ref.uns)
-        with pytest.raises(ValueError, match=r"weights=.*plain tensors.*can run code; save it anew"):
+        with pytest.raises(ValueError, match=r"weights=.*plain tensors.*can run code; save it again"):
             bl.tl.fit(ref, method="regressor", encoder="resnet18", weights=str(path), max_epochs=1)
         assert not (tmp_path / "ran").exists()
         assert list(ref.uns) == before

@@ -52,7 +52,7 @@ def test_what_could_not_be_told_says_why(checked: AnnData) -> None:
 def test_sections_that_nothing_tells_apart_are_refused(checked: AnnData) -> None:
     checked.uns["alignment_check"]["b"] = checked.uns["alignment_check"]["a"]
     del checked.uns["spatial"]
-    with pytest.raises(ValueError, match=r"\['a', 'b'\], but nothing tells which spot is of which.*`library_key`"):
+    with pytest.raises(ValueError, match=r"\['a', 'b'\], but no column says which spot is of which.*`library_key`"):
         bl.pl.alignment_check(checked)
 
 

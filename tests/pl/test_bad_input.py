@@ -474,7 +474,7 @@ def words(values: np.ndarray) -> np.ndarray:
 
 
 def damaged(path: str, writer: str) -> str:
-    return rf"`adata\.{path}` is damaged, or another program's .*`bleep_sc\.tl\.{writer}` writes it anew"
+    return rf"`adata\.{path}` is damaged, or another program's .*`bleep_sc\.tl\.{writer}` writes it again"
 
 
 IN_SPACE = "X_bleep_alignment_image"
@@ -489,7 +489,7 @@ NO_DICT = r"`adata\.uns\['spatial'\].*` must be a dict.*draws without pictures"
 NO_FACTOR = (
     r"`adata\.uns\['spatial'\]\['q'\]\['scalefactors'\]\['tissue_hires_scalef'\]` must be a finite number above 0"
 )
-ROWS = r"`adata\.obsm\['bleep_neighbors'\]` must hold rows of `ref`, integers from 0 to 7.*tl\.impute` writes it anew"
+ROWS = r"`adata\.obsm\['bleep_neighbors'\]` must hold rows of `ref`, integers from 0 to 7.*tl\.impute` writes it again"
 NO_NUMBERS = r"`adata\.layers\['bleep'\]` must hold numbers, found"
 FIELDS: list[tuple[str, Change, str]] = [
     *[("alignment", at("bleep_alignment", to=what), OF_ALIGNMENT) for what in ("x", None, 3, [1])],
@@ -597,7 +597,7 @@ FIELDS: list[tuple[str, Change, str]] = [
     (
         "neighbors",
         obsm("bleep_distances", words),
-        r"`adata\.obsm\['bleep_distances'\]` must hold numbers.*writes it anew",
+        r"`adata\.obsm\['bleep_distances'\]` must hold numbers.*writes it again",
     ),
     *[
         ("neighbors", obsm("crops", make), r"`adata\.obsm\['crops'\]` must be an image \(y, x, 3\), uint8 or")

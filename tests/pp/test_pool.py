@@ -197,7 +197,7 @@ def test_bad_arguments(arguments: dict[str, Any], message: str, unchanged: Calla
 def test_a_column_of_the_user_is_not_lost(unchanged: Callable[..., None]) -> None:
     adata = hd()
     bl.pp.pool(adata, um=56)
-    bl.pp.pool(adata, um=80)  # another call may write anew
+    bl.pp.pool(adata, um=80)  # another call may write again
     assert adata.obs["pool"].nunique() < 100
     adata.obs["patient"] = pd.Categorical(["P_1"] * adata.n_obs)
     unchanged(adata)

@@ -177,7 +177,7 @@ def test_good_sections_are_cut_without_a_word(section: tuple[AnnData, Any, dict[
 
 
 @pytest.mark.slow
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(good_sections())
-def test_a_thousand_good_sections_are_cut_without_a_word(section: tuple[AnnData, Any, dict[str, Any]]) -> None:
+def test_hundreds_of_good_sections_are_cut_without_a_word(section: tuple[AnnData, Any, dict[str, Any]]) -> None:
     without_a_word(section)

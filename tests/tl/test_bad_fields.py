@@ -394,7 +394,7 @@ TABLES: dict[str, tuple[Damage, dict[str, Any], str]] = {
     "panels of text": (
         lambda q: q.uns["bleep"].update(panels="x"),
         {},
-        r"`query\.uns\['bleep'\]\['panels'\]` must hold a list of genes for each panel.*Impute anew",
+        r"`query\.uns\['bleep'\]\['panels'\]` must hold a list of genes for each panel.*Impute again",
     ),
     "a panel that is no list": (
         lambda q: q.uns["bleep"].update(panels={"HEG-50": "abc"}),

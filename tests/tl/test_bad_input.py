@@ -256,7 +256,7 @@ CROSS_VALIDATE: dict[str, Outcome] = {
 CROSS_VALIDATE_X: dict[str, Outcome] = {
     **(CROSS_VALIDATE | NUMBERS | BAD_X),
     # the two sections' profiles are all alike then
-    **{"boolean": r"have the very same profile in `adata\.X`.*Remove the copies"},
+    **{"boolean": r"have the same profile in `adata\.X`.*Remove the copies"},
     **{"all zero": r"no gene is detected in 10% of the spots: lower `min_fraction`"},
 }
 ALIGNMENT: dict[str, Outcome] = {

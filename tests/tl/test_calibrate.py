@@ -126,12 +126,12 @@ def test_any_method_can_be_calibrated(how: dict[str, Any]) -> None:
 def test_trained_anew_it_is_what_fit_has_kept(calibrated: Pair) -> None:
     """The folds of `fit`, each fitted by itself: much the same model, but a blend of its own."""
     ref, _ = calibrated
-    anew = bl.tl.calibrate(ref, cross_fit=True, n_turns=0, copy=True)
-    assert anew is not None
-    a, b = read(ref).half_width[0, 2].astype(float), read(anew).half_width[0, 2].astype(float)
+    again = bl.tl.calibrate(ref, cross_fit=True, n_turns=0, copy=True)
+    assert again is not None
+    a, b = read(ref).half_width[0, 2].astype(float), read(again).half_width[0, 2].astype(float)
     assert 0.8 < (b / a).mean() < 1.25
     assert np.corrcoef(a, b)[0, 1] > 0.8
-    assert read(anew).promise.cross_fit
+    assert read(again).promise.cross_fit
 
 
 @pytest.mark.slow

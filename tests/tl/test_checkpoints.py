@@ -139,7 +139,7 @@ def test_a_resumed_training_is_the_same_to_the_bit(
 def test_a_finished_training_is_not_repeated(
     whole: Callable[[str], AnnData], tmp_path: Path, log: pytest.LogCaptureFixture
 ) -> None:
-    """Not one epoch of it, or its checkpoint would have been written anew."""
+    """Not one epoch of it, or its checkpoint would have been written again."""
 
     def written() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}

@@ -662,5 +662,5 @@ def test_labels_collide_with_nothing(label: str, tissue: AnnData) -> None:
 
 
 def test_groups_for_want_of_sections_are_said(three_patients: AnnData) -> None:
-    with pytest.warns(UserWarning, match=r"each group of `adata\.obs\['patient'\]` is taken for one section"):
+    with pytest.warns(UserWarning, match=r"each group of `adata\.obs\['patient'\]` is treated as one section"):
         run(three_patients, ["mean"])

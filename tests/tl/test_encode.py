@@ -383,7 +383,7 @@ DAMAGED: dict[str, Callable[[AnnData], None]] = {
 def test_a_damaged_record_is_refused(
     ref: AnnData, query: AnnData, small_network: str, unchanged: Callable[..., None]
 ) -> None:
-    """By `fit` and by `impute`, with the line that makes it anew."""
+    """By `fit` and by `impute`, with the line that makes it again."""
     for adata in (ref, query):
         encoded(adata, small_network)
     fresh = ref.copy()
@@ -399,7 +399,7 @@ def test_a_damaged_record_is_refused(
                 call(adata)
             message = str(caught.value)
             assert f"`{name}.uns['{KEY}']` does not say what made the features of `obsm['{KEY}']`" in message, case
-            assert f"Make them anew with `bleep_sc.tl.encode({name}, encoder=..., key_added='{KEY}')`" in message, case
+            assert f"Make them again with `bleep_sc.tl.encode({name}, encoder=..., key_added='{KEY}')`" in message, case
 
 
 def features_for_crops(adata: AnnData) -> None:

@@ -203,7 +203,7 @@ def test_the_log_says_what_naming_a_network_meant(
 ) -> None:
     bl.tl.fit(ref, encoder=small_network, weights=None, **QUICK)
     assert (
-        "encoder='timm:test_resnet' is read frozen. Up to version 0.1 this call trained the network along, which is "
+        "encoder='timm:test_resnet' is used frozen. Up to version 0.1 this call trained the network, which is "
         "now `preset='paper', patience=10, accumulate=1`."
     ) in log.text
     assert "preset='best'" not in log.text

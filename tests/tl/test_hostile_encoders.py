@@ -113,7 +113,7 @@ def test_features_replace_no_model_and_no_crops(adata: AnnData) -> None:
         with pytest.raises(ValueError, match=rf"`key_added='{key}'`: {kept} is kept under that name. Choose another"):
             bl.tl.encode(adata, encoder=means, key_added=key)
     bl.tl.encode(adata, encoder=means, key_added="X_made")
-    bl.tl.encode(adata, encoder=means, key_added="X_made")  # features themselves are made anew
+    bl.tl.encode(adata, encoder=means, key_added="X_made")  # features themselves are made again
 
 
 def test_counts_are_looked_at_before_images_are_read(adata: AnnData) -> None:

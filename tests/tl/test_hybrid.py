@@ -104,7 +104,7 @@ def test_learns(hybrid_once: AnnData) -> None:
 
 def test_says_what_it_does(ref: AnnData, log: pytest.LogCaptureFixture) -> None:
     bl.tl.fit(ref, **QUICK)
-    assert "Training on 96 spots, 2 parts of them held out in turn to choose the blend" in log.text
+    assert "Training on 96 spots, 2 parts of them held out in turn to choose the mix" in log.text
     assert "Chosen on held-out parts of the reference (Pearson 0." in log.text
     assert log.text.count("mean cosine between two spots") == 1, "of the final model alone"
 
@@ -137,7 +137,7 @@ def test_arguments_reach_the_model(ref: AnnData) -> None:
 def test_many_sections_are_held_out_in_five_parts(log: pytest.LogCaptureFixture) -> None:
     adata = with_features(make_sections(30, sections=tuple(f"s{i}" for i in range(7))))
     bl.tl.fit(adata, image_key="X_uni", max_epochs=1, members=1, hidden=8, context=0)
-    assert "Training on 210 spots, 5 parts of them held out in turn to choose the blend" in log.text
+    assert "Training on 210 spots, 5 parts of them held out in turn to choose the mix" in log.text
 
 
 def test_regressions_win_where_the_image_tells_little_but_linearly() -> None:

@@ -366,7 +366,7 @@ BAD: dict[str, tuple[Callable[[AnnData, AnnData], Any], dict[str, Any], type[Exc
     "foreign config": (config(format_version=99), {}, ValueError, r"format version 99"),
     "huge config": (config(model__n_genes=10**9), {}, ValueError, r"another number of genes"),
     "wide config": (config(model__dim=10**9), {}, ValueError, r"weights do not belong to the config"),
-    "other colour features": (config(image__feature_set="color-0"), {}, ValueError, r"'color-0'.*Train it anew"),
+    "other colour features": (config(image__feature_set="color-0"), {}, ValueError, r"'color-0'.*Train it again"),
     "unknown method": (config(method="magic"), {}, ValueError, r"'magic'"),
     "own model": (own_model, {}, ValueError, r"another model.*key_added"),
     "layer": (lambda q, r: None, {"layer": "norm"}, KeyError, r"ref\.layers\['norm'\]"),

@@ -291,7 +291,7 @@ def test_bounds_go_with_their_layer(calibrated: Pair) -> None:
 def test_what_is_worked_out_comes_from_the_calibrated_reference(calibrated: Pair, part: str) -> None:
     ref, query = calibrated
     fewer = ref[(ref.obs["patient"] != "A").to_numpy() if part == "a patient fewer" else slice(None, None, 3)].copy()
-    with pytest.raises(ValueError, match=r"not the reference that was calibrated.*calibrate it anew"):
+    with pytest.raises(ValueError, match=r"not the reference that was calibrated.*calibrate it again"):
         bl.tl.intervals(query, fewer, level=0.85)
 
 

@@ -349,7 +349,7 @@ def test_counts_without_counts(ref: AnnData, query: AnnData) -> None:
 def test_no_more_components_than_genes_can_have(ref: AnnData, query: AnnData, log: pytest.LogCaptureFixture) -> None:
     ref.var["highly_variable"] = np.arange(ref.n_vars) < 4
     bl.tl.fit(ref, method="ridge")
-    assert "3 principal components are regressed" in log.text
+    assert "Only 3 principal components are used" in log.text
     bl.tl.impute(query, ref)
     assert np.isfinite(query.layers["bleep"]).all()
 

@@ -387,7 +387,7 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 def forget_peak() -> float:
-    """The memory of this process now, in MB; its peak is measured anew from here."""
+    """The memory of this process now, in MB; its peak is measured again from here."""
     Path("/proc/self/clear_refs").write_text("5")
     return peak()
 

@@ -37,40 +37,40 @@ def report(
 
     The file opens in any browser, loads nothing from elsewhere, and is smaller than 15 MB. It shows the H&E picture,
     with measured and predicted maps, bounds and reliability as overlays. It says which genes can be predicted, which
-    tissue a value came from, whether image and scale are right, what the model is, and what its limits are.
-    What `query` and `ref` do not hold is named in the report, each with the line of code that gets it.
+    tissue a value came from, whether image and scale are right, what the model is, and what its limits are. If `query`
+    or `ref` lack something, the report says so, and gives the line of code that gets it.
 
     Parameters
     ----------
     query
         Spots that :func:`~bleep_sc.tl.impute` has filled in. Nothing in it is changed.
     ref
-        The reference with the model. ``None`` leaves out what only the reference knows: the expected scores of genes,
-        the tissue that values came from, and most of what the model is.
+        The reference with the model. ``None`` leaves out what only the reference holds: expected scores of genes, the
+        tissue that values came from, and most facts about the model.
     path
         The file to write. An earlier file of that name is replaced.
     genes
-        One gene or several, at most 12. ``None`` chooses three: those that are expected to be predicted best, else
-        those that vary most in the reference. The report gives the reason.
+        One gene or several, at most 12. ``None`` chooses three: those with the best expected prediction, else those
+        that vary most in the reference. The report gives the reason.
     spots
-        Names of the spots of `query` whose origin is shown. ``None`` takes those where the chosen genes are predicted
-        highest, and the one that looks least like the reference.
+        Names of spots of `query`. The report shows which tissue their values came from. ``None`` takes the spots with
+        the highest predictions of the chosen genes, and the spot that looks least like the reference.
     title
         Title of the report. ``None`` names the slides.
     note
-        A text of your own for the reader, which stands at the beginning.
+        A text of your own for the reader. It is shown at the beginning.
     key
         Name of the model in `ref.uns`.
     layer
         The imputed layer of `query`; ``None`` is `key`.
     truth
-        Layer with the measured expression, in the units of the prediction; ``None`` is `query.X`. Raw counts are left
-        out, and the report says so.
+        Layer with the measured expression, in the units of the prediction; ``None`` is `query.X`. Raw counts are not
+        shown, and the report says so.
     image_key
         Key of the crops in `obsm` of both.
     library_key
-        Column of `obs` with each spot's section, where `query` holds several. ``None`` takes the one that
-        :func:`~bleep_sc.pp.crops` was told.
+        Column of `obs` with each spot's section, where `query` holds several. ``None`` takes the column that
+        :func:`~bleep_sc.pp.crops` was given.
     library_id
         The section to show, or several; ``None`` shows all.
     img_key
@@ -85,17 +85,19 @@ def report(
     Raises
     ------
     KeyError
-        No such layer, gene, spot, column, section, picture or scale factor; no model in `ref`.
+        No such layer, gene, spot, column, section, picture or scale factor, or no model in `ref`.
     ValueError
-        `ref` holds another model than the one that made the layer; a gene without any prediction; more than 12 genes;
-        `path` does not end in ".html"; several sections, and nothing tells which spot is of which; a report that would
-        be too large; a field that is damaged.
+        - `ref` holds another model than the one that made the layer.
+        - A gene without any prediction.
+        - More than 12 genes.
+        - `path` does not end in ".html".
+        - Several sections, and no column that says which spot belongs to which.
+        - A report that would be too large.
+        - A field that is damaged.
     FileNotFoundError, IsADirectoryError, PermissionError
-        The folder of `path` does not exist, or may not be written to; `path` is a folder.
+        The folder of `path` does not exist or may not be written to, or `path` itself is a folder.
 
-    Notes
-    -----
-    Genes are never chosen by how well they do on `query`, which would flatter the model.
+    Notes ----- Genes are never chosen by their score on `query`, which would make the model look too good.
 
     All names and texts are escaped. The page tells the browser to run no script but its own, so that a gene or a
     section whose name holds HTML cannot run anything.

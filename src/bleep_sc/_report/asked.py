@@ -152,13 +152,13 @@ def check_same_model(query: AnnData, ref: AnnData, *, key: str, layer: str) -> N
     if not made_by:
         msg = (
             f"`query.layers[{layer!r}]` has no record of what imputed it (`query.uns[{layer!r}]`), so nobody can say "
-            "whether `ref` belongs to it. Leave `ref` out, or impute anew: `bleep_sc.tl.impute(query, ref)`."
+            "whether `ref` belongs to it. Leave `ref` out, or impute again: `bleep_sc.tl.impute(query, ref)`."
         )
         raise ValueError(msg)
     if made_by != stored.sha256:
         msg = (
             f"`query.layers[{layer!r}]` was imputed by another model than `ref.uns[{key!r}]`. Pass the reference that "
-            "it is of, or impute anew: `bleep_sc.tl.impute(query, ref)`."
+            "it is of, or impute again: `bleep_sc.tl.impute(query, ref)`."
         )
         raise ValueError(msg)
 

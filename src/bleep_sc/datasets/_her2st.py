@@ -40,28 +40,28 @@ def her2st(
     path
         The repository, its folder ``data``, or the folder of prepared sections.
     sections
-        Sections to read, such as ``["C2", "C3"]`` or ``"C2"``; ``None`` reads all that are there. The letter names the
-        patient.
+        Sections to read, such as ``["C2", "C3"]`` or ``"C2"``; ``None`` reads all sections in the folder. The letter
+        names the patient.
     join
         Which genes to keep: ``"inner"`` keeps those that all sections have. ``"outer"`` keeps those of any section,
-        with 0 where a section lacks them.
+        with 0 if a section does not have the gene.
     progress_bar
         Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
 
-    Returns
-    -------
-    An AnnData of all sections, and a dict from section to the path of its image. The AnnData holds counts in `X` and in
-    ``layers['counts']``. Its `obs` has ``in_tissue``, ``section``, ``patient``, ``array_row`` and ``array_col``. Its
-    `obsm['spatial']` is in pixels of the image, and ``uns['spatial'][section]`` holds small images and scale factors.
-    Spots are those with both counts and a place under the tissue.
+    Returns ------- An AnnData of all sections, and a dict from section to the path of its image. The AnnData holds
+    counts in `X` and in ``layers['counts']``. Its `obs` has ``in_tissue``, ``section``, ``patient``, ``array_row`` and
+    ``array_col``. Its `obsm['spatial']` is in pixels of the image, and ``uns['spatial'][section]`` holds small images
+    and scale factors. Spots without counts, or without a place under the tissue, are left out.
 
     Raises
     ------
     FileNotFoundError
-        The folder has neither layout; a section lacks its counts, spots or image.
+        The folder has neither layout, or the counts, spots or image of a section are missing.
     ValueError
-        A section that is not there; a spot file without coordinates; sections that share no spot with their counts or
-        no gene with each other; a damaged file.
+        - A section that does not exist.
+        - A spot file without coordinates.
+        - Sections that share no spot with their counts or no gene with each other.
+        - A damaged file.
     """
     check_choice("join", join, ("inner", "outer"))
     if not isinstance(path, str | Path):

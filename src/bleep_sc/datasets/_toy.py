@@ -44,12 +44,13 @@ def toy(
     return_images: bool = False,
     progress_bar: bool | None = None,
 ) -> "AnnData | tuple[AnnData, dict[str, ImageContainer]]":
-    """Paint tissue with known truth: look and expression are linked for some genes, and not for the others.
+    """Paint tissue with known truth: the image shows some genes, and says nothing about the others.
 
     Each section is a map of six regions, in three pairs. The regions of a pair share their mean colour and differ in
     the size, order or direction of nuclei and fibres. Two thirds of the genes follow programmes over these regions. The
-    others follow smooth fields of their own that the picture does not show. Nothing can predict these from the image,
-    so a score on them that differs from 0 betrays a leak. Patients differ in stain and in gene-wise batch factors.
+    other genes follow smooth fields of their own, which the picture does not show. Nothing can predict them from the
+    image. So if their score differs from 0, expression has leaked. Patients differ in stain and in gene-wise batch
+    factors.
 
     Parameters
     ----------
@@ -60,12 +61,12 @@ def toy(
     n_genes
         Number of genes. The image shows the first two thirds of them.
     patient_shift
-        How far patients are moved apart beyond the small differences that they always have, from 0 to 3. With 0 the
-        tissue is what it is without this argument. With 1, the strength of each stain differs between patients by a
-        factor of about 1.6 (a log-normal of standard deviation 0.5), what a stain absorbs of each colour by about 1.5,
-        and the level of each gene by about 2. The empty slide is of another shade. Every second patient (``"P2"``,
-        ``"P4"``, ...) has a fifth of the counts. All this is alike in the sections of one patient, and what look and
-        expression have to do with each other stays the same.
+        How much patients differ, beyond the small differences that they always have, from 0 to 3. 0 adds no
+        differences. With 1, three things differ between patients. The strength of each stain differs by a factor of
+        about 1.6 (a log-normal of standard deviation 0.5). What a stain absorbs of each colour differs by about 1.5,
+        and the level of each gene by about 2. The empty slide also has another shade. Every second patient (``"P2"``,
+        ``"P4"``, ...) has a fifth of the counts. All sections of a patient share these differences. The link between
+        look and expression stays the same.
     random_state
         Seed of image and counts.
     return_images

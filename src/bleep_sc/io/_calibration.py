@@ -55,7 +55,7 @@ class Promise:
     n_reference: int
     """Number of spots of the reference that is averaged."""
     cross_fit: bool
-    """Whether the folds were trained anew, so that what `fit` has kept says nothing of them."""
+    """Whether the folds were trained again, so that what `fit` has kept says nothing of them."""
     trained_on: int | None = None
     """The number of spots that a fold was trained on where it had more; None where all were."""
     coverage: list[list[Any]] = field(default_factory=list)

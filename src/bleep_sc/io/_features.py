@@ -55,8 +55,8 @@ def features_from_uns(uns: Mapping[str, Any], key: str, *, name: str) -> Feature
         check_scale(record[_SCALE], record[_ENCODERS], where=where)
     except (ValueError, KeyError, TypeError) as err:
         msg = (
-            f"{where} does not say what made the features of `obsm[{key!r}]` ({err}), so it is damaged. Make them anew "
-            f"with `bleep_sc.tl.encode({name}, encoder=..., key_added={key!r})`."
+            f"{where} does not say what made the features of `obsm[{key!r}]` ({err}), so it is damaged. Make them "
+            f"again with `bleep_sc.tl.encode({name}, encoder=..., key_added={key!r})`."
         )
         raise ValueError(msg) from err
     return FeatureRecord(tuple(map(EncoderRecord.from_json, record[_ENCODERS])), CropScale(**record[_SCALE]))

@@ -47,16 +47,17 @@ _MAX_WEIGHTS = 2**32
 def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL, slim: bool = False) -> None:
     """Write the model of a reference to a folder, without the reference's data.
 
-    The folder gets ``model.safetensors`` (the weights) and ``config.json`` (how they were trained, the genes, the
-    panels, the training history, and what says how far to trust the model). A model that is there already is replaced.
-    The earlier model stays whole until the new one is, even if the process is killed.
+    The folder gets two files. ``model.safetensors`` holds the weights. ``config.json`` holds how they were trained, the
+    genes, the panels, the training history, and how far to trust the model. An earlier model in the folder is replaced.
+    It stays intact until the new one is complete, even if the process is killed.
 
     Parameters
     ----------
     adata
         The reference: :func:`~bleep_sc.tl.fit` has been run on it.
     path
-        Folder to write to; it is made if it is not there. An earlier model's two files are replaced. Other files stay.
+        Folder to write to; it is made if it does not exist. The two files of an earlier model are replaced. Other files
+        stay.
     key
         Name of the model: its `key_added` in :func:`~bleep_sc.tl.fit`.
     slim
@@ -74,32 +75,31 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL, sli
     PermissionError
         You may not write to the folder.
     ValueError
-        The model is damaged, or its weights are more than 4 GiB; or `slim` and the model can only average measured
-        profiles of the reference, as those of ``method="knn"`` and ``preset="paper"`` do.
+        - The model is damaged, or its weights are more than 4 GiB.
+        - `slim` is set, but the model can only average measured profiles of the reference. This holds for
+          ``method="knn"`` and ``preset="paper"``.
 
     See Also
     --------
     read_model : Reads a full model back.
     read_slim_model : Reads a slim one.
 
-    Notes
-    -----
-    **What travels** in both forms: the weights, the names of genes, panels and columns of `obs`, the training history,
-    the settings of :func:`~bleep_sc.tl.fit`. What says how far to trust the model travels too: half-widths of
-    intervals, and one number for each of up to 10,000 spots, sorted, that says how unusual it looks. No measured
-    profile, no crop and no name of a spot travels.
+    Notes ----- **Both forms hold** the weights, the names of genes, panels and columns of `obs`, the training history,
+    and the settings of :func:`~bleep_sc.tl.fit`. They also hold what says how far to trust the model. These are
+    half-widths of intervals, and one number for each of up to 10,000 spots, sorted, that says how unusual the spot
+    looks. They hold no measured profile, no crop and no name of a spot.
 
     **The full form** of BLEEP's default recipe also holds the image features of up to 2,000 spots, since its kernel
-    regression is built on them. From these, a reader can work out what the model learned of each of these spots: its
-    scores on some 20 components of expression. The names of sections travel too, with the mean scores of each. So do
-    the names of patients where the model was calibrated.
+    regression is built on them. From these, a reader can work out what the model learned about each of these spots: its
+    scores on some 20 components of expression. The full form also holds the names of sections, with the mean scores of
+    each. If the model was calibrated, it holds the names of patients too.
 
-    **The slim form** holds none of that. The kernel regression is written anew as a sum of bumps around random points.
+    **The slim form** holds none of that. The kernel regression is written again as a sum of bumps around random points.
     It differs a little from the full one, and the log says by how much. Patients and sections are numbered. All other
     weights are those of ``predict="regression"``, with what turns their scores into expression.
 
-    The slim form takes the calibration along only if it is that of the regression. Run
-    ``bl.tl.calibrate(ref, predict="regression")`` before; a warning says where that is missing.
+    The slim form holds the calibration only if that was made for the regression. So run ``bl.tl.calibrate(ref,
+    predict="regression")`` first; a warning says if it is missing.
 
     Weights are functions of the data. Neither form gives a formal guarantee of privacy, such as differential privacy.
 
@@ -153,8 +153,8 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL, sli
 def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL) -> None:
     """Read a model from a folder into an AnnData, so that it can serve as the reference.
 
-    The model brings no reference spots: `adata` needs crops and expression of its own, and
-    :func:`~bleep_sc.tl.embed` then places its spots into the model's space.
+    The model comes without reference spots. So `adata` needs crops and expression of its own, and
+    :func:`~bleep_sc.tl.embed` then places its spots in the model's space.
 
     The folder may come from anywhere. Both files are checked for size and content before anything is stored, and
     nothing in them is ever run.
@@ -162,7 +162,7 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
     Parameters
     ----------
     adata
-        Spots that the model is stored with: the AnnData that becomes the reference.
+        Spots to store the model with. This AnnData becomes the reference.
     path
         Folder that :func:`write_model` wrote.
     key_added
@@ -175,16 +175,16 @@ def read_model(adata: AnnData, path: str | Path, *, key_added: str = _keys.MODEL
     `adata.uns[key_added]` : `dict`
         The model, as :func:`~bleep_sc.tl.fit` stores it.
 
-    Another model of this name may have left embeddings in `adata.obsm`. They are removed, since they lie in another
-    space.
+    If another model of this name left embeddings in `adata.obsm`, they are removed, since they belong to another space.
 
     Raises
     ------
     FileNotFoundError
-        The folder, or one of its two files, is not there.
+        The folder, or one of its two files, does not exist.
     ValueError
-        The files are not a model of bleep_sc; they do not belong together; they are larger than any model; they are
-        links, which could lead to any file.
+        - The files are not a model of bleep_sc, or do not belong together.
+        - The files are larger than any model.
+        - The files are links, which could lead to any file.
     PermissionError
         You may not read a file.
     """

@@ -89,7 +89,7 @@ def from_uns(entry: Mapping[str, Any], *, where: str) -> FoldDecoders | None:
         or not isinstance(patients, dict)
         or not all(isinstance(patient, str) for patient in patients.values())
     ):
-        msg = f"{path}: genes, decoders and record do not go together, so it is damaged. Fit the model anew."
+        msg = f"{path}: genes, decoders and record do not go together, so it is damaged. Fit the model again."
         raise ValueError(msg)
     decoders = [
         Decoder(mean, loadings, float(minimum))

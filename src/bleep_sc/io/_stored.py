@@ -155,7 +155,7 @@ def parse_config(text: str, *, where: str) -> dict[str, Any]:
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         msg = (
             f"{where} has format version {str(version)[:20]}; this version of bleep_sc reads {FORMAT_VERSION}. Update "
-            "bleep_sc, or train the model anew."
+            "bleep_sc, or train the model again."
         )
         raise ValueError(msg)
     from bleep_sc.io._schema import check_config  # which knows every method and model, so that it imports torch

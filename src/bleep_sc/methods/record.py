@@ -112,6 +112,8 @@ class Method(Generic[R]):
     its expression (n_obs, n_genes). None where nothing is left without the spots, and where none are needed anyway.
     """
     held_out: HeldOut = HeldOut()
+    keeps_held_out: bool = False
+    """Whether it keeps what models that never saw a spot predict of it, where there are several sections."""
     by_epochs: bool = False
     """Whether it trains epoch by epoch, so that a training can be resumed."""
     divides: bool = False

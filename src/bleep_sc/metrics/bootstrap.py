@@ -64,7 +64,7 @@ def bootstrap_pearson(
     rng
         Random number generator that draws the spots.
     covariate
-        Quantity (n_obs,) that truth and prediction are also regressed on, in each draw anew.
+        Quantity (n_obs,) that truth and prediction are also regressed on, in each draw again.
 
     Returns
     -------

@@ -16,8 +16,8 @@ def split_half_pearson(
 ) -> np.ndarray:
     """Pearson correlation over spots between two random halves of the counts, mean over the splits.
 
-    Every count goes to one half or the other by the toss of a coin. Each half is normalised to `target_sum` per spot
-    and log1p'ed.
+    Each count is assigned to one of the halves at random. Each half is normalised to `target_sum` per spot and
+    log1p'ed.
 
     Parameters
     ----------
@@ -28,12 +28,10 @@ def split_half_pearson(
     n_splits
         Number of random splits.
     rng
-        Random number generator that tosses the coins.
+        Random number generator for the splits.
 
-    Returns
-    -------
-    float64 (n_genes,). The value is NaN where the normalised counts do not vary. A split of which one half is constant
-    by chance counts as 0: that half agrees with nothing.
+    Returns ------- float64 (n_genes,). The value is NaN where the normalised counts do not vary. If one half of a split
+    is constant by chance, the split counts as 0.
     """
     check_draws(n_splits, rng, name="n_splits")
     check_number("target_sum", target_sum, above=0)
@@ -79,7 +77,7 @@ def _whole_numbers(counts: Any) -> sparse.csr_matrix:
 
 
 def ceiling_from_halves(r: np.ndarray) -> np.ndarray:
-    """Highest Pearson correlation that a prediction free of noise can expect with the full counts (n_genes,).
+    """Highest Pearson correlation to expect between a noise-free prediction and the full counts (n_genes,).
 
     Notes
     -----

@@ -16,11 +16,9 @@ def pearson(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     truth, prediction
         Measured and predicted expression (n_obs, n_genes).
 
-    Returns
-    -------
-    float64 (n_genes,). The value is NaN where the truth is constant, so that there is nothing to predict, or where one
-    of the two holds NaN. It is 0 where the prediction is constant: it predicts nothing. All correlations of this module
-    keep to that.
+    Returns ------- float64 (n_genes,). The value is NaN where the truth is constant, so that there is nothing to
+    predict, or where one of the two holds NaN. It is 0 where the prediction is constant: it predicts nothing. All
+    correlations of this module follow these rules.
     """
     truth, prediction = dense_pair(truth, prediction)
     t, p = _centred(truth), _centred(prediction)
@@ -37,7 +35,7 @@ def spearman(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 
 def ccc(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Lin's concordance correlation: 1 only where the prediction has the values of the truth, not just its pattern.
+    """Lin's concordance correlation: 1 only if the prediction has the values of the truth, not just its pattern.
 
     Notes
     -----
@@ -55,10 +53,10 @@ def ccc(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 
 def partial_pearson(truth: np.ndarray, prediction: np.ndarray, covariate: np.ndarray) -> np.ndarray:
-    """Pearson correlation of what a covariate leaves of truth and of prediction, both regressed on it.
+    """Pearson correlation of truth and prediction, after both were regressed on a covariate.
 
-    With log total counts as covariate it tells how much of a score is sequencing depth. After normalisation and log1p,
-    spots with few counts still differ from the others in all genes.
+    With log total counts as covariate, it shows how much of a score is due to sequencing depth. After normalisation and
+    log1p, spots with few counts still differ from the others in all genes.
 
     Parameters
     ----------

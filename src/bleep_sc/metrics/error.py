@@ -23,7 +23,8 @@ def mae(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 def r2(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Share of the truth's variance that the prediction explains (n_genes,); NaN where the truth is constant.
 
-    The score is below 0 where the truth's own mean would be nearer, which no prediction from an image knows.
+    The score is below 0 if the mean of the truth is closer to the truth than the prediction is. No prediction from an
+    image knows that mean.
     """
     truth, prediction = dense_pair(truth, prediction)
     scale = brought_near_one(truth)
@@ -36,7 +37,7 @@ def r2(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 def variance_ratio(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Variance of the prediction over that of the truth (n_genes,); NaN where the truth is constant.
 
-    Averages of many profiles vary less than one measured profile, noise included: values well below 1 are the rule.
+    Averages of many profiles vary less than one measured profile with its noise. So values well below 1 are normal.
     """
     truth, prediction = dense_pair(truth, prediction)
     scale = brought_near_one(truth)

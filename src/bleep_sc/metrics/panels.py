@@ -18,7 +18,7 @@ LEAST_SPOTS_FOR_CORRELATION = 3
 
 _BLOCK_VALUES = 500_000
 _MORAN = ("moran_truth", "moran_prediction")
-"""Columns of `score_genes` that keep both parts of `MoranValues`, so that metrics of panels need not find them anew."""
+"""Columns of `score_genes` that keep both parts of `MoranValues`, so metrics of panels need not find them again."""
 
 
 @dataclass(frozen=True)

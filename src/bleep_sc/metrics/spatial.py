@@ -21,10 +21,9 @@ def ssim(truth: np.ndarray, prediction: np.ndarray, grid: np.ndarray) -> np.ndar
     grid
         Row and column of each spot (n_obs, 2), counted from 0. Where several spots share a place, the last is drawn.
 
-    Returns
-    -------
-    float64 (n_genes,). The value is NaN where the truth is constant, the prediction holds NaN, or the grid is less than
-    3 wide or high. A constant prediction has a similarity like any other, since it does agree with flat windows.
+    Returns ------- float64 (n_genes,). The value is NaN where the truth is constant, the prediction holds NaN, or the
+    grid is less than 3 wide or high. A constant prediction gets a similarity like any other, since it agrees with flat
+    windows.
 
     Notes
     -----
@@ -82,9 +81,9 @@ def _window(grid: np.ndarray, width: int) -> sparse.csr_matrix:
 
 
 def spot_graph(xy: np.ndarray, *, n_neighbors: int = 6) -> sparse.csr_matrix:
-    """Tell which spots are neighbours: each spot and its nearest ones, both ways, all weights 1 (n_obs, n_obs).
+    """Graph of neighbouring spots: each spot and its nearest ones, in both directions, all weights 1 (n_obs, n_obs).
 
-    Of several spots that are equally far, as on a lattice, all or none are taken.
+    If several spots are at the same distance, as on a lattice, all of them or none are taken.
     """
     check_int("n_neighbors", n_neighbors)
     xy = np.asarray(xy)
@@ -98,7 +97,7 @@ def spot_graph(xy: np.ndarray, *, n_neighbors: int = 6) -> sparse.csr_matrix:
 
 
 def morans_i(values: np.ndarray, graph: sparse.csr_matrix) -> np.ndarray:
-    """Moran's I tells how alike neighbours are: about 0 for noise, towards 1 for smooth patterns.
+    """Moran's I: how similar neighbouring spots are. It is about 0 for noise, and near 1 for smooth patterns.
 
     Parameters
     ----------

@@ -38,7 +38,7 @@ def alignment(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> "Figure | None":
-    """Draw images and expression of the same spots in one plane, to see whether they lie together.
+    """Draw images and expression of the same spots in one plane, to see whether they lie close together.
 
     The headline says how often an image finds the expression of its own spot, compared with chance. The lines below the
     figure give all numbers. They are from the joint space itself, since a plane cannot keep distances.
@@ -53,12 +53,12 @@ def alignment(
         Column of `obs` to colour the points by, such as the section or ``"bleep_pair_distance"``. Images are discs,
         expression triangles. ``None`` takes one colour for images and another for expression.
     lines
-        Join the two points of each spot by a line. This serves some hundred spots, not thousands.
+        Join the two points of each spot by a line. This is useful for some hundred spots, not for thousands.
     cmap
         Colour map for a column of numbers.
     palette
-        Colours for a column of categories: the name of a colour map, or a colour for each category. ``None`` takes
-        those that scanpy has left in ``uns['<color>_colors']``, else matplotlib's own.
+        Colours for a column of categories: the name of a colour map, or a colour for each category. ``None`` takes the
+        colours that scanpy stored in ``uns['<color>_colors']``, else those of matplotlib.
     size
         Area of a point, in square typographic points.
     ax

@@ -34,12 +34,12 @@ def alignment_check(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> "Figure | None":
-    """Draw how well the image fits the spots as given, beside all other ways to lay them on it.
+    """Draw how well the given placement of the spots fits the image, compared with all other placements.
 
-    On the left lie the spots as given, on the picture of the section. On the right is the score of each way: the places
-    as given in red, the best other way in blue, the rest in grey. Shifts by one distance share a line. The grey band is
-    chance: mean and standard deviation of placements that cannot be right. The best other way has a bar: the standard
-    error of its difference to the places as given.
+    The left side shows the spots on the picture of the section, as given. The right side shows the score of each
+    placement: the given one in red, the best other one in blue, the rest in grey. Shifts by the same distance share a
+    line. The grey band is chance: mean and standard deviation of placements that cannot be right. The bar of the best
+    other placement is the standard error of its difference from the given one.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def alignment_check(
     KeyError
         :func:`~bleep_sc.pp.check_alignment` was not run, or no such column, section or picture.
     ValueError
-        ``uns[key]`` is damaged; several sections and no `library_key`.
+        ``uns[key]`` is damaged, or there are several sections and no `library_key`.
 
     Examples
     --------
@@ -96,8 +96,8 @@ def alignment_check(
     names = [section.name for section in sections]
     if names == [""]:
         msg = (
-            f"`adata.uns[{key!r}]` tells of the sections {list(records)}, but nothing tells which spot is of which: "
-            "name the column of `obs` that does by `library_key`."
+            f"`adata.uns[{key!r}]` tells of the sections {list(records)}, but no column says which spot is of which: "
+            "name that column of `obs` by `library_key`."
         )
         raise ValueError(msg)
     for name in names:
@@ -179,4 +179,4 @@ def _draw_scores(ax: "Axes", table: pd.DataFrame, record: Mapping[str, Any]) -> 
     ax.set(ylim=(-0.7, len(lines) - 0.3), xlabel=_AXIS.get(str(record["by"]), "Score"))
     ax.xaxis.label.set_color(text_colour(pale=False))
     ax.grid(axis="y", alpha=0.25)
-    ax.legend(fontsize="small", loc="lower right", frameon=True)
+    ax.legend(fontsize="small", loc="best", frameon=True)  # no dot of any outcome may hide below it

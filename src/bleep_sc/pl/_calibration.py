@@ -33,15 +33,15 @@ def calibration(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> "Figure | None":
-    """Draw how many measured values lay within intervals that were made without them.
+    """Draw how many measured values lay within intervals that were computed without them.
 
-    Each patient of the reference (or each section, where there is one patient) is looked at with intervals that come
-    from the others alone. So it stands for the next one.
+    Each patient of the reference (or each section, if there is one patient) is tested with intervals that come from the
+    others alone. So it shows what to expect for a new patient.
 
-    On the left, a line for each of them shows the share of measured values within the intervals at every level. Below
-    the diagonal, intervals promise more than they hold. On the right, the shares at one level are split: over all genes
-    that the model learned from, over the tenth of them with the highest mean, and over each gene's own highest tenth of
-    values, which is missed more often.
+    On the left, one line for each patient or section shows the share of measured values within the intervals at every
+    level. Below the diagonal, intervals promise more than they hold. On the right, the shares at one level are shown
+    for three sets of values. They are all genes that the model learned from, the tenth of these genes with the highest
+    mean, and the highest tenth of each gene's own values. The last lie outside the intervals more often.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def calibration(
     key
         Name of the model in `ref.uns`.
     level
-        The level of the right side; the nearest that was calibrated is taken.
+        The level shown on the right side. The nearest calibrated level is used.
     show
         Whether to show the figure. ``None`` shows it unless it is returned.
     return_fig
@@ -63,7 +63,7 @@ def calibration(
     Raises
     ------
     KeyError
-        The model is not there, or not calibrated.
+        There is no such model, or it is not calibrated.
     ValueError
         ``uns[key]["coverage"]`` is damaged.
 

@@ -22,7 +22,7 @@ NOT_KNOWN = "0.7"
 
 @contextmanager
 def errors_naming(path: str, *, writer: str, room: str = "tl") -> Iterator[None]:
-    """Turn an error while a stored field is read into one that names the field, and what writes it anew."""
+    """Turn an error while a stored field is read into one that names the field, and what writes it again."""
     try:
         yield
     except MissingKeyError:
@@ -30,7 +30,7 @@ def errors_naming(path: str, *, writer: str, room: str = "tl") -> Iterator[None]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError) as err:
         msg = (
             f"`{path}` is damaged, or another program's ({type(err).__name__}: {err}). "
-            f"`bleep_sc.{room}.{writer}` writes it anew."
+            f"`bleep_sc.{room}.{writer}` writes it again."
         )
         raise ValueError(msg) from err
 

@@ -29,25 +29,25 @@ def gene_correlation(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> "Figure | None":
-    """Draw which genes go together, as measured and as imputed.
+    """Draw which genes are correlated, as measured and as imputed.
 
-    The figure shows two matrices of Pearson correlations between genes. Both have the order of a hierarchical
-    clustering of the measured matrix. Where the imputed matrix shows the same blocks, the structure is kept. Where all
-    of it is red and blue, the prediction follows a few patterns only.
+    The figure shows two matrices of Pearson correlations between genes. Both are ordered by hierarchical clustering of
+    the measured matrix. If the imputed matrix shows the same blocks, the structure is preserved. If all of it is red
+    and blue, the prediction consists of a few patterns only.
 
     Parameters
     ----------
     adata
         Spots with an imputed layer and measured expression.
     genes
-        Name of a panel in ``uns[layer]['panels']``, or a list of genes, some hundred at most.
+        Name of a panel in ``uns[layer]['panels']``, or a list of genes. Use some hundred genes at most.
     layer
         The imputed layer.
     truth
         Layer with the measured expression; ``None`` is `adata.X`.
     library_key
-        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told, else
-        all spots are one section.
+        Column of `obs` with each spot's section. ``None`` takes the column that :func:`~bleep_sc.pp.crops` was given,
+        else all spots are one section.
     cmap
         Colour map, from -1 to 1.
     show
@@ -66,15 +66,12 @@ def gene_correlation(
     ValueError
         Fewer than 3 genes that vary as measured, or fewer than 3 spots.
 
-    Notes
-    -----
-    Correlations are over the spots of all sections. Each gene is first centred in each section, since differences
-    between sections are no structure within the tissue. Genes are clustered by average linkage on 1 - correlation.
-    Genes that are constant as measured stand last. Pairs without a correlation are grey. The agreement in the title of
-    the imputed matrix is what :func:`~bleep_sc.tl.evaluate` has written for the panel (``gene_gene``).
+    Notes ----- Correlations are over the spots of all sections. Each gene is first centred within each section, since
+    differences between sections are not structure within the tissue. Genes are clustered by average linkage on 1 -
+    correlation. Genes whose measured values are constant come last. Pairs without a correlation are grey. The title of
+    the imputed matrix gives the agreement that :func:`~bleep_sc.tl.evaluate` has written for the panel (``gene_gene``).
 
-    Only the two matrices are computed when the figure is drawn. They depend on the genes chosen, and take no time for
-    as many genes as fit on a page.
+    Only the two matrices are computed when the figure is drawn. This is quick for as many genes as fit on a page.
 
     Examples
     --------

@@ -39,19 +39,19 @@ def gene_scores(
 ) -> "Figure | None":
     """Draw the score of each gene, best gene first, for one layer or several.
 
-    Up to 40 genes have their names on the axis, in the order of the first layer. The scores of all layers stand above
-    the name of their gene.
+    Up to 40 genes are named on the axis, in the order of the first layer. The scores of all layers are drawn above the
+    name of the gene.
 
-    More genes are drawn as curves. Each curve runs through its own ranking, from its best gene to its worst, so a curve
-    above another is better all along. All curves are of the same genes, but at one place of two curves there may be two
-    different genes. Floors are layers like any other.
+    More genes are drawn as curves. Each curve has its own ranking, from its best gene to its worst. So a curve that
+    lies above another is better throughout. All curves show the same genes, but at one position two curves may show
+    different genes. Floors are drawn like any other layer.
 
     Parameters
     ----------
     adata
         Spots with layers that :func:`~bleep_sc.tl.evaluate` has scored.
     layers
-        One layer or several. The first is drawn strongest; its genes are named, and its panels marked.
+        One layer or several. The first is drawn strongest. Its genes are named, and its panels are marked.
     metric
         Score to draw, one that each gene has, such as ``"pearson"`` or ``"rmse"``.
     genes
@@ -60,11 +60,11 @@ def gene_scores(
         Gene panels to mark by ticks at the ranks of their genes in the first layer: names as above, or a dict from
         name to genes. ``None`` marks all panels of the first layer.
     ceiling
-        Draw the noise ceiling of each gene (``var['noise_ceiling']``) at the gene's place in the first layer, where it
-        is known and `metric` is ``"pearson"``. How far a score lies below its own ceiling is what a better prediction
-        could gain.
+        Draw the noise ceiling of each gene (``var['noise_ceiling']``) at the gene's position in the first layer. This
+        needs a known ceiling and the metric ``"pearson"``. The gap between a score and its ceiling is what a better
+        prediction could gain.
     n_named
-        Number of the first layer's best genes to name below the axis, where there are too many genes for names on it.
+        Number of the first layer's best genes to name below the axis, if there are too many genes to name all.
     ax
         Axes to draw into.
     show
@@ -83,11 +83,9 @@ def gene_scores(
     ValueError
         No layer is named, or no gene has a score in all of them.
 
-    Notes
-    -----
-    A gene without a score in one of the layers (constant as measured, or not predicted) is left out of all of them.
-    Such genes are counted below the axis. So a layer that predicts few genes shortens every curve: draw it by itself
-    too.
+    Notes ----- A gene without a score in one of the layers (constant as measured, or not predicted) is left out of all
+    of them. Such genes are counted below the axis. So a layer that predicts few genes shortens every curve. Draw it by
+    itself too.
 
     Examples
     --------

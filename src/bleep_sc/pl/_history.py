@@ -48,10 +48,8 @@ def history(
     ValueError
         The model was not trained by gradient descent, so there are no epochs.
 
-    Notes
-    -----
-    Epochs are counted from 1. BLEEP's loss depends on the number of spots in a batch: the more spots, the higher the
-    loss. So compare losses only between models with batches of one size.
+    Notes ----- Epochs are counted from 1. BLEEP's loss rises with the number of spots in a batch. So compare losses
+    only between models with batches of the same size.
 
     Examples
     --------

@@ -44,16 +44,16 @@ def imputed(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> "Figure | None":
-    """Draw H&E, measured and imputed expression and their difference, a row for each section.
+    """Draw the H&E image, measured and imputed expression, and their difference, with a row for each section.
 
-    The H&E image stands once, at the left. The maps of one gene stand beside it. Several genes stand across, each in a
-    column of its own: measured at the top, then imputed, then the difference. More than six genes go on below, in lines
-    of equal length.
+    The H&E image is shown once, at the left. With one gene, its maps are beside the image. With several genes, each
+    gene has a column: measured at the top, then imputed, then the difference. More than six genes continue below, in
+    lines of equal length.
 
-    Measured and imputed expression, and the bounds with `interval`, share one colour scale for each gene, over all
-    its sections, so that equal colours are equal expression. The imputed map looks paler, because an average over
-    neighbours varies less than a single measurement. That is no artefact, and the difference shows where. To
-    compare the patterns alone, give each panel a scale of its own by ``shared_scale=False``.
+    Each gene has one colour scale, so equal colours mean equal expression. All its sections share this scale, with
+    measured and imputed expression, and with the bounds if `interval` is set. The imputed map looks paler, because an
+    average over neighbours varies less than a single measurement. This is no artefact, and the difference shows where
+    it matters. To compare only the patterns, give each panel its own scale with ``shared_scale=False``.
 
     Parameters
     ----------
@@ -67,26 +67,27 @@ def imputed(
         Layer with the measured expression, in the imputed layer's units; ``None`` is `adata.X`. If `adata.X` is empty,
         imputed expression is drawn alone.
     library_key
-        Column of `obs` with each spot's section, where `adata` holds several. ``None`` takes the one that
-        :func:`~bleep_sc.pp.crops` was told.
+        Column of `obs` with each spot's section, where `adata` holds several. ``None`` takes the column that
+        :func:`~bleep_sc.pp.crops` was given.
     library_id
         The section to draw, or several; ``None`` draws all, one row each.
     img_key
-        Key of the image in ``uns['spatial'][library_id]['images']``; ``None`` draws no image. Sections that have no
-        images are drawn as spots alone.
+        Key of the image in ``uns['spatial'][library_id]['images']``; ``None`` draws no image. Sections without images
+        are drawn as spots only.
     alpha_img
-        Opacity of the image below the spots. A paler image keeps its colours apart from theirs; 1 draws it as it is.
+        Opacity of the image below the spots. With a paler image, the colours of the spots stand out. 1 draws the image
+        as it is.
     interval
         Also draw the lower and the upper bound, ``layers["{layer}_lower"]`` and ``layers["{layer}_upper"]``, on the
         scale of the expression. :func:`~bleep_sc.tl.intervals` writes them with ``key_added=layer``.
     shared_scale
-        Give all values of expression one colour scale. It runs from the lowest of their 1st percentiles to the
-        highest of their 99th. Otherwise each panel has a scale of its own, by its own percentiles.
+        Use one colour scale for all expression of a gene. It runs from the lowest 1st percentile to the highest 99th
+        percentile of the panels. Otherwise each panel has its own scale, from its own percentiles.
     cmap
         Colour map of the expression.
     difference_cmap
-        Colour map of imputed - measured; its middle is 0. Colours run to the 99th percentile of the absolute
-        difference.
+        Colour map of the difference, imputed - measured. Its middle is 0, and its ends are the 99th percentile of the
+        absolute difference.
     size
         Size of the spots in the figure, relative to their true size.
     show
@@ -103,15 +104,13 @@ def imputed(
     KeyError
         No such layer, gene, column, section, image or scale factor.
     ValueError
-        Several sections, and nothing tells which spot is of which.
+        There are several sections, and no column says which spot belongs to which.
 
-    Notes
-    -----
-    The image is made small once for each section, for what the figure can show at its resolution. To save a figure for
-    print, set that before it is drawn: ``plt.rcParams["savefig.dpi"] = 300``.
+    Notes ----- The image is reduced once for each section, to the resolution of the figure. To save a figure for print,
+    set the resolution before you draw: ``plt.rcParams["savefig.dpi"] = 300``.
 
-    Grey spots have no value. The r in a title is the gene's Pearson correlation that :func:`~bleep_sc.tl.evaluate` has
-    written, over all sections that were scored.
+    Grey spots have no value. The r in a title is the Pearson correlation of the gene that :func:`~bleep_sc.tl.evaluate`
+    has written, over all scored sections.
 
     Examples
     --------

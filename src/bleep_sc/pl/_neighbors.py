@@ -32,12 +32,12 @@ def neighbors(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> "Figure | None":
-    """Draw why a spot got its values: its crop beside those of the reference spots that were averaged.
+    """Draw where the values of a spot come from: its crop beside the crops of the reference spots that were averaged.
 
     Each query spot has a row. It shows the spot's own crop, then the crops of its nearest reference spots with their
-    distance (1 - cosine) and section. Below each reference crop stands its measured expression of some genes. Below the
-    query's crop stands the imputed expression, and in brackets what was measured there, if anything was. Where the
-    model mixes the average with a regression, the title of the query gives the share of each.
+    distance (1 - cosine) and section. Below each reference crop is its measured expression of the chosen genes. Below
+    the query's crop is the imputed expression, with the measured one in brackets if there is any. If the model mixes
+    the average with a regression, the title of the query gives the share of each.
 
     Parameters
     ----------
@@ -52,13 +52,13 @@ def neighbors(
     key
         Name of the imputed layer.
     n_neighbors
-        Number of reference spots to draw, nearest first. The imputed values are the average of all spots that were
-        retrieved, drawn or not.
+        Number of reference spots to draw, nearest first. The imputed values are the average of all retrieved spots,
+        also of those that are not drawn.
     image_key
         Key of the crops in `obsm` of both `adata` and `ref`.
     cmap
-        Colour map of the expression. Its colours run from the lowest to the highest value of the whole figure, so that
-        equal colours are equal expression.
+        Colour map of the expression. Its colours run from the lowest to the highest value of the whole figure, so equal
+        colours mean equal expression.
     show
         Whether to show the figure. ``None`` shows it unless it is returned.
     return_fig
@@ -71,9 +71,9 @@ def neighbors(
     Raises
     ------
     KeyError
-        No such spot or gene; no retrieved neighbours in `adata`; no crops in one of the two.
+        No such spot or gene, no retrieved neighbours in `adata`, or no crops in one of the two objects.
     ValueError
-        `ref` is not the reference that the neighbours are rows of; `image_key` names features, not crops.
+        `ref` is not the reference that `adata` was imputed from, or `image_key` names features instead of crops.
 
     Examples
     --------
@@ -185,7 +185,7 @@ def provenance(adata: AnnData, ref: AnnData, key: str) -> tuple[np.ndarray, Mapp
 
 def retrieved(adata: AnnData, key: str, *, n_reference: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the reference that each spot retrieved, and their distances (n_obs, k)."""
-    remedy = "`bleep_sc.tl.impute` writes it anew."
+    remedy = "`bleep_sc.tl.impute` writes it again."
     path, beside = (f"adata.obsm[{name(key)!r}]" for name in (_keys.neighbors, _keys.distances))
     rows: np.ndarray = np.asarray(adata.obsm[_keys.neighbors(key)])
     if rows.dtype.kind not in "iu" or rows.ndim != 2 or not rows.size or rows.min() < 0 or rows.max() >= n_reference:

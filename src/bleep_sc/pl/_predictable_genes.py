@@ -33,10 +33,10 @@ def predictable_genes(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> "Figure | None":
-    """Draw how well each gene is expected to be predicted in another section, best gene first; or strata of genes.
+    """Draw the expected score of each gene in a new section, best gene first, or the scores of strata of genes.
 
-    Genes that :func:`~bleep_sc.tl.calibrate` listed as predictable are in colour, the others pale. A gene may be
-    expected to score well and not be listed, where smooth maps reach as much by chance.
+    Genes that :func:`~bleep_sc.tl.calibrate` listed as predictable are drawn in colour, the others pale. A gene may
+    have a good expected score and still not be listed. This happens if smooth maps reach the same score by chance.
 
     Parameters
     ----------
@@ -44,13 +44,13 @@ def predictable_genes(
         Reference whose model :func:`~bleep_sc.tl.calibrate` has calibrated. With `by`, spots whose genes
         :func:`~bleep_sc.tl.gene_strata` has scored.
     by
-        What genes are parted by: ``"expression"``, ``"autocorrelation"`` or ``"morphology"``, or ``"gene set"`` for the
-        gene sets that are read best. ``None`` draws each gene by itself.
+        How genes are divided: ``"expression"``, ``"autocorrelation"`` or ``"morphology"``. ``"gene set"`` draws the
+        gene sets that are predicted best. ``None`` draws each gene by itself.
     key
         Name of the model; with `by`, key of the strata in `uns`. ``None`` is ``"bleep"`` and ``"gene_strata"``.
     n_genes
-        Number of the best listed genes to draw once more beside their names. Up to 40 genes in all, each is named below
-        the axis instead. With ``by="gene set"``, number of gene sets to draw.
+        Number of the best listed genes to draw a second time, beside their names. If there are at most 40 genes in all,
+        each is named below the axis instead. With ``by="gene set"``, the number of gene sets to draw.
     ax
         Axes to draw into. There the best genes are named below the axis only.
     show
@@ -65,14 +65,12 @@ def predictable_genes(
     Raises
     ------
     KeyError
-        The model was not calibrated, or the genes were not parted.
+        The model was not calibrated, or the genes were not divided into strata.
     ValueError
-        No gene has an expected correlation; strata that were not asked for, or that could not be told.
+        No gene has an expected correlation, or the strata were not requested or could not be computed.
 
-    Notes
-    -----
-    The bars, or the band where there are many genes, are the interval for a section that was not seen. A gene without
-    an expected correlation is left out and counted below the axis.
+    Notes ----- The bars, or the band if there are many genes, are the interval for a new section. Genes without an
+    expected correlation are left out, and their number is given below the axis.
 
     Examples
     --------

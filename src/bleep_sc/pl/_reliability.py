@@ -49,13 +49,13 @@ def reliability(
     key
         Name of the imputed layer, and of the fields beside it.
     library_key
-        Column of `obs` with each spot's section, where `adata` holds several. ``None`` takes the one that
-        :func:`~bleep_sc.pp.crops` was told.
+        Column of `obs` with each spot's section, where `adata` holds several. ``None`` takes the column that
+        :func:`~bleep_sc.pp.crops` was given.
     library_id
         The section to draw, or several; ``None`` draws all.
     img_key
-        Key of the image in ``uns['spatial'][library_id]['images']``; ``None`` draws no image. Sections that have no
-        images are drawn as spots alone.
+        Key of the image in ``uns['spatial'][library_id]['images']``; ``None`` draws no image. Sections without images
+        are drawn as spots only.
     alpha_img
         Opacity of the image below the spots.
     size
@@ -74,13 +74,11 @@ def reliability(
     KeyError
         No reliability, column, section, image or scale factor.
     ValueError
-        Several sections, and nothing tells which spot is of which; a field that is damaged.
+        There are several sections and no column says which spot belongs to which, or a field is damaged.
 
-    Notes
-    -----
-    The colour is the p-value of ``obs['bleep_reliability']``, in four steps. Of spots that are like the reference, one
-    in twenty is at p ≤ .05 by chance. The title gives the verdict on the section and its share of such spots. Grey
-    spots have no value.
+    Notes ----- The colour is the p-value of ``obs['bleep_reliability']``, in four steps. Among spots that are like the
+    reference, one in twenty has p ≤ .05 by chance. The title gives the verdict on the section, and its share of spots
+    with p ≤ .05. Grey spots have no value.
 
     Examples
     --------

@@ -36,11 +36,11 @@ def scores(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> "Figure | None":
-    """Draw the comparison of methods: a row for each method, a column for each gene panel.
+    """Draw a comparison of methods, with a row for each method and a column for each gene panel.
 
-    A dot is the score, the line through it its interval. Hollow dots are floors, which any other method should beat. A
-    dashed line down the panel is the best floor, a dotted line the noise ceiling. The title and the notes below the
-    panels say what the numbers hold for: across patients or within one, normalised inside or outside the folds.
+    A dot is the score, and the line through it is the interval. Hollow dots are floors, which any other method should
+    beat. The dashed line is the best floor, and the dotted line is the noise ceiling. The title and the notes below the
+    panels say what the numbers hold for: across patients or within one patient, normalised inside or outside the folds.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def scores(
     key
         Key of the comparison in `adata.uns`.
     layers
-        Layers whose scores are drawn instead of the comparison, each scored by :func:`~bleep_sc.tl.evaluate`.
+        Layers to draw instead of the comparison. Each must have been scored by :func:`~bleep_sc.tl.evaluate`.
     metric
         Score to draw, such as ``"pearson"`` or ``"rmse"``.
     panels
@@ -58,10 +58,10 @@ def scores(
     methods
         One method or several; ``None`` draws all.
     floors
-        Methods that are floors, by name or by what the name begins with: ``"ridge"`` is also ``"ridge (colour)"``. The
-        dashed line is the best of all floors in the table, drawn or not. An empty sequence leaves the line out.
+        Methods that are floors, by name or by the beginning of the name: ``"ridge"`` also means ``"ridge (colour)"``.
+        The dashed line is the best of all floors in the table, drawn or not. An empty sequence draws no line.
     ceiling
-        Draw the noise ceiling, where it is known.
+        Draw the noise ceiling, if it is known.
     show
         Whether to show the figure. ``None`` shows it unless it is returned.
     return_fig

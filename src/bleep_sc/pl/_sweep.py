@@ -34,13 +34,13 @@ def sweep(
     show: bool | None = None,
     return_fig: bool = False,
 ) -> "Figure | None":
-    """Draw scores against a parameter that was varied: by a sweep, in a comparison, or between several comparisons.
+    """Draw scores against a parameter that was varied in a sweep, in a comparison, or between several comparisons.
 
-    Of a sweep (:func:`~bleep_sc.tl.sweep`), one parameter makes a line, two make a map. Rings mark what the folds chose
-    on their training sections, and by how many of them. A dashed line, or the title, gives the honest score of these
-    choices.
+    In a sweep (:func:`~bleep_sc.tl.sweep`), one parameter makes a line, and two make a map. Rings mark the values that
+    the folds chose on their training sections, and the number of folds. A dashed line, or the title, gives the honest
+    score of these choices.
 
-    Of a comparison, labels that differ only in the parameter are joined by a line. Vertical lines are their intervals.
+    In a comparison, labels that differ only in the parameter are joined by a line. Vertical lines are their intervals.
     A label that does not set the parameter is a dashed line across the panel.
 
     Parameters
@@ -48,20 +48,20 @@ def sweep(
     adata
         Spots with a sweep by :func:`~bleep_sc.tl.sweep`, or a comparison by :func:`~bleep_sc.tl.cross_validate`.
     parameter
-        Name of the parameter that was varied. Of a sweep it can be one or two of those that were; ``None`` takes both.
-        Where three or more were varied, those that you do not name are held where most folds have them. Of a comparison
-        it can be an argument in `method_kwargs`, such as ``"dim"`` or
-        ``"temperature"``. It can also be an argument of :func:`~bleep_sc.tl.cross_validate` itself, such as ``"k"`` or
-        ``"n_top_genes"``. Each value is then a comparison of its own (`key_added`).
+        Name of the parameter that was varied. For a sweep, name one or two parameters; ``None`` takes both. If three or
+        more were varied, the others are fixed at the value that most folds chose. For a comparison, name an argument in
+        `method_kwargs`, such as ``"dim"`` or ``"temperature"``. You can also name an argument of
+        :func:`~bleep_sc.tl.cross_validate` itself, such as ``"k"`` or ``"n_top_genes"``. Each of its values is then a
+        comparison of its own (`key_added`).
     key
-        Key of the sweep or comparison in `adata.uns`, or of several comparisons. ``None`` takes ``"cv"`` where
-        `parameter` is given and it exists, else ``"sweep"``.
+        Key of the sweep or comparison in `adata.uns`, or of several comparisons. ``None`` takes ``"cv"`` if it exists
+        and `parameter` is given, else ``"sweep"``.
     metric
         Score to draw, such as ``"pearson"`` or ``"rmse"``.
     panels
         One gene panel or several; ``None`` draws all.
     methods
-        One label of the comparison or several; ``None`` draws all. A sweep is of one method.
+        One label of the comparison or several; ``None`` draws all. A sweep has only one method.
     show
         Whether to show the figure. ``None`` shows it unless it is returned.
     return_fig
@@ -76,13 +76,13 @@ def sweep(
     KeyError
         No sweep or comparison at `key`.
     ValueError
-        The parameter was not varied; more than two parameters of a sweep; `methods` of a sweep; a metric, panel or
-        method that is not in the table.
+        - The parameter was not varied.
+        - More than two parameters for a sweep.
+        - `methods` for a sweep.
+        - A metric, panel or method that is not in the table.
 
-    Notes
-    -----
-    The scores are those of the held-out groups. If you pick the best value here, you pick it on the test data. So
-    report it as the best of so many, or let the folds choose, as :func:`~bleep_sc.tl.sweep` does.
+    Notes ----- The scores are those of the held-out groups. If you pick the best value here, you pick it on the test
+    data. So report how many values you tried, or let the folds choose, as :func:`~bleep_sc.tl.sweep` does.
 
     Examples
     --------

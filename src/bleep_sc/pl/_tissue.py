@@ -61,8 +61,8 @@ def sections_to_draw(
         libraries = {of_all: libraries.get(of_all, {})}
     if of_spots is None and len(libraries) > 1:
         msg = (
-            f"`adata.uns['spatial']` holds the sections {list(libraries)}, but nothing tells which spot is of which: "
-            "name the column of `obs` that does by `library_key`."
+            f"`adata.uns['spatial']` holds the sections {list(libraries)}, but no column says which spot is of which: "
+            "name that column of `obs` by `library_key`."
         )
         raise ValueError(msg)
     section_names = (list(libraries) or [""]) if of_spots is None else sorted(set(of_spots))

@@ -28,23 +28,23 @@ def blank(
     obs_names: list[str] | None = None,
     spot_diameter: float | None = None,
 ) -> AnnData:
-    """Make an AnnData for a slide that was never sequenced: places and genes, no expression.
+    """Make an AnnData for a slide that was never sequenced. It has places and genes, but no expression.
 
-    Cut its crops with :func:`~bleep_sc.pp.crops` and fill it with :func:`~bleep_sc.tl.impute`. It holds what
-    ``sc.pl.spatial`` and ``sq.pl.spatial_scatter`` need to draw it.
+    Next, cut its crops with :func:`~bleep_sc.pp.crops`, and predict its expression with :func:`~bleep_sc.tl.impute`.
+    ``sc.pl.spatial`` and ``sq.pl.spatial_scatter`` can draw the result.
 
     Parameters
     ----------
     ref
-        The reference: its genes become those of the result.
+        The reference. The result gets its genes.
     spatial
         Spot centres (n_obs, 2), x then y, in full-resolution pixels.
     library_id
         Name of the slide.
     image
         H&E image of the slide: an :class:`squidpy.im.ImageContainer`, an image element of SpatialData or a path. Small
-        copies of it are stored, to draw spots on. A TIFF is read part by part, however large. The path of a file is
-        recorded, so that ``bl.pp.crops(slide)`` cuts from it. ``None`` stores no image.
+        copies of it are stored as a background for plots. A TIFF of any size is read part by part. If you pass a path,
+        it is recorded, and ``bl.pp.crops(slide)`` cuts from that file. ``None`` stores no image.
     image_layer
         Layer of the ImageContainer; needed only where it has several.
     series
@@ -52,8 +52,8 @@ def blank(
     obs_names
         Names of the spots. ``None`` names them ``"{library_id}_0"`` and so on.
     spot_diameter
-        Diameter of the spots in full-resolution pixels. ``None`` takes that of the reference, which is right only if
-        both slides were scanned alike.
+        Diameter of the spots in full-resolution pixels. ``None`` takes that of the reference. This is right only if
+        both slides were scanned at the same resolution.
 
     Returns
     -------
@@ -63,18 +63,21 @@ def blank(
         Spot centres.
     `uns['spatial'][library_id]` : `dict`
         ``images`` (hires and lowres, uint8), ``scalefactors`` and ``metadata``, as ``squidpy.read.visium`` gives them.
-        The entry ``spot_diameter_from`` of the metadata, ``"reference"`` or ``"argument"``, says whose spot diameter it
-        is. That of the reference is drawn, and never used to tell the slide's scale. ``source_image_path`` is where the
-        image lies (not with `series`).
+        ``metadata['spot_diameter_from']`` is ``"reference"`` or ``"argument"`` and says where the spot diameter comes
+        from. The reference's diameter is only used for drawing, never to work out the scale of the slide.
+        ``source_image_path`` is the path of the image (not with `series`).
 
     Raises
     ------
     ValueError
-        Coordinates that are NaN or of another shape; names that are not unique; no `spot_diameter` here nor in `ref`;
-        a cropped ImageContainer; an image that is damaged, no brightfield image, or of which more than 4 GiB must be
-        read at one go; several images in a file that could be meant.
+        - Coordinates that are NaN or of another shape.
+        - Names that are not unique.
+        - No `spot_diameter`, neither here nor in `ref`.
+        - A cropped ImageContainer.
+        - An image that is damaged, is no brightfield image, or needs more than 4 GiB to be read at once.
+        - A file with several images, if it is not clear which is meant.
     TypeError
-        `obs_names` is no list of names.
+        `obs_names` is not a list of names.
     """
     check_reference(ref)
     check_name("library_id", library_id)

@@ -45,38 +45,39 @@ def check_alignment(
     progress_bar: bool | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Check that the image fits the spots: colours under them go with their expression.
+    """Check that image and spots fit together: the colours under the spots should predict their expression.
 
-    Where it does, colours explain part of the expression of spots that a regression has not seen. The places as given
-    are compared with other ways to read them: turned, mirrored, with x and y swapped, shifted. If another way explains
-    clearly more, places or image are wrong, and a warning gives the line that mends them.
+    If they fit, a regression on colours explains part of the expression of spots that it has not seen. The given places
+    are compared with other placements: turned, mirrored, with x and y swapped, or shifted. If another placement
+    explains clearly more, the places or the image are wrong. A warning then gives the line of code that corrects them.
 
     Parameters
     ----------
     adata
         Spots with their centres in `obsm['spatial']`: x and y in full-resolution pixels. Without expression (`X` is
-        None, or there are no genes), the spots are judged by the tissue alone.
+        None, or there are no genes), the check only asks whether spots lie on tissue.
     image
-        The section's H&E image, as in :func:`~bleep_sc.pp.crops`; for several sections a mapping from library to each.
-        It is read at a low resolution. ``None`` takes the hires picture of ``uns['spatial']``. Where there is none, the
-        crops or features of `image_key` are taken: then a place looks like the nearest spot within half a pitch.
+        The section's H&E image, as in :func:`~bleep_sc.pp.crops`. For several sections, pass a mapping from library to
+        image. It is read at a low resolution. ``None`` takes the hires picture of ``uns['spatial']``. If there is none,
+        the crops or features of `image_key` are used. Each place then gets the look of the nearest spot within half a
+        pitch.
     layer
-        Layer with counts or log-normalised expression; ``None`` is `X`. Counts are log-normalised on the way; `adata`
-        does not change.
+        Layer with counts or log-normalised expression; ``None`` is `X`. Counts are log-normalised internally, and
+        `adata` does not change.
     image_key
         Key in `obsm` of crops or features, for sections without a picture.
     library_key
-        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told.
+        Column of `obs` with each spot's section. ``None`` takes the column that :func:`~bleep_sc.pp.crops` was given.
     library_id
         Library of ``uns['spatial']`` that all spots belong to.
     image_layer, series
-        Which layer, or which image of a file, shows the section, as in :func:`~bleep_sc.pp.crops`.
+        The layer, or the image within a file, that shows the section, as in :func:`~bleep_sc.pp.crops`.
     max_spots
-        Largest number of spots of a section that are compared; of more, as many are drawn. A section of more than
-        16,000 spots has bins or cells, so neighbours are joined to at most so many square blocks. More blocks are
-        smaller and see smaller shifts, as long as each still holds some hundred transcripts.
+        Largest number of spots to compare in a section. If there are more, this many are drawn at random. A section of
+        more than 16,000 spots is taken to hold bins or cells. Neighbours are then joined to at most this many square
+        blocks. More blocks are smaller and detect smaller shifts, as long as each still holds some hundred transcripts.
     random_state
-        Seed of that draw.
+        Seed of this random draw.
     spatial_key
         Key of the centres in `obsm`.
     key_added
@@ -91,50 +92,55 @@ def check_alignment(
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
     `adata.uns['alignment_check' | key_added][library_id]` : `dict`
-        ``verdict``: "fits", "another way fits better: ..." or "cannot tell". ``found`` says it with its
-        figures, and ``remedy`` is the line that mends it. ``by``: "expression" or "tissue". ``source``: where
-        colours come from. ``best``: the best other way. ``chance``: the shares that placements reach which
-        cannot be right. ``rows``: the compared spots, or those of all blocks, as numbers of the section's rows.
-        ``table``: a :class:`pandas.DataFrame` with a row for each way, the places as given first. Its columns
-        are ``way``, ``kind``, ``score`` (share of expression that colours explain, or share of spots on
-        tissue), ``score_given`` (of the places as given, on the same spots), ``gain`` (their difference) with
-        its ``standard_error``, ``gain_in_errors``, ``score_in_errors``, ``above_chance`` (in standard
-        deviations of `chance`) and ``n_spots``. Where nothing could be compared, it has no rows.
+        - ``verdict``: "fits", "another way fits better: ..." or "cannot tell".
+        - ``found``: the same with figures. ``remedy``: the line of code that corrects it.
+        - ``by``: "expression" or "tissue". ``source``: where the colours come from.
+        - ``best``: the best other placement. ``chance``: the shares that impossible placements reach.
+        - ``rows``: the compared spots, or those of all blocks, as row numbers within the section.
+        - ``table``: a :class:`pandas.DataFrame` with a row for each placement, the given one first. ``score`` is the
+          share of expression that colours explain, or the share of spots on tissue. ``score_given`` is that of the
+          given places, on the same spots. ``gain`` is the difference, with its ``standard_error``. ``above_chance`` is
+          in standard deviations of ``chance``. The other columns are ``way``, ``kind``, ``gain_in_errors``,
+          ``score_in_errors`` and ``n_spots``. If nothing could be compared, the table has no rows.
 
     Raises
     ------
     KeyError
-        No coordinates, no such column or layer; neither a picture nor crops.
+        No coordinates, no such column or layer, or neither a picture nor crops.
     ValueError
-        Coordinates, expression or features that are NaN; several libraries and no `library_key`; a library without
-        entry in `image`; an image that cannot be read; `series` or `image_layer` without an `image`.
+        - Coordinates, expression or features that are NaN.
+        - Several libraries and no `library_key`.
+        - A library that `image` has no entry for.
+        - An image that cannot be read.
+        - `series` or `image_layer` without an `image`.
     FileNotFoundError
-        `image` is a path where no file is.
+        No file exists at the path `image`.
 
-    Notes
-    -----
-    **How it is measured.** Means and standard deviations of red, green, blue and darkness (optical density) within a
-    spot's width predict the 200 genes of highest variance by ridge regression. The section is cut into ten contiguous
-    stripes. Each is predicted from the other nine, so that neighbours do not give each other away. The score is the
-    share of the squared deviations that is explained; it is below 0 where colours tell nothing.
+    Notes ----- **How it is measured.** Red, green, blue and darkness (optical density) are averaged within the width of
+    each spot, and their standard deviations are taken too. Ridge regression predicts the 200 genes of highest variance
+    from these values. The section is cut into ten contiguous stripes, and each is predicted from the other nine. So a
+    spot is not predicted from its own neighbours. The score is the explained share of the squared deviations. It is
+    below 0 if colours say nothing.
 
-    **What is compared.** The symmetries of the square about the centre of the spots and within the frame of the image,
-    and shifts by 1 to 3 pitches in 8 directions: about 40 ways. Each is compared with the given places on the same
-    spots. Standard errors are those over 16 blocks of neighbouring spots. Chance is measured by 24 placements that
-    cannot be right: turned by 12 odd angles (30°, 45° and 60° beyond each quarter turn), each also mirrored.
+    **What is compared.** The spots are turned by quarter turns and mirrored, about their own centre and within the
+    frame of the image. They are also shifted by 1 to 3 pitches in 8 directions. This makes about 40 placements. Each is
+    compared with the given places on the same spots. Standard errors are over 16 blocks of neighbouring spots. Chance
+    is measured with 24 placements that cannot be right. They are turned by 12 odd angles (30°, 45° and 60° beyond each
+    quarter turn), each also mirrored.
 
-    **Bins and cells.** One bin of Visium HD tells little, and its pitch is less than what a shift comes to. So a block
-    of neighbours stands for a spot: its counts are summed, the window of its colours is as wide as the block, and
-    shifts are by 1 to 3 blocks. With 2,000 blocks on an area of 6.5 mm, a block is about 145 µm wide.
+    **Bins and cells.** A single bin of Visium HD says little, and its pitch is smaller than a typical shift. So blocks
+    of neighbouring bins are compared instead of spots. The counts of a block are summed, and its colours are taken over
+    the width of the block. Shifts are by 1 to 3 blocks. With 2,000 blocks on an area of 6.5 mm, a block is about 145 µm
+    wide.
 
-    **When it speaks.** Another way fits better if it explains more than the given places by 2 standard errors, more
-    than nothing by 2.5, and more than chance by 3 standard deviations. The places as given fit if they pass the last
-    two and no other way is better. All else is "cannot tell": few spots, shallow counts, tissue that looks alike
-    everywhere or is symmetric. Where expression and colour were independent smooth patterns, another way was named in
-    2 % of cases, by accident.
+    **The verdict.** Another placement fits better if it passes three tests. It explains more than the given places by 2
+    standard errors, more than nothing by 2.5, and more than chance by 3 standard deviations. The given places fit if
+    they pass the last two tests and no other placement is better. Everything else is "cannot tell". This happens with
+    few spots, shallow counts, or tissue that looks the same everywhere or is symmetric. With independent smooth
+    patterns of expression and colour, another placement was named by accident in 2 % of cases.
 
-    **Without expression**, another turn fits better by the rule of :func:`~bleep_sc.pp.crops`: 15 % more of the spots
-    lie on tissue, and at least 75 %. Spots that lie all over a slide, glass included, tell nothing.
+    **Without expression**, the rule of :func:`~bleep_sc.pp.crops` applies. Another turn fits better if 15 % more of the
+    spots lie on tissue, and at least 75 %. Spots that cover the whole slide, glass included, say nothing.
 
     Examples
     --------
@@ -226,7 +232,7 @@ def _check_features(adata: AnnData, rows: np.ndarray, image_key: str) -> None:
     if bad.any():
         msg = (
             f"`{path}` is NaN or infinite for {bad.sum()} of {len(rows)} spots, such as "
-            f"{adata.obs_names[rows[bad]][0]!r}. Make the features anew, or leave these spots out: "
+            f"{adata.obs_names[rows[bad]][0]!r}. Make the features again, or leave these spots out: "
             f"`adata = adata[np.isfinite({path}).all(axis=1)].copy()`."
         )
         raise ValueError(msg)

@@ -53,32 +53,34 @@ def crops(
     progress_bar: bool | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Cut one square image crop around each spot, and check that image, scale and spots belong together.
+    """Cut one square image crop around each spot, and check that image, scale and spots fit together.
 
     Parameters
     ----------
     adata
         Spots with their centres in `obsm['spatial']`: x and y in full-resolution pixels.
     image
-        The section's H&E image: an :class:`squidpy.im.ImageContainer`, an image element of SpatialData or a path; for
-        several sections a mapping from library to one of these. From a TIFF given by its path only the tiles under
-        spots are read, each about once. This is the way to cut from slides larger than memory. It also works for OME,
-        SVS and other pyramids, and for image elements (``sdata["NAME"]``, or the path ``sample.zarr/images/NAME``).
-        With `um` the lowest level that has enough pixels is read. The container's scale, its offset in a larger image,
-        its layer and its z plane are respected. A file is turned upright where it says how (orientation tag). ``None``
-        takes the file named by ``uns['spatial'][library]['metadata']['source_image_path']``, else the small hires image
-        of `uns`, with a warning.
+        The section's H&E image: an :class:`squidpy.im.ImageContainer`, an image element of SpatialData or a path. For
+        several sections, pass a mapping from library to image.
+
+        Pass the path of a TIFF to cut from a slide larger than memory. Only the tiles under spots are then read, each
+        about once. This also works for OME, SVS and other pyramids, and for image elements (``sdata["NAME"]``, or the
+        path ``sample.zarr/images/NAME``). With `um`, the lowest level with enough pixels is read. A container's scale,
+        offset in a larger image, layer and z plane are respected. A file with an orientation tag is turned upright.
+
+        ``None`` takes the file named by ``uns['spatial'][library]['metadata']['source_image_path']``. If there is none,
+        it takes the small hires image of `uns`, with a warning.
     size
         Side of the stored crops in pixels; 224 in the paper. Without `um` these are the image's own pixels, and crops
         begin ``size // 2`` pixels before the rounded centre.
     um
-        Width of tissue in µm to cut instead, which is then resampled, antialiased, to `size` pixels. So crops of
-        differently scanned slides come out alike.
+        Width of the crops in µm of tissue. Crops are then resampled to `size` pixels, with antialiasing. So crops of
+        slides that were scanned at different resolutions show the same width of tissue.
     mpp
         µm per full-resolution pixel, one number or a mapping from library. ``None`` takes
-        ``scalefactors['microns_per_pixel']``, else what a Visium lattice tells (its spots are 100 µm apart). For a
-        slide without measured spots (:func:`~bleep_sc.pp.blank`), the tags of its file come last. Otherwise the scale
-        is unknown: it is never guessed.
+        ``scalefactors['microns_per_pixel']``, else works it out from a Visium lattice, whose spots are 100 µm apart.
+        For a slide without measured spots (:func:`~bleep_sc.pp.blank`), it then tries the tags of the file. Otherwise
+        the scale is unknown. It is never guessed.
     library_key
         Column of `obs` with each spot's section, where `adata` holds several.
     library_id
@@ -87,17 +89,18 @@ def crops(
     image_layer
         Layer of the ImageContainers; needed only where they have several.
     series
-        Which image of a TIFF shows the section, where it holds several: its number (from 0) or its name, or a mapping
-        from library to either. ``None`` takes the largest one with colours. Pictures of the slide's label and other
-        thumbnails are left out. Two images of about one size are refused, and the message lists all images.
+        Which image of a TIFF shows the section, if it holds several: its number (from 0) or its name, or a mapping from
+        library to either. ``None`` takes the largest colour image. It ignores pictures of the slide's label and other
+        thumbnails. If two images are about the same size, it refuses, and the message lists all images.
     border
         What fills a crop beyond the edge of the image: ``"white"``, or ``"reflect"`` for the mirrored image.
     lazy
-        Store a dask array that cuts on demand: no pixel is read now. Each block of 128 spots then reads the tiles that
-        it touches. This works best with spots sorted by place, and with a tiled TIFF or a chunked image (zarr).
+        Store a dask array that cuts crops when they are needed; no pixel is read now. Each block of 128 spots then
+        reads the tiles that it touches. This works best with spots sorted by place, and with a tiled TIFF or a chunked
+        image (zarr).
     check
-        What to do where image, scale and spots seem not to belong together (Notes): ``"warn"``, ``"raise"`` a
-        ValueError before anything is stored, or ``"off"`` to look for nothing.
+        What to do if image, scale and spots seem not to fit together (Notes). ``"warn"`` warns. ``"raise"`` raises a
+        ValueError before anything is stored. ``"off"`` checks nothing.
     spatial_key
         Key of the centres in `obsm`.
     key_added
@@ -115,22 +118,27 @@ def crops(
         RGB crops; a :class:`dask.array.Array` if `lazy`.
     `adata.uns['crops' | key_added][library_id]` : `dict`
         Record of the section's crops. ``size`` is in pixels. ``size_um``, ``um_per_px`` and ``spot_diameters`` (width
-        of the crop in spot diameters) are NaN if unknown. ``padded`` is the number of crops that reach over the image's
-        edge. ``missing_tiles`` is the number of tiles under crops that the scanner left out; they are white, as glass
-        is. ``level_scale`` is the size of the level that was read, in pixels per full-resolution pixel. ``findings`` is
-        a :class:`pandas.DataFrame` with what seemed wrong: ``sign`` (name of the check), ``found`` and ``remedy``. The
-        other entries are ``source``, ``border``, ``library_key`` and ``spatial_key``.
+        of the crop in spot diameters) are NaN if unknown. ``padded`` is the number of crops that reach beyond the
+        image's edge. ``missing_tiles`` is the number of tiles under crops that the scanner left out; they are white,
+        like glass. ``level_scale`` is the scale of the level that was read, in pixels per full-resolution pixel.
+        ``findings`` is a :class:`pandas.DataFrame` of what seemed wrong: ``sign`` (name of the check), ``found`` and
+        ``remedy``. The other entries are ``source``, ``border``, ``library_key`` and ``spatial_key``.
 
     Raises
     ------
     KeyError
         No coordinates, no such column.
     ValueError
-        Coordinates that are NaN or outside the image (the message says what would fit); several libraries and no
-        `library_key`; a library without image; an image that is no brightfield image, or whose colours are not read
-        (the message names them); several images in a file that could be meant; `um` without a known scale; a view; a
-        damaged file; an image of which more than 4 GiB must be read at one go (pass a tiled TIFF, or the image in
-        memory); anything found with ``check="raise"``.
+        - Coordinates that are NaN or outside the image (the message says what would fit).
+        - Several libraries and no `library_key`.
+        - A library without an image.
+        - An image that is no brightfield image, or whose colour model cannot be read (the message names it).
+        - A file with several images, if it is not clear which is meant.
+        - `um` without a known scale.
+        - A view of an AnnData (pass a copy).
+        - A damaged file.
+        - An image that needs more than 4 GiB to be read at once (pass a tiled TIFF, or the image in memory).
+        - Anything found with ``check="raise"``.
     FileNotFoundError
         A path that does not exist.
 
@@ -139,17 +147,20 @@ def crops(
     A crop of 224 pixels takes 150 KB. Drop the crops with ``del adata.obsm['crops']`` before you share an object: a
     fitted model does not need them.
 
-    **What is checked.** Before anything is cut: whether two sources of µm per pixel contradict each other by more than
-    5 % (`mpp`, `scalefactors`, a Visium lattice, the file's tags); whether several spots share a place, a row and
-    column of the array, or an instance of SpatialData, as where sections were joined; whether the places are stored
-    with half precision; whether the image has the size that the hires picture of `uns` stands for; whether clearly more
-    spots would lie on tissue if they were turned, mirrored, swapped or scaled; whether places that may be in µm fill a
-    corner of the image. After cutting: whether the crops look like the hires picture at the same places, and whether
-    they are dark. With `lazy`, the checks that read crops are left out. Each finding names its evidence and the line
-    that mends it.
+    **What is checked before cutting.** Each finding names its evidence and the line of code that corrects it.
+    - Sources of µm per pixel agree to within 5 % (`mpp`, `scalefactors`, a Visium lattice, the tags of the file).
+    - No two spots share a place, a row and column of the array, or an instance of SpatialData. They do if sections were
+      joined.
+    - Places are not stored in half precision.
+    - The image has the size that the hires picture of `uns` implies.
+    - Spots lie on tissue. They are not turned, mirrored, swapped or scaled.
+    - Places are in pixels. Places in µm would fill a corner of the image.
 
-    **Lower levels** of a pyramid are read only where `um` asks for fewer pixels than the level has. Crops of them
-    differ from those of full resolution by 2 to 3 grey levels of 255 in the mean (on HER2ST).
+    **After cutting**, crops should look like the hires picture at the same places, and should not be dark. With `lazy`,
+    these checks are left out, since they read crops.
+
+    **Lower levels** of a pyramid are read only if `um` needs fewer pixels than the level has. Their crops differ from
+    full-resolution crops by 2 to 3 grey levels of 255 on average (on HER2ST).
 
     Examples
     --------

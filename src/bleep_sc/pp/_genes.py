@@ -28,13 +28,13 @@ def select_genes(
 ) -> AnnData | None:
     """Choose the genes to learn from: the union of each section's highly variable genes.
 
-    BLEEP's own preprocessing takes the 1,000 most variable genes of each section by scanpy and joins them. At the depth
-    of first-generation arrays these are mostly sparse noise. So genes that are detected in too few spots are left out
-    first; ``min_fraction=0`` is the paper's recipe.
+    BLEEP's own preprocessing takes the 1,000 most variable genes of each section (by scanpy) and joins them. At the
+    depth of first-generation arrays, these are mostly sparse noise. So this function first leaves out genes that are
+    detected in too few spots. ``min_fraction=0`` is the paper's recipe.
 
     Scanpy ranks genes among those of similar mean, so well-known markers can still be missing. On HER2ST 3 of 20 breast
-    markers are chosen with a `min_fraction` of 0, 4 with 0.1, 11 with 0.3. Add markers by
-    ``adata.var.loc[markers, "highly_variable"] = True``. Imputation covers all genes whatever is chosen.
+    markers are chosen with a `min_fraction` of 0, 4 with 0.1, 11 with 0.3. Add markers with ``adata.var.loc[markers,
+    "highly_variable"] = True``. Imputation covers all genes, whatever is chosen here.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def _highly_variable(values: Any, n_top_genes: int, *, where: str) -> np.ndarray
         except IndexError as err:  # of the genes whose dispersion it knows, the most variable
             msg = (
                 f"{where}: no gene varies more than others do, as where all values are 0 or alike, so none can be "
-                "chosen. Leave these spots out, or normalise their raw counts anew."
+                "chosen. Leave these spots out, or normalise their raw counts again."
             )
             raise ValueError(msg) from err
     return np.flatnonzero(variability["highly_variable"].to_numpy())

@@ -48,44 +48,45 @@ def grid(
     series: int | str | None = None,
     library_key: str | None = None,
 ) -> AnnData:
-    """Lay the reference's lattice over the tissue of a slide that was never sequenced.
+    """Place spots over the tissue of a slide that was never sequenced, on the lattice of the reference.
 
-    The result is what :func:`~bleep_sc.pp.blank` makes of places that you know. Cut its crops with
-    :func:`~bleep_sc.pp.crops` and fill it with :func:`~bleep_sc.tl.impute`.
+    Next, cut its crops with :func:`~bleep_sc.pp.crops`, and predict its expression with :func:`~bleep_sc.tl.impute`. If
+    you know the places of the spots, use :func:`~bleep_sc.pp.blank` instead.
 
-    `um` is the **pitch**: how far the spots are apart. In :func:`~bleep_sc.pp.crops` it is the width of the crops.
+    `um` is the **pitch**: the distance between spots. In :func:`~bleep_sc.pp.crops`, `um` is the width of the crops.
 
     Parameters
     ----------
     image
         H&E image of the slide: a path, an :class:`squidpy.im.ImageContainer` or an image element of SpatialData. A
-        slide of any size is read part by part, from its lower levels where it has such.
+        slide of any size is read part by part, from its lower levels if it has any.
     ref
-        The reference: its genes become those of the result, and its lattice is laid.
+        The reference. The result gets its genes and its lattice.
     um
-        Distance between neighbouring spots in µm. ``None`` takes the reference's, which needs its scale. A finer pitch
-        than the reference's gives a denser map: a moving window of the crops' width. It is no finer resolution, since
-        each value still speaks of as much tissue as its crop shows.
+        Distance between neighbouring spots in µm. ``None`` takes the reference's distance, if its scale is known. A
+        smaller distance gives a denser map, but no finer resolution. Each value still describes all the tissue that its
+        crop shows, as in a moving window.
     lattice
-        ``"hexagonal"`` or ``"square"``. ``None`` takes the reference's; a square one where the reference has none.
+        ``"hexagonal"`` or ``"square"``. ``None`` takes the lattice of the reference, or a square one if the reference
+        has no lattice.
     mask
-        Where the tissue is. ``None`` finds it by colour (Notes). Else an array (y, x) of the whole slide at any size,
-        True (or not 0) on tissue; or polygons in full-resolution pixels, such as LazySlide's ``wsi.shapes['tissues']``;
-        or the path of a GeoJSON, such as QuPath exports. Of QuPath's objects, detections and cells are left out, and
-        classes whose names end in ``*`` are cut out.
+        Where the tissue is. ``None`` finds it by colour (Notes). You can pass an array (y, x) of the whole slide at any
+        size that is True (or not 0) on tissue. You can pass polygons in full-resolution pixels, such as LazySlide's
+        ``wsi.shapes['tissues']``. Or pass the path of a GeoJSON file, such as QuPath exports. Detections and cells of
+        QuPath are ignored, and objects of classes whose names end in ``*`` are cut out.
     min_tissue
-        Least share of tissue of a spot that is kept, from 0 to 1. With 0 all spots of the slide are.
+        Smallest share of tissue that a spot must have to be kept, from 0 to 1. With 0, all spots of the slide are kept.
     mpp
         µm per full-resolution pixel. ``None`` takes what the tags of the file say (OME, Aperio, NDPI, TIFF, OpenSlide).
     library_id
-        Name of the slide. ``None`` takes that of the file; of an image in a store both names. An image in memory has
-        none, so pass it if slides will be joined.
+        Name of the slide. ``None`` takes the name of the file. For an image in a store, it joins the names of both. An
+        image in memory has no name, so pass one if you will join slides.
     image_layer
         Layer of the ImageContainer; needed only where it has several.
     series
         Which image of a TIFF shows the section, where it holds several: its number (from 0) or its name.
     library_key
-        Column of `ref.obs` with the section of each spot. ``None`` takes the one that its crops were cut by.
+        Column of `ref.obs` with the section of each spot. ``None`` takes the column that its crops were cut with.
 
     Returns
     -------
@@ -102,27 +103,29 @@ def grid(
         1 for a share of at least a half.
     `uns['spatial'][library_id]` : `dict`
         ``images`` (hires and lowres, uint8), ``scalefactors`` with ``microns_per_pixel``, and ``metadata``. The spot
-        diameter is the pitch, so that spots touch when they are drawn. It is never used to tell the slide's scale.
-        ``metadata['source_image_path']`` is where the file lies (not with `series`), from which ``bl.pp.crops(slide)``
-        cuts.
+        diameter is the pitch, so that spots touch when they are drawn. It is never used to work out the scale of the
+        slide. ``metadata['source_image_path']`` is the path of the file (not with `series`). ``bl.pp.crops(slide)``
+        cuts from it.
 
     Raises
     ------
     ValueError
-        No µm per pixel; no `um` here, and none that the reference tells; no tissue; a mask of another shape, or beside
-        the slide; an image that is damaged or of a kind that is not read (the message says how to mend it).
+        - No µm per pixel.
+        - No `um`, and a reference without a known distance between spots.
+        - No tissue.
+        - A mask that has another shape, or lies outside the slide.
+        - An image that is damaged or of a kind that cannot be read (the message says what to do).
     FileNotFoundError
         A path that does not exist.
 
-    Notes
-    -----
-    **How tissue is found.** A small picture of the slide is smoothed. A pixel is tissue if its colourfulness (largest
-    less smallest channel) is above Otsu's threshold, and if it is clearly darker than the glass in green: dye that ran
-    out onto the glass is not. Black edges, ink (pure colours, and blues and greens that H&E has not) and specks below
-    2 % of all tissue are left out. Small holes are filled. Look at it: ``sc.pl.spatial(slide, color='tissue_share')``.
+    Notes ----- **How tissue is found.** A small picture of the slide is smoothed. A pixel is tissue if two things hold.
+    Its colourfulness (largest minus smallest channel) is above Otsu's threshold. And it is clearly darker than the
+    glass in green, which excludes dye that ran onto the glass. Black edges are left out, and so is ink (pure colours,
+    and blues and greens that H&E does not have). Specks below 2 % of all tissue are left out too. Small holes are
+    filled. Look at the result with ``sc.pl.spatial(slide, color='tissue_share')``.
 
-    A slide's µm per pixel comes from `mpp`, else from the file, and the log names which. Where both are there and
-    differ by more than 5 %, a warning gives both values.
+    The µm per pixel of a slide comes from `mpp`, else from the file. The log says from which. If both exist and differ
+    by more than 5 %, a warning gives both values.
 
     Examples
     --------

@@ -32,8 +32,8 @@ def harmonize(
     """Correct expression for batches with Harmony, gene by gene, as BLEEP's preprocessing does.
 
     Harmony is run directly on the matrix of spots × selected genes, not on principal components. Pass the result to
-    :func:`~bleep_sc.tl.fit` by ``use_rep="X_harmony"``. Correct the reference's sections alone: a section that you
-    mean to predict and to score must not take part.
+    :func:`~bleep_sc.tl.fit` with ``use_rep="X_harmony"``. Correct only the sections of the reference. A section that
+    you want to predict and score must not take part.
 
     Parameters
     ----------
@@ -47,11 +47,11 @@ def harmonize(
     layer
         Layer with the expression; ``None`` is `adata.X`.
     max_iter
-        Largest number of Harmony's rounds; 10 is its default.
+        Largest number of Harmony's iterations; 10 is Harmony's default.
     random_state
         Seed of Harmony's clustering.
     key_added
-        Name of the result in `uns`; in `obsm` it follows ``X_``.
+        Name of the result in `uns`. In `obsm` it is preceded by ``X_``.
     copy
         Return a changed copy instead of changing `adata`.
 
@@ -67,7 +67,7 @@ def harmonize(
     Raises
     ------
     ImportError
-        harmonypy is not installed, as on Windows.
+        harmonypy is not installed, for example on Windows.
     KeyError
         No such column or layer.
     ValueError

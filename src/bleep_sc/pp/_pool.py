@@ -73,10 +73,10 @@ def pool(
     spatial_key: str = _keys.SPATIAL,
     key_added: str | None = "pool",
 ) -> AnnData:
-    """Sum the counts of bins or cells on a lattice, so that Visium HD or Xenium serve as a reference of spots.
+    """Sum the counts of bins or cells on a lattice, so that Visium HD or Xenium can serve as a reference.
 
-    `um` is the **pitch**: how far the places are apart. In :func:`~bleep_sc.pp.crops` it is the width of the crops. A
-    pooled reference of 55 µm goes well with crops of 55 µm or more.
+    `um` is the **pitch**: the distance between places. In :func:`~bleep_sc.pp.crops`, `um` is the width of the crops.
+    For a reference pooled at 55 µm, cut crops of 55 µm or more.
 
     Parameters
     ----------
@@ -84,23 +84,23 @@ def pool(
         Bins or cells with raw counts, and their centres in `obsm['spatial']`.
     um
         Distance between neighbouring places in µm. A multiple of the bins' side (56 for bins of 8 µm) gives every place
-        equally many bins.
+        the same number of bins.
     lattice
         ``"square"``, or ``"hexagonal"``: staggered rows as on a Visium slide.
     mpp
         µm per full-resolution pixel, one number or a mapping from library. ``None`` takes
-        ``scalefactors['microns_per_pixel']``, else the lattice of Visium spots. Where the places are in µm, as in a
-        Xenium table, pass ``mpp=1``.
+        ``scalefactors['microns_per_pixel']``, else works it out from the lattice of Visium spots. If places are in µm,
+        as in a Xenium table, pass ``mpp=1``.
     layer
-        Layer with raw counts. ``None`` takes ``layers['counts']`` where it is there, else `X`.
+        Layer with raw counts. ``None`` takes ``layers['counts']`` if it exists, else `X`.
     library_key
-        Column of `obs` with each bin's section, where `adata` holds several. Every section gets a lattice of its own.
+        Column of `obs` with each bin's section, if `adata` holds several. Every section gets its own lattice.
     library_id
         Library of ``uns['spatial']`` that all bins belong to.
     spatial_key
         Key of the centres in `obsm`.
     key_added
-        Column of ``adata.obs`` that says which place each bin went to. ``None`` leaves `adata` as it is.
+        Column of ``adata.obs`` to write: the place that each bin went to. ``None`` leaves `adata` unchanged.
 
     Returns
     -------
@@ -111,15 +111,16 @@ def pool(
     `obs['n_pooled']` : int
         Number of bins or cells in the place.
     `obs['tissue_share']` : float
-        Share of the place that bins on tissue cover, 0 to 1. It is left out for cells, whose area is not known.
+        Share of the place that is covered by bins on tissue, 0 to 1. It is left out for cells, since their area is not
+        known.
     `obs['in_tissue']` : int
-        1 where one of them lies on tissue.
+        1 if at least one of its bins or cells lies on tissue.
     `obs['array_row']`, `obs['array_col']` : int
         Row and column of the place, from 0. On a hexagonal lattice columns count half steps, as Space Ranger does.
     `obs` : other columns
-        Those that are alike for all bins of a section, such as the patient.
+        Columns with one value for all bins of a section, such as the patient.
     `obsm['spatial']` : :class:`numpy.ndarray` (float64, (n_places, 2))
-        Centres of the places in the unit that `adata` has, full-resolution pixels.
+        Centres of the places in the unit of `adata`, full-resolution pixels.
     `uns['spatial'][library_id]` : `dict`
         That of `adata`, with ``microns_per_pixel``, and a ``spot_diameter_fullres`` of `um`.
 
@@ -134,22 +135,24 @@ def pool(
     KeyError
         No coordinates, no such column or layer.
     ValueError
-        Values that are no raw counts; a column `key_added` that holds something else; an unknown scale; a pitch finer
-        than the bins; several libraries and no `library_key`; bins that lie on each other, or have row and column of
-        the array in common, since several sections are taken for one; a view, where `key_added` asks to write into it.
+        - Values that are not raw counts.
+        - A column `key_added` that exists and holds something else.
+        - An unknown scale.
+        - A pitch finer than the bins.
+        - Several libraries and no `library_key`.
+        - Bins that share a position, or a row and column of the array, because several sections are treated as one.
+        - A view of an AnnData with `key_added`, which would write into it.
 
-    Notes
-    -----
-    **The lattice begins at the outer corner of the first bin.** It follows the rows and columns of the bins, also where
-    they stand turned on the image. So its borders fall on borders of bins wherever the pitch is a multiple of their
-    side. A bin belongs to the place that is nearest to its centre; it is never split. Rows and columns come from
-    ``obs['array_row']`` and ``obs['array_col']`` where these are there, else from the places. Cells stand in no rows:
-    their lattice begins at the leftmost and the topmost cell, and follows the image.
+    Notes ----- **The lattice begins at the outer corner of the first bin.** It follows the rows and columns of the
+    bins, even if they are rotated on the image. So its borders coincide with borders of bins, if the pitch is a
+    multiple of their side. A bin belongs to the nearest place and is never split. Rows and columns come from
+    ``obs['array_row']`` and ``obs['array_col']`` if these exist, else from the positions. Cells do not lie in rows.
+    Their lattice begins at the leftmost and the topmost cell, and follows the image.
 
-    At the border of the tissue a place holds fewer bins, so fewer counts. Leave such places out by
+    At the border of the tissue, a place holds fewer bins and so fewer counts. Leave such places out with
     ``pooled[pooled.obs['tissue_share'] > 0.5].copy()``.
 
-    Counts are summed by one sparse product (docs, "Bins and cells", has its time and memory).
+    Counts are summed by one sparse product. The docs ("Bins and cells") give its time and memory.
 
     Examples
     --------

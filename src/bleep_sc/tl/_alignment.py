@@ -28,10 +28,10 @@ def alignment(
     random_state: int = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Tell how near the image and the expression of the same spot lie in the joint space, and lay both out in a plane.
+    """Measure how close image and expression of the same spot are in the joint space, and draw both in a plane.
 
-    This is a first look at a joint space: do crops and profiles mix, and does a crop find its own profile? Run it on
-    spots that the model never saw, placed by :func:`~bleep_sc.tl.embed`. On the reference itself the answer flatters.
+    This is a first look at a joint space. Do crops and profiles mix? Does a crop find its own profile? Use spots that
+    the model never saw, placed by :func:`~bleep_sc.tl.embed`. On the reference itself the answer is too good.
     :func:`bleep_sc.pl.alignment` draws the result.
 
     Parameters
@@ -42,9 +42,9 @@ def alignment(
         Name of the model that made the embeddings.
     layout
         Layout of images and expression together: ``"umap"`` (scanpy) or ``"tsne"`` (scikit-learn). Neither keeps
-        distances, so all numbers below are taken in the joint space, not in the plane.
+        distances. So all numbers below are measured in the joint space, not in the plane.
     recall_at
-        Numbers of nearest profiles among which a spot's own is looked for (the k of "recall at k").
+        How many nearest profiles to search for a spot's own profile (the k of "recall at k"). Pass several numbers.
     random_state
         Seed of the layout.
     copy
@@ -55,16 +55,16 @@ def alignment(
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
     `adata.obsm['X_{key}_alignment_image']`, `adata.obsm['X_{key}_alignment_expression']` : :class:`numpy.ndarray`
-        Places of images and of expression in one plane (float32, (n_obs, 2)).
+        Positions of images and of expression in one plane (float32, (n_obs, 2)).
     `adata.obs['{key}_pair_distance']` : :class:`pandas.Series` (dtype `float32`)
         Distance between a spot's image and its own expression, 1 - cosine.
     `adata.obs['{key}_pair_rank']` : :class:`pandas.Series` (dtype `int32`)
-        How many of the other spots' profiles lie nearer to a spot's image than its own profile does: 0 is best. Of
-        profiles that lie equally near, half count as nearer.
+        How many profiles of other spots are closer to the spot's image than its own profile; 0 is best. Of profiles at
+        the same distance, half count as closer.
     `adata.uns['{key}_alignment']` : `dict`
         ``pair_distance``: mean over spots. ``other_distance``: mean distance between all images and the expression of
         *other* spots. ``recall``: a dict from each k of `recall_at` (as text) to the share of spots whose own profile
-        is among the k nearest to their image. ``recall_by_chance``: the same if profiles were drawn at random.
+        is among the k nearest to their image. ``recall_by_chance``: the same for profiles drawn at random.
         ``median_rank``: median over spots. ``n_spots``. ``in_sample``: whether `adata` holds the model itself, so that
         the model was trained on these spots. ``params``.
 
@@ -75,14 +75,12 @@ def alignment(
     ValueError
         Fewer than 5 spots; embeddings of different shapes, or with NaN, as after a concat; a view.
 
-    Notes
-    -----
-    Recall is over all spots of `adata` and goes from image to expression, the way that imputation takes. A k as large
-    as the number of spots says nothing and is left out. Spots side by side have nearly the same profile, so a low
+    Notes ----- Recall is over all spots of `adata`. It goes from image to expression, as imputation does. A k as large
+    as the number of spots says nothing and is left out. Neighbouring spots have nearly the same profile, so a low
     recall at 1 is no fault. Compare the numbers with those by chance.
 
-    In a space that has fallen together to a point, the pair distance is near 0, but so is ``other_distance``: only
-    their difference says something.
+    If a space has collapsed to a point, the pair distance is near 0, but so is ``other_distance``. Only the difference
+    between the two is informative.
 
     Examples
     --------
@@ -145,7 +143,7 @@ def _embeddings(adata: AnnData, key: str) -> tuple[np.ndarray, np.ndarray]:
             remedy=f"`bleep_sc.tl.embed(adata, ref, key={key!r})` makes both for spots with crops and with all genes "
             "that the model reads, if the model has a space for both (BLEEP).",
         )
-        remedy = f"`bleep_sc.tl.embed(adata, ref, key={key!r})` makes it anew."
+        remedy = f"`bleep_sc.tl.embed(adata, ref, key={key!r})` makes it again."
         values = as_numbers(adata.obsm[obsm_key], path=path, remedy=remedy)
         if values.ndim != 2 or not values.shape[1]:
             msg = f"`{path}` must have one row a spot and one or more columns, found {values.shape}. {remedy}"

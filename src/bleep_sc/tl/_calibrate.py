@@ -34,12 +34,12 @@ def calibrate(
     progress_bar: bool | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Measure how far predictions of held-out spots are off, gene by gene, so that new ones come with intervals.
+    """Measure the errors of held-out predictions, gene by gene, so that new predictions get intervals.
 
     The default recipe of :func:`~bleep_sc.tl.fit` predicts each patient of the reference, or each section of a single
-    patient, by models that never saw it. This function compares these predictions with what was measured. The result
-    travels with the model. :func:`~bleep_sc.tl.intervals` makes bounds of it, and `ref.var` says which genes can be
-    read off an image at all.
+    patient, with models that never saw it. This function compares these predictions with the measured values. The
+    result is stored with the model. :func:`~bleep_sc.tl.intervals` computes bounds from it, and `ref.var` says which
+    genes can be predicted from an image at all.
 
     Parameters
     ----------
@@ -49,21 +49,22 @@ def calibrate(
     key
         Name of the model in `ref.uns`.
     cross_fit
-        Train the folds anew, and predict each by a model that never saw it. This is for models that keep no such
-        predictions: other methods than BLEEP's default recipe, models of earlier versions, or another `patient_key`.
+        Train the folds again, and predict each with a model that never saw it. Use this for models without held-out
+        predictions: methods other than BLEEP's default recipe, models of earlier versions, or another `patient_key`.
     levels
-        Shares of the spots that intervals shall cover, each between 0 and 1.
+        Shares of the spots that the intervals should cover, each between 0 and 1.
     n_turns
-        Number of random turns of a predicted map that a gene is compared with (Notes), 20 or more; 0 makes no list.
+        Number of randomly turned maps to compare each gene with (Notes), 20 or more. 0 makes no list of predictable
+        genes.
     fdr
-        Share of false entries that the list of predictable genes may have.
+        Share of false entries to allow in the list of predictable genes.
     patient_key
         Column of `obs` with each spot's patient or animal. ``None`` takes the one that the model was fitted with.
         Another one needs ``cross_fit=True``.
     predict, k, match, weighting, temperature
-        The predictor to calibrate, as arguments of :func:`~bleep_sc.tl.impute`. What differs from its defaults needs
-        ``cross_fit=True``, but for ``predict="regression"``: `fit` keeps that too, for slim models
-        (:func:`~bleep_sc.io.write_model`).
+        Arguments of :func:`~bleep_sc.tl.impute` that define the predictor to calibrate. Values other than its defaults
+        need ``cross_fit=True``. The exception is ``predict="regression"``: `fit` keeps these predictions too, for slim
+        models (:func:`~bleep_sc.io.write_model`).
     encoder
         Your own image encoder, where the model was fitted with one; for ``cross_fit=True``.
     device, precision, progress_bar
@@ -78,37 +79,38 @@ def calibrate(
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
     `ref.uns['bleep' | key]` : `dict`
-        ``calibration``: half-widths of all genes at five depths and all levels, as bytes. ``coverage``: a table of how
-        many measured values lay within intervals that were made from the other groups alone, by ``group``, ``panel``
-        and ``level``; ``genes_above`` is the share of genes with a coverage of 0.8 or more.
-        :func:`bleep_sc.pl.calibration` draws it. ``scope``: what the calibration speaks of, in words.
+        ``calibration``: half-widths of all genes at five depths and all levels, as bytes. ``coverage``: a table by
+        ``group``, ``panel`` and ``level``. It says how many measured values lay within intervals that were made from
+        the other groups alone. Its ``genes_above`` is the share of genes with a coverage of 0.8 or more.
+        :func:`bleep_sc.pl.calibration` draws this table. ``scope``: what the calibration holds for, in words.
     `ref.var['bleep_predictable' | '{key}_predictable']` : bool
-        Whether the prediction follows the gene further than turned maps do, at the false discovery rate `fdr`.
+        Whether the prediction correlates with the gene better than turned maps do, at the false discovery rate `fdr`.
     `ref.var['bleep_expected_pearson' | '{key}_expected_pearson']` : float
-        Mean Pearson correlation over held-out sections, then patients.
+        Pearson correlation, averaged over held-out sections and then over patients.
     `ref.var['bleep_expected_pearson_lower' | ...], ref.var['bleep_expected_pearson_upper' | ...]` : float
-        Bounds of the correlation to expect in one more section (of one more patient where patients were held out), in
-        nine cases of ten.
+        Bounds of the correlation in one more section, in nine cases of ten. Where patients were held out, this is a
+        section of a new patient.
 
     Raises
     ------
     KeyError
         No model, no counts, or no column of patients or sections.
     ValueError
-        One section only; expression that is not log1p(T · counts / total) with one T; a model without out-of-fold
-        predictions, or of another patient column, without `cross_fit`; a level outside (0, 1).
+        - One section only.
+        - Expression that is not log1p(T · counts / total) with one T.
+        - A model without out-of-fold predictions, or of another patient column, without `cross_fit`.
+        - A level outside (0, 1).
 
-    Notes
-    -----
-    **Intervals.** The half-width of a gene is a quantile of its absolute errors on held-out spots: the ceil(level
-    (n + 1))-th smallest of n (split conformal prediction; Lei et al., JASA 2018). With two or more patients it is the
-    largest half-width of any patient. With one it is that of all sections together, and the result is labelled
-    "within-patient": it says nothing sure of another patient. The promise is about the *measured* value at a stated
-    depth, so counts are thinned binomially to four depths that every group has spots for.
+    Notes ----- **Intervals.** The half-width of a gene is a quantile of its absolute errors on held-out spots: the
+    ceil(level (n + 1))-th smallest of n (split conformal prediction; Lei et al., JASA 2018). With two or more patients,
+    it is the largest half-width of any patient. With one patient, it is the half-width of all sections together. The
+    result is then labelled "within-patient", and promises nothing for another patient. The promise is about the
+    *measured* value at a stated depth. So counts are thinned binomially to four depths, for which every group has
+    spots.
 
-    What K patients can guarantee for a new one is level × K / (K + 1), if patients are exchangeable and the full model
-    errs no more than those of the folds: 0.675 for K = 3 and level 0.9. No rule goes beyond K / (K + 1). What was found
-    beyond that is "empirical".
+    K patients can guarantee level × K / (K + 1) for a new patient: 0.675 for K = 3 and level 0.9. This assumes that
+    patients are exchangeable, and that the full model has no larger errors than the models of the folds. No rule can
+    guarantee more than K / (K + 1). Coverage that was found beyond the guarantee is called "empirical".
 
     Thinning draws at random. With few spots of a patient, another `random_state` gives other half-widths at depths
     below the reference's.
@@ -116,15 +118,15 @@ def calibrate(
     High values are missed more often than others: an average over spots is flatter than a single spot. The panel "own
     top tenth" of ``coverage`` shows how much more often.
 
-    **Genes.** The correlation of a gene's prediction with what was measured, both regressed on log depth, is compared
-    with that of the same predicted map turned, mirrored and shifted at random within its section. A map of smooth
-    tissue correlates with many others by chance, which the turned maps show. Sections of a patient are taken as
-    dependent, and patients are combined by Stouffer's method for scores that depend on each other. The list keeps to
-    the false discovery rate of Benjamini and Hochberg. Genes without counts in more than nine of ten spots are not
-    tested. The list speaks of the patients at hand.
+    **Genes.** The prediction and the measurement of a gene are both regressed on log depth, and then correlated. The
+    same predicted map is also turned, mirrored and shifted at random within its section, and correlated again. The two
+    correlations are compared. Smooth maps correlate with each other by chance, and the turned maps show how much.
+    Sections of a patient count as dependent. Patients are combined by Stouffer's method for dependent scores. The list
+    keeps to the false discovery rate of Benjamini and Hochberg. Genes without counts in more than nine of ten spots are
+    not tested. The list holds for the patients at hand.
 
-    The folds that chose the blend are those that are calibrated on, which flatters a little (docs, "How far to trust a
-    value", says how much).
+    The folds that chose the mix are also used for calibration. This makes the result slightly too good (docs, "How far
+    to trust a value", says by how much).
 
     Examples
     --------
@@ -151,7 +153,7 @@ def calibrate(
     from bleep_sc.tl._trust.spots import read_labels, read_measured
 
     stored, trained = load_model(ref, key)
-    labels = read_labels(ref, stored, key, patient_key=patient_key, anew=cross_fit)
+    labels = read_labels(ref, stored, key, patient_key=patient_key, again=cross_fit)
     measured = read_measured(ref, stored, key)
     spots, predictor = held_out_spots(
         ref,
@@ -160,7 +162,7 @@ def calibrate(
         labels,
         stored=stored,
         trained=trained,
-        anew=cross_fit,
+        again=cross_fit,
         of_impute={"predict": predict, "k": k, "match": match, "weighting": weighting, "temperature": temperature},
         encoder=encoder,
         of_compute={"device": device, "precision": precision},

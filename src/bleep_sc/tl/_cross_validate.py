@@ -35,51 +35,51 @@ def cross_validate(
     progress_bar: bool | None = None,
     key_added: str = "cv",
 ) -> pd.DataFrame:
-    """Compare methods on your own tissue, each group of sections predicted by models that never saw it.
+    """Compare methods on your own tissue. Each group of sections is predicted by models that never saw it.
 
-    Each group (patient, or section) is held out in turn. All other groups are normalised. Genes, panels, penalties,
-    numbers of neighbours and best epochs are chosen on them, and a model of every method is trained on them. The
-    held-out group's spots are then predicted from their images alone. The object that a method predicts holds no
-    expression of the held-out group in any form, so none can leak.
+    Each group (patient, or section) is held out in turn. The other groups are normalised. They alone serve to choose
+    genes, panels, penalties, numbers of neighbours and best epochs, and to train a model of each method. Each model
+    then predicts the held-out spots from their images alone. The object it gets holds no expression of the held-out
+    group in any form, so none can leak.
 
     Parameters
     ----------
     adata
         Measured sections of several groups, with crops (:func:`~bleep_sc.pp.crops`) or image features.
     group_key
-        Column of `obs` with the groups that are held out, whole, one after the other. Take patients, so that the result
-        holds for new patients. Sections of one patient say less: see ``scope`` below.
+        Column of `obs` with the groups. Each is held out once, as a whole. Hold out patients, so that the result holds
+        for new patients. Sections of one patient say less; see ``scope`` below.
     methods
-        What to compare: methods of :func:`~bleep_sc.tl.fit`, or labels of your own that `method_kwargs` explains.
+        What to compare: methods of :func:`~bleep_sc.tl.fit`, or labels of your own that are defined in `method_kwargs`.
     method_kwargs
         Arguments of :func:`~bleep_sc.tl.fit`, and `predict` of :func:`~bleep_sc.tl.impute`, for some of the methods,
         such as ``{"bleep": {"preset": "paper"}}``. A label of your own names its method: ``{"ST-Net, Adam": {"method":
-        "stnet", "optimizer": "adam"}}``. ``use_rep="X_harmony"`` runs Harmony anew on the training sections of each
+        "stnet", "optimizer": "adam"}}``. ``use_rep="X_harmony"`` runs Harmony again on the training sections of each
         fold.
     counts_layer
-        Layer of raw counts, which each fold normalises by itself: to the median total of its training spots, then
-        log1p. With ``None``, or a layer that does not exist, `X` is taken as it is, and the result says "outside the
+        Layer of raw counts. Each fold normalises them itself, to the median total of its training spots, and takes
+        log1p. With ``None``, or a layer that does not exist, `X` is used as it is. The result then says "outside the
         folds".
     markers
-        Genes to learn and to score besides the highly variable ones, as the panel "markers".
+        Genes to learn in addition to the highly variable ones. They are scored as the panel "markers".
     n_top_genes, min_fraction
         Arguments of :func:`~bleep_sc.pp.select_genes`, which each fold runs on its training sections.
     k
-        Number of neighbours of the methods that retrieve; ``None`` chooses it in each fold, on held-out training spots.
+        Number of neighbours, for methods that retrieve. ``None`` chooses it in each fold, on held-out training spots.
     refit
-        Train each network twice, which doubles its time. The first training holds groups out, to find the best epoch
-        and `k`. The second takes all training spots for as many epochs, as ST-Net's authors do. Without it, networks
-        learn from fewer groups than ridge and knn: of two training groups, from one.
+        Train each network twice, which takes twice as long. The first training holds groups out to find the best epoch
+        and `k`. The second uses all training spots for that number of epochs, as ST-Net's authors do. Without `refit`,
+        networks learn from fewer groups than ridge and knn do: from one if there are two training groups.
     library_key
-        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told, else
-        `group_key`.
+        Column of `obs` with each spot's section. ``None`` takes the column that :func:`~bleep_sc.pp.crops` was given,
+        else `group_key`.
     patient_key
-        Column of `obs` with each spot's patient or animal. ``None`` takes ``"patient"`` if there is such a column. Else
-        the patients are unknown, and the result says so.
+        Column of `obs` with each spot's patient or animal. ``None`` takes ``"patient"`` if that column exists. Else the
+        patients are unknown, and the result says so.
     metrics
         Scores to compute, as in :func:`~bleep_sc.tl.evaluate`; ``None`` computes all of them.
     n_bootstrap
-        Number of bootstrap draws; 0 leaves the intervals out.
+        Number of bootstrap draws. 0 gives no intervals.
     random_state
         Seed of the whole comparison: :func:`~bleep_sc.tl.fit` gets it in each fold, and so does the bootstrap.
     progress_bar
@@ -87,17 +87,16 @@ def cross_validate(
     key_added
         Name of the result: its key in `uns`, and the beginning of the layers' names.
 
-    Returns
-    -------
-    The tidy scores, a row for each method, section, panel and metric: ``method``, ``section``, ``patient``, ``panel``,
-    ``metric``, ``value``, ``fold`` (the held-out group), ``scope``, ``normalisation``, ``uses_query_counts``, and the
-    counts ``n_genes``, ``n_missing``, ``n_constant_truth``, ``n_constant_prediction``.
+    Returns ------- The tidy scores, with a row for each method, section, panel and metric. Columns: ``method``,
+    ``section``, ``patient``, ``panel``, ``metric``, ``value``, ``fold`` (the held-out group), ``scope``,
+    ``normalisation``, ``uses_query_counts``, ``n_genes``, ``n_missing``, ``n_constant_truth``,
+    ``n_constant_prediction``.
 
     Sets the following fields:
 
     `adata.layers['cv_<method>' | '{key_added}_<method>']` : :class:`numpy.ndarray` (float32, (n_obs, n_vars))
-        Out-of-fold predictions: every spot is predicted by the model that never saw its group. Values are in the units
-        of the fold's training spots, and NaN where a method does not predict the gene.
+        Out-of-fold predictions: each spot is predicted by a model that never saw its group. Values are in the units of
+        the fold's training spots. They are NaN where a method does not predict the gene.
     `adata.uns['cv' | key_added]` : `dict`
         ``scores``: the table that is returned. ``summary``: means over sections, then patients, with bootstrap
         intervals and the share of the noise ceiling; :func:`bleep_sc.pl.scores` draws it. ``chosen``: penalty, number
@@ -108,31 +107,32 @@ def cross_validate(
     KeyError
         No such column, layer, gene or image.
     ValueError
-        Fewer than two groups; a section in two groups, or the same profile in two (the fold would leak); an argument
-        in `method_kwargs` that a fold must set itself; an unknown method; a view.
+        - Fewer than two groups.
+        - A section in two groups, or the same profile in two (the fold would leak).
+        - An argument in `method_kwargs` that a fold must set itself.
+        - An unknown method.
+        - A view of an AnnData (pass a copy).
 
-    Notes
-    -----
-    ``scope`` is "across patients" if no patient is on both sides of any fold, "within-patient" if one is, and "patients
-    unknown" where no patients are known. Neighbouring sections of a patient are so alike that within-patient scores say
-    nothing of new patients.
+    Notes ----- ``scope`` is "across patients" if no patient is in both the training and the held-out part of any fold.
+    It is "within-patient" if one is, and "patients unknown" if no patients are known. Neighbouring sections of a
+    patient are very similar, so within-patient scores say nothing about new patients.
 
     Panels are chosen among the genes that the fold learns, on its training spots. All methods are scored on the same
     genes; a gene that a method does not predict counts as 0.
 
-    Penalty, `k` and best epoch are chosen on whole groups of the training spots where there are two or more, else on
-    whole sections, else on random spots. All training spots are in the reference that is retrieved from.
+    Penalty, `k` and best epoch are chosen on held-out parts of the training spots. These parts are whole groups if
+    there are two or more, else whole sections, else random spots. Retrieval draws on all training spots.
 
-    Nothing of the held-out group's expression is handed to a method, but a file of `weights`, or features in
-    `image_key`, can carry it from outside: they must come from images alone. Obvious cases are refused.
+    No method gets any expression of the held-out group. But a file of `weights`, or features in `image_key`, can bring
+    it in from outside. They must come from images alone. Obvious cases are refused.
 
     Each method's layer is dense and takes 4 bytes a value: 720 MB for 10,000 spots × 18,000 genes.
 
-    Intervals are those of :func:`~bleep_sc.tl.evaluate`: over patients, sections or spots, as ``interval_over`` says,
-    and too narrow where these are few.
+    Intervals are those of :func:`~bleep_sc.tl.evaluate`. They are over patients, sections or spots, as
+    ``interval_over`` says. They are too narrow where these are few.
 
-    ``method="counts"`` reads the total counts of the very spots that it predicts, and is marked so. It shows how far
-    sequencing depth alone would get.
+    ``method="counts"`` reads the total counts of the spots that it predicts, and ``uses_query_counts`` marks it. It
+    shows what score sequencing depth alone would reach.
 
     Examples
     --------

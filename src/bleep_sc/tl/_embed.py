@@ -25,11 +25,11 @@ def embed(
     progress_bar: bool | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Place spots into the joint space of a fitted model that predicts by retrieval.
+    """Place spots in the joint space of a fitted model that predicts by retrieval.
 
-    The function embeds what the spots have: their images, and their expression where `adata` has what the model reads.
-    Use it to look at query spots in the joint space, or to make new sections part of a reference. After
-    ``anndata.concat`` or :func:`bleep_sc.io.read_model`, ``bl.tl.embed(ref)`` gives every row its place.
+    The function embeds the images of the spots. It also embeds their expression, if `adata` holds the genes that the
+    model reads. Use it to look at query spots in the joint space, or to add new sections to a reference. After
+    ``anndata.concat`` or :func:`bleep_sc.io.read_model`, call ``bl.tl.embed(ref)`` to place every row.
 
     Parameters
     ----------
@@ -40,11 +40,11 @@ def embed(
     key
         Name of the model in `ref.uns`.
     key_added
-        The name that the fields below take in place of ``bleep``; ``None`` is `key`.
+        Name of the fields below, in place of ``bleep``; ``None`` is `key`.
     image_key
         Key of the crops or features in `adata.obsm`; ``None`` is the key that the model was trained on.
     encoder
-        Your own image encoder, where the model was trained with one; several as a list, in the same order.
+        Your own image encoder, if the model was trained with one. Pass several as a list, in the same order.
     batch_size
         Number of spots that are embedded at a time; 256 by default.
     device, precision, progress_bar
@@ -64,17 +64,19 @@ def embed(
         Scores on the q components of expression, if `adata` has the expression and the model has components (BLEEP's
         default recipe).
     `adata.uns['bleep' | key_added]` : `dict`
-        ``placed``: fingerprints of these embeddings, by which :func:`~bleep_sc.tl.impute` knows its model's own. They
-        are put beside what is there.
+        ``placed``: fingerprints of these embeddings. With them :func:`~bleep_sc.tl.impute` recognises the embeddings of
+        its own model. They are added to the entries that exist.
 
     Raises
     ------
     KeyError
         No model, or no crops.
     ValueError
-        Crops of another scale than the model's; features of another width; no raw counts in ``layers['counts']`` where
-        the model reads the depth of each spot; a damaged or foreign model; a model of a
-        method that has no joint space.
+        - Crops of another scale than the model's.
+        - Features of another width.
+        - No raw counts in ``layers['counts']`` where the model reads the depth of each spot.
+        - A damaged or foreign model.
+        - A model of a method that has no joint space.
     """
     check_adata(adata, copy=copy)
     if ref is not None:

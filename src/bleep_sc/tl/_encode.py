@@ -28,27 +28,28 @@ def encode(
     progress_bar: bool | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Make image features of crops by a frozen encoder, once for all that follows.
+    """Compute image features of crops with a frozen encoder, once for all later steps.
 
-    A large network takes minutes for a few thousand crops. With its features in `adata`,
-    :func:`~bleep_sc.tl.fit`, :func:`~bleep_sc.tl.cross_validate` and :func:`~bleep_sc.tl.impute` take them by
-    `image_key` and do not pay again. The record beside them says what made them, so that `impute` refuses those of
-    another encoder.
+    A large network takes minutes for a few thousand crops. Once its features are in `adata`, pass their key as
+    `image_key` to :func:`~bleep_sc.tl.fit`, :func:`~bleep_sc.tl.cross_validate` and :func:`~bleep_sc.tl.impute`. These
+    functions then need not run the network again. A record beside the features says which encoder made them. So
+    `impute` can refuse features of another encoder.
 
     Parameters
     ----------
     adata
         Spots with crops (:func:`~bleep_sc.pp.crops`), in memory or lazy.
     encoder
-        What reads the crops: ``"color"``, the name of a network, a module or function of your own, or a list of several
-        that :func:`~bleep_sc.tl.fit` then fuses late. Its docs say what each gets.
+        What turns crops into features: ``"color"``, the name of a network, a module or function of your own, or a list
+        of several. :func:`~bleep_sc.tl.fit` describes each of them. It gives each encoder of a list a model of its own,
+        and averages their predictions.
     key_added
         Key in `adata.obsm` of the features. ``None`` makes one of the encoder's name, such as ``"X_resnet50"``.
     view
-        The part of each crop that a network reads, around its centre: a width in µm above 1, or a share of the crop's
-        width up to 1. ``None`` is 1.5 spot diameters where the crops' record knows them, and at least 82.5 µm (those
-        of Visium) for bins and cells; else the whole crop. An encoder of your own gets the whole crop, or the `view`
-        that you name.
+        The part of each crop that a network sees, around the crop's centre. A value above 1 is a width in µm; a value
+        up to 1 is a share of the crop's width. ``None`` takes 1.5 spot diameters, where the record of the crops holds
+        the diameter. For bins and cells it takes at least 82.5 µm, which is 1.5 Visium spots. Without a diameter it
+        takes the whole crop. Your own encoder gets the whole crop, or the `view` that you set.
     weights
         The weights of a network that `encoder` names: ``"imagenet"``, the path of a file of tensors, or ``None`` for
         random ones.
@@ -70,17 +71,19 @@ def encode(
     `adata.obsm['X_{encoder}' | key_added]` : :class:`numpy.ndarray` (float32, (n_obs, n_features))
         Features of all encoders, side by side.
     `adata.uns['X_{encoder}' | key_added]` : `dict`
-        ``config``, JSON: each encoder with its name, number of features, hash of its weights, and how it read the
-        crops, and the width of these in pixels, µm and spot diameters.
+        ``config``, JSON. For each encoder it holds the name, the number of features, the hash of the weights, and how
+        crops were read. It also holds the width of the crops in pixels, µm and spot diameters.
 
     Raises
     ------
     KeyError
         No crops.
     ValueError
-        An unknown encoder, or one that is named twice; features instead of crops; a `view` that is wider than the
-        crops, or that no encoder reads; features with NaN; a `key_added` under which crops, a model or something else
-        is kept that is no features.
+        - An unknown encoder, or one that is named twice.
+        - Features instead of crops.
+        - A `view` that is wider than the crops, or that no encoder reads.
+        - Features with NaN.
+        - A `key_added` that is already used for something other than features, such as crops or a model.
     ImportError
         The encoder needs a package that is not installed. The message names it.
     RuntimeError

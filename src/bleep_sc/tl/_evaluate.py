@@ -53,11 +53,11 @@ def evaluate(
 ) -> AnnData | None:
     """Compare a predicted layer with measured expression.
 
-    Every gene is scored over the spots of each section: the score says how well the *pattern within the tissue* is
-    predicted. Correlation over the genes of a spot is not given, since gene means alone reach 0.7 there. Scores are
-    then averaged over the genes of each panel, the sections of each patient, and the patients, with a bootstrap
-    interval. Any layer can be scored, also one that another program predicted. Measured spots that corrected the layer
-    (:func:`~bleep_sc.tl.impute` with `measured`) are left out.
+    Each gene is scored over the spots of each section. The score says how well the *pattern within the tissue* is
+    predicted. Correlation over the genes of a spot is not offered, since gene means alone reach 0.7 there. Scores are
+    averaged over the genes of each panel, then over the sections of each patient, then over patients. The mean gets a
+    bootstrap interval. You can score any layer, also one that another program predicted. Measured spots that corrected
+    the layer (:func:`~bleep_sc.tl.impute` with `measured`) are left out.
 
     Parameters
     ----------
@@ -66,26 +66,27 @@ def evaluate(
     layer
         Name of the predicted layer. Genes with NaN count as not predicted.
     prediction
-        A prediction made elsewhere, to score in place of the layer: an AnnData whose `X` holds it, matched by the names
-        of spots and genes. Genes that it lacks count as not predicted. `layer` then only names the scores.
+        A prediction from another program, to score instead of the layer. Pass an AnnData that holds it in `X`. Spots
+        and genes are matched by name. Genes that are missing from it count as not predicted. `layer` then only names
+        the scores.
     truth
         Layer with the measured expression, in the units of the predicted layer; ``None`` is `query.X`.
     ref
-        Reference whose gene panels are used: those of the model in its `uns`, else HEG-50, HVG-50 and HVG-200 of its
-        `X`. ``None`` takes the panels that :func:`~bleep_sc.tl.impute` left in ``query.uns[layer]``. A layer without
-        panels is scored over all genes and `markers` only. Panels are never chosen on the query: genes that vary most
-        in the very section that is scored flatter any method.
+        Reference that defines the gene panels. They are those of the model in its `uns`, else HEG-50, HVG-50 and
+        HVG-200 of its `X`. ``None`` takes the panels that :func:`~bleep_sc.tl.impute` stored in ``query.uns[layer]``. A
+        layer without panels is scored over all genes and `markers` only. Panels are never chosen on the query. The
+        genes that vary most in the scored section itself make any method look too good.
     markers
         Genes of your own, scored as a panel.
     library_key
-        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told, else
-        all spots are one section.
+        Column of `obs` with each spot's section. ``None`` takes the column that :func:`~bleep_sc.pp.crops` was given,
+        else all spots are one section.
     patient_key
-        Column of `obs` with each spot's patient; ``None`` is ``"patient"`` where there is such a column.
+        Column of `obs` with each spot's patient; ``None`` takes ``"patient"`` if that column exists.
     metrics
         Names of the scores to compute, out of those in the Notes; ``None`` is all.
     n_bootstrap
-        Number of bootstrap draws; 0 leaves the intervals out.
+        Number of bootstrap draws. 0 gives no intervals.
     random_state
         Seed of the bootstrap, and of the noise ceiling where it is estimated here. The order of spots and genes does
         not matter: random numbers are drawn in the order of their names.
@@ -97,9 +98,9 @@ def evaluate(
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
     `query.var['{layer}_{metric}']` : :class:`pandas.Series` (dtype `float`)
-        Score of each gene by each metric, mean over sections. It is NaN where the gene was not predicted, or is
-        constant as measured in every section, so that there is nothing to predict. Correlations are 0 where the
-        prediction is constant: it predicts nothing.
+        Score of each gene by each metric, averaged over sections. It is NaN if the gene was not predicted. It is also
+        NaN if the measured gene is constant in every section, since there is nothing to predict. Correlations are 0
+        where the prediction is constant, since it predicts nothing.
     `query.uns['{layer}_scores']` : `dict`
         ``summary`` is a :class:`pandas.DataFrame` with one row per panel and metric. Its columns are ``value``, ``low``
         and ``high`` (bootstrap interval, over what ``interval_over`` says), ``ceiling`` and ``share_of_ceiling`` (for
@@ -108,26 +109,31 @@ def evaluate(
         ``n_patients`` (0 if unknown). ``scores`` holds the same per section, without intervals. The other entries are
         ``n_sections``, ``in_sample`` and ``params``.
     `query.var['noise_ceiling']`, `query.uns['noise_ceiling']`
-        The noise ceiling, as :func:`~bleep_sc.tl.noise_ceiling` sets it. This is done where `query` has
+        The noise ceiling, as :func:`~bleep_sc.tl.noise_ceiling` sets it. They are set only if `query` has
         ``layers['counts']`` and no ceiling yet.
 
     Raises
     ------
     KeyError
-        No such layer or column; the column of the measured spots that corrected the layer is gone.
+        No such layer or column. Or measured spots corrected the layer, and the column that marks them no longer exists.
     ValueError
-        No measured expression; no spot left to score; a `prediction` that lacks spots of the query or shares no gene
-        with it; a section of fewer than 3 spots or of several patients; NaN in the truth; a reference that holds the
-        query's own spots; an unknown metric; a view.
+        - No measured expression.
+        - No spot left to score.
+        - A `prediction` that lacks spots of the query or shares no gene with it.
+        - A section of fewer than 3 spots or of several patients.
+        - NaN in the truth.
+        - A reference that holds the query's own spots.
+        - An unknown metric.
+        - A view of an AnnData (pass a copy).
 
     Notes
     -----
     **Scores of each gene.**
 
     - ``pearson`` and ``spearman``: correlations.
-    - ``pearson_depth_free``: Pearson after both sides were regressed on log total counts, since depth alone correlates
-      with most genes after log-normalisation. It needs ``layers['counts']``. The total is over the genes of `query`, so
-      score before you leave genes out.
+    - ``pearson_depth_free``: Pearson correlation after both sides were regressed on log total counts. Depth alone
+      correlates with most genes after log-normalisation. It needs ``layers['counts']``. The total is over the genes of
+      `query`, so score before you leave genes out.
     - ``ccc``: Lin's concordance correlation.
     - ``rmse``, ``mae`` and ``r2``: errors, and the share of variance explained.
     - ``variance_ratio``: predicted / measured variance.
@@ -140,17 +146,18 @@ def evaluate(
     - ``gene_gene``: Pearson of measured and predicted gene–gene correlations.
     - ``moran_agreement``: Pearson over genes of measured and predicted Moran's I. It needs `obsm['spatial']`.
 
-    **Mean of a panel.** For correlations and similarities, missing and constant genes count as 0; none is dropped. For
-    ``rmse``, ``mae``, ``r2``, ``variance_ratio`` and ``moran_difference`` a 0 may be praise, so genes without a score
-    are left out, and counted. The panel's ``ceiling`` is a mean over the same genes as that of ``pearson``.
+    **Mean of a panel.** For correlations and similarities, missing and constant genes count as 0, and none is dropped.
+    For ``rmse``, ``mae``, ``r2``, ``variance_ratio`` and ``moran_difference``, a 0 could be a good score. So genes
+    without a score are left out there, and their number is given. The panel's ``ceiling`` is the mean over the same
+    genes as ``pearson``.
 
-    **A layer in a store** (:func:`~bleep_sc.tl.impute` with `store`) is read a few hundred genes at a time. Its panels
-    of more than 2,000 genes, such as ``"all"``, have no scores of a whole panel and no interval over spots.
+    **A layer in a store** (:func:`~bleep_sc.tl.impute` with `store`) is read a few hundred genes at a time. For panels
+    of more than 2,000 genes, such as ``"all"``, it gets no scores of a whole panel and no interval over spots.
 
-    **Intervals** are percentile bootstraps, 2.5 to 97.5 %. They are over patients where there are at least 3, else over
-    sections where each patient has at least 3. Otherwise they are over spots (``pearson`` and ``pearson_depth_free``
-    only), and say nothing of other patients. With few units intervals are too narrow. Drawn from normal scores they
-    hold the true mean in about 76 % of cases with 3 units, 83 % with 5 and 89 % with 8.
+    **Intervals** are percentile bootstraps, 2.5 to 97.5 %. They are over patients if there are at least 3, else over
+    sections if each patient has at least 3. Otherwise they are over spots (``pearson`` and ``pearson_depth_free``
+    only), and say nothing about other patients. With few patients or sections, intervals are too narrow. For normal
+    scores, they contain the true mean in about 76 % of cases with 3 units, 83 % with 5 and 89 % with 8.
     """
     check_adata(query, name="query", copy=copy)
     if ref is not None:
@@ -320,7 +327,7 @@ def _panels(
         stored = _entry(query, layer).get("panels")
         if stored is None:
             logger.info(
-                "Only all genes%s are scored: `query.uns[%r]` brings no gene panels of a reference (pass `ref=`).",
+                "Only all genes%s are scored: `query.uns[%r]` has no gene panels of a reference (pass `ref=`).",
                 "" if markers is None else " and the markers",
                 layer,
             )
@@ -338,7 +345,7 @@ def _as_panels(stored: Any, *, path: str) -> dict[str, np.ndarray]:
     panels = {str(name): np.asarray(genes, dtype=object) for name, genes in stored_panels.items()}
     if not isinstance(stored, Mapping | None) or any(genes.ndim != 1 for genes in panels.values()):
         msg = (
-            f"`{path}` must hold a list of genes for each panel, found {type(stored).__name__}. Impute anew, or take "
+            f"`{path}` must hold a list of genes for each panel, found {type(stored).__name__}. Impute again, or take "
             "it out to score all genes only."
         )
         raise ValueError(msg)
@@ -372,7 +379,7 @@ def _check_other_spots(query: AnnData, ref: AnnData, truth: Any, values: Any) ->
     if same.any():
         msg = (
             f"`ref` holds {same.sum()} of the query's own spots, such as {query.obs_names[shared_spots][same][0]!r}: "
-            "gene panels chosen on the spots that are scored flatter any method. Leave them out of `ref`."
+            "gene panels chosen on the scored spots make any method look too good. Leave them out of `ref`."
         )
         raise ValueError(msg)
 

@@ -115,7 +115,7 @@ def _check_same(folder: Path, earlier: Mapping[str, Any], now: Mapping[str, Any]
     if changed := changes(earlier, now):
         msg = (
             f"`checkpoint_dir={str(folder)!r}` has checkpoints of another training: {'; '.join(changed)}. Pass what "
-            "was passed then to go on, or name another folder, or delete this one, to train anew."
+            "was passed then to go on, or name another folder, or delete this one, to train again."
         )
         raise ValueError(msg)
 

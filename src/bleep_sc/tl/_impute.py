@@ -45,68 +45,70 @@ def impute(
     store: str | PathLike[str] | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Fill in expression for spots of which only the image is known.
+    """Predict expression for spots that have only an image.
 
-    BLEEP places each query spot's crop into the joint space. It finds the `k` reference spots whose *expression* lies
-    nearest by cosine, and averages their measured profiles (Xie et al., NeurIPS 2023, Algorithm 1 as released). A model
-    of BLEEP's default recipe mixes that with a regression, unless `predict` says otherwise. All genes of the reference
-    are imputed, not only those that the model was trained on.
+    BLEEP places the crop of each query spot in the joint space. It finds the `k` reference spots whose *expression* is
+    nearest by cosine, and averages their measured profiles (Xie et al., NeurIPS 2023, Algorithm 1 as released). BLEEP's
+    default recipe mixes this average with a regression, unless `predict` says otherwise. All genes of the reference are
+    imputed, not only those that the model was trained on.
 
-    The model in `ref` says how it predicts. A regression method puts out its own values, so `k`, `match`, `weighting`,
-    `search` and `layer` do not apply. The query's `X` and other layers are neither read nor changed. There are two
-    exceptions: the spots that `measured` names, and ``method="counts"``, a yardstick that reads the query's own total
-    counts.
+    The model in `ref` determines how values are predicted. A regression computes values of its own, so `k`, `match`,
+    `weighting`, `search` and `layer` do not apply to it. The query's `X` and other layers are not changed. They are not
+    read either, with two exceptions. The spots that `measured` marks are read, and ``method="counts"`` reads the
+    query's total counts.
 
     Parameters
     ----------
     query
-        Spots with crops cut at the reference's scale. Its `var_names` decide which genes the layer holds;
-        :func:`~bleep_sc.pp.blank` makes a query with all of the reference's genes.
+        Spots with crops, cut at the reference's scale. Its `var_names` decide which genes the layer holds.
+        :func:`~bleep_sc.pp.blank` makes a query with all genes of the reference.
     ref
-        Spots that :func:`~bleep_sc.tl.fit` was run on, or a part of them (``ref[mask]``). It must hold the values to
-        average, `obsm['X_bleep_expression']` and `uns['bleep']`.
+        Spots that :func:`~bleep_sc.tl.fit` was run on, or a part of them (``ref[mask]``). It must hold the expression
+        to average, `obsm['X_bleep_expression']` and `uns['bleep']`.
     key
         Name of the model in `ref.uns`.
     key_added
         Name of the layer and of the other fields; ``None`` is `key`.
     predict
-        How a model of BLEEP's default recipe predicts; other models leave no choice. ``"hybrid"``, which ``None`` means
-        for them, mixes retrieval and regression of components of expression as `fit` chose. It correlates best with the
-        truth. ``"retrieval"`` gives plain averages of measured profiles, as in the paper. It keeps more of the variance
-        and of how genes go together. ``"regression"`` takes the regressions alone, and is smoothest. The docs ("Which
-        parts pay") show what each costs.
+        How a model of BLEEP's default recipe predicts. Other models have one way only. ``"hybrid"`` is the default. It
+        mixes retrieval and regression in the proportions that `fit` chose, and correlates best with the truth.
+        ``"retrieval"`` averages measured profiles, as in the paper. It keeps more of the variance, and more of the
+        correlations between genes. ``"regression"`` uses the regressions alone, and is smoothest. The docs ("Which
+        parts pay") compare the three.
     k
         Number of reference spots to average. ``None`` takes the number that `fit` chose, else 50 as in the paper. Few
         spots give sharp but noisy maps, many give smooth ones.
     match
-        Which embeddings of the reference the query's image embedding is compared with. ``"expression"`` is the paper's
-        code, and what ``None`` means for BLEEP. ``"image"`` is what ``None`` means for knn, which has no others.
+        Which embeddings of the reference to compare the query's image embedding with. ``"expression"`` follows the
+        paper's code and is BLEEP's default. ``"image"`` is the default of knn, which has no other embeddings.
     weighting
-        How the profiles are weighted in the average: ``"mean"`` weighs all alike (the paper), ``"distance"`` by the
-        inverse of 1 - cosine, ``"softmax"`` by exp(cosine / `temperature`).
+        How profiles are weighted in the average. ``"mean"`` gives all the same weight, as in the paper. ``"distance"``
+        weights by the inverse of 1 - cosine. ``"softmax"`` weights by exp(cosine / `temperature`).
     temperature
         Temperature of the weights of ``weighting="softmax"``.
     search
-        How the nearest spots are found. ``"exact"`` compares all. ``"pynndescent"`` is approximate, and its index takes
-        long to build. ``"auto"`` takes pynndescent where it should need less than half the time, else exact. It does so
-        on a CPU, for hundreds of thousands of spots in both objects (docs, "Speed and memory").
+        How to find the nearest spots. ``"exact"`` compares all pairs. ``"pynndescent"`` is approximate, and takes long
+        to build its index. ``"auto"`` uses pynndescent where it should need less than half the time of the exact
+        search. That is the case on a CPU, with hundreds of thousands of spots in both objects (docs, "Speed and
+        memory").
     layer
-        Layer of `ref` to average; ``None`` is `ref.X`. The imputed values have its units.
+        Layer of `ref` to average; ``None`` is `ref.X`. The imputed values are in the units of this layer.
     image_key
         Key of the crops or features in `query.obsm`; ``None`` is the key that the model was trained on.
     encoder
-        Your own image encoder, where the model was trained with one; several as a list, in the same order.
+        Your own image encoder, if the model was trained with one. Pass several as a list, in the same order.
     measured
-        Boolean column of `query.obs`, True for spots of the query that were measured. Their expression, in `query.X` or
-        the layer that the model's values come from, corrects the prediction of their section (Notes). That of all other
-        spots is never read. ``None`` corrects nothing.
+        Boolean column of `query.obs` that is True for measured spots of the query. Their expression corrects the
+        prediction of their section (Notes). It is read from `query.X`, or from the layer whose values the model uses.
+        The expression of all other spots is never read. ``None`` corrects nothing.
     batch_size
         Number of crops that are embedded at a time; 256 by default.
     device, precision, progress_bar
         Override the values of the same names in :attr:`bleep_sc.settings` for this call.
     store
-        Path of a zarr store to make, such as ``"imputed.zarr"``. The layer is then computed and written chunk by chunk,
-        for a query, a reference or a result larger than memory (see the notes). ``None`` makes the layer in memory.
+        Path of a zarr store to create, such as ``"imputed.zarr"``. The layer is then computed and written chunk by
+        chunk. So a query, a reference or a result may be larger than memory (Notes). ``None`` makes the layer in
+        memory.
     copy
         Return a changed copy instead of changing `query`.
 
@@ -115,9 +117,9 @@ def impute(
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
     `query.layers['bleep' | key_added]` : :class:`numpy.ndarray` (float32, (n_obs, n_vars))
-        Imputed expression in the units of `ref`; NaN for genes that the reference lacks. Mixed predictions below 0 are
-        set to 0 where the reference holds no negative values. With `store`, the layer is a :class:`dask.array.Array`
-        that reads it from there.
+        Imputed expression in the units of `ref`, and NaN for genes that the reference does not have. If the reference
+        holds no negative values, mixed predictions below 0 are set to 0. With `store`, the layer is a
+        :class:`dask.array.Array` that reads from the store.
     `query.obsm['X_bleep_image' | 'X_{key_added}_image']` : :class:`numpy.ndarray` (float32, (n_obs, dim))
         Image embeddings. Only retrieval sets this field and the next two.
     `query.obsm['bleep_neighbors' | '{key_added}_neighbors']` : :class:`numpy.ndarray` (int32, (n_obs, k))
@@ -125,72 +127,79 @@ def impute(
     `query.obsm['bleep_distances' | '{key_added}_distances']` : :class:`numpy.ndarray` (float32, (n_obs, k))
         Distances of these rows, 1 - cosine, ascending.
     `query.obs['bleep_reliability' | '{key_added}_reliability']` : :class:`pandas.Series` (dtype `float64`)
-        How far each spot looks like the reference's: a p-value, low for a spot unlike anything in the reference. Only
-        methods that read images set it (Notes).
+        How much each spot looks like the spots of the reference, as a p-value. It is low for a spot that looks unlike
+        all of them. Only methods that read images set it (Notes).
     `query.uns['bleep' | key_added]` : `dict`
         ``params``, ``units``, ``panels``, ``model_sha256`` and ``in_sample``. `measured` adds the table
-        ``measured_spots``, what was chosen in each section. Retrieval also sets ``reference_names``
-        and ``reference_library``, the names and sections of the reference spots that the rows above point to. Methods
+        ``measured_spots`` with the choices made in each section. Retrieval adds ``reference_names`` and
+        ``reference_library``: the names and sections of the reference spots, in the order of the rows above. Methods
         that read images set ``reliability``, a table with the verdict on each section.
 
-    Bounds that :func:`~bleep_sc.tl.intervals` has written of an earlier layer of this name are removed.
+    If :func:`~bleep_sc.tl.intervals` has written bounds for an earlier layer of this name, these bounds are removed.
 
     Raises
     ------
     KeyError
-        No crops in `query`; no model, embedding or values in `ref`.
+        `query` has no crops, or `ref` has no model, embedding or expression.
     ValueError
-        `k` above the reference's size; no shared genes; crops of another scale; rows of `ref` without an embedding; a
-        damaged or foreign model; a way to `predict` that the model does not have; `query` a view; a column `measured`
-        that is not boolean; measured values in other units than the reference's; `store` with `measured`,
-        ``method="histogene"`` or ``search="pynndescent"``; a dask array that was persisted on a cluster.
+        - `k` above the reference's size.
+        - No shared genes.
+        - Crops of another scale.
+        - Rows of `ref` without an embedding.
+        - A damaged or foreign model.
+        - A way to `predict` that the model does not have.
+        - `query` is a view of an AnnData (pass a copy).
+        - A column `measured` that is not boolean.
+        - Measured values in other units than the reference's.
+        - `store` together with `measured`, ``method="histogene"`` or ``search="pynndescent"``.
+        - A dask array that was persisted on a cluster.
     FileExistsError, FileNotFoundError
-        A file or folder is at `store` already, or the folder that it goes into does not exist.
+        A file or folder already exists at `store`, or the folder above it does not exist.
 
-    Notes
-    -----
-    A spot of the query can be one of the reference's own (same name, and same image embedding or place). Such spots do
-    not retrieve themselves. The result is then marked as in-sample: the model has seen these spots, so scores on them
-    say little.
+    Notes ----- A spot of the query may also be in the reference (same name, and same image embedding or place). Such a
+    spot does not retrieve itself. The result is then marked as in-sample. The model has seen these spots, so scores on
+    them say little.
 
-    A warning says where fewer than half of the genes are shared, and gives the code that spells the query's names as
-    the model does. Another says where rows of `ref` were placed by another model, as after a concat of references that
-    were fitted apart, or where expression was changed since the fit.
+    `impute` warns if fewer than half of the genes are shared, and shows the code that renames the query's genes as in
+    the model. It also warns if another model placed some rows of `ref`, as after a concat of references that were
+    fitted separately. A third warning says that expression was changed after the fit.
 
-    **Reliability.** The distance of a spot from the reference is taken in image features as they are, so that a
-    slide of another stain is not hidden. Its rank among spots of the reference, held out by patient or else by
-    section, is the p-value. About one in twenty spots of a slide like the reference is at 0.05 or below. Where
-    several encoders are fused, it is the smallest of their p-values times their number. A section with more than a
-    fifth of such spots is called "another patient, stain or scanner" in the log. Most new patients are, and that is
-    no alarm. A warning names sections that are so far off that other tissue or a fault of image or scale is likely.
-    The reliability does not rank errors: in a new patient, the prediction is no better where it is high. A model of
-    format version 1 has none.
+    **Reliability.** The distance between a spot and the reference is measured in raw image features, so that another
+    stain shows. The same distance is known for spots of the reference that were held out by patient, or else by
+    section. The rank of the spot among these is the p-value. On a slide like the reference, about one spot in twenty
+    has a p-value of 0.05 or below. With several encoders, the p-value is the smallest of theirs times their number.
 
-    **Measured spots.** A residual, measured minus predicted, has a level and a pattern. The level of each gene is the
-    mean residual of the section's measured spots, shrunk towards 0. The pattern is found on components of the
-    reference's expression by kriging: it varies smoothly over the section and over what was predicted. How much of it
-    is added, from nothing to all, is chosen by leaving measured spots out in blocks. A measured spot itself gets the
-    prediction that the other blocks make of it, so the layer never repeats what was measured there. A section with
-    fewer than 4 measured spots is left as it is. Places are needed in `query` and `ref` (``obsm["spatial"]``). The docs
-    ("A few measured spots") show what it gains.
+    If more than a fifth of the spots of a section are at 0.05 or below, the log calls the section "another patient,
+    stain or scanner". This holds for most new patients and is no alarm. A warning names sections so far off that
+    another tissue is likely, or a fault of image or scale. The reliability does not rank errors: in a new patient, a
+    prediction is no better where reliability is high. Models of format version 1 have no reliability.
+
+    **Measured spots.** The residual (measured minus predicted) is split into a level and a pattern. The level of a gene
+    is its mean residual over the section's measured spots, shrunk towards 0. The pattern is estimated by kriging on
+    components of the reference's expression. It varies smoothly over the section and over the predicted values. To
+    choose how much of the pattern to add, from nothing to all, blocks of measured spots are left out in turn. A
+    measured spot gets the prediction made from the other blocks, so the layer never repeats its own measurement. A
+    section with fewer than 4 measured spots is not corrected. `query` and `ref` need the places of their spots
+    (``obsm["spatial"]``). The docs ("A few measured spots") show how much this improves predictions.
 
     **Larger than memory.** Dask arrays in `query` (``bl.pp.crops(..., lazy=True)``) and in both objects
-    (:func:`anndata.experimental.read_lazy`) are read part by part, with `store` or without. With `store` the work runs
-    where dask runs: on the cluster whose `distributed.Client` was started, or on the scheduler that dask is configured
-    with. Otherwise it runs chunk after chunk in this process. One task predicts each chunk of spots. It reads what it
-    needs of the reference, once, and writes its part of the layer. A reference in memory is sent to each worker once.
+    (:func:`anndata.experimental.read_lazy`) are read part by part, with `store` or without. With `store`, dask runs the
+    work: on the cluster of a `distributed.Client` that you have started, or on the scheduler that dask is configured
+    with. Otherwise it runs chunk after chunk in this process. Each task predicts one chunk of spots. It reads what it
+    needs of the reference once, and writes its part of the layer. A reference in memory is sent to each worker once.
     All workers must see the folder of `store`, and the files behind the dask arrays, under the same path.
 
-    A task takes at most twice :attr:`bleep_sc.settings`' ``memory`` (of 32 MB or more) beyond the part of the reference
-    that is in memory. It also takes one chunk of what it reads, as that is stored; CSC matrices have no chunks of spots
+    A task needs at most twice :attr:`bleep_sc.settings`' ``memory`` (if that is 32 MB or more), beyond the part of the
+    reference that is in memory. It also needs one stored chunk of what it reads. CSC matrices have no chunks of spots
     and are read whole. Each chunk of the layer fills half of ``memory``. With plain retrieval each chunk reads the
-    reference anew, so more memory means fewer passes. This process holds names, places and `obs`, image features and
+    reference again, so more memory means fewer passes. This process holds names, places and `obs`, image features and
     embeddings of the query. Like each worker, it also holds the reference's scores on its components. Together these
     are some kilobytes a spot.
 
     The store is an AnnData with the query's `obs`, `var` and places, ``uns["spatial"]`` and all fields named above.
-    :func:`anndata.read_zarr` and :func:`anndata.experimental.read_lazy` open it. It is written beside its path and
-    renamed when whole. So after an error, or Ctrl-C, there is no store, and the query is as before.
+    :func:`anndata.read_zarr` and :func:`anndata.experimental.read_lazy` open it. The store is written under a temporary
+    name beside `store`, and renamed when it is complete. So after an error, or Ctrl-C, there is no store, and the query
+    is unchanged.
     """
     check_adata(query, name="query", copy=copy)
     check_reference(ref)
@@ -339,5 +348,5 @@ def _check_goes_in_chunks(method: "Method[Any]", search: Search) -> None:
         msg = f"`store`: `method={method.name!r}` reads neighbouring spots together, not in chunks. Leave `store` out."
         raise ValueError(msg)
     if search == "pynndescent":
-        msg = "`store`: `search='pynndescent'` would build its index anew for each chunk. Take `search='exact'`."
+        msg = "`store`: `search='pynndescent'` would build its index again for each chunk. Take `search='exact'`."
         raise ValueError(msg)

@@ -26,17 +26,17 @@ def intervals(
     layer: str | None = None,
     key_added: str | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-    """Give imputed values a lower and an upper bound, by how far predictions of held-out tissue were off.
+    """Give each imputed value a lower and an upper bound, from the errors of held-out predictions.
 
-    At a level of 0.9, nine of ten measured values should lie between the two. The promise is about the value that
-    sequencing *would measure* in a spot of a stated depth, its count noise included. It holds over spots and genes
-    together: a gene's highest values are missed more often (Notes).
+    At a level of 0.9, nine of ten measured values should lie between the bounds. The bounds are for the value that
+    sequencing *would measure* in a spot of a stated depth, count noise included. The level holds over all spots and
+    genes together. The highest values of a gene lie outside more often (Notes).
 
     Parameters
     ----------
     query
-        Spots with a layer that :func:`~bleep_sc.tl.impute` made. Their expression is not read, but for the total counts
-        of ``depth="query"``.
+        Spots with a layer that :func:`~bleep_sc.tl.impute` made. Their expression is not read; only ``depth="query"``
+        reads their total counts.
     ref
         The reference, after :func:`~bleep_sc.tl.calibrate`.
     genes
@@ -46,56 +46,57 @@ def intervals(
     depth
         Total counts of the spots that would be measured. With fewer counts, values scatter more.
 
-        ``None`` takes the depths of the reference's spots as they are. A number takes the reference's spots with at
-        least so many counts, thinned to it. ``"query"`` takes the total counts of `query`'s own spots from
-        ``layers["counts"]``, and thins each section of the reference to depths like these. Counts of the reference's
-        genes are added up, so pass the query with all of its genes.
+        ``None`` uses the reference's spots at their own depths. A number uses the reference's spots with at least that
+        many counts, thinned to that number. ``"query"`` takes the total counts of the query's spots from
+        ``layers["counts"]``, and thins each section of the reference to similar depths. The total is over the
+        reference's genes, so pass the query with all of its genes.
     target
-        ``"measured"`` bounds the value that would be measured. ``"rate"`` bounds the expression below the count noise.
-        It is approximate: it takes errors to be normal, and comes from two random halves of the counts. It has no
-        depth.
+        ``"measured"`` bounds the value that would be measured. ``"rate"`` bounds the true expression, without count
+        noise. It is approximate: it assumes normal errors, and is estimated from two random halves of the counts. It
+        has no depth.
     groupby
-        Column of `obs`, in `query` and `ref`, with regions or clusters. The bounds are then of the mean of each region,
-        a row each, from the errors of region means in the reference.
+        Column of `obs`, in `query` and `ref`, with regions or clusters. The bounds are then for the mean of each
+        region, with one row for each. They come from the errors of region means in the reference.
     key
         Name of the model in `ref.uns`.
     layer
         The imputed layer of `query`; ``None`` is `key`.
     key_added
-        Write the bounds of all genes into layers of `query` instead of returning them: twice the memory of the imputed
-        layer.
+        Write the bounds of all genes into layers of `query` instead of returning them. This takes twice the memory of
+        the imputed layer.
 
     Returns
     -------
     The lower and the upper bounds, two tables of spots (or regions) × genes, float32. Lower bounds are never below 0.
     Where nothing can be promised, a spot has the bounds 0 and infinity. Genes without a prediction have NaN.
 
-    With `key_added`, ``None``, and sets the following fields:
+    With `key_added`, returns ``None``. Sets the following fields:
 
     `query.layers['{key_added}_lower'], query.layers['{key_added}_upper']` : :class:`numpy.ndarray` (float32)
         The bounds (n_obs, n_vars); NaN for genes that are not asked for or not calibrated.
     `query.uns['{key_added}_intervals']` : `dict`
-        ``level``, ``guaranteed_level`` (sure for a new patient; NaN where one patient alone is known), ``empirical``
-        (found on held-out groups; NaN where it was not counted), ``scope``, ``depth``, ``target``, ``genes``.
+        ``level``, ``guaranteed_level`` (certain for a new patient; NaN with a single patient), ``empirical`` (found on
+        held-out groups; NaN if not counted), ``scope``, ``depth``, ``target``, ``genes``.
 
     Raises
     ------
     KeyError
-        No model, layer, gene or column; no counts where a depth needs them.
+        No such model, layer, gene or column, or no counts although the depth needs them.
     ValueError
-        The model is not calibrated; the layer was made by another model, or another predictor than the calibrated one;
-        measured spots corrected it, which the calibration knows nothing of;
-        a level outside (0, 1); a level or a depth that needs the reference's counts and out-of-fold predictions, which
-        are not there; too few regions.
+        - The model is not calibrated.
+        - The layer was made by another model, or by another predictor than the calibrated one.
+        - Measured spots corrected the layer, which the calibration does not cover.
+        - A level outside (0, 1).
+        - A level or a depth that needs the reference's counts and out-of-fold predictions, but these do not exist.
+        - Too few regions.
 
-    Notes
-    -----
-    The bounds are max(0, m - h) and m + h for an imputed value m. The half-width h is the gene's own, from
-    :func:`~bleep_sc.tl.calibrate`. The log says at each call what is guaranteed and what was found.
+    Notes ----- The bounds are max(0, m - h) and m + h for an imputed value m. The half-width h is the gene's own, from
+    :func:`~bleep_sc.tl.calibrate`. At each call, the log says which level is guaranteed and which was found.
 
-    In a gene's own top tenth far fewer values lie within the bounds, since predictions are flatter than measurements.
-    Where reference and query differ in stain or scanner, where a query is sequenced deeper than the reference, or with
-    one patient in the reference, more values are missed than the level says.
+    In the highest tenth of a gene's values, far fewer lie within the bounds, since predictions are flatter than
+    measurements. Bounds also miss more values than the level says in three other cases. Reference and query may differ
+    in stain or scanner. The query may be sequenced deeper than the reference. Or the reference may have a single
+    patient.
 
     Examples
     --------
@@ -117,7 +118,8 @@ def intervals(
         depth = check_int("depth", depth)
     if target == "rate" and depth is not None:
         msg = (
-            f"`target='rate'` is the expression below the count noise, which has no depth: leave `depth={depth!r}` out."
+            "`target='rate'` is the true expression without count noise, which has no depth: leave "
+            f"`depth={depth!r}` out."
         )
         raise ValueError(msg)
     if groupby is not None and key_added is not None:

@@ -27,12 +27,12 @@ def noise_ceiling(
     random_state: int = 0,
     copy: bool = False,
 ) -> AnnData | None:
-    """Estimate how high a gene's Pearson correlation can get, given the noise of the counts it is compared with.
+    """Estimate the highest Pearson correlation that a gene can reach, given the noise of the measured counts.
 
-    Most genes have few counts per spot, so even a perfect prediction of the true expression correlates weakly with
-    what was measured. Each count is given to one of two halves by the toss of a coin. Both halves are normalised and
-    log1p'ed. Their correlation over the spots of each section tells how reliable half the counts are. From that follows
-    how reliable all counts are, and what a prediction free of noise can reach.
+    Most genes have few counts per spot, so even a perfect prediction of the true expression correlates weakly with what
+    was measured. The counts are split at random into two halves. Both halves are normalised, and log1p is taken. Their
+    correlation over the spots of each section shows how reliable half the counts are. From this follows how reliable
+    all counts are, and what correlation a noise-free prediction can reach.
 
     Parameters
     ----------
@@ -41,15 +41,16 @@ def noise_ceiling(
     counts_layer
         Layer of the counts.
     library_key
-        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told, else
-        all spots are one section.
+        Column of `obs` with each spot's section. ``None`` takes the column that :func:`~bleep_sc.pp.crops` was given,
+        else all spots are one section.
     n_splits
         Number of random splits to average over.
     target_sum
-        Total per spot that the halves are normalised to. ``None`` takes the total of `X`, if `X` holds the log1p of
-        counts with one total for all spots. Else it takes the median total of each section, which is scanpy's default.
+        Total per spot that the halves are normalised to. ``None`` takes the total of `X`, if `X` is the log1p of counts
+        that were normalised to one total. Else it takes the median total of each section, which is scanpy's default.
     random_state
-        Seed of the splits. The order of spots and genes does not matter: coins are tossed in the order of their names.
+        Seed of the splits. The order of spots and genes does not matter: random numbers are drawn in the order of their
+        names.
     copy
         Return a changed copy instead of changing `adata`.
 
@@ -58,8 +59,8 @@ def noise_ceiling(
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
     `adata.var['noise_ceiling']` : :class:`pandas.Series` (dtype `float`)
-        Highest Pearson correlation to expect of a noise-free prediction with the measured values, from 0 to 1. It is 0
-        where the halves do not agree at all, and NaN where the gene does not vary in any section.
+        Highest Pearson correlation to expect between a noise-free prediction and the measured values, from 0 to 1. It
+        is 0 if the halves do not agree at all, and NaN if the gene does not vary in any section.
     `adata.uns['noise_ceiling']` : `dict`
         ``params``: how the ceiling was estimated.
 
@@ -70,23 +71,22 @@ def noise_ceiling(
     ValueError
         The layer does not hold counts; a section of fewer than 3 spots; a view.
 
-    Notes
-    -----
-    Let r be the correlation of the halves, mean over splits and sections. The reliability of all counts is then
-    2r / (1 + r) (Spearman–Brown), and the ceiling is its square root. The estimate rests on assumptions:
+    Notes ----- Let r be the correlation of the halves, averaged over splits and sections. The reliability of all counts
+    is then 2r / (1 + r) (Spearman–Brown), and the ceiling is its square root. The estimate rests on assumptions:
 
-    - All noise is that of counting: given the true expression, counts are Poisson. A spot that is measured again also
-      differs by dissection, diffusion and amplification. These are taken for signal, which puts the ceiling too high.
-    - Sequencing depth is taken for signal too. After normalisation and log1p, spots with few counts differ from the
-      others, and both halves of a spot share its depth. So the ceiling is that of ``pearson``, not of
+    - All noise is counting noise: given the true expression, counts are Poisson. In reality, a spot that is measured
+      again also differs by dissection, diffusion and amplification. The estimate counts these as signal, which makes
+      the ceiling too high.
+    - Sequencing depth counts as signal too. After normalisation and log1p, spots with few counts differ from the
+      others, and both halves of a spot share its depth. So the ceiling is for ``pearson``, not for
       ``pearson_depth_free``.
-    - Each half is normalised as if it had all counts. The logarithm bends more at half the depth, so the ceiling is
-      approximate for genes with very few counts.
-    - The ceiling is an estimate with noise of its own. A gene's value from few spots is rough, and a good prediction of
-      one gene can lie above it. The root of a noisy reliability is on average too low, so a panel's mean is on the low
-      side, and shares of it are somewhat too high. Over 3,063 genes of a HER2ST section the mean ceiling is 0.35, where
-      their mean r gives 0.42. Where genes have no signal at all, the error goes the other way. Correlations that are
-      positive by chance count, and those below 0 are cut off: 0.09 to 0.15 on pure noise of 1,000 to 100 spots.
+    - Each half is normalised as if it had all counts. But the logarithm acts differently at half the depth, so the
+      ceiling is approximate for genes with very few counts.
+    - The ceiling is itself a noisy estimate. With few spots, the value of a gene is rough, and a good prediction can
+      lie above it. The root of a noisy reliability is too low on average. So the mean of a panel is too low, and shares
+      of the ceiling are somewhat too high. Over 3,063 genes of a HER2ST section the mean ceiling is 0.35, while their
+      mean r gives 0.42. For genes without any signal, the error goes the other way. Chance correlations above 0 count,
+      and those below 0 are set to 0. On pure noise this gives a ceiling of 0.09 to 0.15, with 1,000 to 100 spots.
     """
     check_adata(adata, copy=copy)
     n_splits = check_int("n_splits", n_splits)

@@ -45,70 +45,71 @@ def predictability(
     random_state: int = 0,
     progress_bar: bool | None = None,
 ) -> pd.DataFrame:
-    """Screen genes for those that an image can tell, before any model is trained.
+    """Find the genes that can be predicted from an image, before you train any model.
 
-    Each spot is joined with the spots of *other* sections that look most like it, by image features. A gene that the
-    image tells has like values in such spots. This is compared with what comes out when the looks of a section are
-    turned, mirrored and shifted at random, which leaves them as smooth as they were.
+    Each spot is paired with the spots of *other* sections that look most like it, by image features. If the image
+    predicts a gene, such spots have similar values of it. As a control, the image features of each section are turned,
+    mirrored and shifted at random. They stay as smooth as they were, but no longer belong to the right spots.
 
     Parameters
     ----------
     adata
         Spots of two or more sections, with log-normalised expression and an image.
     use_rep
-        Key of `obsm` with image features, one row a spot. Where ``"X_color"`` is not there but ``"crops"`` are,
-        features of colour and texture are made of the crops, and not stored.
+        Key of `obsm` with image features, one row for each spot. If ``"X_color"`` does not exist but ``"crops"`` do,
+        features of colour and texture are computed from the crops. They are not stored.
     layer
         Layer with expression. ``None`` takes `X`.
     library_key
-        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told.
+        Column of `obs` with each spot's section. ``None`` takes the column that :func:`~bleep_sc.pp.crops` was given.
     patient_key
-        Column of `obs` with each spot's patient. ``None`` takes ``obs["patient"]`` if it is there. With two patients or
-        more, spots are joined with those of other patients only.
+        Column of `obs` with each spot's patient. ``None`` takes ``obs["patient"]`` if that column exists. With two or
+        more patients, spots are paired only with spots of other patients.
     n_neighbors
-        Number of spots that each spot is joined with.
+        Number of spots to pair each spot with.
     n_turns
         Number of random turns of each section.
     fdr
-        Share of false finds to allow among the genes called predictable.
+        Share of false discoveries to allow among the genes called predictable.
     random_state
         Seed of the turns. The order of spots and genes does not matter.
     progress_bar
         Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
 
-    Returns
-    -------
-    A table with a row for each gene, in the order of `var`: ``geary``, ``pvalue``, ``qvalue``, ``predictable``. Sets
-    the following fields:
+    Returns ------- A table with a row for each gene, in the order of `var`. Columns: ``geary``, ``pvalue``, ``qvalue``,
+    ``predictable``. Sets the following fields:
 
     `adata.var['predictability_geary']` : :class:`pandas.Series` (dtype `float`)
-        Geary's C between spots that look alike: 1 where looks say nothing of the gene, 0 where they say all. It is NaN
-        where the gene does not vary in any section.
+        Geary's C between spots that look alike. It is 1 if the look says nothing about the gene, and 0 if it says
+        everything. It is NaN if the gene does not vary in any section.
     `adata.var['predictability_pvalue']`, `adata.var['predictability_qvalue']` : :class:`pandas.Series` (dtype `float`)
-        One-sided p-value of a C below that of turned looks, and its q-value by Benjamini and Hochberg. Both are 1 where
-        the gene does not vary.
+        One-sided p-value for a C below that of the turned features, and its q-value by Benjamini and Hochberg. Both are
+        1 if the gene does not vary.
     `adata.var['predictability_predictable']` : :class:`pandas.Series` (dtype `bool`)
         Whether the q-value is at most `fdr`.
     `adata.uns['predictability']` : `dict`
-        ``params``. ``n_predictable``. ``scope``: ``"across patients"``, ``"within-patient"``, or ``"patients
-        unknown"``, where nobody said of whom the sections are. ``beyond_depth``: whether depth was taken out.
+        ``params``. ``n_predictable``. ``scope``: ``"across patients"``, ``"within-patient"``, or ``"patients unknown"``
+        if there is no column of patients. ``beyond_depth``: whether sequencing depth was regressed out.
 
     Raises
     ------
     KeyError
         No such features, layer or column.
     ValueError
-        One section only; a section of fewer than 3 spots; expression or features that are not finite; a view.
+        - One section only.
+        - A section of fewer than 3 spots.
+        - Expression or features that are not finite.
+        - A view of an AnnData (pass a copy).
 
     Notes
     -----
-    - Genes are centred within each section. Where ``layers['counts']`` are there, each is also regressed on the log
-      total counts of its spots, since image and all genes may follow depth. Features are standardised within each
-      section, which takes out the stain.
-    - The list speaks of the patients at hand. ``"within-patient"`` says nothing of another patient, and lists made from
-      two patients have failed to repeat in a third.
-    - A gene that is called predictable is above chance; that does not say by how much. A gene that is not may still be
-      found by a model that learns what matters, since here all features count alike.
+    - Genes are centred within each section. If ``layers['counts']`` exists, each gene is also regressed on the log
+      total counts of the spots, since both the image and the genes may follow depth. Features are standardised within
+      each section, which removes differences in stain.
+    - The list holds for the patients at hand. ``"within-patient"`` says nothing about another patient. Lists made from
+      two patients have failed to hold in a third.
+    - A gene called predictable is better than chance, but may be so by little. A trained model may still predict a gene
+      that is not on the list. The model learns which features matter, whereas here all features count alike.
 
     Examples
     --------
@@ -138,7 +139,7 @@ def predictability(
     table = _table(geary, z, patients, fdr, adata.var_names)
     scope = _scope(patients, patient_key)
     logger.info(
-        "%d of %d genes are predictable from the image before any model (false finds %.3g, %s%s).",
+        "%d of %d genes are predictable from the image, before any model (false discovery rate %.3g, %s%s).",
         int(table["predictable"].sum()),
         len(table),
         fdr,

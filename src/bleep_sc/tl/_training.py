@@ -135,8 +135,8 @@ def _known_depth(adata: AnnData) -> np.ndarray | None:
     counts = expression_values(adata, _keys.COUNTS, name="adata")
     if not are_whole_counts(counts):
         warn(
-            f"`{path_of('adata', _keys.COUNTS)}` does not hold raw counts, so library depth is not told apart from the "
-            f"rest of expression. Put the counts there, or `del adata.layers[{_keys.COUNTS!r}]`."
+            f"`{path_of('adata', _keys.COUNTS)}` does not hold raw counts, so sequencing depth is not separated from "
+            f"the rest of expression. Put the counts there, or `del adata.layers[{_keys.COUNTS!r}]`."
         )
         return None
     return log_depth(counts)

@@ -1,7 +1,7 @@
 """Write models as this version of bleep_sc writes them, for later ones to read: `python tests/io/stored/make.py v3`.
 
 Run it once for a new format version, on a clean checkout, and commit what it writes. A folder that is there is never
-made anew: it says what was promised.
+made again: it says what was promised.
 """
 
 import sys

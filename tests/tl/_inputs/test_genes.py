@@ -159,7 +159,7 @@ def test_numbers_for_names() -> None:
 
 
 def test_a_query_without_a_table_of_names_is_quick(unchanged: Callable[..., None]) -> None:
-    """Nothing is spelt anew where enough genes are shared."""
+    """Nothing is spelt again where enough genes are shared."""
     ref, query = fitted(SYMBOLS, "mean"), spots(SYMBOLS, 1, ids=IDS)
     unchanged(ref)
     assert impute(query, ref) == ""

@@ -154,7 +154,7 @@ SOUND: dict[str, Callable[[AnnData, Path], AnnData]] = {
     "parts joined again": in_parts,
     "a new section": with_a_new_section,
     "a section that was imputed too": with_an_imputed_section,
-    "another model's, placed anew": placed_anew,
+    "another model's, placed again": placed_anew,
     "its own query": its_own_query,
     "the model read from a folder": model_from_a_folder,
     "half precision": as_float16,

@@ -166,7 +166,7 @@ def test_a_cross_validation_says_it_once() -> None:
         bl.tl.cross_validate(
             tissue, group_key="section", methods=["mean", "ridge"], counts_layer=None, n_bootstrap=0, n_top_genes=10
         )
-    assert [str(w.message)[:26] for w in caught if w.category is UserWarning] == ["sections on unlike scales "]
+    assert [str(w.message)[:26] for w in caught if w.category is UserWarning] == ["sections are on different "]
 
 
 @pytest.fixture(scope="module")

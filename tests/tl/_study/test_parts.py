@@ -172,7 +172,7 @@ def test_a_damaged_part_is_done_anew(tmp_path: Path, content: str) -> None:
     (file,) = (path for path in tmp_path.iterdir() if path.name != "call.json")
     assert parts.read("one") == {"scores": [1.5]}
     file.write_text(content)
-    with pytest.warns(UserWarning, match=rf"{file.name}' is damaged: one is done anew"):
+    with pytest.warns(UserWarning, match=rf"{file.name}' is damaged: one is done again"):
         assert parts.read("one") is None
 
 

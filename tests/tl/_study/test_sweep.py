@@ -183,7 +183,7 @@ def test_a_value_that_ruins_the_prediction_is_told_apart(tissue: AnnData, log: p
     summary = of_score(tissue.uns["sweep"]["summary"], metric="r2").set_index("method")
     assert summary.loc["alpha=1000000000.0", "difference_low"] > 0
     assert "1 of 2 settings differ" in tissue.uns["sweep"]["verdict"]
-    assert "over sections; the farthest is alpha=1000000000.0" in log.text
+    assert "over sections. The farthest is alpha=1000000000.0" in log.text
 
 
 @pytest.mark.slow
@@ -233,10 +233,10 @@ def test_it_goes_on_from_where_it_was_ended(tissue: AnnData, tmp_path: Path, tra
     scores = bl.tl.sweep(tissue, values, **arguments, checkpoint_dir=tmp_path / "new" / "ck")
     assert len(trained) == 2 * n_trained
     pd.testing.assert_frame_equal(scores, whole)
-    # a file that was not written to its end is made anew
+    # a file that was not written to its end is made again
     file = next(path for path in (tmp_path / "new" / "ck").glob("*.json") if path.name != "call.json")
     file.write_text(file.read_text()[:-20])
-    with pytest.warns(UserWarning, match=r"is damaged: split \d, .* is done anew"):
+    with pytest.warns(UserWarning, match=r"is damaged: split \d, .* is done again"):
         again = bl.tl.sweep(tissue, values, **arguments, checkpoint_dir=tmp_path / "new" / "ck")
     pd.testing.assert_frame_equal(again, whole)
     assert len(trained) == 2 * n_trained + 1
@@ -249,8 +249,8 @@ BAD: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"k": [1, 10]}, {"method": "ridge"}, r"`method='ridge'` has no `k`"),
     ({"temprature": [1, 10]}, {}, r"`parameters\['temprature'\]` is no argument of `bleep_sc\.tl\.fit`, nor `k`"),
     ({"random_state": [0, 1]}, {}, r"'random_state'\]` is luck.*no fold can choose"),
-    ({"library_key": ["a", "b"]}, {}, r"'library_key'\]` is what each fold sets itself, so that no fold can choose"),
-    ({"device": ["cpu", "cuda"]}, {}, r"'device'\]` changes no model, so that no fold can choose"),
+    ({"library_key": ["a", "b"]}, {}, r"'library_key'\]` is what each fold sets itself, so no fold can choose"),
+    ({"device": ["cpu", "cuda"]}, {}, r"'device'\]` changes no model, so no fold can choose"),
     ({"method": ["knn", "ridge"]}, {}, r"'method'\]` is no parameter of one method.*cross_validate"),
     ({"k": [5]}, {}, r"leaves nothing to choose"),
     ({"k": []}, {}, r"`parameters\['k'\]` must be a list of numbers"),

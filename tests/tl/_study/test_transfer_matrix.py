@@ -252,7 +252,7 @@ BAD: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any], str]] = {
         {"map_genes": "lower"},
         r"None, 'upper' or a mapping",
     ),
-    "the same spots": (lambda: {"a": tissue("a"), "b": tissue("a")}, {}, r"the very same profile in `tissues`"),
+    "the same spots": (lambda: {"a": tissue("a"), "b": tissue("a")}, {}, r"the same profile in `tissues`"),
     "counts in one": (
         lambda: {"a": tissue("a"), "b": without_counts(tissue("b", seed=1))},
         {},

@@ -31,76 +31,77 @@ def from_spatialdata(
     library_id: str | Mapping[str, str] | None = None,
     library_key: str = "library_id",
 ) -> AnnData:
-    """Take one table of SpatialData with its places in pixels of one H&E image, ready for :func:`~bleep_sc.pp.crops`.
+    """Take one table of SpatialData, with its places in pixels of an H&E image, ready for :func:`~bleep_sc.pp.crops`.
 
-    It reads what ``spatialdata_io.visium``, ``visium_hd`` and ``xenium`` make, and any other object whose table
-    annotates shapes. Places are moved, pixels never. Cut the crops from the same image:
-    ``bl.pp.crops(adata, sdata["NAME"])``. After ``from_spatialdata("sample.zarr", ...)``, ``bl.pp.crops(adata)`` finds
-    the image by itself.
+    It reads objects made by ``spatialdata_io.visium``, ``visium_hd`` and ``xenium``, and any other object whose table
+    annotates shapes. It transforms places, never pixels. Cut the crops from the same image: ``bl.pp.crops(adata,
+    sdata["NAME"])``. After ``from_spatialdata("sample.zarr", ...)``, ``bl.pp.crops(adata)`` finds the image by itself.
 
     Parameters
     ----------
     sdata
-        A SpatialData object, or the folder of one (zarr, of format 2 or 3). From a folder only the one table and the
-        shapes that it annotates are read; images are opened, and their pixels stay where they are.
+        A SpatialData object, or the folder of one (zarr, of format 2 or 3). From a folder, only this table and the
+        shapes that it annotates are read. Images are opened, but their pixels are not read.
     table
-        Name of the table, such as ``"square_008um"``. ``None`` takes the only one; of several one must be named.
+        Name of the table, such as ``"square_008um"``. ``None`` takes the only table. If there are several, you must
+        name one.
     image
-        Name of the H&E image, or a mapping from region to name where the table annotates several regions. ``None``
-        takes the only one of full resolution that shares a coordinate system with the region, else Space Ranger's small
-        hires picture, with a warning.
+        Name of the H&E image, or a mapping from region to name if the table annotates several regions. ``None`` takes
+        the only full-resolution image that shares a coordinate system with the region. If there is none, it takes Space
+        Ranger's small hires picture, with a warning.
     coordinate_system
-        Coordinate system by which spots are laid on the image, or a mapping from region to one. Needed only where
-        several systems lay them differently.
+        Coordinate system that places the spots on the image, or a mapping from region to one. Needed only if several
+        systems place them differently.
     library_id
-        Name of the library, or a mapping from region to one. ``None`` takes the name of the region. Samples that will
-        be joined need different names, and all samples of Xenium call their region ``cell_labels``.
+        Name of the library, or a mapping from region to one. ``None`` takes the name of the region. Samples that you
+        will join need different names. All Xenium samples call their region ``cell_labels``.
     library_key
-        Column of `obs` that takes the name of each spot's library. Each region is a library.
+        Column of `obs` to write the name of each spot's library to. Each region is a library.
 
-    Returns
-    -------
-    A new AnnData: the rows of the table that have a place, with all their fields, and these fields:
+    Returns ------- A new AnnData. It holds the rows of the table that have a place, with all their fields, and these
+    fields:
 
     `obsm['spatial']` : :class:`numpy.ndarray` (float64, (n_obs, 2))
         Centres of spots, bins or cells, x then y, in pixels of the image at full resolution (``scale0``).
     `uns['spatial'][library_id]` : `dict`
         ``images`` (hires and lowres, uint8), ``scalefactors`` and ``metadata``, as ``squidpy.read.visium`` gives them.
-        ``scalefactors['microns_per_pixel']`` is left out where nobody knows it, with a line in the log.
-        ``scalefactors['spot_diameter_fullres']`` is the width of a spot or bin, of a cell that of the circle of its
-        area. ``metadata`` names ``region``, ``table``, ``image`` and ``coordinate_system``; if `sdata` is a path,
-        ``source_image_path`` is where the image lies.
+        ``scalefactors['microns_per_pixel']`` is left out if it is unknown, with a line in the log.
+        ``scalefactors['spot_diameter_fullres']`` is the width of a spot or bin. For a cell, it is the diameter of a
+        circle of the cell's area. ``metadata`` names ``region``, ``table``, ``image`` and ``coordinate_system``. If
+        `sdata` is a path, ``source_image_path`` is the path of the image.
     `obs['library_id' | library_key]` : :class:`pandas.Categorical`
         Library of each spot.
     `uns['spatialdata_attrs']` : `dict`
-        What the rows annotate, as SpatialData keeps it: :func:`~bleep_sc.io.to_spatialdata` needs it.
+        What the rows annotate, as SpatialData stores it. :func:`~bleep_sc.io.to_spatialdata` needs it.
 
     Raises
     ------
     FileNotFoundError
-        There is no such folder.
+        No such folder.
     KeyError
-        The table lacks a column that it names.
+        The table names a column that does not exist.
     TypeError
         `sdata` is no SpatialData.
     ValueError
-        No such table or image, or several that could be meant (the message lists them); an image that is no H&E image;
-        a table that annotates nothing, or an element that is not there, or a raster of labels only; no shared
-        coordinate system, or several that differ; a transformation that is no similarity; instances that match no
-        shape; a column `library_key` that holds something else; two regions of one `library_id`.
+        - No such table or image, or several among which you must choose (the message lists them).
+        - An image that is no H&E image.
+        - A table that annotates nothing, or an element that is not there, or a raster of labels only.
+        - No shared coordinate system, or several that differ.
+        - A transformation that does more than shift, turn, mirror and scale.
+        - Instances that match no shape.
+        - A column `library_key` that exists and holds something else.
+        - Two regions with the same `library_id`.
 
-    Notes
-    -----
-    **µm per pixel.** The readers drop it. It is worked out anew: of Visium from the lattice, whose spots are 100 µm
-    apart; of Visium HD from the side of a bin, which is in its name; of Xenium from the transformation of its cells,
-    whose coordinates are µm, and that of the image. Of the cells of Visium HD nothing tells it: pass ``mpp=`` to
-    :func:`~bleep_sc.pp.crops`.
+    Notes ----- **µm per pixel.** The readers drop it, so it is worked out again. For Visium it comes from the lattice,
+    whose spots are 100 µm apart. For Visium HD it comes from the side of a bin, which is in its name. For Xenium it
+    comes from the transformations of the image and of the cells, whose coordinates are in µm. For the cells of Visium
+    HD it cannot be worked out: pass ``mpp=`` to :func:`~bleep_sc.pp.crops`.
 
-    **Turned and mirrored images.** A transformation may shift, turn, mirror and scale. The places go where the spots
-    lie on the image as it is stored, and crops are cut along its rows and columns.
+    **Turned and mirrored images.** A transformation may shift, turn, mirror and scale. Places are given on the image as
+    it is stored, and crops are cut along its rows and columns.
 
-    **Labels.** A raster of labels is not read. The table of Xenium holds places in µm, which the transformation of
-    ``cell_boundaries`` brings into the image; a table of rasterised bins holds pixels.
+    **Labels.** A raster of labels is not read. The table of Xenium holds places in µm; the transformation of
+    ``cell_boundaries`` maps them into the image. A table of rasterised bins holds pixels.
 
     Examples
     --------

@@ -153,7 +153,7 @@ def _check_similarity(way: Onto, element: Element, image: Element) -> None:
     msg = (
         f"`{element.path}` is laid on `{image.path}` by a matrix that stretches one direction {longer / shorter:.4f} "
         f"times as much as the other (coordinate system {way.coordinate_system!r}; at most {1 + _ANISOTROPY:g} is "
-        "taken): crops would not show squares of tissue. Register the image anew by shift, turn, mirror and one scale "
+        "taken): crops would not show squares of tissue. Register the image again by shift, turn, mirror and one scale "
         "only, or resample it to square pixels."
     )
     raise ValueError(msg)

@@ -47,19 +47,19 @@ def to_spatialdata(
     table: str = _keys.MODEL,
     overwrite: bool = False,
 ) -> None:
-    """Put a layer back into SpatialData as a table of its own, which annotates the same spots, bins or cells.
+    """Write a layer back into SpatialData, as a separate table that annotates the same spots, bins or cells.
 
-    So ``spatialdata_plot`` and ``napari_spatialdata`` draw imputed genes over the image.
+    ``spatialdata_plot`` and ``napari_spatialdata`` can then draw imputed genes over the image.
 
     Parameters
     ----------
     sdata
         The SpatialData object that `adata` was taken from by :func:`~bleep_sc.io.from_spatialdata`, or the folder of
-        one. In memory it gets the table at once; ``sdata.write_element(table)`` then writes it to disk. In a folder
-        only the table is written, and nothing else is read.
+        one. An object in memory gets the table at once; ``sdata.write_element(table)`` then writes it to disk. In a
+        folder, only the table is written, and nothing else is read.
     adata
-        Spots with the layer. ``uns['spatialdata_attrs']`` and the columns of `obs` that it names say which region and
-        instance each one is; :func:`~bleep_sc.io.from_spatialdata` keeps them.
+        Spots with the layer. ``uns['spatialdata_attrs']``, and the columns of `obs` that it names, give the region and
+        instance of each spot. :func:`~bleep_sc.io.from_spatialdata` keeps them.
     layer
         Layer whose values become `X` of the table. They are not copied. ``None`` takes `X`.
     table
@@ -67,23 +67,22 @@ def to_spatialdata(
     overwrite
         Whether a table of that name may be replaced.
 
-    Returns
-    -------
-    ``None``. Sets ``sdata.tables[table]``: an AnnData with the layer as `X`, `obs` and `var` of `adata`, and
-    `obsm['spatial']` where there is one. Of a table that annotates labels, such as that of Xenium, these places are in
-    the unit of the element again, as the reader had them.
+    Returns ------- ``None``. Sets ``sdata.tables[table]``: an AnnData with the layer as `X`, `obs` and `var` of
+    `adata`, and `obsm['spatial']` if it exists. If the table annotates labels, as Xenium's does, these places are
+    converted back to the unit of the element, as the reader had them.
 
     Raises
     ------
     FileNotFoundError
-        There is no such folder.
+        No such folder.
     KeyError
         No such layer, or no `X`.
     TypeError
         `sdata` is no SpatialData.
     ValueError
-        A table or another element of that name is there already; `adata` does not say what it annotates; a region or an
-        instance that `sdata` does not have, or an instance of two rows.
+        - A table or another element of that name already exists.
+        - `adata` does not say what it annotates.
+        - A region or an instance does not exist in `sdata`, or two rows have the same instance.
 
     Examples
     --------

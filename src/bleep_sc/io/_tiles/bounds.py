@@ -22,7 +22,7 @@ def check_bounds(shape: tuple[int, ...], dtype: np.dtype, chunks: tuple[int, ...
     if of_chunk > max(_MOST_CHUNK, n_bytes):
         msg = (
             f"{path} is {shape}, and packed in parts of {chunks}, {of_chunk / 2**30:.3g} GiB each: that is no file of "
-            "a slide. Write it anew."
+            "a slide. Write it again."
         )
         raise ValueError(msg)
 

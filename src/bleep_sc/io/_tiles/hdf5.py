@@ -52,7 +52,7 @@ def open_hdf5(path: Any) -> Iterator["HDF5"]:
     except OSError as err:
         msg = (
             f"`path`: {str(path)!r} could not be opened as an HDF5 file ({err}). It is another kind of file, or was "
-            "cut short when it was copied: copy it again, or write it anew."
+            "cut short when it was copied: copy it again, or write it again."
         )
         raise ValueError(msg) from err
     with file:
@@ -122,7 +122,7 @@ class HDF5:
         if np.prod(shape, dtype=float) * dtype.itemsize > _MOST_PACKED * n_written:
             msg = (
                 f"{self.named(name)} is said to be {shape}, and takes only {n_written} bytes of the file: most of it "
-                "was never written. Write it anew."
+                "was never written. Write it again."
             )
             raise ValueError(msg)
         return Numbers(name, array, shape[-ndim:], dtype)
@@ -171,7 +171,7 @@ class HDF5:
         try:
             yield
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as err:
-            msg = f"{self.named(name)} could not be read ({err}): the file is damaged. Copy it again, or write it anew."
+            msg = f"{self.named(name)} could not be read ({err}): the file is damaged. Copy or write it again."
             raise ValueError(msg) from err
 
 

@@ -53,9 +53,9 @@ def from_patches(
 ) -> AnnData:
     """Read a slide's patches, and the features that TRIDENT, HEST or CLAM made of them, from an HDF5 file.
 
-    Each patch becomes a spot at the patch's centre. With `ref` the result is ready for
-    :func:`~bleep_sc.tl.impute`. Features are kept with a record of their encoder and of the width of tissue that a
-    patch shows, so that a model refuses features of another encoder or of wider patches.
+    Each patch becomes a spot at the patch's centre. With `ref` the result is ready for :func:`~bleep_sc.tl.impute`. A
+    record of the encoder and of the width of a patch is stored beside the features. So a model can refuse features of
+    another encoder or of wider patches.
 
     Parameters
     ----------
@@ -63,24 +63,25 @@ def from_patches(
         The file. It holds ``coords`` (n, 2), and may hold ``features`` or ``embeddings`` (n, n_features) or
         (1, n, n_features), and ``barcode`` or ``barcodes``.
     ref
-        The reference that expression will be imputed from: its genes become those of the result. ``None`` makes a slide
-        without genes, of which features can be taken, and nothing imputed.
+        The reference to impute from. The result gets its genes. ``None`` makes a slide without genes. You can use its
+        features, but you cannot impute into it.
     encoder
-        Name of the encoder that made the features. ``None`` takes the name that TRIDENT writes; other files hold none.
-        Reference and query must name it alike.
+        Name of the encoder that made the features. ``None`` takes the name that TRIDENT writes; other files hold no
+        name. Reference and query must use the same name.
     patch_size
-        Width of a patch in full-resolution (level-0) pixels. ``None`` takes what the file says. CLAM's files of
-        features, and HEST's of embeddings, do not say it.
+        Width of a patch in full-resolution (level-0) pixels. ``None`` takes the width in the file. CLAM's feature files
+        and HEST's embedding files do not hold it.
     mpp
-        µm per full-resolution pixel. ``None`` takes the file's (HEST writes it), else that of the tags of `image`.
+        µm per full-resolution pixel. ``None`` takes the value in the file (HEST writes it), else that in the tags of
+        `image`.
     library_id
         Name of the slide. ``None`` takes the name in the file, else the name of the file.
     crops
-        Take the file's pictures of the patches too, where it holds them (``img``, as HEST writes it). They stand where
-        :func:`~bleep_sc.pp.crops` would put them, and are read into memory.
+        Also read the pictures of the patches, if the file holds them (``img``, as HEST writes it). They are read into
+        memory and stored where :func:`~bleep_sc.pp.crops` stores crops.
     image
-        The slide's image: a path or an :class:`squidpy.im.ImageContainer`. Small copies are stored, to draw spots on.
-        ``None`` stores no image.
+        The slide's image: a path or an :class:`squidpy.im.ImageContainer`. Small copies are stored as a background for
+        plots. ``None`` stores no image.
     progress_bar
         Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
 
@@ -91,38 +92,39 @@ def from_patches(
     `obsm['spatial']` : :class:`numpy.ndarray` (float64, (n_obs, 2))
         Centres of the patches, x then y, in full-resolution pixels.
     `obsm['X_{encoder}']` : :class:`numpy.ndarray` (float32, (n_obs, n_features))
-        Features, where the file holds some.
+        Features, if the file holds any.
     `uns['X_{encoder}']` : `dict`
-        ``config``, JSON: the encoder's name and number of features, and the width of a patch in µm and, where it is
-        known, in the pixels that the encoder got. Nobody knows the encoder's weights, so they are null.
+        ``config``, JSON: the encoder's name, its number of features, and the width of a patch in µm. If it is known,
+        the width in the pixels that the encoder got is added. The encoder's weights are not known, so they are null.
     `obsm['crops']`, `uns['crops'][library_id]` : :class:`numpy.ndarray` (uint8, (n_obs, size, size, 3)), `dict`
-        The pictures, and how wide they are, if ``crops=True``. Whether one reaches over the border of the slide is not
-        known.
+        The pictures and their width, if ``crops=True``. It is not known whether any reach beyond the border of the
+        slide.
     `uns['spatial'][library_id]` : `dict`
         ``scalefactors`` with ``microns_per_pixel``, and ``spot_diameter_fullres`` which is the width of a patch;
         ``images`` and ``metadata`` as :func:`~bleep_sc.pp.blank` makes them.
 
-    The names of spots are the barcodes where the file has some, else ``"{library_id}_0"`` and so on.
+    The names of spots are the barcodes if the file has any, else ``"{library_id}_0"`` and so on.
 
     Raises
     ------
     KeyError
-        No ``coords``; no ``img`` and ``crops=True``.
+        No ``coords``, or no ``img`` although ``crops=True``.
     FileNotFoundError
         No such file.
     ValueError
-        No HDF5 file, or a damaged one; places, features and barcodes whose numbers differ; values that are text or NaN;
-        arrays of other shapes, of more than 32 GiB, or kept in another file; features and no name of their encoder; an
-        unknown width of the patches or scale of the slide.
+        - A file that is not HDF5, or is damaged.
+        - Different numbers of places, features and barcodes.
+        - Values that are text or NaN.
+        - Arrays of other shapes, of more than 32 GiB, or kept in another file.
+        - Features without a name of their encoder.
+        - An unknown width of the patches or scale of the slide.
 
-    Notes
-    -----
-    Places are taken for the upper left corners of patches, as TRIDENT, CLAM and HEST write them. HEST did otherwise
-    before August 2024: those files hold centres, y first. They are recognised by the attributes of ``img``. The
-    embeddings that HEST made of such a file lost these attributes, so take places and barcodes from the patch file.
+    Notes ----- Places are read as the upper left corners of patches, as TRIDENT, CLAM and HEST write them. Before
+    August 2024, HEST wrote centres instead, y first. Such files are recognised by the attributes of ``img``. HEST's
+    embedding files of that time lack these attributes, so take places and barcodes from the patch file.
 
-    A magnification, such as TRIDENT's 20, is no scale: scanners of "20x" have from 0.3 to 0.6 µm per pixel. `mpp` is
-    compared with it, and never taken from it.
+    A magnification, such as TRIDENT's 20, does not give the scale: "20x" scanners have from 0.3 to 0.6 µm per pixel.
+    `mpp` is compared with the magnification, but never taken from it.
 
     Nothing is unpickled, and links are not followed.
 
@@ -155,7 +157,7 @@ def from_patches(
         attributes = file.attributes(_COORDS, *_FEATURES, _IMAGES)
         layout = layout_of(attributes)
         geometry = layout.geometry(attributes)
-        logger.info("%r is laid out as by %s.", file.path.name, layout.name)
+        logger.info("%r has the layout of %s.", file.path.name, layout.name)
         slide_name = library_id or _slide_name(attributes.get("name"), file.path)
         side = _side(patch_size, geometry, file)
         opened = None if image is None else whole_image(image, library_id=slide_name)
@@ -273,7 +275,7 @@ def _features_array(file: HDF5, name: str, n_patches: int) -> Numbers:
     if made.shape[0] != n_patches:
         msg = (
             f"{file.named(name)} has {made.shape[0]} rows, and {file.named(_COORDS)} has {n_patches}: the file was "
-            "cut short, or two runs were mixed in it. Make the features anew."
+            "cut short, or two runs were mixed in it. Make the features again."
         )
         raise ValueError(msg)
     return made

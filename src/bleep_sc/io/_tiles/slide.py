@@ -92,7 +92,7 @@ def checked_corners(corners: Any, *, path: str) -> np.ndarray:
     if bad.any():
         msg = (
             f"{path} is NaN or infinite for {bad.sum()} of {len(xy)} tiles, the first in row "
-            f"{int(np.flatnonzero(bad)[0])}. Lay the tiles anew, or leave these out of the file."
+            f"{int(np.flatnonzero(bad)[0])}. Lay the tiles again, or leave these out of the file."
         )
         raise ValueError(msg)
     return xy
@@ -108,7 +108,7 @@ def checked_features(values: Any, names: list[str], *, path: str) -> np.ndarray:
     if bad.any():
         msg = (
             f"{path} is NaN, infinite or above {MAX_VALUE:.0e} for {bad.sum()} of {len(rows)} tiles, such as "
-            f"{names[int(np.flatnonzero(bad)[0])]!r}. Make the features anew, or leave these tiles out."
+            f"{names[int(np.flatnonzero(bad)[0])]!r}. Make the features again, or leave these tiles out."
         )
         raise ValueError(msg)
     return rows

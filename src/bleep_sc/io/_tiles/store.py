@@ -125,7 +125,7 @@ def _stored_shapes(folder: Path) -> pd.DataFrame:
         with ParquetFile(path) as file:
             return file.read([name for name in _COLUMNS if name in file.schema_arrow.names]).to_pandas()
     except (OSError, ArrowException) as err:
-        msg = f"`wsi`: `shapes[{folder.name!r}]` could not be read ({err}): the store is damaged. Write it anew."
+        msg = f"`wsi`: `shapes[{folder.name!r}]` could not be read ({err}): the store is damaged. Write it again."
         raise ValueError(msg) from err
 
 
@@ -153,7 +153,7 @@ def _store_errors(where: str) -> Iterator[None]:
     try:
         yield
     except Exception as err:  # of zarr, of its codecs and of anndata
-        msg = f"{where} could not be read ({err}): the store is damaged, or no table of features. Write it anew."
+        msg = f"{where} could not be read ({err}): the store is damaged, or no table of features. Write it again."
         raise ValueError(msg) from err
 
 

@@ -42,34 +42,35 @@ def from_wsidata(
 ) -> AnnData:
     """Take the tiles of a slide, and the features that LazySlide made of them, from a WSIData.
 
-    Each tile becomes a spot at the tile's centre. With `ref` the result is ready for
-    :func:`~bleep_sc.tl.impute`. Features are kept with a record of their encoder and of the width of tissue that a tile
-    shows, so that a model refuses features of another encoder or of wider tiles.
+    Each tile becomes a spot at the tile's centre. With `ref` the result is ready for :func:`~bleep_sc.tl.impute`. A
+    record of the encoder and of the width of a tile is stored beside the features. So a model can refuse features of
+    another encoder or of wider tiles.
 
     Parameters
     ----------
     wsi
-        A WSIData, or the path of its zarr store. Of a store only the tiles and the one table are read. The package
-        wsidata need not be installed for that.
+        A WSIData, or the path of its zarr store. From a store, only the tiles and one table are read. This does not
+        need the package wsidata.
     ref
-        The reference that expression will be imputed from: its genes become those of the result. ``None`` makes a slide
-        without genes, of which features can be taken, and nothing imputed.
+        The reference to impute from. The result gets its genes. ``None`` makes a slide without genes. You can use its
+        features, but you cannot impute into it.
     features
         Name of the features: a table of `wsi`, or the encoder whose table is ``"{features}_{tiles}"``, as LazySlide
-        names it. ``None`` takes the places alone; cut crops there with :func:`~bleep_sc.pp.crops`.
+        names it. ``None`` takes only the places; cut crops there with :func:`~bleep_sc.pp.crops`.
     tiles
         Name of the tiles in ``wsi.shapes``.
     encoder
         Name of the encoder in the record. ``None`` is `features`, without ``"_{tiles}"`` at its end. Reference and
-        query must name it alike.
+        query must use the same name.
     mpp
-        µm per full-resolution (level-0) pixel. ``None`` takes ``wsi.attrs['slide_properties']['mpp']``, else that of
-        the tags of `image`.
+        µm per full-resolution (level-0) pixel. ``None`` takes ``wsi.attrs['slide_properties']['mpp']``, else the value
+        in the tags of `image`.
     library_id
-        Name of the slide. ``None`` takes the name of its file; where there is none, that of the tiles, with a warning.
+        Name of the slide. ``None`` takes the name of its file. If there is no file, it takes the name of the tiles,
+        with a warning.
     image
-        The slide's image: a path or an :class:`squidpy.im.ImageContainer`. Small copies are stored, to draw spots on.
-        ``None`` stores no image.
+        The slide's image: a path or an :class:`squidpy.im.ImageContainer`. Small copies are stored as a background for
+        plots. ``None`` stores no image.
 
     Returns
     -------
@@ -80,27 +81,29 @@ def from_wsidata(
     `obsm['X_{encoder}']` : :class:`numpy.ndarray` (float32, (n_obs, n_features))
         Features, joined to the tiles by ``tile_id``.
     `uns['X_{encoder}']` : `dict`
-        ``config``, JSON: the encoder's name and number of features, and the width of a tile in µm and in the pixels
-        that the encoder got. Nobody knows the encoder's weights, so they are null.
+        ``config``, JSON: the encoder's name, its number of features, and the width of a tile in µm and in the pixels
+        that the encoder got. The encoder's weights are not known, so they are null.
     `uns['spatial'][library_id]` : `dict`
         ``scalefactors`` with ``microns_per_pixel``, and ``spot_diameter_fullres`` which is the width of a tile;
         ``images`` and ``metadata`` as :func:`~bleep_sc.pp.blank` makes them.
     `obs['tile_id']`, `obs['tissue_id']` : :class:`pandas.Series`
-        Which tile a spot is, and of which piece of tissue.
+        The tile of the spot, and its piece of tissue.
 
     The names of spots are ``"{library_id}_{tile_id}"``.
 
     Raises
     ------
     KeyError
-        No such tiles or features. The message lists those that there are.
+        No such tiles or features. The message lists those that exist.
     TypeError
         `wsi` is neither a WSIData nor a path.
     FileNotFoundError
         No such store.
     ValueError
-        Tiles without ``tile_id``, ``x`` and ``y``, that are not square, or whose width is not recorded; tiles without
-        features, features of other tiles, NaN; an unknown scale of the slide; a damaged store.
+        - Tiles without ``tile_id``, ``x`` and ``y``, that are not square, or whose width is not recorded.
+        - Tiles without features, features of other tiles, NaN.
+        - An unknown scale of the slide.
+        - A damaged store.
 
     Notes
     -----
@@ -250,11 +253,11 @@ def _joined(table: Table, tile_ids: pd.Series, *, path: str) -> np.ndarray:
     if len(missing):
         msg = (
             f"{path} has no features for {len(missing)} of {len(tile_ids)} tiles, such as `tile_id` "
-            f"{missing.iloc[0]}: the tiles were laid anew since. Make the features anew."
+            f"{missing.iloc[0]}: the tiles were laid again since. Make the features again."
         )
         raise ValueError(msg)
     if len(table.obs) > len(rows):
-        logger.info("%d rows of %s are of tiles that are not there any more.", len(table.obs) - len(rows), path)
+        logger.info("%d rows of %s belong to tiles that no longer exist.", len(table.obs) - len(rows), path)
     values = table.values[rows]
     values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
     check_numbers(values.dtype, path=path, expected="(n_tiles, n_features)")

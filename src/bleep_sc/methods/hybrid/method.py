@@ -1,6 +1,6 @@
 """BLEEP's default recipe: retrieval in a joint space of image features and expression components, with regression.
 
-The weight of each is chosen by leaving out patients, or sections, of the reference. Then all is learned anew on the
+The weight of each is chosen by leaving out patients, or sections, of the reference. Then all is learned again on the
 whole of it.
 """
 
@@ -101,7 +101,7 @@ def _fit(task: Task[HybridRecipe]) -> Fitted:
     of_encoders = [features[:, own] for own in columns] if len(columns) > 1 else [features]
     learned = LearnedSpots(of_encoders, task.expression.matrix, spots.sections, task.depth)
     logger.info(
-        "Training on %d spots, %d parts of them held out in turn to choose the blend; image features %s, %d values a "
+        "Training on %d spots, %d parts of them held out in turn to choose the mix; image features %s, %d values a "
         "spot; %d genes%s; on %s.",
         len(features),
         len(task.folds),
@@ -152,7 +152,7 @@ def _advise(encoder: Any, spots: Spots) -> None:
         return
     if isinstance(encoder, str) and names_network(encoder):
         logger.info(
-            "encoder=%r is read frozen. Up to version 0.1 this call trained the network along, which is now "
+            "encoder=%r is used frozen. Up to version 0.1 this call trained the network, which is now "
             "`preset='paper', patience=10, accumulate=1`.",
             encoder,
         )
@@ -230,6 +230,7 @@ METHOD = Method(
     reads_sparse=True,
     learns_depth=True,
     held_out=HeldOut(folds=True, most_folds=5),
+    keeps_held_out=True,
     by_epochs=True,
     see_in_section=see_in_section,
     slim=slimmed,

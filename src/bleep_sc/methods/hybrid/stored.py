@@ -54,7 +54,7 @@ def check_stored(trained: Trained, where: str) -> None:
         and min(weights) >= 0 < sum(weights),
     }
     if wrong := [name for name, is_fine in fine.items() if not is_fine]:
-        msg = f"{where}: `{wrong[0]}` of the config is missing or damaged, or of another model. Train it anew."
+        msg = f"{where}: `{wrong[0]}` of the config is missing or damaged, or of another model. Train it again."
         raise ValueError(msg)
 
 

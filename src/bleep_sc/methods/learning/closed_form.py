@@ -54,7 +54,7 @@ def _possible_components(task: Task[Any], n_components: int) -> int:
     fewest = min([len(training) for training, _ in task.folds], default=len(task.expression.matrix))
     possible = min(n_components, fewest - 1, task.expression.matrix.shape[1] - 1)
     if possible < n_components:
-        logger.info("%d principal components are regressed: so few spots or genes have no %d.", possible, n_components)
+        logger.info("Only %d principal components are used: so few spots or genes have no %d.", possible, n_components)
     return possible
 
 

@@ -16,7 +16,7 @@ from bleep_sc.models.encoders.registry import encoder_named
 from bleep_sc.models.encoders.stages import PooledStages, stages_of
 
 _AT_A_TIME = 16
-"""Crops that a CPU reads together. Maps of more crops are fetched from the system anew for every layer, which takes as
+"""Crops that a CPU reads together. Maps of more crops are fetched from the system again for every layer, which takes as
 long again as the layers do."""
 
 

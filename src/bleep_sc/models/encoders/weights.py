@@ -72,7 +72,7 @@ def _tensors_of(path: Path) -> Any:
         # PyTorch's own text advises to unpickle the file, which can run code
         msg = (
             f"`weights={str(path)!r}` is damaged or no file of plain tensors ({type(err).__name__}). Nothing but "
-            "tensors is read, since a pickled file can run code; save it anew with "
+            "tensors is read, since a pickled file can run code; save it again with "
             "`torch.save(model.state_dict(), path)` or as safetensors."
         )
         raise ValueError(msg) from err

@@ -90,7 +90,7 @@ class Batches:
     batch_size
         Largest number of spots in a batch.
     seed
-        Seed with which the spots are shuffled anew each epoch; None keeps their order.
+        Seed with which the spots are shuffled again each epoch; None keeps their order.
     augment
         Whether each image gets a random flip and quarter turn.
     """
@@ -150,7 +150,7 @@ class Sequences:
     windows
         For each window the rows of its spots and their positions in it (n, 2).
     seed
-        Seed with which the windows are shuffled anew each epoch; None keeps their order.
+        Seed with which the windows are shuffled again each epoch; None keeps their order.
     """
 
     def __init__(

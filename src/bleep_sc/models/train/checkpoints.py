@@ -111,7 +111,7 @@ class Checkpoints:
         if damaged:
             msg = (
                 f"`checkpoint_dir={str(self.path)!r}`: no checkpoint in it is whole. {damaged[0]} Delete the folder to "
-                "begin anew, or pass another."
+                "begin again, or pass another."
             )
             raise ValueError(msg)
         return None

@@ -128,7 +128,7 @@ def _machines(compute: Compute) -> dict[str, Any]:
             "num_nodes": processes.num_nodes,
             "strategy": processes.strategy,
             "sync_batchnorm": device.type == "cuda",
-            # without its own answer to a signal of SLURM's, to write a checkpoint where the user stands and queue anew
+            # without its own answer to a signal of SLURM's, to write a checkpoint where the user stands and queue again
             "plugins": [SLURMEnvironment(auto_requeue=False)] if in_slurm else None,
         }
     index = torch.cuda.current_device() if device.type == "cuda" and device.index is None else device.index
@@ -205,7 +205,7 @@ class _Losses:
         return bool(self._values)
 
     def take_mean(self) -> Tensor:
-        """Return the mean over all spots, and begin anew."""
+        """Return the mean over all spots, and begin again."""
         values = torch.stack(self._values).float()
         spots = torch.tensor(self._spots, dtype=torch.float32, device=values.device)
         self._values, self._spots = [], []

@@ -46,7 +46,7 @@ class Resume(Callback):
                 msg = (
                     f"`max_epochs={max_epochs}`, but the best weights in {str(self._found.path)!r} are those of epoch "
                     f"{standing.history.best_epoch + 1}: earlier ones are not kept. Pass at least as many epochs, or "
-                    "another `checkpoint_dir` to train anew."
+                    "another `checkpoint_dir` to train again."
                 )
                 raise ValueError(msg)
             model.load_state_dict(_part(self._found.tensors, "model."))

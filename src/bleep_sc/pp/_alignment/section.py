@@ -85,7 +85,7 @@ def judge(
 
 def _remedy(comparison: Comparison, candidates: list[Way], compared: Compared, code: PlacesCode) -> str:
     chosen = next(way for way in candidates if way.name == comparison.best)
-    line = f"If that is right: `{code.moved(chosen.expression)}`, then cut the crops anew."
+    line = f"If that is right: `{code.moved(chosen.expression)}`, then cut the crops again."
     if chosen.kind != "shift":
         return line
     rough = f" Shifts are by whole {compared.steps}, so this one is known to about {compared.pitch / 2:.3g} pixels."

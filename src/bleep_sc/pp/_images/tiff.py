@@ -110,7 +110,7 @@ class TiffImage(TiledFile):
             page = pages[0]
 
             def read(rows: slice, columns: slice) -> np.ndarray:
-                # mapped anew each time, so that what was read before can leave memory
+                # mapped again each time, so that what was read before can leave memory
                 mapped = page.asarray(out="memmap", squeeze=False)
                 part = np.moveaxis(mapped[:, 0, rows, columns], 0, 2)  # the first or the last axis holds the channels
                 samples = np.array(part.reshape(*part.shape[:2], -1), dtype=page.dtype)

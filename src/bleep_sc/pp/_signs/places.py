@@ -33,4 +33,4 @@ def coarse_places(section: SectionToCheck) -> tuple[str, str] | None:
         f"`{section.code.stored}` is stored in half precision (float16) and goes up to {largest:.0f}, where its steps "
         f"are of {step:.0f} pixels: places are up to {step / 2:.0f} px off."
     )
-    return found, "Read the places anew from their source, as float32 or float64."
+    return found, "Read the places again from their source, as float32 or float64."

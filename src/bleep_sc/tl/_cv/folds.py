@@ -78,7 +78,7 @@ def check_no_copies(values: Any, groups: np.ndarray, names: Sequence[str], *, pa
         if groups[first] != groups[row]:
             msg = (
                 f"spots {names[first]!r} of group {str(groups[first])!r} and {names[row]!r} of group "
-                f"{str(groups[row])!r} have the very same profile in `{path}`: the same spots are in both groups, so "
+                f"{str(groups[row])!r} have the same profile in `{path}`: the same spots are in both groups, so "
                 "every fold would be tested on what it was trained on. Remove the copies."
             )
             raise ValueError(msg)

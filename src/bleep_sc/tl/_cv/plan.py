@@ -149,7 +149,7 @@ def checked(arguments: Mapping[str, Any], *, path: str) -> Asked:
     if arguments.get("use_rep") not in (None, HARMONY):
         msg = (
             f"`{path}['use_rep']` is {arguments['use_rep']!r}, a representation made outside the folds, which may have "
-            "seen the test spots. 'X_harmony' is made anew in each fold."
+            "seen the test spots. 'X_harmony' is made again in each fold."
         )
         raise ValueError(msg)
     _check_image_key(path, arguments.get("image_key"))

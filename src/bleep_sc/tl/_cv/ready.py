@@ -89,8 +89,8 @@ def _section_key(adata: AnnData, library_key: str | None, group_key: str) -> str
     library_key = library_key or recorded_library_key(adata)
     if library_key is None:
         warn(
-            f"each group of `adata.obs[{group_key!r}]` is taken for one section, since no column of sections is known. "
-            "Scores are taken within sections, so pass `library_key` if a group holds several."
+            f"each group of `adata.obs[{group_key!r}]` is treated as one section, as no column of sections is known. "
+            "Scores are computed within sections, so pass `library_key` if a group holds several."
         )
         return group_key
     return library_key

@@ -95,14 +95,14 @@ def compare_tiles(reference: CropScale, query: CropScale, *, path: str) -> None:
     if difference is not None:
         msg = (
             f"the tiles of reference and query show different widths of tissue: {difference}. Make the features of "
-            f"`{path}` anew, of tiles that are {_width(reference)} wide."
+            f"`{path}` again, of tiles that are {_width(reference)} wide."
         )
         raise ValueError(msg)
     if _both(reference, query, "size") and reference.size != query.size:
         warn(
             f"the encoder read tiles of {query.size} px for `{path}`, and of {reference.size} px for the reference. "
             "That is right if it brings every tile to its own size before it reads it. If it cuts out the centre "
-            "instead, make the features anew, of tiles of the same number of pixels."
+            "instead, make the features again, of tiles of the same number of pixels."
         )
 
 

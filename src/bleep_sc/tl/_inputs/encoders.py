@@ -192,7 +192,7 @@ def _check_own(module: Any, record: EncoderRecord) -> None:
     elif weights_digest(module) != record.weights:
         msg = (
             f"`encoder` has other weights than the {record.name!r} that the model was trained with. Pass the same "
-            "module, or train the model anew."
+            "module, or train the model again."
         )
         raise ValueError(msg)
 

@@ -110,7 +110,7 @@ def _check_widths(features: Any, record: FeatureRecord, *, path: str) -> None:
     if features.shape[1] != width:
         msg = (
             f"`{path}` has {features.shape[1]} columns, and its record says {width}: it was changed since the record "
-            "was written. Make it anew, or delete the record if you know what the columns are."
+            "was written. Make it again, or delete the record if you know what the columns are."
         )
         raise ValueError(msg)
 
@@ -272,7 +272,7 @@ def _check_encoder_of_stored(record: InputRecord, own: Sequence[Any], *, needed:
         if feature_set is None or read not in (None, feature_set):
             msg = (
                 f"the model was trained on the colour features {read!r} of another version of bleep_sc; this one makes "
-                f"{feature_set!r}. Train it anew."
+                f"{feature_set!r}. Train it again."
             )
             raise ValueError(msg)
 
@@ -305,7 +305,7 @@ def stored_images(adata: AnnData, image_key: str, *, name: str) -> Any:
     if bad.any():
         msg = (
             f"`{path}` is NaN, infinite or above {MAX_VALUE:.0e} for {bad.sum()} of {len(features)} spots, such as "
-            f"{adata.obs_names[bad][0]!r}. Make the features anew, or leave these spots out."
+            f"{adata.obs_names[bad][0]!r}. Make the features again, or leave these spots out."
         )
         raise ValueError(msg)
     return features

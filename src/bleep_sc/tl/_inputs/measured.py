@@ -60,7 +60,7 @@ def warn_of_other_values(ref: AnnData, values: Any, measured: Measured, *, layer
             f"`{path}` is not what the model {key!r} was fitted on: {changed.sum()} of {len(spots)} spots looked at "
             f"have other values, {found[changed].min():.4g} to {found[changed].max():.4g} where there were "
             f"{expected[changed].min():.4g} to {expected[changed].max():.4g}. It was scaled, replaced or put in "
-            f"another order since. Restore `{path}`, or fit the model anew."
+            f"another order since. Restore `{path}`, or fit the model again."
         )
     return bool(changed.any())
 

@@ -39,8 +39,8 @@ def fingerprints_of(embeddings: Mapping[str, Any], key: str, model: str) -> dict
 def record_placed(adata: AnnData, embeddings: Mapping[str, Any], key: str, model: str) -> None:
     """Add the fingerprints of placed rows to `uns[key]`, beside a model or without one.
 
-    Earlier ones are forgotten where all that `obsm` holds was placed anew. An entry of another kind is left alone, and
-    so is a model without a record, of which only some fields were placed anew: nothing is known of the others.
+    Earlier ones are forgotten where all that `obsm` holds was placed again. An entry of another kind is left alone, and
+    so is a model without a record, of which only some fields were placed again: nothing is known of the others.
     """
     entry = adata.uns.get(key, {})
     if not isinstance(entry, Mapping):
@@ -80,7 +80,7 @@ def warn_of_strange_rows(placed: Mapping[str, Any], known: np.ndarray, *, key: s
             warn(
                 f"`ref.obsm[{of(key)!r}]` is not what the model {key!r} makes of `ref` ({len(strange)} of "
                 f"{len(looked_at)} rows{' looked at' if len(looked_at) < len(rows) else ''}): it is of another model, "
-                "as after a concat of references that were fitted apart, or was changed since. Place all spots anew "
+                "as after a concat of references that were fitted apart, or was changed since. Place all spots again "
                 f"with `bleep_sc.tl.embed(ref, key={key!r})`."
             )
             return True

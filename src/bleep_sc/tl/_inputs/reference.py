@@ -194,7 +194,7 @@ def _warn_of_other_expression(
         warn(
             f"`ref.obsm[{_keys.expression_embedding(key)!r}]` is not what the model {key!r} makes of `ref`'s "
             f"expression ({(similarity < _SAME).sum()} of {len(rows)} rows looked at): it is of another model, or the "
-            f"expression was changed since. Place all spots anew with `bleep_sc.tl.embed(ref, key={key!r})`."
+            f"expression was changed since. Place all spots again with `bleep_sc.tl.embed(ref, key={key!r})`."
         )
 
 

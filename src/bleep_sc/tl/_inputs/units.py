@@ -89,8 +89,8 @@ def warn_of_units(values: Any, sections: np.ndarray | None, *, layer: str | None
     path = path_of("adata", layer)
     if _unlike(scales):
         warn(
-            f"sections on unlike scales in `{path}`: {_listed(scales)}. A model takes that difference for biology. "
-            f"{_remedy(layer)}"
+            f"sections are on different scales in `{path}`: {_listed(scales)}. A model would learn that difference as "
+            f"biology. {_remedy(layer)}"
         )
     elif scales and all(scale.logged_twice for scale in scales):
         warn(

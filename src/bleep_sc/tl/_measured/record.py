@@ -64,7 +64,7 @@ def without_measured(query: AnnData, layer: str, sections: Sections) -> Sections
     if column not in query.obs:
         msg = (
             f"`query.obs[{column!r}]` does not exist any more: it named the measured spots that corrected "
-            f"`query.layers[{layer!r}]`, which must be left out of its scores. Put it back, or impute anew."
+            f"`query.layers[{layer!r}]`, which must be left out of its scores. Put it back, or impute again."
         )
         raise MissingKeyError(msg)
     measured = measured_mask(query, column)

@@ -55,22 +55,22 @@ def evaluate_regions(
     progress_bar: bool | None = None,
     copy: bool = False,
 ) -> AnnData | None:
-    """Compare predicted and measured expression against regions that a pathologist or another source has drawn.
+    """Compare predicted and measured expression in regions that a pathologist or another source has drawn.
 
-    Three questions, each asked of the measured expression too, which is the yardstick. Do the markers of a region stand
-    out in it? Do clusters of predicted and of measured expression agree? Are the same genes found to vary over the
-    section?
+    The function asks three questions. Are the markers of a region higher in that region? Do clusters of predicted and
+    of measured expression agree? Do the same genes vary over the section? Measured expression is tested in the same
+    way, for comparison.
 
     Parameters
     ----------
     query
         Spots with a predicted layer, measured expression and labels.
     labels
-        Column of `obs` with each spot's region. Spots without one, and regions of fewer than 5 spots in a section, are
-        left out of what is compared with labels.
+        Column of `obs` with each spot's region. Spots without a label are left out of all comparisons with labels. So
+        are regions of fewer than 5 spots in a section.
     markers
-        Genes that are high in a region, by its name: ``{"tumour": ["ERBB2", "KRT8"]}``. Take them from other studies:
-        markers found on these spots flatter the measured side.
+        Genes that are high in each region, by the name of the region: ``{"tumour": ["ERBB2", "KRT8"]}``. Take them from
+        other studies. Markers found on these spots make the measured side look too good.
     layer
         Name of the predicted layer.
     truth
@@ -80,8 +80,8 @@ def evaluate_regions(
     fdr
         False discovery rate at which genes count as spatially variable.
     library_key
-        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told, else
-        all spots are one section.
+        Column of `obs` with each spot's section. ``None`` takes the column that :func:`~bleep_sc.pp.crops` was given,
+        else all spots are one section.
     random_state
         Seed of clusters and turned maps.
     progress_bar
@@ -94,19 +94,21 @@ def evaluate_regions(
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
     `query.uns['{layer}_regions']` : `dict`
-        Three tables with a row for each section, and ``summary``, the means of the first over sections.
+        Three tables with a row for each section, and ``summary``, the means of ``markers`` over sections.
 
-        - ``markers``, a row for each region: ``auroc_measured`` and ``auroc_predicted``, how well the markers' score
-          tells the region from the rest of the section; ``log2_fold_measured`` and ``log2_fold_predicted``; ``pearson``
-          of predicted and measured score, and ``pearson_within``, the same after each region's mean is taken off.
-        - ``clusters``: ``ari``, the adjusted Rand index of clusters on both sides; ``ari_chance`` and ``pvalue``, from
-          predicted clusters that are turned, mirrored and shifted at random; ``ari_labels_measured`` and
-          ``ari_labels_predicted``, the index against the labels.
-        - ``spatial_genes``: genes that vary over the section as measured (``n_measured``), how many of as many with the
-          highest Moran's I as predicted are among them (``n_both``), ``n_chance``, ``enrichment`` and ``pvalue``.
-          ``n_predicted`` pass the test as predicted, and ``spearman`` compares Moran's I over genes.
+        - ``markers`` has a row for each region. ``auroc_measured`` and ``auroc_predicted`` say how well the score of
+          the markers separates the region from the rest of the section. The other columns are ``log2_fold_measured``,
+          ``log2_fold_predicted``, ``pearson`` of predicted and measured score, and ``pearson_within``. The last is the
+          same correlation after each region's mean was subtracted.
+        - ``clusters``: ``ari`` is the adjusted Rand index between predicted and measured clusters. ``ari_chance`` and
+          ``pvalue`` compare it with predicted clusters that are turned, mirrored and shifted at random.
+          ``ari_labels_measured`` and ``ari_labels_predicted`` are the index against the labels.
+        - ``spatial_genes``: ``n_measured`` is the number of genes whose measured expression varies over the section.
+          The same number of genes with the highest Moran's I of predicted expression is taken, and ``n_both`` genes are
+          in both lists. ``n_chance``, ``enrichment`` and ``pvalue`` compare this with chance. ``n_predicted`` genes
+          pass the test on predicted expression. ``spearman`` compares Moran's I over genes.
 
-        ``note`` of a row says why its values are NaN. The other entries are ``circularity``, a text, ``in_sample`` and
+        ``note`` says why values of a row are NaN. The other entries are ``circularity``, a text, ``in_sample`` and
         ``params``.
 
     Raises
@@ -114,23 +116,24 @@ def evaluate_regions(
     KeyError
         No such column or layer.
     ValueError
-        Labels that are missing for all spots, or of one kind; a region in `markers` that no spot has; no marker that
-        is predicted; a section of fewer than 3 spots; a view.
+        - Labels that are missing for all spots, or of one kind.
+        - A region in `markers` that no spot has.
+        - No marker that is predicted.
+        - A section of fewer than 3 spots.
+        - A view of an AnnData (pass a copy).
 
-    Notes
-    -----
-    **Circular in part.** A model sees the image, and regions can be told apart by eye. So a high AUROC shows that the
-    image shows the region, which was known. It does not show that the gene was predicted beyond it. ``pearson_within``
-    is what is left, and it is low by noise alone where the markers have few counts. Labels that were drawn on this very
-    image are no independent truth either.
+    Notes ----- **Circular in part.** A model sees the image, and regions can be told apart by eye. So a high AUROC only
+    shows that the region is visible in the image, which was known. It does not show that the gene is predicted within
+    the region. ``pearson_within`` tests that. Noise alone makes it low if the markers have few counts. Labels drawn on
+    the same image are no independent truth either.
 
-    The score of a spot is the mean over markers of expression, in standard deviations of the section. The fold change
-    is of 1 + expression, from means of log1p values. A gene that is not predicted is left out on both sides.
+    The score of a spot is the mean expression of the markers, in standard deviations of the section. The fold change is
+    that of 1 + expression, from means of log1p values. A gene that is not predicted is left out on both sides.
 
-    Clusters are of k-means, on 20 principal components of the reference's HVG-200 where the layer brings that panel,
-    else of all predicted genes. Moran's I and its p-values (one-sided, normal) are squidpy's, over 6 neighbours, of
-    genes with counts in a tenth of a section's spots. Predicted maps are smooth, so nearly all genes pass there: that
-    is why lists of equal length are compared.
+    Clusters are made by k-means on 20 principal components. These are computed from the reference's HVG-200 if the
+    layer brings that panel, else from all predicted genes. Moran's I and its p-values (one-sided, normal) are
+    squidpy's, over 6 neighbours. They are computed for genes with counts in a tenth of a section's spots. Predicted
+    maps are smooth, so nearly all genes pass the test there. That is why lists of equal length are compared.
 
     Measured spots that corrected the layer (:func:`~bleep_sc.tl.impute` with `measured`) are left out.
 

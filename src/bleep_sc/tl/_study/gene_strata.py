@@ -49,18 +49,18 @@ def gene_strata(
     checkpoint_dir: "str | Path | None" = None,
     key_added: str = _keys.GENE_STRATA,
 ) -> pd.DataFrame:
-    """Tell which genes can be read off the image, and why: scores by expression, pattern, look and gene set.
+    """Find which genes can be predicted from the image, and why: scores by expression, pattern, look and gene set.
 
-    Each group of sections is held out in turn. Genes are put into strata on the training sections, a model learns them
-    there, and each stratum is scored on the held-out sections, beside the noise ceiling of its genes.
+    Each group of sections is held out in turn. Genes are divided into strata on the training sections, and a model
+    learns them there. Each stratum is then scored on the held-out sections, beside the noise ceiling of its genes.
 
     Parameters
     ----------
     adata
         Measured sections of several groups, with crops or image features.
     by
-        What genes are parted by: ``"expression"``, their mean; ``"autocorrelation"``, Moran's I within sections;
-        ``"morphology"``, how far spots that look alike have like values (1 - Geary's C of
+        How genes are divided. ``"expression"`` takes their mean, ``"autocorrelation"`` Moran's I within sections.
+        ``"morphology"`` takes how similar the values of spots are that look alike (1 - Geary's C of
         :func:`~bleep_sc.tl.predictability`).
     gene_sets
         Gene sets to score as well: the path of a GMT file (as of MSigDB), decoupler's table with the columns ``source``
@@ -68,48 +68,46 @@ def gene_strata(
     n_strata
         Number of strata of equal size.
     min_genes
-        Fewest genes of a set that must be learned, for it to be scored.
+        A gene set is scored only if at least this many of its genes are learned.
     n_draws
-        Number of random sets that each gene set is compared with.
+        Number of random sets to compare each gene set with.
     method, method_kwargs
         Method of :func:`~bleep_sc.tl.fit` and its arguments, as in :func:`~bleep_sc.tl.cross_validate`.
     group_key
-        Column of `obs` with the groups that are held out.
+        Column of `obs` with the groups. Each is held out once.
     use_rep
         Key of `obsm` with the image features of ``"morphology"``, as in :func:`~bleep_sc.tl.predictability`.
     counts_layer
-        Layer of raw counts, which each fold normalises; with ``None`` `X` is taken as it is, and there is no ceiling.
+        Layer of raw counts, which each fold normalises. With ``None``, `X` is used as it is, and there is no ceiling.
     n_top_genes, min_fraction
-        Arguments of :func:`~bleep_sc.pp.select_genes`, which chooses the genes to learn and to part: by default nearly
-        all that are detected in a tenth of the spots.
+        Arguments of :func:`~bleep_sc.pp.select_genes`, which chooses the genes to learn and to divide. By default these
+        are nearly all genes that are detected in a tenth of the spots.
     library_key
-        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told, else
-        `group_key`, with a warning.
+        Column of `obs` with each spot's section. ``None`` takes the column that :func:`~bleep_sc.pp.crops` was given,
+        else `group_key`, with a warning.
     patient_key
-        Column of `obs` with each spot's patient; ``None`` is ``"patient"`` where there is such a column.
+        Column of `obs` with each spot's patient; ``None`` takes ``"patient"`` if that column exists.
     n_bootstrap
-        Number of bootstrap draws; 0 leaves the intervals out.
+        Number of bootstrap draws. 0 gives no intervals.
     random_state
-        Seed of all that is random.
+        Seed of all random steps.
     progress_bar
         Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
     checkpoint_dir
-        A folder, made where it does not exist, that keeps each finished fold. If the call is ended, the same call goes
-        on from there. Another call's folder is refused. ``None`` writes nothing.
+        Folder that keeps each finished fold; it is made if it does not exist. If the call is interrupted, make the same
+        call again, and it goes on from there. The folder of another call is refused. ``None`` writes nothing.
     key_added
         Key of the result in `uns`.
 
-    Returns
-    -------
-    The table that is set in `uns`, a row for each stratum and gene set:
+    Returns ------- The table that is also stored in `uns`, with a row for each stratum and gene set:
 
     - ``value`` is the mean Pearson correlation of the genes within held-out sections. ``low``, ``high``,
       ``interval_over``, ``depth_free``, ``ceiling`` and ``share_of_ceiling`` are as in :func:`~bleep_sc.tl.evaluate`.
     - ``from`` and ``to`` are the ends of a stratum, means over folds.
-    - ``programme``, of gene sets, is the correlation of the set's mean, measured and predicted (beyond sequencing depth
-      where there are counts). ``programme_chance`` is the mean of random sets of as many genes of like expression.
-      ``pvalue`` and ``qvalue`` compare the two.
-    - ``n_genes`` counts genes that are scored, ``n_in_set`` those of the set.
+    - ``programme`` is for gene sets. It correlates the measured with the predicted mean of the set (beyond sequencing
+      depth if there are counts). ``programme_chance`` is the mean for random sets of as many genes with similar
+      expression. ``pvalue`` and ``qvalue`` compare the two.
+    - ``n_genes`` is the number of scored genes, ``n_in_set`` the number of genes in the set.
     - ``note`` says why a value is NaN.
 
     Sets the following fields:
@@ -124,17 +122,20 @@ def gene_strata(
     KeyError
         No such column, layer or image.
     ValueError
-        Fewer than two groups; a file that is no GMT file; no gene set with `min_genes` genes of `adata`; an argument
-        that the method does not have; the `checkpoint_dir` of another call; a view.
+        - Fewer than two groups.
+        - A file that is no GMT file.
+        - No gene set with `min_genes` genes of `adata`.
+        - An argument that the method does not have.
+        - The `checkpoint_dir` of another call.
+        - A view of an AnnData (pass a copy).
 
-    Notes
-    -----
-    The three statistics go together: genes of high expression have less noise, so that they vary more smoothly and are
-    predicted better. ``share_of_ceiling`` takes the noise out, as far as counting explains it.
+    Notes ----- The three statistics are related. Genes with high expression have less noise, so they vary more smoothly
+    and are predicted better. ``share_of_ceiling`` corrects for counting noise.
 
-    A gene set is compared with other genes of like expression, so a low p-value says that this programme is read better
-    than they are. ``programme`` above ``programme_chance`` by little may still be useful, and a set that is not above
-    chance may be read as well as most genes. Genes of a set that are not detected are left out, which favours it.
+    A gene set is compared with other genes of similar expression. A low p-value says that this programme is predicted
+    better than those genes. A ``programme`` that is only a little above ``programme_chance`` may still be useful. A set
+    that is not above chance may be predicted as well as most genes. Genes of a set that are not detected are left out,
+    which favours the set.
 
     Examples
     --------

@@ -44,12 +44,12 @@ def learning_curve(
     checkpoint_dir: "str | Path | None" = None,
     key_added: str = "learning_curve",
 ) -> pd.DataFrame:
-    """Ask how large a reference is enough: score a method that learns from smaller and larger parts of your tissue.
+    """Find how large a reference must be: score a method trained on smaller and larger parts of your tissue.
 
-    Each group (patient, or section) is held out in turn, as by :func:`~bleep_sc.tl.cross_validate`. The method is
-    trained on parts of the others, of each size in `sizes`, and predicts the held-out group's spots from their images
-    alone. A power law through the scores says what a larger reference would gain, with an interval. Where the data
-    cannot tell, the result and a warning say so.
+    Each group (patient, or section) is held out in turn, as by :func:`~bleep_sc.tl.cross_validate`. For each size in
+    `sizes`, the method is trained on a part of the other groups. It then predicts the held-out spots from their images
+    alone. A power law is fitted to the scores. It says how much a larger reference would gain, with an interval. If the
+    data cannot tell, the result and a warning say so.
 
     Parameters
     ----------
@@ -58,81 +58,83 @@ def learning_curve(
     method
         Method of :func:`~bleep_sc.tl.fit`.
     group_key
-        Column of `obs` with the groups that are held out, whole, one after the other.
+        Column of `obs` with the groups. Each is held out once, as a whole.
     by
-        What is counted. ``"spots"`` draws spots evenly from all training sections. ``"sections"`` draws whole sections,
-        and ``"patients"`` whole patients: only these two tell what new tissue gains.
+        What to count. ``"spots"`` draws spots evenly from all training sections. ``"sections"`` draws whole sections,
+        and ``"patients"`` whole patients. Only the last two show what new tissue would gain.
     sizes
-        Numbers of spots, sections or patients to train on. ``None`` takes six, evenly on a log scale, up to all that
-        every fold has; of spots from about 30 of each section on, or 32 in all where sections are small.
+        Numbers of spots, sections or patients to train on. ``None`` takes six sizes, evenly spaced on a log scale. The
+        largest is what every fold has. The smallest number of spots is about 30 for each section, or 32 in all if
+        sections are small.
     draws
-        Number of random draws. The parts of one draw are nested: the smaller is within the larger.
+        Number of random draws. The parts of one draw are nested: each smaller part lies within the larger.
     method_kwargs
         Arguments of :func:`~bleep_sc.tl.fit`, and `predict` of :func:`~bleep_sc.tl.impute`, such as ``{"image_key":
-        "X_color"}``. Features that are made once (:func:`~bleep_sc.tl.encode`) save most of the time.
+        "X_color"}``. Features computed once by :func:`~bleep_sc.tl.encode` save most of the time.
     counts_layer, markers, n_top_genes, min_fraction, k, refit, library_key, patient_key, metrics
         As in :func:`~bleep_sc.tl.cross_validate`.
     n_bootstrap
-        Number of bootstrap draws; 0 leaves the intervals out, and then no forecast can be told.
+        Number of bootstrap draws. 0 gives no intervals, and then no forecast is possible.
     random_state
-        Seed of the parts that are drawn, of the trainings and of the bootstrap.
+        Seed of the drawn parts, the trainings and the bootstrap.
     progress_bar
         Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
     checkpoint_dir
-        A folder, made where it does not exist, that keeps each finished training. If the call is ended, the same call
-        goes on from there. Another call's folder is refused. ``None`` writes nothing.
+        Folder that keeps each finished training; it is made if it does not exist. If the call is interrupted, make the
+        same call again, and it goes on from there. The folder of another call is refused. ``None`` writes nothing.
     key_added
         Name of the result in `uns`.
 
-    Returns
-    -------
-    The tidy scores, a row for each fold, part, section, panel and metric: ``size``, ``draw``, ``n_spots`` (trained on),
-    and the columns of :func:`~bleep_sc.tl.cross_validate`.
+    Returns ------- The tidy scores, with a row for each fold, part, section, panel and metric. Columns: ``size``,
+    ``draw``, ``n_spots`` (trained on), and those of :func:`~bleep_sc.tl.cross_validate`.
 
     Sets the following fields:
 
     `adata.uns['learning_curve' | key_added]` : `dict`
         ``scores``: the table that is returned. ``summary``: the mean at each size, with its interval, the noise
         ceiling, and the spread over draws (``sd_draws``). ``forecast``: what a larger reference would gain, in numbers
-        (``gain``, ``low``, ``high``), as a ``verdict`` and in words (``answer``). ``law``: the fitted curves. ``cost``:
-        seconds of fitting, predicting and searching, and MB that predicting reads, of each training. ``config``: JSON
-        of the arguments. :func:`bleep_sc.pl.learning_curve` draws it.
+        (``gain``, ``low``, ``high``), as a ``verdict`` and in words (``answer``). ``law``: the fitted curves. ``cost``,
+        for each training: seconds of fitting, predicting and searching, and the MB that predicting reads. ``config``:
+        JSON of the arguments. :func:`bleep_sc.pl.learning_curve` draws it.
 
     Raises
     ------
     KeyError
         No such column, layer, gene or image.
     ValueError
-        One group only; fewer spots than the smallest size; sizes that some fold does not have; sections or patients to
-        count of which a fold has only one; patients that are not known; an argument that a fold must set itself; the
-        `checkpoint_dir` of another call.
+        - One group only.
+        - Fewer spots than the smallest size.
+        - Sizes that some fold does not have.
+        - Sections or patients as the unit, but a fold has only one.
+        - Patients as the unit, but patients are not known.
+        - An argument that a fold must set itself.
+        - The `checkpoint_dir` of another call.
 
-    Notes
-    -----
-    Genes, panels and the total of the normalisation are chosen once in each fold, on all of its training spots, so that
-    all sizes are scored on the same genes in the same units. All else (penalty, number of neighbours, blend, epoch) is
-    chosen anew in each part.
+    Notes ----- Each fold chooses genes, panels and the total of the normalisation once, on all of its training spots.
+    So all sizes are scored on the same genes in the same units. Everything else (penalty, number of neighbours, mix,
+    epoch) is chosen again in each part.
 
-    **Intervals** are over patients where there are three or more, else over sections of which each patient has three or
-    more, else there are none. Draws are no unit: their parts are nested and come from the same tissue. Folds share most
-    of what they train on, so intervals are somewhat too narrow. Sections of one patient say nothing of new patients.
+    **Intervals** are over patients if there are three or more, else over sections if each patient has three or more.
+    Otherwise there are none. There are no intervals over draws, since the parts of a draw are nested and come from the
+    same tissue. Folds share most of their training tissue, so intervals are somewhat too narrow. Sections of one
+    patient say nothing about new patients.
 
-    **Forecast.** The law is ``limit - scale * size ** -exponent``, by least squares, with an exponent from 0 (each
-    doubling gains the same) to 3. It goes on from all of `adata`, which is one group more than any fold trains on. Its
-    interval has 95 %. It takes the bootstrap draws of the curve and is widened by Student's factor for so few units.
-    The verdict is "gain" where the interval begins at .001 or more, "little or nothing" where it ends below .01, and
-    else "cannot be told". That is the verdict too with fewer than four sizes, without an interval, and where the law,
-    fitted without the largest size, misses it clearly (``off_by``). The law is a rule of thumb. Do not stretch it
-    further than that.
+    **Forecast.** The law is ``limit - scale * size ** -exponent``, fitted by least squares. The exponent lies between 0
+    (each doubling gains the same) and 3. The forecast starts from all of `adata`, which is one group more than any fold
+    trains on. It has a 95 % interval, from the bootstrap draws of the curve, widened by Student's factor for the small
+    number of units. The verdict is "gain" if the interval begins at .001 or more, and "little or nothing" if it ends
+    below .01. Otherwise it is "cannot be told". This is also the verdict with fewer than four sizes, and without an
+    interval. It is the verdict, too, if the law fitted without the largest size clearly misses that size (``off_by``).
+    The law is a rule of thumb; do not extrapolate far with it.
 
-    **Spots.** With ``by="spots"`` a smaller reference is a thinner one. Methods that read a spot's neighbours (BLEEP's
-    default recipe) find these farther away in it than in a slide that they predict, and lose more for that. Features of
-    a part with fewer than 30 spots of a section are standardised by the whole part, as :func:`~bleep_sc.tl.fit` does.
-    That makes a step in the curve, so give no smaller `sizes` where the forecast counts.
+    **Spots.** With ``by="spots"``, a smaller reference has its spots farther apart. Methods that read the neighbours of
+    a spot (BLEEP's default recipe) then find them farther away than in the slide to predict, and lose more. If a part
+    has fewer than 30 spots of a section, its features are standardised by the whole part, as :func:`~bleep_sc.tl.fit`
+    does. This makes a step in the curve. So use no smaller `sizes` if the forecast matters.
 
-    **Cost.** ``seconds_predict`` is of the whole prediction of ``n_query`` spots, ``seconds_search`` of the search in
-    it. ``references_used`` is how many reference spots any of them retrieved. Both are NaN for methods that retrieve
-    nothing.
+    **Cost.** ``seconds_predict`` is the time to predict ``n_query`` spots, and ``seconds_search`` the part of it that
+    the search takes. ``references_used`` is the number of reference spots that were retrieved at least once.
+    ``seconds_search`` and ``references_used`` are NaN for methods that retrieve nothing.
 
     Examples
     --------

@@ -67,7 +67,7 @@ class Parts:
                 return held["result"]
         except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError):
             pass
-        warn(f"{str(path)!r} is damaged: {name} is done anew.")
+        warn(f"{str(path)!r} is damaged: {name} is done again.")
         return None
 
     def keep(self, name: str, result: Any) -> Any:

@@ -23,31 +23,34 @@ def plan(
     metric: str = "pearson",
     certainty: float = 0.9,
 ) -> pd.DataFrame:
-    """Ask how many patients a study needs, so that the interval of its mean score is at most so wide.
+    """Estimate how many patients a study needs for an interval of a given width around its mean score.
 
-    The scores of the patients in a learning curve say how far patients differ. From that follows how many of them make
-    a mean that is known well enough. Few patients tell their spread badly, so the answer is a range, and often a wide
+    The scores of the patients in a learning curve show how much patients differ. From this follows how many patients a
+    precise mean needs. A few patients give only a rough idea of the spread. So the answer is a range, and often a wide
     one.
 
     Parameters
     ----------
     adata
-        Spots with a learning curve by :func:`~bleep_sc.tl.learning_curve`, of patients that are held out.
+        Spots with a learning curve (:func:`~bleep_sc.tl.learning_curve`) in which patients were held out.
     width
-        Width that the 95 % interval of the mean score may have, from end to end, such as 0.05.
+        Largest width of the 95 % interval of the mean score, from end to end, such as 0.05.
     key
         Key of the learning curve in `adata.uns`.
     metric
         The score, such as ``"pearson"``.
     certainty
-        Share of such studies in which the upper number is enough, from 0.5.
+        Share of such studies in which the upper number of patients is enough; 0.5 or more.
 
-    Returns
-    -------
-    A row for each panel: ``panel``, ``metric``, ``mean``, ``spread`` (standard deviation between patients, at the
-    largest size), ``n_patients`` (that there are), ``width`` (of Student's interval that they have), ``fewest``,
-    ``guess`` and ``enough`` (patients that a study needs: if the spread is as small as it may be, as it was found, and
-    as large as it may be; NaN where nothing can be told) and ``answer``, in words.
+    Returns ------- A table with a row for each panel. Its columns are:
+    - ``panel``, ``metric`` and ``mean``;
+    - ``spread``, the standard deviation between patients, at the largest size;
+    - ``n_patients``, the number of patients at hand;
+    - ``width``, the width of their Student's interval;
+    - ``fewest``, ``guess`` and ``enough``, the number of patients that a study needs. They assume the smallest
+      plausible spread, the spread that was found, and the largest plausible spread. They are NaN if nothing can be
+      said;
+    - ``answer``, the same in words.
 
     Raises
     ------
@@ -56,16 +59,14 @@ def plan(
     ValueError
         The patients are not known, or one was on both sides of a fold; a width or metric that is not possible.
 
-    Notes
-    -----
-    The interval is Student's, ``mean ± t * spread / sqrt(n)``. The spread of K patients is known within a factor that
-    the chi-square distribution gives: with ten patients and a `certainty` of 0.9, the number of patients within .6 to
-    2.2 times. All numbers have one digit. Where they lie ten times apart (four patients or fewer), nothing can be told,
-    and a warning says so.
+    Notes ----- The interval is Student's, ``mean ± t * spread / sqrt(n)``. The chi-square distribution says how
+    precisely K patients determine the spread. With ten patients and a `certainty` of 0.9, the number of patients is
+    known to within .6 to 2.2 times. All numbers are rounded to one digit. If they are a factor of ten apart (four
+    patients or fewer), nothing can be said, and a warning says so.
 
-    It is assumed that patients are drawn as those of `adata` were, that their scores are roughly normal, and that their
-    spread stays what it is when the reference grows. Pass a learning curve ``by="patients"`` to see what the score
-    itself gains by more of them.
+    Three things are assumed. New patients are drawn like those of `adata`. Their scores are roughly normal. Their
+    spread stays the same when the reference grows. A learning curve with ``by="patients"`` shows how much the score
+    itself gains from more patients.
 
     Examples
     --------

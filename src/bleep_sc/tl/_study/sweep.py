@@ -38,29 +38,30 @@ def sweep(
     checkpoint_dir: str | Path | None = None,
     key_added: str = "sweep",
 ) -> pd.DataFrame:
-    """Tell how much a parameter matters on your own tissue, and what it is worth to choose it.
+    """Measure how much a parameter matters on your own tissue, and what choosing it gains.
 
-    Each group (patient, or section) is held out in turn, as by :func:`~bleep_sc.tl.cross_validate`, and predicted with
-    every combination of values. That gives the whole curve. Whoever picks its top picks it on the test tissue. So each
-    fold also chooses for itself: its training groups are left out in turn, and the values that predict them best are
-    taken for the group that was held out. The score of these values is the honest one.
+    Each group (patient, or section) is held out in turn, as in :func:`~bleep_sc.tl.cross_validate`. It is predicted
+    with every combination of values, which gives the whole curve. But whoever picks the best value from this curve
+    picks it on the test tissue. So each fold also chooses values on its own. It leaves out its training groups in turn,
+    takes the values that predict them best, and uses these values for the held-out group. The score of these values is
+    the honest score.
 
     Parameters
     ----------
     adata
         Measured sections of several groups, with crops (:func:`~bleep_sc.pp.crops`) or image features.
     parameters
-        Names of arguments and the values to try, numbers or names: ``{"k": [5, 20, 50], "temperature": [0.1, 1]}``.
-        All combinations are tried. An argument is one of :func:`~bleep_sc.tl.fit`, or `k`, the number of neighbours, or
-        `predict` of :func:`~bleep_sc.tl.impute`. For `k` and `predict` nothing is trained again.
+        Names of arguments and the values to try, numbers or names: ``{"k": [5, 20, 50], "temperature": [0.1, 1]}``. All
+        combinations are tried. Use arguments of :func:`~bleep_sc.tl.fit`, or `k` (the number of neighbours) and
+        `predict` of :func:`~bleep_sc.tl.impute`. `k` and `predict` need no further training.
     method
         The method, as in :func:`~bleep_sc.tl.fit`.
     group_key
-        Column of `obs` with the groups that are held out, whole, one after the other. Take patients, so that the result
-        holds for new patients.
+        Column of `obs` with the groups. Each is held out once, as a whole. Hold out patients, so that the result holds
+        for new patients.
     method_kwargs
-        Further arguments of :func:`~bleep_sc.tl.fit`, and `predict`, which all combinations share, such as
-        ``{"preset": "paper", "image_key": "X_features"}``.
+        Further arguments of :func:`~bleep_sc.tl.fit`, and `predict`, for all combinations, such as ``{"preset":
+        "paper", "image_key": "X_features"}``.
     metric, panel
         Score and gene panel by which each fold chooses.
     counts_layer, markers, n_top_genes, min_fraction, refit, library_key, patient_key
@@ -68,30 +69,28 @@ def sweep(
     metrics
         Scores to compute, as in :func:`~bleep_sc.tl.evaluate`; ``None`` computes all of them.
     n_bootstrap
-        Number of bootstrap draws for the intervals of the means; 0 leaves these out.
+        Number of bootstrap draws for the intervals of the means. 0 gives no intervals.
     random_state
         Seed of the whole sweep: :func:`~bleep_sc.tl.fit` gets it in each fold, and so do all draws.
     progress_bar
         Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
     checkpoint_dir
-        A folder, made where it does not exist, to which the scores of each training are written. If something ends the
-        sweep, the same call goes on from there. ``None`` writes nothing.
+        Folder that keeps the scores of each training; it is made if it does not exist. If the sweep is interrupted,
+        make the same call again, and it goes on from there. ``None`` writes nothing.
     key_added
         Key of the result in `uns`.
 
-    Returns
-    -------
-    The tidy scores of the held-out groups, a row for each combination, section, panel and metric: a column for each
-    parameter, ``fold`` (the held-out group), ``section``, ``patient``, ``panel``, ``metric``, ``value``,
-    ``inner_value`` (the same score on the inner folds, of the metric by which these choose), ``chosen`` (whether the
-    fold chose this combination), ``n_genes``, ``n_missing``, ``n_constant_truth``, ``n_constant_prediction``, ``scope``
-    and ``normalisation``. Sets the following fields:
+    Returns ------- The tidy scores of the held-out groups, with a row for each combination, section, panel and metric.
+    There is a column for each parameter. ``fold`` is the held-out group. ``inner_value`` is the score on the inner
+    folds, for the metric by which they choose. ``chosen`` says whether the fold chose this combination. The other
+    columns are ``section``, ``patient``, ``panel``, ``metric``, ``value``, ``n_genes``, ``n_missing``,
+    ``n_constant_truth``, ``n_constant_prediction``, ``scope`` and ``normalisation``. Sets the following fields:
 
     `adata.uns['sweep' | key_added]` : `dict`
-        ``scores``: the table that is returned. ``summary``: means over sections, then patients, with intervals, a row
-        for each combination, panel and metric, and the honest score, whose ``method`` is "chosen by the folds".
-        ``difference`` is the honest score minus that of the combination; where ``difference_low`` and
-        ``difference_high`` are on one side of 0, the two can be told apart. ``chosen``: the values of each fold.
+        ``scores``: the table that is returned. ``summary``: means over sections, then patients, with intervals. It has
+        a row for each combination, panel and metric. It also has the honest score, whose ``method`` is "chosen by the
+        folds". ``difference`` is the honest score minus that of the combination. If ``difference_low`` and
+        ``difference_high`` are on the same side of 0, the two scores differ. ``chosen``: the values of each fold.
         ``verdict``: whether the combinations can be told apart, in words. ``config``: JSON of the arguments.
 
     Raises
@@ -99,26 +98,28 @@ def sweep(
     KeyError
         No such column, layer, gene or image.
     ValueError
-        Before any training: one group only; an argument that the method does not have; one that no fold can choose,
-        such as `random_state` or `library_key`; one value of each; a `k` above the spots of the smallest training set;
-        a fold that trains on one section, by which nothing can be chosen; a `checkpoint_dir` with another sweep; what
-        :func:`~bleep_sc.tl.cross_validate` refuses.
+        - One group only.
+        - An argument that the method does not have.
+        - An argument that no fold can choose, such as `random_state` or `library_key`.
+        - A single value for each parameter.
+        - A `k` above the spots of the smallest training set.
+        - A fold that trains on one section, so it cannot choose anything.
+        - A `checkpoint_dir` with another sweep.
+        - Anything that :func:`~bleep_sc.tl.cross_validate` refuses.
 
-    Notes
-    -----
-    **Folds.** With three or more groups, each pair of groups is left out once. What is learned without A and B predicts
-    B for the fold of A, and A for the fold of B, so inner folds cost half. With more than seven groups each fold
-    chooses on six of the others. With two groups, the sections of the training group are the inner folds. Genes,
-    normalisation, panels and best epochs are found anew in each, on what it trains on.
+    Notes ----- **Folds.** With three or more groups, each pair of groups is left out once. A model trained without A
+    and B predicts B for the fold of A, and A for the fold of B. So inner folds cost only half. With more than seven
+    groups, each fold chooses on six of the others. With two groups, the sections of the training group are the inner
+    folds. Each inner fold finds genes, normalisation, panels and best epochs again, on its own training spots.
 
-    **Cost.** One training for each combination of arguments of `fit`, in each outer and inner fold: G groups make G + G
-    (G - 1) / 2 of them, each twice with `refit`. Features of frozen encoders are made once for all. `temperature` is
-    that of the loss, not that of `impute`.
+    **Cost.** There is one training for each combination of arguments of `fit`, in each outer and inner fold. G groups
+    make G + G (G - 1) / 2 folds. With `refit`, each trains twice. Features of frozen encoders are computed once for
+    all. `temperature` is that of the loss, not that of `impute`.
 
-    **Told apart.** The intervals of ``difference`` are over patients where there are three, else over the sections of
-    each patient, of which each needs three. They hold for all combinations at once (a bootstrap of the farthest,
-    widened as Student's t is for few units). With fewer patients and sections there are none, and ``verdict`` says that
-    it cannot be told.
+    **Told apart.** The intervals of ``difference`` are over patients if there are three, else over sections if each
+    patient has three. They hold for all combinations at once (a bootstrap of the largest difference, widened as
+    Student's t is for few units). With fewer patients and sections there are no intervals, and ``verdict`` says that it
+    cannot be told.
 
     Examples
     --------

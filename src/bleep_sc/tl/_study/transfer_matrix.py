@@ -33,84 +33,90 @@ def transfer_matrix(
     progress_bar: bool | None = None,
     checkpoint_dir: "str | Path | None" = None,
 ) -> pd.DataFrame:
-    """Tell whether a model of one tissue can be used on another: train on each, test on each, and train on all.
+    """Test whether a model of one tissue works on another: train on each, test on each, and train on all.
 
-    A tissue is never tested on what was trained on. Its own score, and that of the reference of all tissues together,
-    are cross-validated: its patients or sections are held out in turn.
+    No model is tested on tissue that it was trained on. A tissue's own model and the joint model of all tissues are
+    cross-validated: the patients or sections of the tissue are held out in turn.
 
     Parameters
     ----------
     tissues
-        Two or more measured tissues by name, each with crops (:func:`~bleep_sc.pp.crops`) of one width, or features of
-        one encoder. They are read only.
+        Two or more measured tissues, by name. All have crops (:func:`~bleep_sc.pp.crops`) of one width, or features of
+        one encoder. They are not changed.
     method
         Method of :func:`~bleep_sc.tl.fit`.
     method_kwargs
         Its arguments, as in :func:`~bleep_sc.tl.cross_validate`, such as ``{"image_key": "X_color"}``.
     map_genes
-        How genes get common names. ``None`` takes them as they are, ``"upper"`` in capitals, which joins most symbols
-        of human and mouse. A mapping gives a common name to each gene that it names, such as its ortholog.
+        How genes get common names. ``None`` takes names as they are. ``"upper"`` writes them in capitals, which matches
+        most symbols of human and mouse. A mapping renames each gene that it contains, for example to its ortholog.
     group_key
-        Column of `obs` with the groups that are held out. ``None`` holds out whole patients of a tissue with two or
+        Column of `obs` with the groups. Each is held out once. ``None`` holds out whole patients if a tissue has two or
         more, else sections.
     counts_layer
-        Layer of raw counts, which each fold normalises. With ``None``, or where no tissue has it, `X` is taken.
+        Layer of raw counts, which each fold normalises. With ``None``, or if no tissue has the layer, `X` is used.
     n_top_genes, min_fraction
         Arguments of :func:`~bleep_sc.pp.select_genes`, which chooses the genes to learn.
     library_key
-        Column of `obs` with each spot's section. ``None`` takes the one that :func:`~bleep_sc.pp.crops` was told, else
-        a tissue is one section.
+        Column of `obs` with each spot's section. ``None`` takes the column that :func:`~bleep_sc.pp.crops` was given,
+        else a tissue is one section.
     patient_key
-        Column of `obs` with each spot's patient; ``None`` is ``"patient"`` where there is such a column.
+        Column of `obs` with each spot's patient; ``None`` takes ``"patient"`` if that column exists.
     n_bootstrap
-        Number of bootstrap draws; 0 leaves the intervals out.
+        Number of bootstrap draws. 0 gives no intervals.
     random_state
-        Seed of all that is random.
+        Seed of all random steps.
     progress_bar
         Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
     checkpoint_dir
-        A folder, made where it does not exist, that keeps each finished training. If the call is ended, the same call
-        goes on from there. Another call's folder is refused. ``None`` writes nothing.
+        Folder that keeps each finished training; it is made if it does not exist. If the call is interrupted, make the
+        same call again, and it goes on from there. The folder of another call is refused. ``None`` writes nothing.
 
     Returns
     -------
     A table with a row for each ``trained_on`` (``"all"`` is the joint reference), ``tested_on`` and ``panel``:
 
-    - ``value`` is the mean Pearson correlation of the panel's genes over the spots of a section, ``low`` and ``high``
-      its interval over ``interval_over`` (NaN with fewer than 3 patients or sections). ``depth_free`` is the same with
-      sequencing depth regressed out, ``ceiling`` the noise ceiling.
-    - ``how`` is ``"transfer"`` or ``"cross-validated"``. ``scope`` tells of whom the tested sections are.
-    - ``verdict`` is what :func:`~bleep_sc.tl.impute` says of the look of the tested tissue, in its worst section.
-      ``n_unlike`` counts the sections that look unlike the reference's tissue. ``share_unlike`` is the share of spots.
-    - ``cost`` is what the joint reference loses against the tissue's own sections.
+    - ``value`` is the mean Pearson correlation of the panel's genes over the spots of a section. ``low`` and ``high``
+      are its interval over ``interval_over`` (NaN with fewer than 3 patients or sections). ``depth_free`` is the same
+      with sequencing depth regressed out. ``ceiling`` is the noise ceiling.
+    - ``how`` is ``"transfer"`` or ``"cross-validated"``. ``scope`` says whether the tested sections are of other
+      patients.
+    - ``verdict`` is what :func:`~bleep_sc.tl.impute` says about the look of the tested tissue, in its worst section.
+      ``n_unlike`` is the number of sections that look unlike the reference, and ``share_unlike`` the share of such
+      spots.
+    - ``cost`` is how much lower the joint model scores than the model of the tissue's own sections.
     - ``note`` says why a value is NaN.
-    - ``n_genes`` of the panel, ``n_shared_genes`` of all tissues, ``n_sections`` and ``n_patients`` that were scored.
+    - ``n_genes`` is the size of the panel, and ``n_shared_genes`` the number of genes that all tissues have.
+      ``n_sections`` and ``n_patients`` were scored.
 
     Raises
     ------
     KeyError
         No such column, or no images in a tissue.
     ValueError
-        Fewer than two tissues; no gene that all share; the same spots in two tissues; counts in some tissues only;
-        crops of different widths; an argument that the method does not have; the `checkpoint_dir` of another call.
+        - Fewer than two tissues.
+        - No gene that all tissues have.
+        - The same spots in two tissues.
+        - Counts in some tissues only.
+        - Crops of different widths.
+        - An argument that the method does not have.
+        - The `checkpoint_dir` of another call.
 
     Warns
     -----
     UserWarning
-        The joint reference costs a tissue more than 0.01 of a panel's score, or few gene names are shared.
+        The joint model lowers the score of a panel by more than 0.01 in a tissue, or few gene names are shared.
 
-    Notes
-    -----
-    Everything is done on the genes that all tissues have, total counts included. The genes to learn and the panels are
-    chosen on the other groups of the tested tissue, so that all rows of one ``tested_on`` are scored on the same genes,
-    and none was chosen on what is scored. A tissue with one group has no others: its genes are chosen on the other
-    tissues, and its own score and that of the joint reference are NaN.
+    Notes ----- Only genes that all tissues have are used, also for total counts. The genes to learn and the panels are
+    chosen on the groups of the tested tissue that are not scored. So all rows of one ``tested_on`` are scored on the
+    same genes, and no gene was chosen on the scored spots. If a tissue has only one group, its genes are chosen on the
+    other tissues. Its own score and that of the joint model are then NaN.
 
     Each tissue is normalised to the median total of its own training spots.
 
-    The score is of the pattern within sections. The level of a gene in another tissue is not tested. Of a verdict
-    ``"unlike the reference's tissue, ..."`` the prediction is a guess, also where the score is above 0: tissues share
-    genes that follow cell density or depth.
+    The score is about the pattern within sections. The level of a gene in another tissue is not tested. With the
+    verdict ``"unlike the reference's tissue, ..."`` the prediction is a guess, even if the score is above 0. Tissues
+    share genes that follow cell density or depth.
 
     Examples
     --------

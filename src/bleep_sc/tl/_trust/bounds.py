@@ -49,7 +49,7 @@ def asked_genes(query: AnnData, calibration: Calibration, genes: list[str] | Non
         if not len(of_query):
             msg = (
                 f"`query` shares none of the {len(table)} genes that are calibrated, such as {table[0]!r}: its "
-                f"`var_names` are spelt otherwise, such as {names[0]!r}."
+                f"`var_names` are spelt differently, such as {names[0]!r}."
             )
             raise ValueError(msg)
         return Columns(of_query, table.get_indexer(names[of_query]))
@@ -219,7 +219,7 @@ def _in_spots(spots: HeldOutSpots, calibration: Calibration, columns: Columns) -
     found = pd.Index(spots.measured.genes).get_indexer(calibration.genes[columns.of_table])
     if (found < 0).any():
         gene = calibration.genes[columns.of_table][found < 0][0]
-        msg = f"`ref` lacks the gene {gene!r}, which is calibrated. Calibrate anew: `bleep_sc.tl.calibrate(ref)`."
+        msg = f"`ref` lacks the gene {gene!r}, which is calibrated. Calibrate again: `bleep_sc.tl.calibrate(ref)`."
         raise ValueError(msg)
     return np.asarray(found)
 

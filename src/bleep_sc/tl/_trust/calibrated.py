@@ -40,7 +40,7 @@ class Calibrated:
         regression = calibration.promise.predictor.get("predict") == "regression"
         spots = None
         if at_hand and not calibration.promise.cross_fit:
-            labels = read_labels(self.ref, self.stored, key, patient_key=None, anew=False)
+            labels = read_labels(self.ref, self.stored, key, patient_key=None, again=False)
             measured = read_measured(self.ref, self.stored, key)
             spots = kept_spots(self.ref, key, measured, labels, self.stored, regression=regression)
         if spots is None:
@@ -63,7 +63,7 @@ class Calibrated:
                 f"`ref` is not the reference that was calibrated: it has {self.ref.n_obs} spots, {len(spots.rows)} of "
                 f"them held out in {len(spots.group_names)} groups, and it had {promise.n_reference}, "
                 f"{promise.n_reference - promise.n_left_out} and {len(promise.groups)}. {what} is worked out from it, "
-                "so calibrate it anew: `bleep_sc.tl.calibrate(ref)`."
+                "so calibrate it again: `bleep_sc.tl.calibrate(ref)`."
             )
             raise ValueError(msg)
         return spots
@@ -83,7 +83,7 @@ def read_calibrated(query: AnnData, ref: AnnData, key: str, layer: str) -> Calib
     calibration = Calibration.from_bytes(entry[CALIBRATION], where=where)
     promise = calibration.promise
     if promise.model_sha256 != stored.sha256:
-        msg = f"{where} is of another model than `ref.uns[{key!r}]`. Run `bleep_sc.tl.calibrate(ref)` anew."
+        msg = f"{where} is of another model than `ref.uns[{key!r}]`. Run `bleep_sc.tl.calibrate(ref)` again."
         raise ValueError(msg)
     made_by = query.uns.get(layer)
     if not isinstance(made_by, Mapping) or "model_sha256" not in made_by:
@@ -103,9 +103,9 @@ def read_calibrated(query: AnnData, ref: AnnData, key: str, layer: str) -> Calib
     check_same_predictor(query, layer, promise.predictor, n_reference=promise.n_reference)
     if np.asarray(made_by.get("in_sample", False)).any():
         warn(
-            f"`query.layers[{layer!r}]` holds spots that the model was trained on. Predictions of those are closer "
-            "than those of new tissue, so the bounds are wider than theirs need be and tell nothing of how good the "
-            "model is."
+            f"`query.layers[{layer!r}]` holds spots that the model was trained on. Predictions for those are closer "
+            "than for new tissue, so the bounds are wider than needed there, and do not show how good the model "
+            "is."
         )
     return Calibrated(calibration, ref, key, stored, layer)
 

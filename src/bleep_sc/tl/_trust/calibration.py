@@ -115,7 +115,7 @@ def announce(
     as_they_are = f"of {promise.lowest_depth:.0f} to {promise.highest_depth:.0f} counts, as the reference's are"
     known: dict[int | str | None, str] = {None: as_they_are, "query": "as deep as the query's"}
     if target == "rate":
-        logger.info("%.0f %% intervals of the expression below the count noise: approximate.", 100 * level)
+        logger.info("%.0f %% intervals of the true expression, without count noise: approximate.", 100 * level)
     else:
         logger.info(
             "%.0f %% intervals of values measured in spots %s.%s %s",

@@ -1,4 +1,4 @@
-"""Trains the folds of a reference anew, for models that keep no out-of-fold predictions."""
+"""Trains the folds of a reference again, for models that keep no out-of-fold predictions."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -70,7 +70,7 @@ def cross_fitted(
     counts: Any = ref.layers[_keys.COUNTS]
     predicted = np.full((ref.n_vars, ref.n_obs), np.nan, dtype=np.float32)
     with settings.override(verbosity="warning"), units_known():
-        for training, parts in progress(folds, desc="Training the folds anew", show=progress_bar):
+        for training, parts in progress(folds, desc="Training the folds again", show=progress_bar):
             held_out = np.sort(np.concatenate(parts))
             part = _part(ref, training, stored, labels, values)
             query = _part(ref, held_out, stored, labels, None)

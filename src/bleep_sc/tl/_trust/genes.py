@@ -71,8 +71,8 @@ def report_genes(columns: dict[str, Any], promise: Promise, *, key: str, fdr: fl
     """Log how many genes are listed, and what the list speaks of."""
     listed = columns[_keys.predictable(key)]
     logger.info(
-        "%d of %d genes can be read off these images beyond sequencing depth (false entries %.3g of the list). The "
-        "list speaks of what it was made on: %s.",
+        "%d of %d genes can be predicted from these images beyond sequencing depth (false discovery rate "
+        "%.3g). The list holds for what it was made on: %s.",
         listed.sum(),
         np.isfinite(columns[_keys.expected_pearson(key)]).sum(),
         fdr,

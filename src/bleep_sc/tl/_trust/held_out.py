@@ -1,4 +1,4 @@
-"""Finds the held-out spots of a predictor: those that `fit` has kept, or those of folds that are trained anew."""
+"""Finds the held-out spots of a predictor: those that `fit` has kept, or those of folds that are trained again."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ def held_out_spots(
     *,
     stored: StoredModel,
     trained: Trained,
-    anew: bool,
+    again: bool,
     of_impute: Mapping[str, Any],
     encoder: Callable[..., Any] | None,
     of_compute: Mapping[str, Any],
@@ -31,10 +31,10 @@ def held_out_spots(
     Raises
     ------
     ValueError
-        `fit` has kept nothing, or the predictions of another predictor, and the folds are not to be trained anew.
+        `fit` has kept nothing, or the predictions of another predictor, and the folds are not to be trained again.
     """
     predictor = predictor_of(ref, stored, trained, **of_impute)
-    if anew:
+    if again:
         spots = cross_fitted(
             ref,
             measured,
@@ -48,7 +48,7 @@ def held_out_spots(
         )
         return spots, predictor
     if encoder is not None:
-        msg = "`encoder` reads the crops of folds that are trained anew: pass `cross_fit=True` too, or leave it out."
+        msg = "`encoder` reads the crops of folds that are trained again: pass `cross_fit=True` too, or leave it out."
         raise ValueError(msg)
     regression = predictor.get("predict") == "regression"
     usual = predictor_of(ref, stored, trained, predict="regression" if regression else None)
@@ -56,7 +56,7 @@ def held_out_spots(
         changed = ", ".join(f"{name}={predictor[name]!r}" for name in predictor if predictor[name] != usual.get(name))
         msg = (
             f"`fit` has kept the predictions of its usual predictor and of its regressions, not those with "
-            f"{changed}. Pass `cross_fit=True`, which trains the folds anew."
+            f"{changed}. Pass `cross_fit=True`, which trains the folds again."
         )
         raise ValueError(msg)
     kept = kept_spots(ref, key, measured, labels, stored, regression=regression)
@@ -64,7 +64,7 @@ def held_out_spots(
         msg = (
             f"the model {key!r} keeps no predictions of spots that it did not see. BLEEP's default recipe makes them "
             f"when it is fitted on two or more patients, or sections: `bleep_sc.tl.fit(ref, key_added={key!r})`. For "
-            "any other method pass `cross_fit=True`, which trains the folds anew. A concat of references drops them."
+            "any other method pass `cross_fit=True`, which trains the folds again. A concat of references drops them."
         )
         raise ValueError(msg)
     return kept, predictor

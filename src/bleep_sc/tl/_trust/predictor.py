@@ -54,7 +54,7 @@ def check_same_predictor(query: AnnData, name: str, calibrated: Mapping[str, Any
         needed = ", ".join(f"{argument}={_shown(value)}" for argument, value in other.items())
         msg = (
             f"`query.layers[{name!r}]` was imputed with {given}, but the calibration is of {needed}, and another "
-            f"predictor errs otherwise. Impute with {needed}, or calibrate this one: "
+            f"predictor has other errors. Impute with {needed}, or calibrate this one: "
             f"`bleep_sc.tl.calibrate(ref, cross_fit=True, {_call(params, other)})`."
         )
         raise ValueError(msg)

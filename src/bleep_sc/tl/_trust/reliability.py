@@ -114,8 +114,8 @@ def report(reliability: Reliability, *, image_key: str, from_crops: bool) -> Non
             warn(f"{said}. {_SO_FAR_OFF}, hardly another patient: the prediction is no more than a guess. {check}")
         elif row["verdict"] == OTHER:
             logger.info(
-                "%s: as of another patient, stain or scanner, which is usual for new tissue. The reliability does not "
-                "tell where the prediction errs there.",
+                "%s. It looks like another patient, stain or scanner, which is usual for new tissue. The reliability "
+                "does not show where the prediction is wrong there.",
                 said,
             )
 

@@ -97,10 +97,10 @@ class HeldOutSpots:
         return np.searchsorted(self.group_names, self.labels.groups.astype(str))
 
 
-def read_labels(ref: AnnData, stored: StoredModel, key: str, *, patient_key: str | None, anew: bool) -> Labels:
+def read_labels(ref: AnnData, stored: StoredModel, key: str, *, patient_key: str | None, again: bool) -> Labels:
     """Read sections and patients, by the columns that the model was fitted with; refuse one section alone.
 
-    `anew` says that the folds are trained anew, so that another column of patients may be named.
+    `again` says that the folds are trained again, so that another column of patients may be named.
     """
     library_key, fitted_with = stored.config.library_key, stored.config.patient_key
     for column, name in ((library_key, "library_key"), (patient_key or fitted_with, "patient_key")):
@@ -109,12 +109,12 @@ def read_labels(ref: AnnData, stored: StoredModel, key: str, *, patient_key: str
                 "ref.obs", column, ref.obs.columns, remedy=f"It is the `{name}` of the model; put the column back."
             )
     asked = patient_key or fitted_with or known_patient_key(ref, None) or ""
-    if asked != fitted_with and not anew:
+    if asked != fitted_with and not again:
         had = f"with the patients of `obs[{fitted_with!r}]`" if fitted_with else "without any patients"
         msg = (
             f"the model {key!r} was fitted {had}, so its held-out spots say nothing of those of `obs[{asked!r}]`. Fit "
             f"again, `bleep_sc.tl.fit(ref, patient_key={asked!r})`, or pass `cross_fit=True`, which trains the folds "
-            "anew."
+            "again."
         )
         raise ValueError(msg)
     sections = section_of_spots(ref, library_key or None, name="ref")
@@ -142,6 +142,25 @@ def read_measured(ref: AnnData, stored: StoredModel, key: str) -> Measured:
     ValueError
         The expression is not log1p(T · counts / total) with one T.
     """
+    layer = stored.config.expression.layer
+    counts, values, totals, target_sum = read_counts(ref, layer)
+    record = ReferenceRecord.from_uns(ref.uns[key], where=f"ref.uns[{key!r}]")
+    if record.measured is not None:
+        warn_of_other_values(ref, values, record.measured, layer=layer, key=key)
+    names = as_text(ref.var_names).to_numpy().astype(str)
+    rank = np.empty(ref.n_obs, dtype=np.int64)
+    rank[np.argsort(as_text(ref.obs_names).to_numpy().astype(str), kind="stable")] = np.arange(ref.n_obs)
+    return Measured(names, sparse.csc_matrix(counts), totals, target_sum, rank)
+
+
+def read_counts(ref: AnnData, layer: str | None) -> tuple[Any, Any, np.ndarray, float]:
+    """Read counts and expression, the total of each spot, and the T of log1p(T · counts / total).
+
+    Raises
+    ------
+    KeyError, ValueError
+        As :func:`read_measured`, of which this is the part that needs no model.
+    """
     if _keys.COUNTS not in ref.layers:
         msg = (
             f"`ref.layers[{_keys.COUNTS!r}]` does not exist: how far a value may be off depends on how deep spots were "
@@ -150,17 +169,9 @@ def read_measured(ref: AnnData, stored: StoredModel, key: str) -> Measured:
         )
         raise MissingKeyError(msg)
     counts = count_values(ref, _keys.COUNTS, name="ref")
-    layer = stored.config.expression.layer
     values = expression_values(ref, layer, name="ref")
-    record = ReferenceRecord.from_uns(ref.uns[key], where=f"ref.uns[{key!r}]")
-    if record.measured is not None:
-        warn_of_other_values(ref, values, record.measured, layer=layer, key=key)
     totals = np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()
-    target_sum = _target_sum(values, counts, totals, path_of("ref", layer))
-    names = as_text(ref.var_names).to_numpy().astype(str)
-    rank = np.empty(ref.n_obs, dtype=np.int64)
-    rank[np.argsort(as_text(ref.obs_names).to_numpy().astype(str), kind="stable")] = np.arange(ref.n_obs)
-    return Measured(names, sparse.csc_matrix(counts), totals, target_sum, rank)
+    return counts, values, totals, _target_sum(values, counts, totals, path_of("ref", layer))
 
 
 def _target_sum(values: Any, counts: sparse.csr_matrix, totals: np.ndarray, path: str) -> float:
@@ -206,7 +217,7 @@ def kept_spots(
     if decoders is None or scores_key not in ref.obsm or fold_key not in ref.obs:
         return None
     path = f"ref.obsm[{scores_key!r}]"
-    remedy = f"Fit the model anew: `bleep_sc.tl.fit(ref, key_added={key!r})`."
+    remedy = f"Fit the model again: `bleep_sc.tl.fit(ref, key_added={key!r})`."
     scores = as_numbers(ref.obsm[scores_key], path=path, remedy=remedy)
     fold = ref.obs[fold_key].to_numpy()
     if (
@@ -245,7 +256,7 @@ def _check_same_patients(labels: Labels, rows: np.ndarray, fitted: Mapping[str, 
         msg = (
             f"`ref.obs[{labels.patient_key!r}]` is not what the model {key!r} was fitted with: section {section!r} is "
             f"of {now[section]!r}, and was of {fitted.get(section, 'no patient')!r}. Its folds left out other "
-            "patients. Fit again, or pass `cross_fit=True`, which trains the folds anew."
+            "patients. Fit again, or pass `cross_fit=True`, which trains the folds again."
         )
         raise ValueError(msg)
 

@@ -95,6 +95,6 @@ def in_words(found: pd.DataFrame, names: Sequence[str], over: str, *, metric: st
     at = list(found.index).index(farthest)
     return (
         f"{int(apart.sum())} of {len(found)} settings differ in {score} from what the folds chose by more than the "
-        f"intervals over {over}; the farthest is {names[at]} ({-found.loc[farthest, 'difference']:+.3f}). The others "
+        f"intervals over {over}. The farthest is {names[at]} ({-found.loc[farthest, 'difference']:+.3f}). The others "
         "cannot be told apart."
     )

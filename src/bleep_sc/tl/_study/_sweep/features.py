@@ -17,7 +17,7 @@ _OF_ENCODER = ("encoder", "view", "weights")
 
 
 def with_features(ready: Ready, grid: Grid, *, progress_bar: bool | None) -> tuple[Ready, Grid]:
-    """Read the crops of all spots by each encoder that no training changes, so that no fold reads them anew.
+    """Read the crops of all spots by each encoder that no training changes, so that no fold reads them again.
 
     The user's object is not touched: the features are put beside the images in an object of the folds' own.
     """

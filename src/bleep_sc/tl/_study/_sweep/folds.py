@@ -49,7 +49,7 @@ def _check_can_choose(folds: Sequence[Fold], groups: np.ndarray, sections: np.nd
         if len(own) < 2:
             msg = (
                 f"no value can be chosen where {fold.name!r} of `adata.obs[{group_key!r}]` is held out: one section is "
-                f"left, {str(own[0])!r}, of which no other can be told. Three groups or more are needed, or two of "
+                f"left, {str(own[0])!r}, so there is none to choose on. Three groups or more are needed, or two of "
                 "several sections each. `bleep_sc.tl.cross_validate` compares settings without choosing."
             )
             raise ValueError(msg)

@@ -72,9 +72,9 @@ def _check_name(name: Any, given: Mapping[str, Any]) -> None:
     if name in DECIDED_HERE or name in _NO_MATTER or name == "method":
         why = {
             "method": "is no parameter of one method. `bleep_sc.tl.cross_validate` compares methods",
-            "random_state": "is luck: a seed that did well on some tissue says nothing of other tissue",
+            "random_state": "is luck: a seed that did well on one tissue says nothing about other tissue",
         }.get(name, "changes no model" if name in _NO_MATTER else "is what each fold sets itself")
-        msg = f"{path} {why}, so that no fold can choose it. Leave it out."
+        msg = f"{path} {why}, so no fold can choose it. Leave it out."
         raise ValueError(msg)
     if name not in _OF_READING and name not in inspect.signature(fit).parameters:
         msg = f"{path} is no argument of `bleep_sc.tl.fit`, nor {' or '.join(f'`{each}`' for each in _OF_READING)}."

@@ -119,7 +119,7 @@ def shared_genes(
         common = pd.Series(_common_names(as_text(adata.var_names), map_genes))
         twice = common.duplicated(keep=False)
         if twice.any():
-            logger.info("%s: %d genes left out, whose common names fall together.", name, int(twice.sum()))
+            logger.info("%s: %d genes are left out, because several get the same common name.", name, int(twice.sum()))
         named[name] = common.where(~twice)
     first = next(iter(named.values()))
     in_all = set.intersection(*(set(common.dropna()) for common in named.values()))

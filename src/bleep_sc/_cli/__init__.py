@@ -1,0 +1,1 @@
+"""The command line `bleep-sc`: the package's functions on files, for pipelines."""

@@ -1,0 +1,73 @@
+"""The model that a command predicts with, and what is asked of it before any image is read."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from anndata import AnnData
+
+from bleep_sc import io
+from bleep_sc._cli.refused import Refused, spelt
+from bleep_sc._cli.tissue import check_there, read_tissue
+
+REF, MODEL = "--ref", "--model"
+
+
+def read_ref(arguments: argparse.Namespace, key: str) -> AnnData:
+    """Read the reference, or the model alone as a reference without spots."""
+    if arguments.ref is not None:
+        return read_tissue(arguments.ref, what=REF)
+    return _read_slim(arguments.model, key)
+
+
+def said_ref(arguments: argparse.Namespace) -> str:
+    """Name the reference as the user did."""
+    return str(arguments.model if arguments.ref is None else arguments.ref)
+
+
+def _read_slim(folder: str, key: str) -> AnnData:
+    """Read a model that travels without its reference."""
+    check_there(folder, what=MODEL)
+    if not Path(folder).is_dir():
+        msg = f"{MODEL} {folder}: is a file; a model is a folder. A reference goes to {REF}."
+        raise Refused(msg)
+    with spelt({"path": MODEL}):
+        return io.read_slim_model(folder, key_added=key)
+
+
+def check_model(ref: AnnData, key: str, *, what: str) -> Any:
+    """Return the stored model; refuse a file that holds none."""
+    from bleep_sc.io._stored import from_uns
+
+    with spelt({}, ref=what):
+        return from_uns(ref.uns, key)
+
+
+def check_calibrated(ref: AnnData, key: str, *, option: str, what: str) -> None:
+    """Refuse bounds of a model that nobody has calibrated."""
+    from bleep_sc.io._calibration import CALIBRATION
+
+    if CALIBRATION not in ref.uns[key]:
+        msg = f"{option}: the model of {what} is not calibrated. Train it with `bleep-sc fit ... --calibrate`."
+        raise Refused(msg)
+
+
+def check_width(stored: Any, *, size: int, um: float | None, given: bool, what: str) -> None:
+    """Refuse crops of another width than the model was trained on, before they are cut.
+
+    What is not known here, `tl.impute` compares when they are.
+    """
+    from bleep_sc.tl._inputs.crop_scale import TOLERANCE
+
+    scale = stored.config.image.scale
+    if scale is None or stored.config.image.elsewhere:
+        return
+    known = scale.size_um
+    apart = known is not None and um is not None and abs(known - um) > TOLERANCE * known
+    if apart or size != scale.size:
+        needed = f"--size {scale.size}" + ("" if known is None else f" --um {known:g}")
+        found = f"{size} pixels" + ("" if um is None else f" of {um:g} µm in all")
+        trained = f"{scale.size} pixels" + ("" if known is None else f" of {known:g} µm in all")
+        said = "--um" if given else "crops"
+        msg = f"{said}: crops would be {found}, the model of {what} was trained on {trained}. Pass {needed}."
+        raise Refused(msg)
