@@ -158,7 +158,7 @@ def test_it_goes_through_h5ad_and_may_be_written_again(named: AnnData, query: An
 def test_a_blank_query_takes_the_genes_of_a_slim_model(named: AnnData, query: AnnData, tmp_path: Path) -> None:
     bl.io.write_model(named, tmp_path, slim=True)
     slim = bl.io.read_slim_model(tmp_path)
-    blank = bl.pp.blank(slim, spatial=query.obsm["spatial"], library_id="new")
+    blank = bl.pp.blank(slim, spatial=query.obsm["spatial"], library_id="new", spot_diameter=50)
     assert list(blank.var_names) == list(named.var_names)
 
 

@@ -11,7 +11,7 @@ from bleep_sc import _keys
 from bleep_sc._adata import (
     as_text,
     check_adata,
-    check_readable,
+    check_reference,
     recorded_library_key,
     section_of_spots,
     spatial_coordinates,
@@ -161,7 +161,7 @@ def evaluate(
     """
     check_adata(query, name="query", copy=copy)
     if ref is not None:
-        check_readable(ref, name="ref")
+        check_reference(ref)
     metrics = check_metrics(metrics)
     n_bootstrap = check_int("n_bootstrap", n_bootstrap, minimum=0)
     random_state = check_int("random_state", random_state, minimum=0)
