@@ -40,7 +40,7 @@ def cross_validate(
     Each group (patient, or section) is held out in turn. The other groups are normalised. They alone serve to choose
     genes, panels, penalties, numbers of neighbours and best epochs, and to train a model of each method. Each model
     then predicts the held-out spots from their images alone. The object it gets holds no expression of the held-out
-    group in any form, so none can leak.
+    group, so none can leak. Only ``"counts"`` gets something of it, the total counts, and the result says so.
 
     Parameters
     ----------
@@ -126,8 +126,8 @@ def cross_validate(
     Penalty, `k` and best epoch are chosen on held-out parts of the training spots. These parts are whole groups if
     there are two or more, else whole sections, else random spots. Retrieval draws on all training spots.
 
-    No method gets any expression of the held-out group. But a file of `weights`, or features in `image_key`, can bring
-    it in from outside. They must come from images alone. Obvious cases are refused.
+    No method gets expression of the held-out group, except ``"counts"``. But a file of `weights`, or features in
+    `image_key`, can bring it in from outside. They must come from images alone. Obvious cases are refused.
 
     Each method's layer is dense and takes 4 bytes a value: 720 MB for 10,000 spots × 18,000 genes.
 

@@ -203,8 +203,8 @@ def fit(
     members
         Number of pairs of heads in BLEEP's default recipe. Their embeddings are stored side by side.
     context
-        Number of neighbouring spots in BLEEP's default recipe. The mean features of these nearest spots are added to
-        each spot's own. With 0, no other spots are used, and ``obsm["spatial"]`` is not needed.
+        Number of neighbouring spots in BLEEP's default recipe. The mean features of these nearest spots stand beside
+        each spot's own, as further columns. With 0, no other spots are used, and ``obsm["spatial"]`` is not needed.
     hidden
         Width of the hidden layer, in BLEEP's heads (default recipe) or in the regressor's head. With ``None`` the
         regressor's head is linear.
@@ -315,7 +315,7 @@ def fit(
     **BLEEP's default recipe.** Each part was measured alone and together with the others (docs, "Which parts pay").
 
     - *Image.* Image features are standardised within each section. This removes differences in staining. The mean
-      features of the neighbouring spots are added.
+      features of the neighbouring spots stand beside them, as further columns.
     - *Expression.* A profile is described by principal components of how expression varies within sections. If
       `layers['counts']` holds raw counts, sequencing depth is a component of its own, with a slope for each gene.
     - *Joint space.* An ensemble of small heads maps both into one space. It is trained with a contrastive loss at a low
