@@ -30,7 +30,7 @@ from bleep_sc._logging import logger
 _toy, _fit, _cross_validate = bl.datasets.toy, bl.tl.fit, bl.tl.cross_validate
 _short = {"max_epochs": 20}
 bl.datasets.toy = lambda **given: _toy(**{"n_spots": 40, "n_genes": 120, **given})
-bl.tl.fit = lambda adata, **given: _fit(adata, **_short, **given)
+bl.tl.fit = lambda adata, **given: _fit(adata, **{**given, **(_short if "method" not in given else {})})
 bl.tl.cross_validate = lambda adata, methods, **given: _cross_validate(
     adata, methods=methods, **{"method_kwargs": {m: _short for m in methods if m == "bleep"}, **given}
 )
