@@ -97,7 +97,9 @@ def report(
     FileNotFoundError, IsADirectoryError, PermissionError
         The folder of `path` does not exist or may not be written to, or `path` itself is a folder.
 
-    Notes ----- Genes are never chosen by their score on `query`, which would make the model look too good.
+    Notes
+    -----
+    Genes are never chosen by their score on `query`, which would make the model look too good.
 
     All names and texts are escaped. The page tells the browser to run no script but its own, so that a gene or a
     section whose name holds HTML cannot run anything.

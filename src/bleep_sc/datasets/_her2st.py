@@ -48,10 +48,12 @@ def her2st(
     progress_bar
         Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
 
-    Returns ------- An AnnData of all sections, and a dict from section to the path of its image. The AnnData holds
-    counts in `X` and in ``layers['counts']``. Its `obs` has ``in_tissue``, ``section``, ``patient``, ``array_row`` and
-    ``array_col``. Its `obsm['spatial']` is in pixels of the image, and ``uns['spatial'][section]`` holds small images
-    and scale factors. Spots without counts, or without a place under the tissue, are left out.
+    Returns
+    -------
+    An AnnData of all sections, and a dict from section to the path of its image. The AnnData holds counts in `X` and in
+    ``layers['counts']``. Its `obs` has ``in_tissue``, ``section``, ``patient``, ``array_row`` and ``array_col``. Its
+    `obsm['spatial']` is in pixels of the image, and ``uns['spatial'][section]`` holds small images and scale factors.
+    Spots without counts, or without a place under the tissue, are left out.
 
     Raises
     ------

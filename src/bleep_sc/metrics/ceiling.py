@@ -30,8 +30,10 @@ def split_half_pearson(
     rng
         Random number generator for the splits.
 
-    Returns ------- float64 (n_genes,). The value is NaN where the normalised counts do not vary. If one half of a split
-    is constant by chance, the split counts as 0.
+    Returns
+    -------
+    float64 (n_genes,). The value is NaN where the normalised counts do not vary. If one half of a split is constant by
+    chance, the split counts as 0.
     """
     check_draws(n_splits, rng, name="n_splits")
     check_number("target_sum", target_sum, above=0)

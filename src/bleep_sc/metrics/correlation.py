@@ -16,9 +16,11 @@ def pearson(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     truth, prediction
         Measured and predicted expression (n_obs, n_genes).
 
-    Returns ------- float64 (n_genes,). The value is NaN where the truth is constant, so that there is nothing to
-    predict, or where one of the two holds NaN. It is 0 where the prediction is constant: it predicts nothing. All
-    correlations of this module follow these rules.
+    Returns
+    -------
+    float64 (n_genes,). The value is NaN where the truth is constant, so that there is nothing to predict, or where one
+    of the two holds NaN. It is 0 where the prediction is constant: it predicts nothing. All correlations of this module
+    follow these rules.
     """
     truth, prediction = dense_pair(truth, prediction)
     t, p = _centred(truth), _centred(prediction)

@@ -21,9 +21,10 @@ def ssim(truth: np.ndarray, prediction: np.ndarray, grid: np.ndarray) -> np.ndar
     grid
         Row and column of each spot (n_obs, 2), counted from 0. Where several spots share a place, the last is drawn.
 
-    Returns ------- float64 (n_genes,). The value is NaN where the truth is constant, the prediction holds NaN, or the
-    grid is less than 3 wide or high. A constant prediction gets a similarity like any other, since it agrees with flat
-    windows.
+    Returns
+    -------
+    float64 (n_genes,). The value is NaN where the truth is constant, the prediction holds NaN, or the grid is less than
+    3 wide or high. A constant prediction gets a similarity like any other, since it agrees with flat windows.
 
     Notes
     -----

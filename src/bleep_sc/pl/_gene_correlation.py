@@ -66,10 +66,12 @@ def gene_correlation(
     ValueError
         Fewer than 3 genes that vary as measured, or fewer than 3 spots.
 
-    Notes ----- Correlations are over the spots of all sections. Each gene is first centred within each section, since
-    differences between sections are not structure within the tissue. Genes are clustered by average linkage on 1 -
-    correlation. Genes whose measured values are constant come last. Pairs without a correlation are grey. The title of
-    the imputed matrix gives the agreement that :func:`~bleep_sc.tl.evaluate` has written for the panel (``gene_gene``).
+    Notes
+    -----
+    Correlations are over the spots of all sections. Each gene is first centred within each section, since differences
+    between sections are not structure within the tissue. Genes are clustered by average linkage on 1 - correlation.
+    Genes whose measured values are constant come last. Pairs without a correlation are grey. The title of the imputed
+    matrix gives the agreement that :func:`~bleep_sc.tl.evaluate` has written for the panel (``gene_gene``).
 
     Only the two matrices are computed when the figure is drawn. This is quick for as many genes as fit on a page.
 

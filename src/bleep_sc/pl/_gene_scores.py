@@ -83,9 +83,11 @@ def gene_scores(
     ValueError
         No layer is named, or no gene has a score in all of them.
 
-    Notes ----- A gene without a score in one of the layers (constant as measured, or not predicted) is left out of all
-    of them. Such genes are counted below the axis. So a layer that predicts few genes shortens every curve. Draw it by
-    itself too.
+    Notes
+    -----
+    A gene without a score in one of the layers (constant as measured, or not predicted) is left out of all of them.
+    Such genes are counted below the axis. So a layer that predicts few genes shortens every curve. Draw it by itself
+    too.
 
     Examples
     --------

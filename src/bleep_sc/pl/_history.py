@@ -48,8 +48,10 @@ def history(
     ValueError
         The model was not trained by gradient descent, so there are no epochs.
 
-    Notes ----- Epochs are counted from 1. BLEEP's loss rises with the number of spots in a batch. So compare losses
-    only between models with batches of the same size.
+    Notes
+    -----
+    Epochs are counted from 1. BLEEP's loss rises with the number of spots in a batch. So compare losses only between
+    models with batches of the same size.
 
     Examples
     --------

@@ -106,8 +106,10 @@ def imputed(
     ValueError
         There are several sections, and no column says which spot belongs to which.
 
-    Notes ----- The image is reduced once for each section, to the resolution of the figure. To save a figure for print,
-    set the resolution before you draw: ``plt.rcParams["savefig.dpi"] = 300``.
+    Notes
+    -----
+    The image is reduced once for each section, to the resolution of the figure. To save a figure for print, set the
+    resolution before you draw: ``plt.rcParams["savefig.dpi"] = 300``.
 
     Grey spots have no value. The r in a title is the Pearson correlation of the gene that :func:`~bleep_sc.tl.evaluate`
     has written, over all scored sections.

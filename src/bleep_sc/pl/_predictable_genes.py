@@ -69,8 +69,10 @@ def predictable_genes(
     ValueError
         No gene has an expected correlation, or the strata were not requested or could not be computed.
 
-    Notes ----- The bars, or the band if there are many genes, are the interval for a new section. Genes without an
-    expected correlation are left out, and their number is given below the axis.
+    Notes
+    -----
+    The bars, or the band if there are many genes, are the interval for a new section. Genes without an expected
+    correlation are left out, and their number is given below the axis.
 
     Examples
     --------

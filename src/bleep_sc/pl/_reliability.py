@@ -76,9 +76,11 @@ def reliability(
     ValueError
         There are several sections and no column says which spot belongs to which, or a field is damaged.
 
-    Notes ----- The colour is the p-value of ``obs['bleep_reliability']``, in four steps. Among spots that are like the
-    reference, one in twenty has p ≤ .05 by chance. The title gives the verdict on the section, and its share of spots
-    with p ≤ .05. Grey spots have no value.
+    Notes
+    -----
+    The colour is the p-value of ``obs['bleep_reliability']``, in four steps. Among spots that are like the reference,
+    one in twenty has p ≤ .05 by chance. The title gives the verdict on the section, and its share of spots with p ≤
+    .05. Grey spots have no value.
 
     Examples
     --------

@@ -81,8 +81,10 @@ def sweep(
         - `methods` for a sweep.
         - A metric, panel or method that is not in the table.
 
-    Notes ----- The scores are those of the held-out groups. If you pick the best value here, you pick it on the test
-    data. So report how many values you tried, or let the folds choose, as :func:`~bleep_sc.tl.sweep` does.
+    Notes
+    -----
+    The scores are those of the held-out groups. If you pick the best value here, you pick it on the test data. So
+    report how many values you tried, or let the folds choose, as :func:`~bleep_sc.tl.sweep` does.
 
     Examples
     --------

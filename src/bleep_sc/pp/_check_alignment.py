@@ -116,11 +116,13 @@ def check_alignment(
     FileNotFoundError
         No file exists at the path `image`.
 
-    Notes ----- **How it is measured.** Red, green, blue and darkness (optical density) are averaged within the width of
-    each spot, and their standard deviations are taken too. Ridge regression predicts the 200 genes of highest variance
-    from these values. The section is cut into ten contiguous stripes, and each is predicted from the other nine. So a
-    spot is not predicted from its own neighbours. The score is the explained share of the squared deviations. It is
-    below 0 if colours say nothing.
+    Notes
+    -----
+    **How it is measured.** Red, green, blue and darkness (optical density) are averaged within the width of each spot,
+    and their standard deviations are taken too. Ridge regression predicts the 200 genes of highest variance from these
+    values. The section is cut into ten contiguous stripes, and each is predicted from the other nine. So a spot is not
+    predicted from its own neighbours. The score is the explained share of the squared deviations. It is below 0 if
+    colours say nothing.
 
     **What is compared.** The spots are turned by quarter turns and mirrored, about their own centre and within the
     frame of the image. They are also shifted by 1 to 3 pitches in 8 directions. This makes about 40 placements. Each is

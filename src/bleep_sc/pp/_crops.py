@@ -148,6 +148,7 @@ def crops(
     fitted model does not need them.
 
     **What is checked before cutting.** Each finding names its evidence and the line of code that corrects it.
+
     - Sources of µm per pixel agree to within 5 % (`mpp`, `scalefactors`, a Visium lattice, the tags of the file).
     - No two spots share a place, a row and column of the array, or an instance of SpatialData. They do if sections were
       joined.

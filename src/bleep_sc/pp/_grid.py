@@ -118,11 +118,13 @@ def grid(
     FileNotFoundError
         A path that does not exist.
 
-    Notes ----- **How tissue is found.** A small picture of the slide is smoothed. A pixel is tissue if two things hold.
-    Its colourfulness (largest minus smallest channel) is above Otsu's threshold. And it is clearly darker than the
-    glass in green, which excludes dye that ran onto the glass. Black edges are left out, and so is ink (pure colours,
-    and blues and greens that H&E does not have). Specks below 2 % of all tissue are left out too. Small holes are
-    filled. Look at the result with ``sc.pl.spatial(slide, color='tissue_share')``.
+    Notes
+    -----
+    **How tissue is found.** A small picture of the slide is smoothed. A pixel is tissue if two things hold. Its
+    colourfulness (largest minus smallest channel) is above Otsu's threshold. And it is clearly darker than the glass in
+    green, which excludes dye that ran onto the glass. Black edges are left out, and so is ink (pure colours, and blues
+    and greens that H&E does not have). Specks below 2 % of all tissue are left out too. Small holes are filled. Look at
+    the result with ``sc.pl.spatial(slide, color='tissue_share')``.
 
     The µm per pixel of a slide comes from `mpp`, else from the file. The log says from which. If both exist and differ
     by more than 5 %, a warning gives both values.

@@ -143,11 +143,13 @@ def pool(
         - Bins that share a position, or a row and column of the array, because several sections are treated as one.
         - A view of an AnnData with `key_added`, which would write into it.
 
-    Notes ----- **The lattice begins at the outer corner of the first bin.** It follows the rows and columns of the
-    bins, even if they are rotated on the image. So its borders coincide with borders of bins, if the pitch is a
-    multiple of their side. A bin belongs to the nearest place and is never split. Rows and columns come from
-    ``obs['array_row']`` and ``obs['array_col']`` if these exist, else from the positions. Cells do not lie in rows.
-    Their lattice begins at the leftmost and the topmost cell, and follows the image.
+    Notes
+    -----
+    **The lattice begins at the outer corner of the first bin.** It follows the rows and columns of the bins, even if
+    they are rotated on the image. So its borders coincide with borders of bins, if the pitch is a multiple of their
+    side. A bin belongs to the nearest place and is never split. Rows and columns come from ``obs['array_row']`` and
+    ``obs['array_col']`` if these exist, else from the positions. Cells do not lie in rows. Their lattice begins at the
+    leftmost and the topmost cell, and follows the image.
 
     At the border of the tissue, a place holds fewer bins and so fewer counts. Leave such places out with
     ``pooled[pooled.obs['tissue_share'] > 0.5].copy()``.

@@ -75,9 +75,11 @@ def alignment(
     ValueError
         Fewer than 5 spots; embeddings of different shapes, or with NaN, as after a concat; a view.
 
-    Notes ----- Recall is over all spots of `adata`. It goes from image to expression, as imputation does. A k as large
-    as the number of spots says nothing and is left out. Neighbouring spots have nearly the same profile, so a low
-    recall at 1 is no fault. Compare the numbers with those by chance.
+    Notes
+    -----
+    Recall is over all spots of `adata`. It goes from image to expression, as imputation does. A k as large as the
+    number of spots says nothing and is left out. Neighbouring spots have nearly the same profile, so a low recall at 1
+    is no fault. Compare the numbers with those by chance.
 
     If a space has collapsed to a point, the pair distance is near 0, but so is ``other_distance``. Only the difference
     between the two is informative.

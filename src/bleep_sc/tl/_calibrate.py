@@ -101,10 +101,12 @@ def calibrate(
         - A model without out-of-fold predictions, or of another patient column, without `cross_fit`.
         - A level outside (0, 1).
 
-    Notes ----- **Intervals.** The half-width of a gene is a quantile of its absolute errors on held-out spots: the
-    ceil(level (n + 1))-th smallest of n (split conformal prediction; Lei et al., JASA 2018). With two or more patients,
-    it is the largest half-width of any patient. With one patient, it is the half-width of all sections together. The
-    result is then labelled "within-patient", and promises nothing for another patient. The promise is about the
+    Notes
+    -----
+    **Intervals.** The half-width of a gene is a quantile of its absolute errors on held-out spots: the ceil(level (n +
+    1))-th smallest of n (split conformal prediction; Lei et al., JASA 2018). With two or more patients, it is the
+    largest half-width of any patient. With one patient, it is the half-width of all sections together. The result is
+    then labelled "within-patient", and promises nothing for another patient. The promise is about the
     *measured* value at a stated depth. So counts are thinned binomially to four depths, for which every group has
     spots.
 

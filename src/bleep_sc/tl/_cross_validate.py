@@ -87,10 +87,11 @@ def cross_validate(
     key_added
         Name of the result: its key in `uns`, and the beginning of the layers' names.
 
-    Returns ------- The tidy scores, with a row for each method, section, panel and metric. Columns: ``method``,
-    ``section``, ``patient``, ``panel``, ``metric``, ``value``, ``fold`` (the held-out group), ``scope``,
-    ``normalisation``, ``uses_query_counts``, ``n_genes``, ``n_missing``, ``n_constant_truth``,
-    ``n_constant_prediction``.
+    Returns
+    -------
+    The tidy scores, with a row for each method, section, panel and metric. Columns: ``method``, ``section``,
+    ``patient``, ``panel``, ``metric``, ``value``, ``fold`` (the held-out group), ``scope``, ``normalisation``,
+    ``uses_query_counts``, ``n_genes``, ``n_missing``, ``n_constant_truth``, ``n_constant_prediction``.
 
     Sets the following fields:
 
@@ -113,9 +114,11 @@ def cross_validate(
         - An unknown method.
         - A view of an AnnData (pass a copy).
 
-    Notes ----- ``scope`` is "across patients" if no patient is in both the training and the held-out part of any fold.
-    It is "within-patient" if one is, and "patients unknown" if no patients are known. Neighbouring sections of a
-    patient are very similar, so within-patient scores say nothing about new patients.
+    Notes
+    -----
+    ``scope`` is "across patients" if no patient is in both the training and the held-out part of any fold. It is
+    "within-patient" if one is, and "patients unknown" if no patients are known. Neighbouring sections of a patient are
+    very similar, so within-patient scores say nothing about new patients.
 
     Panels are chosen among the genes that the fold learns, on its training spots. All methods are scored on the same
     genes; a gene that a method does not predict counts as 0.

@@ -156,9 +156,11 @@ def impute(
     FileExistsError, FileNotFoundError
         A file or folder already exists at `store`, or the folder above it does not exist.
 
-    Notes ----- A spot of the query may also be in the reference (same name, and same image embedding or place). Such a
-    spot does not retrieve itself. The result is then marked as in-sample. The model has seen these spots, so scores on
-    them say little.
+    Notes
+    -----
+    A spot of the query may also be in the reference (same name, and same image embedding or place). Such a spot does
+    not retrieve itself. The result is then marked as in-sample. The model has seen these spots, so scores on them say
+    little.
 
     `impute` warns if fewer than half of the genes are shared, and shows the code that renames the query's genes as in
     the model. It also warns if another model placed some rows of `ref`, as after a concat of references that were

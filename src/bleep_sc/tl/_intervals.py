@@ -90,7 +90,9 @@ def intervals(
         - A level or a depth that needs the reference's counts and out-of-fold predictions, but these do not exist.
         - Too few regions.
 
-    Notes ----- The bounds are max(0, m - h) and m + h for an imputed value m. The half-width h is the gene's own, from
+    Notes
+    -----
+    The bounds are max(0, m - h) and m + h for an imputed value m. The half-width h is the gene's own, from
     :func:`~bleep_sc.tl.calibrate`. At each call, the log says which level is guaranteed and which was found.
 
     In the highest tenth of a gene's values, far fewer lie within the bounds, since predictions are flatter than

@@ -71,8 +71,10 @@ def noise_ceiling(
     ValueError
         The layer does not hold counts; a section of fewer than 3 spots; a view.
 
-    Notes ----- Let r be the correlation of the halves, averaged over splits and sections. The reliability of all counts
-    is then 2r / (1 + r) (Spearman–Brown), and the ceiling is its square root. The estimate rests on assumptions:
+    Notes
+    -----
+    Let r be the correlation of the halves, averaged over splits and sections. The reliability of all counts is then 2r
+    / (1 + r) (Spearman–Brown), and the ceiling is its square root. The estimate rests on assumptions:
 
     - All noise is counting noise: given the true expression, counts are Poisson. In reality, a spot that is measured
       again also differs by dissection, diffusion and amplification. The estimate counts these as signal, which makes

@@ -76,7 +76,9 @@ def predictability(
     progress_bar
         Overrides the value of the same name in :attr:`bleep_sc.settings` for this call.
 
-    Returns ------- A table with a row for each gene, in the order of `var`. Columns: ``geary``, ``pvalue``, ``qvalue``,
+    Returns
+    -------
+    A table with a row for each gene, in the order of `var`. Columns: ``geary``, ``pvalue``, ``qvalue``,
     ``predictable``. Sets the following fields:
 
     `adata.var['predictability_geary']` : :class:`pandas.Series` (dtype `float`)

@@ -58,8 +58,9 @@ def from_spatialdata(
     library_key
         Column of `obs` to write the name of each spot's library to. Each region is a library.
 
-    Returns ------- A new AnnData. It holds the rows of the table that have a place, with all their fields, and these
-    fields:
+    Returns
+    -------
+    A new AnnData. It holds the rows of the table that have a place, with all their fields, and these fields:
 
     `obsm['spatial']` : :class:`numpy.ndarray` (float64, (n_obs, 2))
         Centres of spots, bins or cells, x then y, in pixels of the image at full resolution (``scale0``).
@@ -92,10 +93,12 @@ def from_spatialdata(
         - A column `library_key` that exists and holds something else.
         - Two regions with the same `library_id`.
 
-    Notes ----- **µm per pixel.** The readers drop it, so it is worked out again. For Visium it comes from the lattice,
-    whose spots are 100 µm apart. For Visium HD it comes from the side of a bin, which is in its name. For Xenium it
-    comes from the transformations of the image and of the cells, whose coordinates are in µm. For the cells of Visium
-    HD it cannot be worked out: pass ``mpp=`` to :func:`~bleep_sc.pp.crops`.
+    Notes
+    -----
+    **µm per pixel.** The readers drop it, so it is worked out again. For Visium it comes from the lattice, whose spots
+    are 100 µm apart. For Visium HD it comes from the side of a bin, which is in its name. For Xenium it comes from the
+    transformations of the image and of the cells, whose coordinates are in µm. For the cells of Visium HD it cannot be
+    worked out: pass ``mpp=`` to :func:`~bleep_sc.pp.crops`.
 
     **Turned and mirrored images.** A transformation may shift, turn, mirror and scale. Places are given on the image as
     it is stored, and crops are cut along its rows and columns.

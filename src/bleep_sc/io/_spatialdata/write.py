@@ -67,9 +67,11 @@ def to_spatialdata(
     overwrite
         Whether a table of that name may be replaced.
 
-    Returns ------- ``None``. Sets ``sdata.tables[table]``: an AnnData with the layer as `X`, `obs` and `var` of
-    `adata`, and `obsm['spatial']` if it exists. If the table annotates labels, as Xenium's does, these places are
-    converted back to the unit of the element, as the reader had them.
+    Returns
+    -------
+    ``None``. Sets ``sdata.tables[table]``: an AnnData with the layer as `X`, `obs` and `var` of `adata`, and
+    `obsm['spatial']` if it exists. If the table annotates labels, as Xenium's does, these places are converted back to
+    the unit of the element, as the reader had them.
 
     Raises
     ------

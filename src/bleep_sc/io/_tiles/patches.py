@@ -119,9 +119,11 @@ def from_patches(
         - Features without a name of their encoder.
         - An unknown width of the patches or scale of the slide.
 
-    Notes ----- Places are read as the upper left corners of patches, as TRIDENT, CLAM and HEST write them. Before
-    August 2024, HEST wrote centres instead, y first. Such files are recognised by the attributes of ``img``. HEST's
-    embedding files of that time lack these attributes, so take places and barcodes from the patch file.
+    Notes
+    -----
+    Places are read as the upper left corners of patches, as TRIDENT, CLAM and HEST write them. Before August 2024, HEST
+    wrote centres instead, y first. Such files are recognised by the attributes of ``img``. HEST's embedding files of
+    that time lack these attributes, so take places and barcodes from the patch file.
 
     A magnification, such as TRIDENT's 20, does not give the scale: "20x" scanners have from 0.3 to 0.6 µm per pixel.
     `mpp` is compared with the magnification, but never taken from it.

@@ -122,10 +122,12 @@ def evaluate_regions(
         - A section of fewer than 3 spots.
         - A view of an AnnData (pass a copy).
 
-    Notes ----- **Circular in part.** A model sees the image, and regions can be told apart by eye. So a high AUROC only
-    shows that the region is visible in the image, which was known. It does not show that the gene is predicted within
-    the region. ``pearson_within`` tests that. Noise alone makes it low if the markers have few counts. Labels drawn on
-    the same image are no independent truth either.
+    Notes
+    -----
+    **Circular in part.** A model sees the image, and regions can be told apart by eye. So a high AUROC only shows that
+    the region is visible in the image, which was known. It does not show that the gene is predicted within the region.
+    ``pearson_within`` tests that. Noise alone makes it low if the markers have few counts. Labels drawn on the same
+    image are no independent truth either.
 
     The score of a spot is the mean expression of the markers, in standard deviations of the section. The fold change is
     that of 1 + expression, from means of log1p values. A gene that is not predicted is left out on both sides.

@@ -99,7 +99,9 @@ def gene_strata(
     key_added
         Key of the result in `uns`.
 
-    Returns ------- The table that is also stored in `uns`, with a row for each stratum and gene set:
+    Returns
+    -------
+    The table that is also stored in `uns`, with a row for each stratum and gene set:
 
     - ``value`` is the mean Pearson correlation of the genes within held-out sections. ``low``, ``high``,
       ``interval_over``, ``depth_free``, ``ceiling`` and ``share_of_ceiling`` are as in :func:`~bleep_sc.tl.evaluate`.
@@ -129,8 +131,10 @@ def gene_strata(
         - The `checkpoint_dir` of another call.
         - A view of an AnnData (pass a copy).
 
-    Notes ----- The three statistics are related. Genes with high expression have less noise, so they vary more smoothly
-    and are predicted better. ``share_of_ceiling`` corrects for counting noise.
+    Notes
+    -----
+    The three statistics are related. Genes with high expression have less noise, so they vary more smoothly and are
+    predicted better. ``share_of_ceiling`` corrects for counting noise.
 
     A gene set is compared with other genes of similar expression. A low p-value says that this programme is predicted
     better than those genes. A ``programme`` that is only a little above ``programme_chance`` may still be useful. A set

@@ -86,8 +86,10 @@ def learning_curve(
     key_added
         Name of the result in `uns`.
 
-    Returns ------- The tidy scores, with a row for each fold, part, section, panel and metric. Columns: ``size``,
-    ``draw``, ``n_spots`` (trained on), and those of :func:`~bleep_sc.tl.cross_validate`.
+    Returns
+    -------
+    The tidy scores, with a row for each fold, part, section, panel and metric. Columns: ``size``, ``draw``, ``n_spots``
+    (trained on), and those of :func:`~bleep_sc.tl.cross_validate`.
 
     Sets the following fields:
 
@@ -111,9 +113,11 @@ def learning_curve(
         - An argument that a fold must set itself.
         - The `checkpoint_dir` of another call.
 
-    Notes ----- Each fold chooses genes, panels and the total of the normalisation once, on all of its training spots.
-    So all sizes are scored on the same genes in the same units. Everything else (penalty, number of neighbours, mix,
-    epoch) is chosen again in each part.
+    Notes
+    -----
+    Each fold chooses genes, panels and the total of the normalisation once, on all of its training spots. So all sizes
+    are scored on the same genes in the same units. Everything else (penalty, number of neighbours, mix, epoch) is
+    chosen again in each part.
 
     **Intervals** are over patients if there are three or more, else over sections if each patient has three or more.
     Otherwise there are none. There are no intervals over draws, since the parts of a draw are nested and come from the

@@ -42,7 +42,10 @@ def plan(
     certainty
         Share of such studies in which the upper number of patients is enough; 0.5 or more.
 
-    Returns ------- A table with a row for each panel. Its columns are:
+    Returns
+    -------
+    A table with a row for each panel. Its columns are:
+
     - ``panel``, ``metric`` and ``mean``;
     - ``spread``, the standard deviation between patients, at the largest size;
     - ``n_patients``, the number of patients at hand;
@@ -59,10 +62,12 @@ def plan(
     ValueError
         The patients are not known, or one was on both sides of a fold; a width or metric that is not possible.
 
-    Notes ----- The interval is Student's, ``mean ± t * spread / sqrt(n)``. The chi-square distribution says how
-    precisely K patients determine the spread. With ten patients and a `certainty` of 0.9, the number of patients is
-    known to within .6 to 2.2 times. All numbers are rounded to one digit. If they are a factor of ten apart (four
-    patients or fewer), nothing can be said, and a warning says so.
+    Notes
+    -----
+    The interval is Student's, ``mean ± t * spread / sqrt(n)``. The chi-square distribution says how precisely K
+    patients determine the spread. With ten patients and a `certainty` of 0.9, the number of patients is known to within
+    .6 to 2.2 times. All numbers are rounded to one digit. If they are a factor of ten apart (four patients or fewer),
+    nothing can be said, and a warning says so.
 
     Three things are assumed. New patients are drawn like those of `adata`. Their scores are roughly normal. Their
     spread stays the same when the reference grows. A learning curve with ``by="patients"`` shows how much the score

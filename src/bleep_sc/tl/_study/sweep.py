@@ -80,11 +80,13 @@ def sweep(
     key_added
         Key of the result in `uns`.
 
-    Returns ------- The tidy scores of the held-out groups, with a row for each combination, section, panel and metric.
-    There is a column for each parameter. ``fold`` is the held-out group. ``inner_value`` is the score on the inner
-    folds, for the metric by which they choose. ``chosen`` says whether the fold chose this combination. The other
-    columns are ``section``, ``patient``, ``panel``, ``metric``, ``value``, ``n_genes``, ``n_missing``,
-    ``n_constant_truth``, ``n_constant_prediction``, ``scope`` and ``normalisation``. Sets the following fields:
+    Returns
+    -------
+    The tidy scores of the held-out groups, with a row for each combination, section, panel and metric. There is a
+    column for each parameter. ``fold`` is the held-out group. ``inner_value`` is the score on the inner folds, for the
+    metric by which they choose. ``chosen`` says whether the fold chose this combination. The other columns are
+    ``section``, ``patient``, ``panel``, ``metric``, ``value``, ``n_genes``, ``n_missing``, ``n_constant_truth``,
+    ``n_constant_prediction``, ``scope`` and ``normalisation``. Sets the following fields:
 
     `adata.uns['sweep' | key_added]` : `dict`
         ``scores``: the table that is returned. ``summary``: means over sections, then patients, with intervals. It has
@@ -107,10 +109,12 @@ def sweep(
         - A `checkpoint_dir` with another sweep.
         - Anything that :func:`~bleep_sc.tl.cross_validate` refuses.
 
-    Notes ----- **Folds.** With three or more groups, each pair of groups is left out once. A model trained without A
-    and B predicts B for the fold of A, and A for the fold of B. So inner folds cost only half. With more than seven
-    groups, each fold chooses on six of the others. With two groups, the sections of the training group are the inner
-    folds. Each inner fold finds genes, normalisation, panels and best epochs again, on its own training spots.
+    Notes
+    -----
+    **Folds.** With three or more groups, each pair of groups is left out once. A model trained without A and B predicts
+    B for the fold of A, and A for the fold of B. So inner folds cost only half. With more than seven groups, each fold
+    chooses on six of the others. With two groups, the sections of the training group are the inner folds. Each inner
+    fold finds genes, normalisation, panels and best epochs again, on its own training spots.
 
     **Cost.** There is one training for each combination of arguments of `fit`, in each outer and inner fold. G groups
     make G + G (G - 1) / 2 folds. With `refit`, each trains twice. Features of frozen encoders are computed once for

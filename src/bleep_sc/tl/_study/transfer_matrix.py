@@ -107,10 +107,12 @@ def transfer_matrix(
     UserWarning
         The joint model lowers the score of a panel by more than 0.01 in a tissue, or few gene names are shared.
 
-    Notes ----- Only genes that all tissues have are used, also for total counts. The genes to learn and the panels are
-    chosen on the groups of the tested tissue that are not scored. So all rows of one ``tested_on`` are scored on the
-    same genes, and no gene was chosen on the scored spots. If a tissue has only one group, its genes are chosen on the
-    other tissues. Its own score and that of the joint model are then NaN.
+    Notes
+    -----
+    Only genes that all tissues have are used, also for total counts. The genes to learn and the panels are chosen on
+    the groups of the tested tissue that are not scored. So all rows of one ``tested_on`` are scored on the same genes,
+    and no gene was chosen on the scored spots. If a tissue has only one group, its genes are chosen on the other
+    tissues. Its own score and that of the joint model are then NaN.
 
     Each tissue is normalised to the median total of its own training spots.
 
