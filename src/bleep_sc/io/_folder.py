@@ -64,6 +64,10 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL, sli
         Write the slim form, which predicts without any spot of the reference. :func:`read_slim_model` reads it. It
         predicts by regression alone.
 
+    Returns
+    -------
+    ``None``. The folder holds the two files.
+
     Raises
     ------
     KeyError
