@@ -231,7 +231,7 @@ def fit(
         Number of transformer blocks in HisToGene.
     window
         Largest number of spots that HisToGene sees at once. Larger sections are cut into windows of neighbours, and so
-        are sections that span more than 64 rows or columns of its grid.
+        are sections that span more than 64 rows or columns of spots.
     alpha
         Penalty of ridge and coordinates. ``None`` chooses it on the folds (see `validation_key`).
     n_components
@@ -306,7 +306,7 @@ def fit(
         - ``genes``: the genes of the expression input, or those that a regression predicts.
         - ``history``: ``train_loss`` and ``validation_loss`` of each epoch, and ``best_epoch``, counted from 0. It
           belongs to the training whose model is stored. Without validation spots, ``validation_loss`` is empty.
-          Without training by gradient descent, all are.
+          Without training by gradient descent, all three are empty.
         - ``panels``: the genes of this reference with the highest mean (HEG-50) and with the highest variance within
           sections (HVG-50 and HVG-200).
         - ``config``: JSON with the method, its parameters, what was chosen, image scale, units and versions.
