@@ -324,6 +324,7 @@ def test_the_pages_build_without_a_warning_and_hold_every_public_name(tmp_path: 
         assert found.uri == f"api/generated/bleep_sc.{room}.{name}.html#bleep_sc.{room}.{name}"
     fit = (html / "api" / "generated" / "bleep_sc.tl.fit.html").read_text(encoding="utf-8")
     assert re.findall(r'class="argument-group rubric">([^<]*)<', fit)[:2] == ["What to train", "Data"]
+    assert re.search(r"<li><p>Fewer than 16 spots in all\.</p></li>\s*<li><p>", fit), "reasons for an error are a list"
     fields = (html / "fields.html").read_text(encoding="utf-8")
     assert 'href="api/generated/bleep_sc.tl.impute.html#bleep_sc.tl.impute"' in fields
     tutorial = (html / "tutorials" / "01_a_tutorial.html").read_text(encoding="utf-8")

@@ -344,31 +344,32 @@ def fit(
     -----
     **Values of the presets.** The column "bleep" is ``preset="default"``, which ``"best"`` follows but for `encoder`.
     "own" means that ``None`` has a meaning of its own, which the text of the argument gives. A method refuses an
-    argument marked "--". The methods "mean" and "counts" have none of these arguments.
+    argument marked "--". "coordinates" has the same arguments and values as "ridge", except `encoder`. "knn" has
+    `encoder` alone, which is "color". "mean" and "counts" have none of these arguments.
 
-    ============== ====== ============ ========= =========== ========= ===== =========== =====
-    argument       bleep  bleep, paper regressor stnet       histogene ridge coordinates knn
-    ============== ====== ============ ========= =========== ========= ===== =========== =====
-    `encoder`      color  resnet50     resnet50  densenet121 --        color --          color
-    `view`         own    --           --        --          --        --    --          --
-    `temperature`  0.1    1.0          --        --          --        --    --          --
-    `dim`          128    256          --        --          1024      --    --          --
-    `dropout`      0.3    0.1          0.1       0.0         0.1       --    --          --
-    `members`      3      --           --        --          --        --    --          --
-    `context`      8      --           --        --          --        --    --          --
-    `hidden`       256    --           own       --          --        --    --          --
-    `depth`        --     --           --        --          8         --    --          --
-    `window`       --     --           --        --          768       --    --          --
-    `alpha`        --     --           --        --          --        own   own         --
-    `n_components` 20     --           --        --          --        5     5           --
-    `batch_size`   256    128          128       32          unused    --    --          --
-    `accumulate`   --     4            --        --          --        --    --          --
-    `lr`           0.0005 0.001        0.0003    1e-06       1e-05     --    --          --
-    `weight_decay` 0.1    0.001        0.001     0.0         0.0       --    --          --
-    `max_epochs`   own    150          150       50          100       --    --          --
-    `patience`     --     0            10        10          10        --    --          --
-    `optimizer`    --     adamw        adamw     sgd         adam      --    --          --
-    ============== ====== ============ ========= =========== ========= ===== =========== =====
+    ============== ====== ============ ========= =========== ========= =====
+    argument       bleep  bleep, paper regressor stnet       histogene ridge
+    ============== ====== ============ ========= =========== ========= =====
+    `encoder`      color  resnet50     resnet50  densenet121 --        color
+    `view`         own    --           --        --          --        --
+    `temperature`  0.1    1.0          --        --          --        --
+    `dim`          128    256          --        --          1024      --
+    `dropout`      0.3    0.1          0.1       0.0         0.1       --
+    `members`      3      --           --        --          --        --
+    `context`      8      --           --        --          --        --
+    `hidden`       256    --           own       --          --        --
+    `depth`        --     --           --        --          8         --
+    `window`       --     --           --        --          768       --
+    `alpha`        --     --           --        --          --        own
+    `n_components` 20     --           --        --          --        5
+    `batch_size`   256    128          128       32          unused    --
+    `accumulate`   --     4            --        --          --        --
+    `lr`           0.0005 0.001        0.0003    1e-06       1e-05     --
+    `weight_decay` 0.1    0.001        0.001     0.0         0.0       --
+    `max_epochs`   own    150          150       50          100       --
+    `patience`     --     0            10        10          10        --
+    `optimizer`    --     adamw        adamw     sgd         adam      --
+    ============== ====== ============ ========= =========== ========= =====
 
     **BLEEP's default recipe.** The benefit of each part was measured, alone and with the others (docs, "Which parts
     pay").
