@@ -12,6 +12,7 @@ import pandas as pd
 from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
 from _score_figures import BREAST_FIGURE, BULB_FIGURE, METHODS_FIGURE, SPEED_FIGURE, draw_benchmarks
+from _slim_table import SLIM, slim_model
 from _study_costs import COST_PAGES
 from _study_reference import REFERENCE_FIGURE, REFERENCE_PAGES, draw_curves
 from _study_sweep_table import SWEEP_FIGURE, SWEEP_PAGES, draw_sweeps
@@ -151,6 +152,7 @@ def main() -> None:
         (COVERAGE, coverage()),
         (LISTS, lists()),
         (MEASURED, measured_spots()),
+        (SLIM, slim_model()),
         (HD, hd()),
         *((path, text()) for path, text in STUDY_PAGES.items()),
     ):

@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -21,7 +22,10 @@ LARGEST = 1_500_000
 """Bytes of a notebook: they stay in the history of the repository for good."""
 DRAWS = re.compile(r"\b(?:bl|sc|sq)\.pl\.\w+\(|\bplt\.show\(")
 SMALL = """
+import sys
+
 import bleep_sc as bl
+from bleep_sc._logging import logger
 
 _toy, _fit, _cross_validate = bl.datasets.toy, bl.tl.fit, bl.tl.cross_validate
 _short = {"max_epochs": 20}
@@ -30,8 +34,12 @@ bl.tl.fit = lambda adata, **given: _fit(adata, **_short, **given)
 bl.tl.cross_validate = lambda adata, methods, **given: _cross_validate(
     adata, methods=methods, **{"method_kwargs": {m: _short for m in methods if m == "bleep"}, **given}
 )
+type(logger.handlers[0]).stream = property(lambda self: sys.stderr)
 """
-"""The same tissue, little of it, and short trainings: run before the first cell."""
+"""The same tissue, little of it, and short trainings: run before the first cell.
+
+What is logged depends on the data. It goes to stderr here, so that text on stdout is what the cells print themselves.
+"""
 
 
 def _read(path: Path) -> NotebookNode:
@@ -46,15 +54,34 @@ def _python(cell: NotebookNode) -> ast.Module:
     return ast.parse("\n".join(line for line in cell.source.splitlines() if not line.startswith("%")))
 
 
+def _calls(node: ast.AST) -> Iterator[str]:
+    """What is called in these lines, but for what stands in functions that they define."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Call):
+            yield ast.unparse(child.func)
+        if not isinstance(child, ast.FunctionDef | ast.Lambda):
+            yield from _calls(child)
+
+
+def _prints(notebook: NotebookNode) -> list[bool]:
+    """Whether each cell prints, by itself or by a function of the notebook that prints."""
+    cells = [_python(cell) for cell in _code(notebook)]
+    defined = [node for cell in cells for node in cell.body if isinstance(node, ast.FunctionDef)]
+    printing = {"print", *(function.name for function in defined if "print" in _calls(function))}
+    return [not printing.isdisjoint(_calls(cell)) for cell in cells]
+
+
 def _kinds(cell: NotebookNode) -> set[str]:
-    """What a cell has put out: pictures, values, lines of print. What is logged depends on the data."""
+    """What a cell has put out: pictures, tables and values, text. In a notebook what is logged is text too."""
     kinds = set()
     for output in cell.outputs:
         if output.output_type == "stream":
             if output.name == "stdout":
-                kinds.add("print")
+                kinds.add("text")
+        elif any(kind.startswith("image/") for kind in output.data):
+            kinds.add("picture")
         else:
-            kinds.add("picture" if any(kind.startswith("image/") for kind in output.data) else "value")
+            kinds.add("value" if output.output_type == "execute_result" else "table")
     return kinds
 
 
@@ -94,17 +121,28 @@ def test_a_tutorial_is_a_valid_notebook_of_any_python_3(path: Path) -> None:
 
 @EVERY
 def test_outputs_are_stored_as_of_one_run(path: Path) -> None:
-    code = _code(_read(path))
+    notebook = _read(path)
+    code = _code(notebook)
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    for cell in code:
+    for cell, prints in zip(code, _prints(notebook), strict=True):
         assert not any(output.output_type == "error" for output in cell.outputs)
         if DRAWS.search(cell.source):
             assert "picture" in _kinds(cell), f"no figure is stored of\n{cell.source}"
         statements = _python(cell).body
-        if any(isinstance(node, ast.Call) and ast.unparse(node.func) == "print" for node in ast.walk(_python(cell))):
-            assert "print" in _kinds(cell), f"no text is stored of\n{cell.source}"
+        if prints:
+            assert "text" in _kinds(cell), f"no text is stored of\n{cell.source}"
         if statements and isinstance(statements[-1], ast.Expr) and not isinstance(statements[-1].value, ast.Call):
             assert "value" in _kinds(cell), f"no value is stored of\n{cell.source}"
+
+
+@EVERY
+def test_nothing_that_is_stored_is_red(path: Path) -> None:
+    """What a notebook shows of stderr is red: the package logs to stdout there, and its tables are tables."""
+    notebook = _read(path)
+    assert not _stored_text(notebook, stream="stderr")
+    for cell in _code(notebook):
+        if re.search(r"^bl\.tl\.(evaluate|cross_validate)\(", cell.source, re.M):
+            assert "table" in _kinds(cell), f"no table is stored of\n{cell.source}"
 
 
 @EVERY
@@ -140,12 +178,15 @@ def test_a_tutorial_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypa
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.delenv("MPLBACKEND", raising=False)  # a kernel draws into the notebook unless told otherwise
     notebook = _read(path)
-    stored = [_kinds(cell) for cell in _code(notebook)]
+    expected = [
+        _kinds(cell) - {"text"} | ({"text"} if prints else set())
+        for cell, prints in zip(_code(notebook), _prints(notebook), strict=True)
+    ]
     notebook.cells.insert(0, nbformat.v4.new_code_cell(SMALL, id="small"))
     resources = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, timeout=240, kernel_name="python3", record_timing=False, resources=resources).execute()
     for stream in ("stdout", "stderr"):
         warned = re.search(r".*warning.*", _stored_text(notebook, stream=stream), re.I)
         assert not warned, warned
-    for before, cell in zip(stored, _code(notebook)[1:], strict=True):
-        assert _kinds(cell) == before, cell.source
+    for kinds, cell in zip(expected, _code(notebook)[1:], strict=True):
+        assert _kinds(cell) == kinds, cell.source

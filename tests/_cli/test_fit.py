@@ -48,6 +48,7 @@ def same_model(one: AnnData, other: AnnData, key: str = "bleep") -> bool:
     return np.asarray(one.uns[key]["model"]).tobytes() == np.asarray(other.uns[key]["model"]).tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("remembered_colours")
 def test_it_is_the_model_of_python(run: Run, measured: Path, tmp_path: Path) -> None:
     out = tmp_path / "ref.h5ad"
@@ -58,6 +59,26 @@ def test_it_is_the_model_of_python(run: Run, measured: Path, tmp_path: Path) -> 
     assert "crops" in ref.obsm
     assert same_model(ref, fitted_by_python(measured, **drawn, random_state=7))
     assert not same_model(ref, fitted_by_python(measured, **drawn))
+
+
+def test_what_is_given_and_nothing_else_is_handed_to_the_functions(
+    run: Run, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[tuple[str, dict[str, Any]]] = []
+    for name in ("fit", "calibrate"):
+        monkeypatch.setattr(f"bleep_sc.tl.{name}", lambda _, name=name, **how: handed.append((name, how)))
+    out = ("--out", tmp_path / "ref.h5ad", "--overwrite")
+    assert run("fit", measured, *out).code == 0
+    words = ("--seed", 7, "--device", "cpu", "--encoder", "color", "--weights", "none", "--key", "m")
+    assert run("fit", measured, *words, "--calibrate", *out).code == 0
+    assert run("fit", measured, "--encoder", "color", "resnet18", "--preset", "best", *out).code == 0
+    seeded = {"random_state": 7, "device": "cpu"}
+    assert handed == [
+        ("fit", {}),
+        ("fit", {"encoder": "color", "weights": None, "key_added": "m", **seeded}),
+        ("calibrate", {"key": "m", **seeded}),
+        ("fit", {"encoder": ("color", "resnet18"), "preset": "best"}),
+    ]
 
 
 def test_all_that_is_given_reaches_the_model(run: Run, measured: Path, tmp_path: Path) -> None:
@@ -107,6 +128,8 @@ def test_options_that_a_method_lacks_are_refused_before_reading(run: Run, measur
     run("fit", measured, "--cross-fit", *out).refused("--cross-fit", "--calibrate is not given")
     run("fit", measured, "--device", "tpu9", *out).refused("--device tpu9 cannot be used here")
     run("fit", measured, "--seed", -1, *out).refused("--seed must be an integer of at least 0, found -1")
+    run("fit", measured, "--encoder", "color", "resnet5", *out).refused("--encoder must be", "found 'resnet5'")
+    run("fit", measured, "--weights", "gone.safetensors", *out).refused("--weights gone.safetensors", "no such file")
     run("fit", measured, "--key", "crops", *out).refused("--key crops")
     run("fit", measured, "--n-top-genes", 9, *out).refused("--n-top-genes", "--select-genes is not given")
     run("fit", tmp_path / "measured.rds", *out).refused("REF", "measured.rds", "must be an AnnData", ".h5ad or .zarr")
@@ -123,6 +146,7 @@ def test_names_that_the_file_lacks_are_refused_before_cutting(run: Run, without_
     run(*words, *image, "--image-key", "X_uni", *out).refused("--image-key")
     both = ("--library-key", "section", "--image")
     s1, s2 = (f"{name}={tmp_path / name}=H&E.tif" for name in ("s1", "s2"))
+    run(*words, *both, tmp_path / "s1=H&E.tif", *out).refused("2 sections", "--image s1=FILE s2=FILE")
     run(*words, *both, s1, *out).refused("'s2'", "--image s2=FILE")
     run(*words, *both, s1, s1, *out).refused("'s1'", "twice")
     run(*words, *both, s1, f"s3={tmp_path}", *out).refused("--image s3=", "'s1', 's2'")

@@ -16,8 +16,9 @@ from bleep_sc._cli.tissue import ENDINGS
 from .conftest import Run
 
 
-def check(path: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] = ()) -> Path:
-    return check_output(str(path), option="--out", endings=ENDINGS, overwrite=overwrite, inputs=inputs)
+def check(path: Path, *, overwrite: bool = False, inputs: tuple[Path, ...] = (), own: Path | None = None) -> Path:
+    mine = None if own is None else str(own)
+    return check_output(str(path), option="--out", endings=ENDINGS, overwrite=overwrite, inputs=inputs, own=mine)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -78,8 +79,18 @@ def test_overwriting_a_store_never_removes_anything_else(tmp_path: Path, small: 
     assert check(store, overwrite=True) == store
     with pytest.raises(Refused, match="no AnnData store"):
         check(folder, overwrite=True)
-    with pytest.raises(Refused, match=r"holds .*slide\.tif, which is read"):
-        check(store, overwrite=True, inputs=(store / "images" / "slide.tif",))
+    for inputs in ((store / "images" / "slide.tif",), (store,), (tmp_path / "." / "store.zarr",)):
+        with pytest.raises(Refused, match="holds, what is read"):
+            check(store, overwrite=True, inputs=inputs)
+    assert check(store, overwrite=True, own=store) == store
+    with pytest.raises(Refused, match="holds, what is read"):
+        check(store, overwrite=True, own=store / "images" / "slide")
+
+
+def test_the_reference_is_not_replaced_by_what_it_predicts(run: Run, query_file: Path, ref_file: Path) -> None:
+    before = ref_file.read_bytes()
+    run("impute", query_file, "--ref", ref_file, "--out", ref_file, "--overwrite").refused("--out", "would be replaced")
+    assert ref_file.read_bytes() == before
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

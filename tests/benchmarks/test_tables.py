@@ -5,6 +5,7 @@ import pytest
 from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
 from _score_figures import METHODS, WITHIN, comparison, speed_rows
+from _slim_table import SLIM, slim_model
 from _trust_tables import COVERAGE, LISTS, coverage, lists
 from tables import ATLAS, PAGE, RESULTS, STUDY_PAGES, atlas, page
 
@@ -17,6 +18,7 @@ def test_the_page_is_that_of_the_figures() -> None:
     assert COVERAGE.read_text() == coverage()
     assert LISTS.read_text() == lists()
     assert MEASURED.read_text() == measured_spots()
+    assert SLIM.read_text() == slim_model()
     assert HD.read_text() == hd()
     assert all(path.read_text() == text() for path, text in STUDY_PAGES.items())
 

@@ -158,7 +158,7 @@ def test_it_goes_through_h5ad_and_may_be_written_again(named: AnnData, query: An
 def test_a_blank_query_takes_the_genes_of_a_slim_model(named: AnnData, query: AnnData, tmp_path: Path) -> None:
     bl.io.write_model(named, tmp_path, slim=True)
     slim = bl.io.read_slim_model(tmp_path)
-    blank = bl.pp.blank(slim, spatial=query.obsm["spatial"], library_id="new")
+    blank = bl.pp.blank(slim, spatial=query.obsm["spatial"], library_id="new", spot_diameter=50)
     assert list(blank.var_names) == list(named.var_names)
 
 
@@ -400,6 +400,25 @@ def test_no_row_of_its_weights_is_near_a_spot(named: AnnData, tmp_path: Path) ->
         else:
             assert np.median(nearest) > 0.8 * np.median(between.min(axis=1))
             assert nearest.min() > 0.5 * between.min()
+
+
+def test_from_the_full_form_scores_of_spots_can_be_worked_out_and_not_from_the_slim_one(
+    named: AnnData, tmp_path: Path
+) -> None:
+    """The page on sharing says so: a kernel ridge regression of all spots can be solved backwards."""
+    from scipy.spatial.distance import cdist
+
+    alpha, truth = 1.0, named.obsm["X_bleep_components"][:, :6]
+    agreement = {}
+    for form, prefix in (("full", "kernel"), ("slim", "kernels.0")):
+        bl.io.write_model(named, tmp_path / form, slim=form == "slim")
+        parts = load_file(tmp_path / form / "model.safetensors")
+        landmarks, heights = (parts[f"{prefix}.{name}"].astype(float) for name in ("landmarks", "coefficients"))
+        bumps = np.exp(-cdist(landmarks, landmarks, "sqeuclidean") / parts[f"{prefix}.width"])
+        scores = bumps @ heights + alpha * heights
+        agreement[form] = np.corrcoef(scores[: len(truth), 0], truth[:, 0])[0, 1]
+    assert agreement["full"] > 0.999
+    assert abs(agreement["slim"]) < 0.4
 
 
 def test_the_log_says_what_travels(named: AnnData, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:

@@ -343,8 +343,8 @@ def test_rare_genes_are_not_tested(calibrated: Pair) -> None:
 
 @pytest.mark.slow
 def test_lists_and_widths_of_the_toy_tissue() -> None:
-    tissue: Any = bl.datasets.toy(n_patients=4)
-    bl.tl.fit(tissue)
+    tissue: Any = bl.datasets.toy(n_patients=4, n_spots=70)
+    bl.tl.fit(tissue, max_epochs=40)  # less than half of the default recipe's, to be quick
     bl.tl.calibrate(tissue)
     at = tissue.uns["bleep"]["coverage"].query("panel == 'all' and level == 0.9")
     assert 0.88 <= at["coverage"].mean() <= 0.95

@@ -602,7 +602,7 @@ def test_a_few_real_kills() -> None:
 
 @pytest.mark.slow
 def test_many_real_kills() -> None:
-    told = soak("--kills", "25", "--seed", "1")
+    told = soak("--kills", "15", "--seed", "1")
     assert "during a write" in told
     assert "all equal to the bit" in told
 

@@ -212,7 +212,7 @@ def measured_on(adata: AnnData, method: str, held_out: np.ndarray, *, seed: int 
 
 
 LONGER: dict[str, dict[str, Any]] = {
-    "stnet": {"encoder": "resnet18", "max_epochs": 4, "lr": 1e-3, "batch_size": 16},
+    "stnet": {"encoder": "timm:test_resnet", "max_epochs": 4, "lr": 1e-3, "batch_size": 16},
     "histogene": {"max_epochs": 30, "patience": 30},
 }
 

@@ -8,12 +8,13 @@ from anndata import AnnData
 
 from bleep_sc import _keys, pp, tl
 from bleep_sc._adata import recorded_library_key
+from bleep_sc._checks import check_int, check_key_added
 from bleep_sc._cli.command import Command
 from bleep_sc._cli.option import Option, Step, file_or_none, number, whole_number
 from bleep_sc._cli.output import check_output, write
 from bleep_sc._cli.refused import Refused, spelt
 from bleep_sc._cli.steps import CROPS, IMAGE, LIBRARY, add_image, check_device, cut_crops, images_of, without_effect
-from bleep_sc._cli.tissue import ENDINGS, check_there_in, has_crops, read_tissue
+from bleep_sc._cli.tissue import ENDINGS, check_there, check_there_in, has_crops, read_tissue
 from bleep_sc.methods.names import MethodName, PresetName
 
 _COLUMN = {"metavar": "COLUMN"}
@@ -88,7 +89,7 @@ def _run(arguments: argparse.Namespace) -> Path:
         option="--out",
         endings=ENDINGS,
         overwrite=arguments.overwrite,
-        inputs=[] if arguments.input == arguments.out else [arguments.input],
+        own=arguments.input,
     )
     how = {**_FIT.given(arguments), **_COMPUTE.given(arguments)}
     if not arguments.select_genes:
@@ -117,20 +118,24 @@ def _run(arguments: argparse.Namespace) -> Path:
 
 def _check_recipe(arguments: argparse.Namespace, how: dict[str, Any]) -> None:
     """Refuse options that the method does not have, before any file is read."""
-    from bleep_sc._checks import check_int, check_key_added
     from bleep_sc.methods.registry import choose, settable
+    from bleep_sc.models.encoders.registry import encoder_named
+    from bleep_sc.tl._inputs.encoders import one_or_several
 
     method, preset = (how.get(name, _FIT.default(name)) for name in ("method", "preset"))
-    if "encoder" in how and len(how["encoder"]) == 1:
-        (how["encoder"],) = how["encoder"]
+    encoders = how.get("encoder", ())
+    if encoders:
+        how["encoder"] = one_or_several(encoders)
     of_recipe = {name: value for name, value in how.items() if name in settable()}
-    if isinstance(of_recipe.get("encoder"), list):
-        of_recipe["encoder"] = tuple(of_recipe["encoder"])
     with spelt({**_FIT.spelling, **_COMPUTE.spelling}):
         check_int("random_state", how.get("random_state", 0), minimum=0)
         check_key_added("key_added", how.get("key_added", _FIT.default("key_added")))
         check_device(how.get("device"))
         chosen, _ = choose(method, preset, of_recipe)
+        for name in encoders:
+            encoder_named(name)
+    if how.get("weights") not in (None, _FIT.default("weights")):
+        check_there(how["weights"], what="--weights")
     if arguments.calibrate and not chosen.keeps_held_out and not _CALIBRATE.given(arguments):
         msg = "--calibrate: needs predictions of held-out spots, which this method does not keep. Add --cross-fit."
         raise Refused(msg)

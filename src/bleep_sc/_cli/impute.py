@@ -8,8 +8,18 @@ from typing import Any, get_args
 from anndata import AnnData
 
 from bleep_sc import _keys, _report, pp, tl
+from bleep_sc._checks import check_levels
 from bleep_sc._cli.command import Command
-from bleep_sc._cli.model import MODEL, REF, check_calibrated, check_model, check_width, read_ref, said_ref
+from bleep_sc._cli.model import (
+    MODEL,
+    REF,
+    check_calibrated,
+    check_model,
+    check_predictor,
+    check_width,
+    read_ref,
+    said_ref,
+)
 from bleep_sc._cli.option import Option, Step, number, whole_number
 from bleep_sc._cli.output import check_output, write
 from bleep_sc._cli.refused import Refused, spelt
@@ -17,6 +27,7 @@ from bleep_sc._cli.report import ENDINGS as HTML
 from bleep_sc._cli.steps import CROPS, IMAGE, LIBRARY, add_image, check_device, cut_crops, images_of, without_effect
 from bleep_sc._cli.tissue import ENDINGS, check_genes, check_there, check_there_in, has_crops, read_tissue
 from bleep_sc._library import library_part
+from bleep_sc._report.asked import MOST_GENES
 from bleep_sc.methods.names import Mode
 
 _GRID = Step(
@@ -100,39 +111,42 @@ def _run(arguments: argparse.Namespace) -> Path:
 def _plan(arguments: argparse.Namespace) -> _Plan:
     """Check all that can be checked before an image is read."""
     check_there(arguments.input, what="SLIDE")
-    files = [arguments.input, arguments.ref or arguments.model, *arguments.image]
-    sources = [file for file in files if file != arguments.out]
-    out = check_output(arguments.out, option="--out", endings=ENDINGS, overwrite=arguments.overwrite, inputs=sources)
+    out = check_output(
+        arguments.out,
+        option="--out",
+        endings=ENDINGS,
+        overwrite=arguments.overwrite,
+        inputs=[said_ref(arguments), *arguments.image],
+        own=arguments.input,
+    )
     report = None
     if arguments.report is not None:
         report = check_output(arguments.report, option=_REPORT, endings=HTML, overwrite=arguments.overwrite)
     elif arguments.report_genes:
         msg = f"{_REPORT_GENES}: has no effect, since {_REPORT} is not given. Leave it out."
         raise Refused(msg)
-    with spelt({"level": _INTERVALS}):
-        _check_level(arguments.intervals)
+    if arguments.intervals is not None:
+        with spelt({"level": _INTERVALS}):
+            check_levels("level", [arguments.intervals])
     check_device(getattr(arguments, "device", None))
     key = getattr(arguments, "key", _IMPUTE.default("key"))
     ref, what = read_ref(arguments, key), said_ref(arguments)
-    stored = check_model(ref, key, what=what)
+    stored, how = check_model(ref, key, what=what), _IMPUTE.given(arguments)
+    check_predictor(ref, key, how, what=what)
     if arguments.intervals is not None:
-        check_calibrated(ref, key, option=_INTERVALS, what=what)
+        check_calibrated(ref, key, how, option=_INTERVALS, what=what)
     if hasattr(arguments, "layer"):
         check_there_in(ref, "layers", arguments.layer, option="--layer", file=what)
     genes = arguments.genes
     if genes is not None:
         genes = check_genes(genes, ref.var_names, option="--genes", where=what)
     if arguments.report_genes:
+        if len(set(arguments.report_genes)) > MOST_GENES:
+            msg = f"{_REPORT_GENES}: at most {MOST_GENES} genes go into a report, found {len(arguments.report_genes)}."
+            raise Refused(msg)
         known = ref.var_names if genes is None else genes
         check_genes(arguments.report_genes, known, option=_REPORT_GENES, where=what if genes is None else "--genes")
     return _Plan(out, report, ref, what, key, stored, genes)
-
-
-def _check_level(level: float | None) -> None:
-    from bleep_sc._checks import check_levels
-
-    if level is not None:
-        check_levels("level", [level])
 
 
 def _of_image(plan: _Plan, arguments: argparse.Namespace) -> AnnData:

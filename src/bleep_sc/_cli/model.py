@@ -1,12 +1,14 @@
 """The model that a command predicts with, and what is asked of it before any image is read."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from anndata import AnnData
 
 from bleep_sc import io
+from bleep_sc._checks import check_int, check_key_added
 from bleep_sc._cli.refused import Refused, spelt
 from bleep_sc._cli.tissue import check_there, read_tissue
 
@@ -43,13 +45,39 @@ def check_model(ref: AnnData, key: str, *, what: str) -> Any:
         return from_uns(ref.uns, key)
 
 
-def check_calibrated(ref: AnnData, key: str, *, option: str, what: str) -> None:
-    """Refuse bounds of a model that nobody has calibrated."""
-    from bleep_sc.io._calibration import CALIBRATION
+def check_predictor(ref: AnnData, key: str, given: Mapping[str, Any], *, what: str) -> None:
+    """Refuse a way to predict that the model does not have, and more neighbours than there are spots."""
+    from bleep_sc.io._trained import load_model
+
+    options = {"predict": "--predict", "k": "--k", "key_added": "--key-added"}
+    with spelt(options, ref=what):
+        check_key_added("key_added", given.get("key_added", key))
+        _, trained = load_model(ref, key)
+        trained.method.mode(given.get("predict"))
+        if "k" in given:
+            check_int("k", given["k"])
+    if trained.method.space is not None and given.get("k", 1) > ref.n_obs:
+        msg = f"--k {given['k']}: {what} has {ref.n_obs} spots. Pass a smaller number, or leave it out."
+        raise Refused(msg)
+
+
+def check_calibrated(ref: AnnData, key: str, given: Mapping[str, Any], *, option: str, what: str) -> None:
+    """Refuse bounds of a model that nobody has calibrated, or by another predictor than was."""
+    from bleep_sc.io._calibration import CALIBRATION, Calibration
 
     if CALIBRATION not in ref.uns[key]:
         msg = f"{option}: the model of {what} is not calibrated. Train it with `bleep-sc fit ... --calibrate`."
         raise Refused(msg)
+    with spelt({}, ref=what):
+        calibrated = Calibration.from_bytes(ref.uns[key][CALIBRATION], where=f"`ref.uns[{key!r}][{CALIBRATION!r}]`")
+    for argument in ("predict", "k", "layer"):
+        known = calibrated.promise.predictor.get(argument)
+        if argument in given and known is not None and given[argument] != known:
+            msg = (
+                f"--{argument} {given[argument]}: the model of {what} is calibrated with {known}, and another "
+                f"predictor errs otherwise. Leave it out, or leave {option} out."
+            )
+            raise Refused(msg)
 
 
 def check_width(stored: Any, *, size: int, um: float | None, given: bool, what: str) -> None:

@@ -15,9 +15,18 @@ from bleep_sc._files import beside, written_whole
 
 
 def check_output(
-    text: str, *, option: str, endings: tuple[str, ...], overwrite: bool, inputs: Iterable[str | Path] = ()
+    text: str,
+    *,
+    option: str,
+    endings: tuple[str, ...],
+    overwrite: bool,
+    inputs: Iterable[str | Path] = (),
+    own: str | None = None,
 ) -> Path:
-    """Return where to write; refuse what could not be written in the end, or would destroy something."""
+    """Return where to write; refuse what could not be written in the end, or would destroy something.
+
+    None of the `inputs` may be replaced. The file `own`, of which the result is made, may.
+    """
     path, said = Path(text), f"{option} {text}"
     if path.suffix.lower() not in endings:
         msg = f"{said}: must end in {' or '.join(endings)}. Name such a file."
@@ -29,7 +38,9 @@ def check_output(
         if not overwrite:
             msg = f"{said}: is there already. Name another file, or pass --overwrite."
             raise Refused(msg)
-        _check_may_go(path, said, inputs)
+        of_own = () if own is None else Path(own).resolve().parents
+        needed = [each for file in inputs for each in (Path(file).resolve(), *Path(file).resolve().parents)]
+        _check_may_go(path, said, {*needed, *of_own})
     _check_writable(path, said)
     return path
 
@@ -44,7 +55,7 @@ def write(adata: AnnData, path: Path) -> None:
             adata.write_zarr(temporary)
 
 
-def _check_may_go(path: Path, said: str, inputs: Iterable[str | Path]) -> None:
+def _check_may_go(path: Path, said: str, needed: set[Path]) -> None:
     """Refuse to replace what is no earlier result, or what the work still needs."""
     as_file = path.suffix.lower() != ZARR
     if as_file and not path.is_file():
@@ -53,10 +64,9 @@ def _check_may_go(path: Path, said: str, inputs: Iterable[str | Path]) -> None:
     if not as_file and not is_anndata_store(path):
         msg = f"{said}: is no AnnData store, so --overwrite does not remove it. Name another one."
         raise Refused(msg)
-    for needed in inputs:
-        if path.resolve() in Path(needed).resolve().parents:
-            msg = f"{said}: holds {needed}, which is read. Name another one."
-            raise Refused(msg)
+    if path.resolve() in needed:
+        msg = f"{said}: is, or holds, what is read, and would be replaced. Name another one."
+        raise Refused(msg)
 
 
 def is_anndata_store(path: Path) -> bool:

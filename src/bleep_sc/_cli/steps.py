@@ -62,6 +62,12 @@ def images_of(adata: AnnData, arguments: argparse.Namespace, *, what: str) -> di
     if "mpp" in cut:
         cut["mpp"] = by_section(cut["mpp"], sections, _mpp, option="--mpp")
     named: Mapping[str, str] = cut["image"] if isinstance(cut["image"], dict) else {"": cut["image"]}
+    if library_key is not None and len(sections) > 1 and not isinstance(cut["image"], dict):
+        msg = (
+            f"{IMAGE} {cut['image']}: {what} has {len(sections)} sections, and each needs its image. Pass {IMAGE} "
+            f"{sections[0]}=FILE {sections[1]}=FILE" + (" ..." if len(sections) > 2 else ".")
+        )
+        raise Refused(msg)
     if missing := [name for name in sections if isinstance(cut["image"], dict) and name not in named]:
         msg = f"{IMAGE}: section {missing[0]!r} of {what} has no image. Add {IMAGE} {missing[0]}=FILE."
         raise Refused(msg)

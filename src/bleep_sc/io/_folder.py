@@ -79,9 +79,8 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL, sli
     PermissionError
         You may not write to the folder.
     ValueError
-        - The model is damaged, or its weights are more than 4 GiB.
-        - `slim` is set, but the model can only average measured profiles of the reference. This holds for
-          ``method="knn"`` and ``preset="paper"``.
+        The model is damaged, or its weights are more than 4 GiB. Or `slim` is set, but the model can only average
+        measured profiles of the reference. This holds for ``method="knn"`` and ``preset="paper"``.
 
     Notes
     -----
@@ -93,7 +92,7 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL, sli
 
     **The full form** of BLEEP's default recipe also holds the image features of up to 2,000 spots, since its kernel
     regression is built on them. From these, a reader can work out what the model learned about each of these spots: its
-    scores on some 20 components of expression. The full form also holds the names of sections, with the mean scores of
+    scores on up to 20 components of expression. The full form also holds the names of sections, with the mean scores of
     each. If the model was calibrated, it holds the names of patients too.
 
     **The slim form** holds none of that. The kernel regression is written again as a sum of bumps around random points.

@@ -106,9 +106,8 @@ def calibrate(
     **Intervals.** The half-width of a gene is a quantile of its absolute errors on held-out spots: the ceil(level (n +
     1))-th smallest of n (split conformal prediction; Lei et al., JASA 2018). With two or more patients, it is the
     largest half-width of any patient. With one patient, it is the half-width of all sections together. The result is
-    then labelled "within-patient", and promises nothing for another patient. The promise is about the
-    *measured* value at a stated depth. So counts are thinned binomially to four depths, for which every group has
-    spots.
+    then labelled "within-patient", and promises nothing for another patient. The promise is about the *measured* value
+    at a stated depth. So counts are thinned binomially to four depths, for which every group has spots.
 
     K patients can guarantee level × K / (K + 1) for a new patient: 0.675 for K = 3 and level 0.9. This assumes that
     patients are exchangeable, and that the full model has no larger errors than the models of the folds. No rule can

@@ -40,7 +40,8 @@ def cross_validate(
     Each group (patient, or section) is held out once: this is a *fold*. All other groups are the fold's training spots.
     The training spots are normalised. They alone serve to choose genes, panels, penalties, numbers of neighbours and
     best epochs, and to train a model of each method. Each model then predicts the held-out spots from their images
-    alone. The model gets no expression of the held-out group in any form, so none can leak.
+    alone. The object that the model gets holds no expression of the held-out group, so none can leak. Only ``"counts"``
+    gets something of it, the total counts, and the result says so.
 
     Parameters
     ----------
@@ -129,8 +130,8 @@ def cross_validate(
     there are two or more, else whole sections. Of a single section, networks hold out random spots, and other methods
     hold out five parts in turn. Retrieval draws on all training spots.
 
-    No method gets any expression of the held-out group. But a file of `weights`, or features in `image_key`, can bring
-    it in from outside. They must come from images alone. Obvious cases are refused.
+    No method gets expression of the held-out group, except ``"counts"``. But a file of `weights`, or features in
+    `image_key`, can bring it in from outside. They must come from images alone. Obvious cases are refused.
 
     Each method's layer is dense and takes 4 bytes a value: 720 MB for 10,000 spots × 18,000 genes.
 

@@ -11,7 +11,7 @@ from bleep_sc import _keys
 from bleep_sc._adata import (
     as_text,
     check_adata,
-    check_readable,
+    check_reference,
     recorded_library_key,
     section_of_spots,
     spatial_coordinates,
@@ -22,7 +22,7 @@ from bleep_sc._blocks import LazyColumns, is_lazy, row_blocks
 from bleep_sc._checks import check_in, check_int, check_names
 from bleep_sc._expression import count_values, expression_values, path_of, warn_if_counts
 from bleep_sc._grid import grid_positions
-from bleep_sc._logging import logger, warn
+from bleep_sc._logging import log_table, logger, warn
 from bleep_sc._stats import log_depth, looks_like_counts, section_rows
 from bleep_sc._stats import panels as choose_panels
 from bleep_sc.metrics.panels import SectionPair, check_metrics, score_genes, score_panels
@@ -161,7 +161,7 @@ def evaluate(
     """
     check_adata(query, name="query", copy=copy)
     if ref is not None:
-        check_readable(ref, name="ref")
+        check_reference(ref)
     metrics = check_metrics(metrics)
     n_bootstrap = check_int("n_bootstrap", n_bootstrap, minimum=0)
     random_state = check_int("random_state", random_state, minimum=0)
@@ -404,32 +404,38 @@ def _mean_over_sections(scores: Sequence[pd.Series]) -> np.ndarray:
     return np.where(number > 0, mean, np.nan)
 
 
+_WIDTHS = (10, 9, 18, 12, 12, 7, 9, 10)
+"""Characters of each column of the report."""
+
+
 def _report(layer: str, summary: pd.DataFrame, metrics: Sequence[str], *, n_sections: int, in_sample: bool) -> None:
     """Log the table that a reader wants first; all other scores stay in `uns`."""
     lead = "pearson" if "pearson" in metrics else metrics[0]
     wide = summary.pivot(index="panel", columns="metric", values="value")
     of_lead = summary[summary["metric"] == lead].set_index("panel")
     n_patients = int(of_lead["n_patients"].iloc[0])
-    lines = [
+    heading = (
         f"{lead.replace('_', ' ').capitalize()} of layer {layer!r} within {n_sections} section{'s' * (n_sections > 1)}"
         + (f" of {n_patients} patient{'s' * (n_patients > 1)}" if n_patients else "")
         + (", IN-SAMPLE: the model was trained on these spots" if in_sample else "")
-        + ":",
-        f"{'panel':<10}{lead:>9}{'interval':>18}{'of ceiling':>12}{'depth-free':>12}"
-        f"{'genes':>7}{'missing':>9}{'constant':>10}",
-    ]
+        + ":"
+    )
+    rows = {}
     for panel, row in of_lead.iterrows():
-        interval = f"{row['low']:.3f} to {row['high']:.3f}" if row["interval_over"] else "-"
-        share = f"{row['share_of_ceiling']:.0%}" if np.isfinite(row["share_of_ceiling"]) else "-"
         free = wide["pearson_depth_free"][panel] if "pearson_depth_free" in wide else np.nan
-        constant = row["n_constant_truth"] + row["n_constant_prediction"]
-        lines.append(
-            f"{panel:<10}{row['value']:>9.3f}{interval:>18}{share:>12}"
-            f"{f'{free:.3f}' if np.isfinite(free) else '-':>12}"
-            f"{row['n_genes']:>7}{row['n_missing']:>9}{constant:>10}"
-        )
+        rows[panel] = {
+            lead: f"{row['value']:.3f}",
+            "interval": f"{row['low']:.3f} to {row['high']:.3f}" if row["interval_over"] else "-",
+            "of ceiling": f"{row['share_of_ceiling']:.0%}" if np.isfinite(row["share_of_ceiling"]) else "-",
+            "depth-free": f"{free:.3f}" if np.isfinite(free) else "-",
+            "genes": str(row["n_genes"]),
+            "missing": str(row["n_missing"]),
+            "constant": str(row["n_constant_truth"] + row["n_constant_prediction"]),
+        }
+    notes = []
     over = max(of_lead["interval_over"])  # a large panel of a layer in a store has none
     if over:
         narrow = ", so they say nothing of other patients" if over != "patients" else ""
-        lines.append(f"Intervals are over {over}{narrow}.")
-    logger.info("\n".join(lines))
+        notes.append(f"Intervals are over {over}{narrow}.")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("panel")
+    log_table(heading, table, widths=_WIDTHS, notes=notes)

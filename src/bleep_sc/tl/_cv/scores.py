@@ -10,7 +10,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._adata import as_text, spatial_coordinates
 from bleep_sc._grid import grid_positions
-from bleep_sc._logging import logger
+from bleep_sc._logging import log_table
 from bleep_sc._stats import log_depth, section_rows
 from bleep_sc.metrics.panels import SectionPair, score_genes, score_panels
 from bleep_sc.metrics.registry import NEEDS_OF_PLACES, needs_of
@@ -96,24 +96,28 @@ def report(summary: pd.DataFrame, *, metric: str, n_folds: int, group_key: str) 
     first = summary.iloc[0]
     metric_rows = summary[summary["metric"] == metric]
     panels = list(dict.fromkeys(metric_rows["panel"]))
-    width = max(len(str(method)) for method in metric_rows["method"]) + 3
     over = first["interval_over"] or "nothing"
-    lines = [
+    heading = (
         f"{metric} by gene within sections; {n_folds} folds by {group_key!r}, {first['scope'].upper()}; normalised "
-        f"{first['normalisation']}; bootstrap intervals over {over}:",
-        " " * width + "".join(f"{panel:>24}" for panel in panels),
-    ]
+        f"{first['normalisation']}; bootstrap intervals over {over}:"
+    )
+    cells = {}
     for method, rows in metric_rows.groupby("method", sort=False):
         mark = " *" if rows["uses_query_counts"].any() else ""
-        cells = []
-        for panel in panels:
-            row = rows[rows["panel"] == panel].iloc[0]
-            interval = "" if np.isnan(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"
-            cells.append(f"{row['value']:.3f}{interval}")
-        lines.append(f"{method + mark:<{width}}" + "".join(f"{cell:>24}" for cell in cells))
+        of_panel = rows.drop_duplicates("panel").set_index("panel")
+        cells[f"{method}{mark}"] = [with_interval(of_panel.loc[panel]) for panel in panels]
     if metric_rows["ceiling"].notna().any():
         ceilings = metric_rows.groupby("panel", sort=False)["ceiling"].first()
-        lines.append(f"{'ceiling':<{width}}" + "".join(f"{ceilings[panel]:>24.3f}" for panel in panels))
+        cells["ceiling"] = [f"{ceilings[panel]:.3f}" for panel in panels]
+    notes = []
     if metric_rows["uses_query_counts"].any():
-        lines.append("* reads the total counts of the spots that it predicts")
-    logger.info("\n".join(lines))
+        notes.append("* reads the total counts of the spots that it predicts")
+    width = max(len(str(method)) for method in metric_rows["method"]) + 3
+    table = pd.DataFrame.from_dict(cells, orient="index", columns=panels)
+    log_table(heading, table, widths=[width] + [24] * len(panels), notes=notes)
+
+
+def with_interval(row: pd.Series) -> str:
+    """Write a score, and its interval where it has one."""
+    interval = "" if np.isnan(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"
+    return f"{row['value']:.3f}{interval}"

@@ -13,7 +13,7 @@ from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._blocks import is_lazy
 from bleep_sc._checks import MAX_SEED, check_in, check_int, check_names, check_share
 from bleep_sc._expression import expression_values, path_of, warn_if_counts
-from bleep_sc._logging import logger
+from bleep_sc._logging import log_table
 from bleep_sc._progress import progress
 from bleep_sc._stats import section_rows
 from bleep_sc.metrics.summary import for_uns
@@ -302,22 +302,41 @@ def _summary(table: pd.DataFrame) -> pd.DataFrame:
     return for_uns(summary.reset_index())
 
 
+_SHOWN = (
+    ("AUROC, measured", 16),
+    ("predicted", 11),
+    ("log2 fold", 11),
+    ("predicted", 11),
+    ("r", 7),
+    ("within", 8),
+)
+"""Columns of the report and their characters."""
+
+
 def _report(layer: str, tables: Mapping[str, pd.DataFrame], *, in_sample: bool) -> None:
     summary, clusters, genes = (tables[name] for name in ("summary", "clusters", "spatial_genes"))
     of_sample = ", IN-SAMPLE: the model was trained on these spots" if in_sample else ""
-    lines = [
-        f"Markers of layer {layer!r} by region, mean over sections{of_sample}:",
-        f"{'region':<28}{'AUROC, measured':>16}{'predicted':>11}{'log2 fold':>11}{'predicted':>11}"
-        f"{'r':>7}{'within':>8}",
-    ]
-    lines += [
-        f"{row.region[:27]:<28}{row.auroc_measured:>16.2f}{row.auroc_predicted:>11.2f}{row.log2_fold_measured:>11.2f}"
-        f"{row.log2_fold_predicted:>11.2f}{row.pearson:>7.2f}{row.pearson_within:>8.2f}"
+    cells = [
+        (
+            f"{row.auroc_measured:.2f}",
+            f"{row.auroc_predicted:.2f}",
+            f"{row.log2_fold_measured:.2f}",
+            f"{row.log2_fold_predicted:.2f}",
+            f"{row.pearson:.2f}",
+            f"{row.pearson_within:.2f}",
+        )
         for row in summary.itertuples()
     ]
-    lines.append(
+    agreement = (
         f"Means over sections: clusters agree with an adjusted Rand index of {clusters['ari'].mean():.2f} (turned maps "
         f"{clusters['ari_chance'].mean():.2f}); {genes['n_both'].mean():.0f} genes vary over the section on both "
         f"sides, by chance {genes['n_chance'].mean():.0f}."
     )
-    logger.info("\n".join([*lines, CIRCULAR]))
+    log_table(
+        f"Markers of layer {layer!r} by region, mean over sections{of_sample}:",
+        pd.DataFrame(
+            cells, index=pd.Index(summary["region"].str[:27], name="region"), columns=[name for name, _ in _SHOWN]
+        ),
+        widths=[28, *(width for _, width in _SHOWN)],
+        notes=[agreement, CIRCULAR],
+    )

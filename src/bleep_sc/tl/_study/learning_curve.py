@@ -10,7 +10,6 @@ from bleep_sc import _keys
 from bleep_sc._adata import check_adata, check_free
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import MAX_SEED, check_choice, check_int, check_key_added, check_names, check_number
-from bleep_sc._logging import logger
 from bleep_sc.methods.names import MethodName
 from bleep_sc.metrics.panels import check_metrics
 from bleep_sc.metrics.summary import for_uns, tabulate
@@ -218,6 +217,6 @@ def learning_curve(
             "config": json.dumps({**config, "n_bootstrap": n_bootstrap}, indent=1),
         }
     lead = leading(names)
-    logger.info(report(summary, answers, metric=lead, by=by, n_folds=len(tissue.folds), group_key=group_key))
+    report(summary, answers, metric=lead, by=by, n_folds=len(tissue.folds), group_key=group_key)
     warn_of_what_cannot_be_told(answers, metric=lead, by=by)
     return scores.copy()

@@ -46,14 +46,13 @@ def plan(
     -------
     A table with a row for each panel. Its columns are:
 
-    - ``panel``, ``metric`` and ``mean``;
-    - ``spread``, the standard deviation between patients, at the largest size;
-    - ``n_patients``, the number of patients at hand;
-    - ``width``, the width of their Student's interval;
-    - ``fewest``, ``guess`` and ``enough``, the number of patients that a study needs. They assume the smallest
-      plausible spread, the spread that was found, and the largest plausible spread. They are NaN if nothing can be
-      said;
-    - ``answer``, the same in words.
+    - ``panel``, ``metric`` and ``mean``.
+    - ``spread``: the standard deviation between patients, at the largest size.
+    - ``n_patients``: the number of patients at hand.
+    - ``width``: the width of their Student's interval.
+    - ``fewest``, ``guess`` and ``enough``: the number of patients that a study needs. They assume the smallest
+      plausible spread, the spread that was found, and the largest plausible spread. NaN if nothing can be said.
+    - ``answer``: the same in words.
 
     Raises
     ------

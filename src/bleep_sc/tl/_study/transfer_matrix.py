@@ -7,7 +7,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._checks import MAX_SEED, check_int, check_number
-from bleep_sc._logging import logger, warn
+from bleep_sc._logging import log_table, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,12 +196,11 @@ def _report(table: pd.DataFrame) -> None:
     """Log the matrix of one panel, and warn where the joint reference costs more than a tie."""
     shown = table[table["panel"] == "HVG-50"].pivot(index="trained_on", columns="tested_on", values="value")
     order = list(dict.fromkeys(table["trained_on"])), list(dict.fromkeys(table["tested_on"]))
-    text = shown.reindex(index=order[0], columns=order[1]).round(3).to_string(na_rep="-")
-    logger.info(
-        "Pearson over HVG-50 by gene within sections, trained on (rows) and tested on (columns), on %d genes that all "
-        "share:\n%s",
-        int(table["n_shared_genes"].iloc[0]),
-        text,
+    shown = shown.reindex(index=order[0], columns=order[1])
+    log_table(
+        "Pearson over HVG-50 by gene within sections, trained on (rows) and tested on (columns), on "
+        f"{int(table['n_shared_genes'].iloc[0])} genes that all share:",
+        shown.map(lambda value: "-" if np.isnan(value) else f"{value:.3f}"),
     )
     costly = table[np.nan_to_num(table["cost"]) > LARGEST_COST]
     if len(costly):

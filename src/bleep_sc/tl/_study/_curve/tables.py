@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from bleep_sc._logging import log_table
 from bleep_sc.metrics.summary import for_uns, summarize
+from bleep_sc.tl._cv.scores import with_interval
 from bleep_sc.tl._study._curve.by import By
 from bleep_sc.tl._study._curve.forecast import verdict_lines
 
@@ -48,25 +49,21 @@ def summary_of(
     return for_uns(summary.sort_values(["size"], kind="stable"))
 
 
-def report(summary: pd.DataFrame, answers: pd.DataFrame, *, metric: str, by: By, n_folds: int, group_key: str) -> str:
-    """Write the curve of one metric, and the answers, as text."""
+def report(summary: pd.DataFrame, answers: pd.DataFrame, *, metric: str, by: By, n_folds: int, group_key: str) -> None:
+    """Log the curve of one metric, and the answers."""
     rows = summary[summary["metric"] == metric]
     panels = list(dict.fromkeys(rows["panel"]))
     over = rows["interval_over"].iloc[0] or "nothing"
-    lines = [
+    heading = (
         f"{metric} by gene within sections, by number of {by} trained on; {n_folds} folds by {group_key!r}, "
-        f"{rows['scope'].iloc[0].upper()}; intervals over {over}:",
-        f"{by:<10}" + "".join(f"{panel:>24}" for panel in panels),
-    ]
+        f"{rows['scope'].iloc[0].upper()}; intervals over {over}:"
+    )
+    cells = {}
     for size, of_size in rows.groupby("size"):
         own = of_size.set_index("panel")
-        lines.append(f"{size:<10}" + "".join(f"{_cell(own.loc[panel]):>24}" for panel in panels))
+        cells[str(size)] = [with_interval(own.loc[panel]) for panel in panels]
     if rows["ceiling"].notna().any():
         ceilings = rows.groupby("panel", sort=False)["ceiling"].first()
-        lines.append(f"{'ceiling':<10}" + "".join(f"{ceilings[panel]:>24.3f}" for panel in panels))
-    return "\n".join([*lines, *verdict_lines(answers, metric)])
-
-
-def _cell(row: pd.Series) -> str:
-    interval = "" if np.isnan(row["low"]) else f" [{row['low']:.3f}, {row['high']:.3f}]"
-    return f"{row['value']:.3f}{interval}"
+        cells["ceiling"] = [f"{ceilings[panel]:.3f}" for panel in panels]
+    table = pd.DataFrame.from_dict(cells, orient="index", columns=panels).rename_axis(by)
+    log_table(heading, table, widths=[10] + [24] * len(panels), notes=verdict_lines(answers, metric))
