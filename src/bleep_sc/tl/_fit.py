@@ -236,7 +236,8 @@ def fit(
         Penalty of ridge and coordinates. ``None`` chooses it on the folds (see `validation_key`).
     n_components
         Number of principal components of expression. The heads of BLEEP's default recipe read these components of a
-        profile. Ridge and coordinates predict the components; with 0 they predict each gene directly.
+        profile, and need at least 1. Ridge and coordinates predict the components; with 0 they predict each gene
+        directly.
     batch_size
         Largest number of spots in a batch. Spots are split evenly into batches, and none is left out. If there are
         fewer spots than this, they make one batch. HisToGene does not use this argument: its batches are windows.
