@@ -144,6 +144,15 @@ def test_no_sentence_of_a_docstring_is_long(room: str, name: str) -> None:
     assert plain_words.longer_than(MOST_WORDS, sentences) == []
 
 
+def test_a_heading_of_a_docstring_stands_on_its_own_line() -> None:
+    """Filled up like a paragraph, ``Notes -----`` is no heading: the page shows the section under the one before."""
+    heading = re.compile(r"^ *[A-Z][a-z]+(?: [A-Z][a-z]+)? -{3,}(?: |$)", re.M)
+    assert heading.search("    Notes ----- A sentence.")
+    assert not heading.search("    Notes\n    -----\n    A sentence.")
+    sources = (ROOT / "src").rglob("*.py")
+    assert [path.name for path in sources if heading.search(path.read_text(encoding="utf-8"))] == []
+
+
 @pytest.mark.parametrize("described", [bl.report, type(bl.settings)], ids=["report", "settings"])
 def test_no_sentence_of_the_report_and_of_the_settings_is_long(described: object) -> None:
     assert plain_words.longer_than(MOST_WORDS, plain_words.of_docstring(inspect.getdoc(described) or "")) == []
@@ -315,6 +324,7 @@ def test_the_pages_build_without_a_warning_and_hold_every_public_name(tmp_path: 
         assert found.uri == f"api/generated/bleep_sc.{room}.{name}.html#bleep_sc.{room}.{name}"
     fit = (html / "api" / "generated" / "bleep_sc.tl.fit.html").read_text(encoding="utf-8")
     assert re.findall(r'class="argument-group rubric">([^<]*)<', fit)[:2] == ["What to train", "Data"]
+    assert re.search(r"<li><p>Fewer than 16 spots in all\.</p></li>\s*<li><p>", fit), "reasons for an error are a list"
     fields = (html / "fields.html").read_text(encoding="utf-8")
     assert 'href="api/generated/bleep_sc.tl.impute.html#bleep_sc.tl.impute"' in fields
     tutorial = (html / "tutorials" / "01_a_tutorial.html").read_text(encoding="utf-8")

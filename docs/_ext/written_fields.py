@@ -1,6 +1,7 @@
-"""The "Returns" section of docstrings as it stands.
+"""The "Returns" and "Raises" sections of docstrings as they stand.
 
-Napoleon takes the first line of it for a type. Here it is a sentence, and below it a list of the fields that are set.
+Napoleon takes the first line of "Returns" for a type. Here it is a sentence, and below it a list of the fields that are
+set. Of an exception it makes a single line with breaks in it, so that a list of reasons would become one paragraph.
 """
 
 from typing import Any
@@ -16,7 +17,15 @@ def _as_it_stands(self: NumpyDocstring, section: str) -> list[str]:
     return [*self._format_block(":returns: ", text), ""]
 
 
+_raises_in_one_line = NumpyDocstring._parse_raises_section
+
+
+def _line_by_line(self: NumpyDocstring, section: str) -> list[str]:
+    return [line for field in _raises_in_one_line(self, section) for line in field.split("\n")]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Sphinx calls this."""
     NumpyDocstring._parse_returns_section = _as_it_stands  # type: ignore[method-assign]
+    NumpyDocstring._parse_raises_section = _line_by_line  # type: ignore[method-assign]
     return {"parallel_read_safe": True, "parallel_write_safe": True}

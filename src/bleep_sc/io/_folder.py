@@ -64,6 +64,10 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL, sli
         Write the slim form, which predicts without any spot of the reference. :func:`read_slim_model` reads it. It
         predicts by regression alone.
 
+    Returns
+    -------
+    ``None``. The folder holds the two files.
+
     Raises
     ------
     KeyError
@@ -78,17 +82,13 @@ def write_model(adata: AnnData, path: str | Path, *, key: str = _keys.MODEL, sli
         The model is damaged, or its weights are more than 4 GiB. Or `slim` is set, but the model can only average
         measured profiles of the reference. This holds for ``method="knn"`` and ``preset="paper"``.
 
-    See Also
-    --------
-    read_model : Reads a full model back.
-    read_slim_model : Reads a slim one.
-
     Notes
     -----
     **Both forms hold** the weights, the names of genes, panels and columns of `obs`, the training history, and the
     settings of :func:`~bleep_sc.tl.fit`. They also hold what says how far to trust the model. These are half-widths of
     intervals, and one number for each of up to 10,000 spots, sorted, that says how unusual the spot looks. They hold no
-    measured profile, no crop and no name of a spot.
+    measured profile, no crop and no name of a spot. :func:`read_model` reads the full form back, and
+    :func:`read_slim_model` the slim one.
 
     **The full form** of BLEEP's default recipe also holds the image features of up to 2,000 spots, since its kernel
     regression is built on them. From these, a reader can work out what the model learned about each of these spots: its

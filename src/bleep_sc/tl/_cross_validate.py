@@ -37,10 +37,11 @@ def cross_validate(
 ) -> pd.DataFrame:
     """Compare methods on your own tissue. Each group of sections is predicted by models that never saw it.
 
-    Each group (patient, or section) is held out in turn. The other groups are normalised. They alone serve to choose
-    genes, panels, penalties, numbers of neighbours and best epochs, and to train a model of each method. Each model
-    then predicts the held-out spots from their images alone. The object it gets holds no expression of the held-out
-    group, so none can leak. Only ``"counts"`` gets something of it, the total counts, and the result says so.
+    Each group (patient, or section) is held out once: this is a *fold*. All other groups are the fold's training spots.
+    The training spots are normalised. They alone serve to choose genes, panels, penalties, numbers of neighbours and
+    best epochs, and to train a model of each method. Each model then predicts the held-out spots from their images
+    alone. The object that the model gets holds no expression of the held-out group, so none can leak. Only ``"counts"``
+    gets something of it, the total counts, and the result says so.
 
     Parameters
     ----------
@@ -65,11 +66,13 @@ def cross_validate(
     n_top_genes, min_fraction
         Arguments of :func:`~bleep_sc.pp.select_genes`, which each fold runs on its training sections.
     k
-        Number of neighbours, for methods that retrieve. ``None`` chooses it in each fold, on held-out training spots.
+        Number of reference spots that BLEEP and knn average. ``None`` chooses it in each fold, on parts of the training
+        spots that are held out for this (Notes).
     refit
-        Train each network twice, which takes twice as long. The first training holds groups out to find the best epoch
-        and `k`. The second uses all training spots for that number of epochs, as ST-Net's authors do. Without `refit`,
-        networks learn from fewer groups than ridge and knn do: from one if there are two training groups.
+        Train the networks of published BLEEP, ST-Net, HisToGene and the regressor twice, which takes twice as long. The
+        first training holds a part out to find the best epoch and `k`. The second uses all training spots for that
+        number of epochs, as ST-Net's authors do. With ``False``, these networks learn from fewer groups than all other
+        methods: from one if there are two training groups.
     library_key
         Column of `obs` with each spot's section. ``None`` takes the column that :func:`~bleep_sc.pp.crops` was given,
         else `group_key`.
@@ -123,8 +126,9 @@ def cross_validate(
     Panels are chosen among the genes that the fold learns, on its training spots. All methods are scored on the same
     genes; a gene that a method does not predict counts as 0.
 
-    Penalty, `k` and best epoch are chosen on held-out parts of the training spots. These parts are whole groups if
-    there are two or more, else whole sections, else random spots. Retrieval draws on all training spots.
+    Penalty, mix, `k` and best epoch are chosen on held-out parts of the training spots. These parts are whole groups if
+    there are two or more, else whole sections. Of a single section, networks hold out random spots, and other methods
+    hold out five parts in turn. Retrieval draws on all training spots.
 
     No method gets expression of the held-out group, except ``"counts"``. But a file of `weights`, or features in
     `image_key`, can bring it in from outside. They must come from images alone. Obvious cases are refused.

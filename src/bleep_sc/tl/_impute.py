@@ -47,15 +47,21 @@ def impute(
 ) -> AnnData | None:
     """Predict expression for spots that have only an image.
 
-    BLEEP places the crop of each query spot in the joint space. It finds the `k` reference spots whose *expression* is
-    nearest by cosine, and averages their measured profiles (Xie et al., NeurIPS 2023, Algorithm 1 as released). BLEEP's
-    default recipe mixes this average with a regression, unless `predict` says otherwise. All genes of the reference are
-    imputed, not only those that the model was trained on.
+    The *reference* `ref` holds a model of :func:`~bleep_sc.tl.fit` and the spots that the model learned from. The
+    *query* holds the spots to predict. The model determines how values are predicted:
 
-    The model in `ref` determines how values are predicted. A regression computes values of its own, so `k`, `match`,
-    `weighting`, `search` and `layer` do not apply to it. The query's `X` and other layers are not changed. They are not
-    read either, with two exceptions. The spots that `measured` marks are read, and ``method="counts"`` reads the
-    query's total counts.
+    - Published BLEEP (``preset="paper"`` of :func:`~bleep_sc.tl.fit`) places the crop of each query spot in the joint
+      space. It finds the `k` reference spots whose *expression* is nearest by cosine, and averages their measured
+      profiles (Xie et al., NeurIPS 2023, Algorithm 1 as released). This is *retrieval*.
+    - knn does the same with reference spots whose *image features* are nearest.
+    - BLEEP's default recipe mixes retrieval with two regressions, unless `predict` says otherwise.
+    - All other methods compute values of their own. They do not use `k`, `match`, `weighting`, `search` and `layer`.
+
+    BLEEP and knn predict all genes of the reference, not only those that the model was trained on. For the other
+    methods, see the table of :func:`~bleep_sc.tl.fit`.
+
+    The query's `X` and other layers are not changed. They are not read either, with two exceptions. The spots that
+    `measured` marks are read, and ``method="counts"`` reads the query's total counts.
 
     Parameters
     ----------
@@ -63,24 +69,26 @@ def impute(
         Spots with crops, cut at the reference's scale. Its `var_names` decide which genes the layer holds.
         :func:`~bleep_sc.pp.blank` makes a query with all genes of the reference.
     ref
-        Spots that :func:`~bleep_sc.tl.fit` was run on, or a part of them (``ref[mask]``). It must hold the expression
-        to average, `obsm['X_bleep_expression']` and `uns['bleep']`.
+        Spots that :func:`~bleep_sc.tl.fit` was run on, or a part of them (``ref[mask]``), with the fields that `fit`
+        set. For BLEEP and knn it must also hold the expression to average. A slim model
+        (:func:`~bleep_sc.io.read_slim_model`) needs no spots and no expression.
     key
         Name of the model in `ref.uns`.
     key_added
         Name of the layer and of the other fields; ``None`` is `key`.
     predict
-        How a model of BLEEP's default recipe predicts. Other models have one way only. ``"hybrid"`` is the default. It
-        mixes retrieval and regression in the proportions that `fit` chose, and correlates best with the truth.
-        ``"retrieval"`` averages measured profiles, as in the paper. It keeps more of the variance, and more of the
-        correlations between genes. ``"regression"`` uses the regressions alone, and is smoothest. The docs ("Which
-        parts pay") compare the three.
+        How a model of BLEEP's default recipe predicts. ``None`` is ``"hybrid"`` for these models. All other models have
+        one way only, which ``None`` takes. ``"hybrid"`` mixes retrieval and the regressions in the proportions that
+        `fit` chose, and correlates best with the truth. ``"retrieval"`` averages measured profiles, as in the paper. It
+        keeps more of the variance, and more of the correlations between genes. ``"regression"`` uses the regressions
+        alone, and is smoothest. The docs ("Which parts pay") compare the three.
     k
-        Number of reference spots to average. ``None`` takes the number that `fit` chose, else 50 as in the paper. Few
-        spots give sharp but noisy maps, many give smooth ones.
+        Number of reference spots to average. ``None`` takes the number that `fit` chose for BLEEP's default recipe. For
+        published BLEEP and knn, ``None`` is 50 as in the paper. With few spots maps are sharp but noisy, with many they
+        are smooth.
     match
-        Which embeddings of the reference to compare the query's image embedding with. ``"expression"`` follows the
-        paper's code and is BLEEP's default. ``"image"`` is the default of knn, which has no other embeddings.
+        Which embeddings of the reference to compare the query's image embedding with: ``"expression"`` or ``"image"``.
+        ``None`` is ``"expression"`` for BLEEP, as in the paper's code, and ``"image"`` for knn, which has no other.
     weighting
         How profiles are weighted in the average. ``"mean"`` gives all the same weight, as in the paper. ``"distance"``
         weights by the inverse of 1 - cosine. ``"softmax"`` weights by exp(cosine / `temperature`).
@@ -92,17 +100,18 @@ def impute(
         search. That is the case on a CPU, with hundreds of thousands of spots in both objects (docs, "Speed and
         memory").
     layer
-        Layer of `ref` to average; ``None`` is `ref.X`. The imputed values are in the units of this layer.
+        Layer of `ref` with the expression to predict; ``None`` is `ref.X`. The imputed values are in its units.
     image_key
         Key of the crops or features in `query.obsm`; ``None`` is the key that the model was trained on.
     encoder
-        Your own image encoder, if the model was trained with one. Pass several as a list, in the same order.
+        Your own image encoder, if the model was trained with one. Pass several as a list, in the same order. Every
+        other encoder comes with the model: leave ``None``.
     measured
         Boolean column of `query.obs` that is True for measured spots of the query. Their expression corrects the
         prediction of their section (Notes). It is read from `query.X`, or from the layer whose values the model uses.
         The expression of all other spots is never read. ``None`` corrects nothing.
     batch_size
-        Number of crops that are embedded at a time; 256 by default.
+        Number of crops that are embedded at a time; ``None`` is 256.
     device, precision, progress_bar
         Override the values of the same names in :attr:`bleep_sc.settings` for this call.
     store
@@ -120,8 +129,8 @@ def impute(
         Imputed expression in the units of `ref`, and NaN for genes that the reference does not have. If the reference
         holds no negative values, mixed predictions below 0 are set to 0. With `store`, the layer is a
         :class:`dask.array.Array` that reads from the store.
-    `query.obsm['X_bleep_image' | 'X_{key_added}_image']` : :class:`numpy.ndarray` (float32, (n_obs, dim))
-        Image embeddings. Only retrieval sets this field and the next two.
+    `query.obsm['X_bleep_image' | 'X_{key_added}_image']` : :class:`numpy.ndarray` (float32, (n_obs, width))
+        Image embeddings. Only BLEEP and knn set this field and the next two, and not from a slim model.
     `query.obsm['bleep_neighbors' | '{key_added}_neighbors']` : :class:`numpy.ndarray` (int32, (n_obs, k))
         Rows of `ref` that were averaged, best first.
     `query.obsm['bleep_distances' | '{key_added}_distances']` : :class:`numpy.ndarray` (float32, (n_obs, k))
@@ -140,9 +149,9 @@ def impute(
     Raises
     ------
     KeyError
-        `query` has no crops, or `ref` has no model, embedding or expression.
+        `query` has no crops or features, or `ref` has no model, embedding or expression.
     ValueError
-        - `k` above the reference's size.
+        - A `k` above the number of reference spots.
         - No shared genes.
         - Crops of another scale.
         - Rows of `ref` without an embedding.
