@@ -53,6 +53,7 @@ def test_each_least_count_has_its_table(tissue: AnnData) -> None:
     np.testing.assert_array_equal(tissue.layers["counts"].toarray(), before.layers["counts"].toarray())
 
 
+@pytest.mark.slow
 def test_training_is_the_same_whatever_is_scored(tissue: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     predict = _transfers.predict
