@@ -106,6 +106,38 @@ class Slide:
     checked: bool = False
     """Whether `pp.crops` has looked for doubts."""
 
+    @property
+    def is_other_tissue(self) -> bool:
+        """Whether it looks so far from the reference that no score found there speaks of it."""
+        return self.grade == "bad"
+
+    @property
+    def image_grade(self) -> str:
+        """The grade of image and scale: where the slide looks far off, finding no fault in them clears them of none."""
+        if self.findings:
+            return "bad"
+        if not self.checked:
+            return "unknown"
+        return "fair" if self.is_other_tissue else "good"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether a gene can be read off the picture, as the table of genes says it."""
+
+    label: str
+    grade: str = ""
+    """As that of a slide, or ``"unknown"``; empty where nothing is claimed."""
+
+
+READABLE = Standing("✓ yes", "good")
+NOT_SHOWN = Standing("! not shown to be", "fair")
+WRONG_HERE = Standing("✕ not here", "bad")
+"""Measured on the slides that are shown, which outweighs what was expected."""
+NOT_KNOWN_HERE = Standing("? not known here", "unknown")
+"""On the list, which was made on other tissue."""
+NOT_TESTED = Standing("not tested")
+
 
 @dataclass(frozen=True)
 class Gene:
@@ -119,6 +151,14 @@ class Gene:
     reached: float | None = None
     """Its Pearson correlation on the slides of this report."""
     ceiling: float | None = None
+    standing: Standing = NOT_TESTED
+
+    @property
+    def is_wrong_here(self) -> bool:
+        """Whether the slides show that it is not predicted as expected: at or below 0, or below the expected range."""
+        if self.reached is None:
+            return False
+        return self.reached <= 0 or (self.low is not None and self.reached < self.low)
 
 
 @dataclass(frozen=True)
