@@ -11,11 +11,12 @@ from bleep_sc import _keys
 from bleep_sc._report.asked import Asked
 from bleep_sc._report.plain import mapping, text
 from bleep_sc._report.records import (
+    NOT_HERE,
     NOT_KNOWN_HERE,
     NOT_SHOWN,
     NOT_TESTED,
     READABLE,
-    WRONG_HERE,
+    WORSE_HERE,
     Gene,
     Slide,
     Standing,
@@ -54,7 +55,7 @@ def chosen_genes(asked: Asked, slides: Sequence[Slide]) -> tuple[Gene, ...]:
 def _standing(gene: Gene, slides: Sequence[Slide]) -> Standing:
     """Say whether a gene can be read off the picture; what was measured here comes before what was expected."""
     if gene.is_wrong_here:
-        return WRONG_HERE
+        return WORSE_HERE if gene.is_worse_here else NOT_HERE
     if gene.predictable is None:
         return NOT_TESTED
     if not gene.predictable:

@@ -132,8 +132,9 @@ class Standing:
 
 READABLE = Standing("✓ yes", "good")
 NOT_SHOWN = Standing("! not shown to be", "fair")
-WRONG_HERE = Standing("✕ not here", "bad")
-"""Measured on the slides that are shown, which outweighs what was expected."""
+NOT_HERE = Standing("✕ not here", "bad")
+WORSE_HERE = Standing("✕ worse here", "bad")
+"""Both were measured on the slides that are shown, which outweighs what was expected."""
 NOT_KNOWN_HERE = Standing("? not known here", "unknown")
 """On the list, which was made on other tissue."""
 NOT_TESTED = Standing("not tested")
@@ -156,9 +157,19 @@ class Gene:
     @property
     def is_wrong_here(self) -> bool:
         """Whether the slides show that it is not predicted as expected: at or below 0, or below the expected range."""
-        if self.reached is None:
+        return self.is_unrelated_here or self.is_worse_here
+
+    @property
+    def is_unrelated_here(self) -> bool:
+        """Whether its map goes against the measured one, or has nothing to do with it."""
+        return self.reached is not None and self.reached <= 0
+
+    @property
+    def is_worse_here(self) -> bool:
+        """Whether its map follows the measured one less than was expected, in the two decimals that a reader sees."""
+        if self.reached is None or self.low is None or self.is_unrelated_here:
             return False
-        return self.reached <= 0 or (self.low is not None and self.reached < self.low)
+        return round(self.reached, 2) < round(self.low, 2)
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,9 @@ def _of_genes(asked: Asked, genes: Sequence[Gene], slides: Sequence[Slide]) -> P
     said = wrong + ([f"{_listed(others)}: not shown to be predictable."] if others else [])
     if far:
         of = _listed(far) if len(slides) > 1 else "this slide"
-        said.append(f"The list of genes was made on other tissue than {of}, so nobody knows whether it holds there.")
+        said.append(
+            f"The list of genes was made on tissue that looks unlike {of}, so nobody knows whether it holds there."
+        )
     yes, is_across = _by_the_list(asked, len(listed))
     if not said:
         said = [yes]
@@ -184,16 +186,21 @@ def _by_the_list(asked: Asked, n_listed: int) -> tuple[str, bool]:
 
 
 def _wrong_here(genes: Sequence[Gene]) -> list[str]:
-    """Name the genes whose measured maps the prediction does not follow, the worst first."""
-    wrong = [(gene, gene.reached) for gene in genes if gene.is_wrong_here and gene.reached is not None]
+    """Name the genes whose measured maps the prediction does not follow as expected."""
+    unrelated = [gene for gene in genes if gene.is_unrelated_here]
+    inverse = [gene for gene in unrelated if (gene.reached or 0.0) <= -_NO_RELATION]
     sentences = []
     for how, some in (
-        ("predicted the wrong way round here", [pair for pair in wrong if pair[1] <= -_NO_RELATION]),
-        ("not predicted here", [pair for pair in wrong if -_NO_RELATION < pair[1] <= 0]),
-        ("predicted worse here than expected", [pair for pair in wrong if pair[1] > 0]),
+        ("predicted the wrong way round here", inverse),
+        ("not predicted here", [gene for gene in unrelated if gene not in inverse]),
+        ("predicted worse here than expected", [gene for gene in genes if gene.is_worse_here]),
     ):
         if some:
-            names, scores = " and ".join(gene.name for gene, _ in some), ", ".join(_score(r) for _, r in some)
+            names = " and ".join(gene.name for gene in some)
+            scores = ", ".join(
+                _score(gene.reached) + (f" instead of at least {_score(gene.low)}" if gene.is_worse_here else "")
+                for gene in some
+            )
             sentences.append(f"{names} {'was' if len(some) == 1 else 'were'} {how} (r = {scores}).")
     return sentences
 
@@ -210,8 +217,8 @@ def _reached(genes: Sequence[Gene]) -> list[str]:
     return [f"On these slides r is {', '.join(scores)}."] if scores else []
 
 
-def _score(r: float) -> str:
-    return f"{r:.2f}".replace("-", "−")
+def _score(r: float | None) -> str:
+    return "–" if r is None else f"{r:.2f}".replace("-", "−")
 
 
 def _of_bounds(asked: Asked) -> Point:
