@@ -65,7 +65,7 @@ def bounds_of(asked: Asked) -> str:
     if np.isfinite(sure):
         sentences.append(f"For a new patient, {sure:.0%} is sure. The rest is experience.")
     elif scope:
-        sentences.append(f"Nothing is sure for another patient. The bounds rest on other tissue ({scope}).")
+        sentences.append(f"Nothing is sure for another patient. The bounds were found {scope}.")
     sentences.append("High values lie outside more often than others.")
     return " ".join(sentences)
 
@@ -104,8 +104,8 @@ def limits_of(asked: Asked) -> tuple[tuple[str, str], ...]:
         limits.append(
             (
                 "The scores speak of the patients at hand.",
-                f"They rest on tissue that the model had not seen ({scope}). Lists of genes from few "
-                "patients may not hold in the next one.",
+                f"They were found {scope}, on tissue that the model had not seen. Lists of genes from few patients may "
+                "not hold in the next one.",
             )
         )
     if _keys.reliability(asked.layer) in asked.query.obs:
