@@ -129,6 +129,8 @@ def _alignment(asked: Asked, section: str) -> tuple[str, str, list[Finding]]:
         verdict, found, remedy = (str(checks[section].get(part, "")) for part in ("verdict", "found", "remedy"))
     if verdict == FITS:
         return "Colours under the spots go with their expression, so the image fits the spots.", GOOD, []
+    if verdict.startswith(FITS):  # it goes on with what it speaks of
+        return f"The check of colours and expression: {verdict}.", "", []
     if verdict == UNKNOWN:
         return "It cannot be told from colours and expression whether the image fits the spots.", "", []
     return f"The image may not fit the spots: {verdict}.", BAD, [Finding(found, remedy)]
