@@ -530,7 +530,7 @@ def test_a_scale_that_may_be_right_is_silent(case: str) -> None:
 def test_grids_and_pooled_places_of_any_pitch_are_silent(um: float) -> None:
     """Spots of a slide that was laid by a grid, and bins summed on a lattice, stand as far apart as the user says."""
     image = np.kron(IMAGE, np.ones((2, 2, 1), dtype=np.uint8))
-    grid = bl.pp.grid(box(image), um=um, mpp=um / 30, lattice="square")
+    grid = bl.pp.grid(box(image), array(), um=um, mpp=um / 30, lattice="square", library_id="new")
     bl.pp.crops(grid, box(image), um=um, size=16, check="raise")
     bins = array(diameters=1)
     pooled = bl.pp.pool(bins, um=um, mpp=um / 60)
