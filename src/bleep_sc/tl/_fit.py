@@ -211,8 +211,8 @@ def fit(
     check
         ``"warn"`` checks whether images and expression belong together. It compares at most 1,000 spots of each
         section, or 1,000 blocks of bins or cells. One warning names all sections that fit clearly better if their spots
-        are turned, mirrored or shifted (:func:`~bleep_sc.pp.check_alignment`). Another repeats what :func:`~bleep_sc.pp.crops`
-        found to be wrong. ``"off"`` skips both.
+        are turned, mirrored or shifted (:func:`~bleep_sc.pp.check_alignment`). Another repeats what
+        :func:`~bleep_sc.pp.crops` found to be wrong. ``"off"`` skips both.
     temperature
         Temperature of BLEEP's contrastive loss.
     dim
