@@ -36,5 +36,5 @@ def warn_of_findings(adata: AnnData, task: Task[Any], *, image_key: str) -> None
         warn(
             "`bleep_sc.pp.crops` found that image, scale and spots may not belong together, and a model would learn "
             "from these crops.\n" + "\n".join(lines) + f"\n`adata.uns[{key!r}]` says what was found, by section, "
-            "under 'findings'. Mend it and cut the crops again. If all is as it should be, `check='off'` leaves this out."
+            "under 'findings'. Mend it and cut the crops again. If all is as it should be, pass `check='off'`."
         )
