@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import squidpy as sq
 from anndata import AnnData
+from conftest import make_sections
 from painted_lattice import FRAME, PITCH, fine_tissue, tissue, undone
 
 import bleep_sc as bl
@@ -196,3 +197,17 @@ def test_what_crops_found_is_repeated_before_training(tmp_path: Path) -> None:
         assert "`adata.uns['crops']`" in lines[3]
     fit(both, check="off")
     bl.tl.fit(both, method="coordinates", alpha=1.0)
+
+
+@pytest.mark.parametrize("method", ["ridge", "bleep"])
+def test_images_that_tell_nothing_are_named_in_the_log(method: str, log: pytest.LogCaptureFixture) -> None:
+    """The images of each section are shuffled, or they are right."""
+    ref = make_sections(200)
+    how = {"method": method} | ({"max_epochs": 2} if method == "bleep" else {})
+    said = "The images tell next to nothing of the expression"
+    with log.at_level("INFO", logger="bleep_sc"):
+        bl.tl.fit(ref, check="off", **how)
+        assert said not in log.text
+        ref.obsm["crops"] = np.random.default_rng(0).permutation(ref.obsm["crops"])
+        bl.tl.fit(ref, check="off", **how)
+        assert said in log.text
