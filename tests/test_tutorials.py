@@ -34,7 +34,7 @@ bl.tl.fit = lambda adata, **given: _fit(adata, **{**given, **(_short if "method"
 bl.tl.cross_validate = lambda adata, methods, **given: _cross_validate(
     adata, methods=methods, **{"method_kwargs": {m: _short for m in methods if m == "bleep"}, **given}
 )
-type(logger.handlers[0]).stream = property(lambda self: sys.stderr)
+type(logger.handlers[0]).stream = property(lambda self, sys=sys: sys.stderr)
 """
 """The same tissue, little of it, and short trainings: run before the first cell.
 

@@ -1,7 +1,8 @@
 """Check arguments. Each error names what was found, what is expected, and the remedy."""
 
+import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -141,3 +142,46 @@ def check_in(name: str, key: str, keys: Iterable[str | None], *, remedy: str = "
         shown = ", ".join(map(repr, keys[:10])) + (", ..." if len(keys) > 10 else "")
         msg = f"`{name}[{key!r}]` does not exist; there is {shown or 'nothing'}." + (f" {remedy}" if remedy else "")
         raise MissingKeyError(msg)
+
+
+def check_listed(name: str, key: str, names: Iterable[Any], *, argument: str, noun: str) -> None:
+    """Refuse a gene or a spot that does not exist; `name` is the full path of the names, `noun` what they name."""
+    names = list(names)
+    if key not in names:
+        msg = f"`{argument}`: `{name}[{key!r}]` does not exist. {meant(key, names, noun=noun)}"
+        raise MissingKeyError(msg)
+
+
+def meant(wanted: Any, names: Sequence[Any], *, noun: str) -> str:
+    """Say which of many names may have been meant, how many there are, and how they are written."""
+    if not len(names):
+        return f"There are no {noun}s."
+    texts = list(map(str, names))
+    like = " or ".join(map(repr, _alike(wanted, texts)))
+    there = f"There is 1 {noun}" if len(texts) == 1 else f"There are {len(texts):,} {noun}s"
+    return (f"Did you mean {like}? " if like else "") + f"{there}, written like {texts[0]!r}."
+
+
+_SHORT, _LONGEST = 8, 100
+"""Letters up to which a name is compared with all others, and up to which it is compared at all."""
+
+_MOST = 5000
+"""Names that may share half of a longer one. Where more do, they are numbered, and a near number is another gene."""
+
+
+def _alike(wanted: Any, names: Sequence[str], *, most: int = 3) -> list[str]:
+    """List the names that are equal but for case; without any, those that are spelt nearly the same."""
+    if not isinstance(wanted, str) or not 0 < len(wanted) <= _LONGEST:
+        return []
+    plain = wanted.casefold()
+    folded = [name.casefold() for name in names]
+    if same := [name for name, other in zip(names, folded, strict=True) if other == plain]:
+        return same[:most]
+    by_plain = dict(zip(reversed(folded), reversed(names), strict=True))
+    if len(plain) > _SHORT:
+        half = len(plain) // 2
+        begin, end = plain[:half], plain[half:]
+        by_plain = {name: by_plain[name] for name in by_plain if name.startswith(begin) or name.endswith(end)}
+        if len(by_plain) > _MOST:
+            return []
+    return [by_plain[other] for other in difflib.get_close_matches(plain, by_plain, n=most, cutoff=0.75)]

@@ -140,13 +140,17 @@ def test_options_that_a_method_lacks_are_refused_before_reading(run: Run, measur
 def test_names_that_the_file_lacks_are_refused_before_cutting(run: Run, without_crops: Path, tmp_path: Path) -> None:
     words, out = ("fit", without_crops), ("--out", tmp_path / "ref.h5ad")
     run(*words, *out).refused("places.h5ad", "obsm['crops']", "--image")
-    run(*words, "--um", 100, *out).refused("--um", "has no effect", "--image")
+    run(*words, "--um", 100, *out).refused("error: --image is missing: --um is", "--image FILE", "--image-key")
     image = ("--image", tmp_path / "s1=H&E.tif")
     run(*words, *image, "--patient-key", "donor", *out).refused("--patient-key donor", "obs['donor']", "section")
     run(*words, *image, "--image-key", "X_uni", *out).refused("--image-key")
     both = ("--library-key", "section", "--image")
     s1, s2 = (f"{name}={tmp_path / name}=H&E.tif" for name in ("s1", "s2"))
     run(*words, *both, tmp_path / "s1=H&E.tif", *out).refused("2 sections", "--image s1=FILE s2=FILE")
+    run(*words, "--image", s1, s2, "--calibrate", *out).refused(
+        "--image s1=", "obs['section']", "--library-key section."
+    )
+    run(*words, *image, "--calibrate", *out).refused("counts as one section without --library-key")
     run(*words, *both, s1, *out).refused("'s2'", "--image s2=FILE")
     run(*words, *both, s1, s1, *out).refused("'s1'", "twice")
     run(*words, *both, s1, f"s3={tmp_path}", *out).refused("--image s3=", "'s1', 's2'")

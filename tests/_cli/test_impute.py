@@ -92,8 +92,8 @@ def test_what_does_not_fit_the_reference_is_refused_before_cutting(
     run: Run, slide: Path, ref_file: Path, tmp_path: Path
 ) -> None:
     words, out = ("impute", slide, "--ref", ref_file), ("--out", tmp_path / "out.h5ad")
-    run(*words, *LAID, "--genes", "g1", "G2", *out).refused("--genes G2", "30 genes", "ref.h5ad", "such as g0")
-    run(*words, *LAID, "--genes", "g1", "g1x", *out).refused("--genes g1x", "Did you mean", "g1")
+    run(*words, *LAID, "--genes", "g1", "G2", *out).refused("--genes G2", "ref.h5ad. Did you mean 'g2'?")
+    run(*words, *LAID, "--genes", "g1", "g1x", *out).refused("--genes g1x", "Did you mean 'g1'", "There are 30 genes")
     run(*words, *LAID, "--report-genes", "g1", *out).refused("--report-genes", "--report is not given")
     page = ("--report", tmp_path / "page.html", "--report-genes", "g2")
     run(*words, *LAID, "--genes", "g1", *page, *out).refused("--report-genes g2", "--genes")
@@ -104,7 +104,7 @@ def test_what_does_not_fit_the_reference_is_refused_before_cutting(
     run(*words, *LAID, "--key-added", "a/b", *out).refused("--key-added", "'a/b'")
     other = ("--predict", "retrieval", "--intervals", 0.9)
     run(*words, *LAID, *other, *out).refused("--predict retrieval", "calibrated with hybrid", "--intervals")
-    run(*words, *LAID, "--key", "other", *out).refused("`ref.uns['other']` holds no model", "ref.h5ad")
+    run(*words, *LAID, "--key", "other", *out).refused("holds no model in uns['other']", "ref.h5ad", "pass --key bleep")
     run(*words, *LAID, "--layer", "raw", *out).refused("--layer raw", "counts")
     run(*words, *LAID, "--intervals", 90, *out).refused("--intervals must be between 0 and 1")
     run(*words, *LAID, "--image", slide, *out).refused("--image", "is an image itself")
@@ -140,6 +140,45 @@ def test_options_without_effect_are_refused(run: Run, query_file: Path, ref_file
     run(*words, "--pitch", 100, *out).refused("--pitch", "has no effect", "query.h5ad")
     run(*words, "--um", 100, *out).refused("--um", "has no effect", "--image")
     run(*words, "--image-key", "X_uni", *out).refused("obsm['X_uni']", "--image")
+
+
+@pytest.mark.usefixtures("nothing_cut")
+def test_the_option_that_is_missing_is_named_first(run: Run, query_file: Path, ref_file: Path, tmp_path: Path) -> None:
+    query = ad.read_h5ad(query_file)
+    del query.obsm["crops"], query.uns["crops"]
+    query.write_h5ad(query_file)
+    words = ("impute", query_file, "--ref", ref_file, "--out", tmp_path / "out.h5ad")
+    ended = run(*words, "--um", 100)
+    ended.refused(
+        "error: --image is missing: --um is of crops that are cut from an image", "obsm['crops']", "--image FILE"
+    )
+    assert "eave it out" not in ended.err
+    images = [f"{name}={paint(tmp_path / f'{name}.tif')}" for name in ("q1", "q2")]
+    run(*words, "--image", *images).refused("--image q1=", "obs['section']", "Pass --library-key section.")
+    run(*words, "--image", images[0]).refused("Pass --library-key section.")
+    run("impute", query_file, "--ref", query_file, *words[-2:]).refused(
+        "query.h5ad: holds no model", "`bleep-sc fit` makes"
+    )
+
+
+@pytest.mark.odd
+def test_a_folder_is_no_image(run: Run, query_file: Path, ref_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    words, out = (
+        ("--ref", ref_file, *CUT, "--mpp", 1, "--out", tmp_path / "out.h5ad"),
+        "scans' is a folder; pass the image",
+    )
+    run("impute", tmp_path / "scans", *words, "--pitch", 100).refused("error: SLIDE: ", out)
+    run(
+        "impute",
+        query_file,
+        *words,
+        "--library-key",
+        "section",
+        "--image",
+        f"q1={tmp_path / 'scans'}",
+        f"q2={ref_file}",
+    ).refused(out)
 
 
 def test_bounds_need_a_calibrated_model(run: Run, slide: Path, ref_file: Path, tmp_path: Path) -> None:

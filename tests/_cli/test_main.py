@@ -13,7 +13,7 @@ import pytest
 import bleep_sc as bl
 from bleep_sc._cli import main as main_module
 from bleep_sc._cli import option
-from bleep_sc._cli.refused import in_options, is_said, spelt
+from bleep_sc._cli.refused import COMMANDS, in_options, is_said, spelt
 from bleep_sc._logging import warn
 
 from .conftest import Run
@@ -142,6 +142,33 @@ def test_messages_are_spelt_with_options() -> None:
         "(`ref` is ref.h5ad)"
     )
     assert in_options("`um=1` of `ref`") == "`um=1` of `ref`"
+
+
+@pytest.mark.parametrize(
+    ("python", "command"),
+    [
+        ("`bleep_sc.tl.impute(query, ref)` makes it", "`bleep-sc impute` makes it"),
+        ("`bl.report` and `bleep_sc.tl.intervals`", "`bleep-sc report` and `bleep-sc impute --intervals`"),
+        ("`bleep_sc.tl.calibrate(ref, cross_fit=True)`", "`bleep-sc fit --calibrate --cross-fit`"),
+        ("`bleep_sc.tl.fit(ref, key_added='new')`", "`bleep-sc fit --key new`"),
+        ("by `bleep_sc.pp.crops(query, ..., size=16, um=100, mpp=...)`", "by --size 16 --um 100 --mpp ..."),
+        ("cut them by `bleep_sc.pp.crops(query, image)`", "cut them by --image"),
+        ("`um`, `mpp` and `image` of `bleep_sc.pp.crops`, and", "--um, `mpp` and `image`, and"),
+        ("is no argument of `bleep_sc.tl.fit`", "is no argument of `bleep-sc fit`"),
+    ],
+)
+def test_calls_are_spelt_as_commands(python: str, command: str) -> None:
+    with spelt({"um": "--um"}):
+        assert in_options(python) == command
+        for same in ("`bleep_sc.tl.embed(ref)`", "`bleep_sc.tl.calibrate(ref, predict='retrieval')`", "`bl.pp.pool`"):
+            assert in_options(same) == same
+
+
+def test_commands_that_messages_name_are_there(run: Run) -> None:
+    for command, options in COMMANDS.values():
+        name, *flags = command.removeprefix("bleep-sc ").split()
+        text = run("impute" if name == "--image" else name, "--help").out
+        assert all(f"\n  {flag}" in text for flag in [*flags, *options.values()])
 
 
 def test_only_what_the_package_raises_is_for_the_user() -> None:

@@ -40,7 +40,13 @@ def test_what_the_report_refuses(run: Run, imputed_file: Path, ref_file: Path, t
     words, out = ("report", imputed_file), ("--out", tmp_path / "page.html")
     run(*words, "--genes", "g1", "none", *out).refused("none")
     run(*words, "--layer", "other", *out).refused("`query.layers['other']` does not exist", "imputed.h5ad")
-    run("report", ref_file, *out).refused("`query.layers['bleep']` does not exist", "ref.h5ad")
+    run("report", ref_file, *out).refused(
+        "`query.layers['bleep']` does not exist", "`bleep-sc impute` makes", "ref.h5ad"
+    )
+    run(*words, "--genes", "G1", *out).refused("--genes: `query.var_names['G1']` does not exist. Did you mean 'g1'?")
+    run(*words, "--ref", imputed_file, *out).refused(
+        "--ref", "imputed.h5ad: holds no model", "`bleep-sc fit` makes one"
+    )
     assert not out[1].exists()
 
 

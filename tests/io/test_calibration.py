@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -183,4 +183,24 @@ def test_dimensions_of_a_name_are_equal() -> None:
 def test_the_promise_of_one_patient_is_none(stored: np.ndarray) -> None:
     promise = Calibration.from_bytes(stored, where="here").promise
     assert replace(promise, scope="within-patient").guaranteed(0.9) is None
-    assert _calibration.scope_in_words(replace(promise, scope="patients unknown")) == "3 sections, patients unknown"
+    assert replace(promise, scope="patients unknown").in_words == "on 3 sections of unknown patients"
+
+
+@pytest.mark.parametrize(
+    ("scope", "phrase"),
+    [
+        ("across patients", "across 4 patients"),
+        ("within-patient", "on 4 sections of one patient"),
+        ("patients unknown", "on 4 sections of unknown patients"),
+        ("of another version", "on 4 sections of unknown patients"),
+    ],
+)
+def test_a_scope_is_a_phrase(scope: str, phrase: str) -> None:
+    """It goes on after "Calibrated", "was made" and "were found"."""
+    assert _calibration.scope_in_words(scope, 4) == phrase
+
+
+def test_every_scope_has_a_phrase_of_its_own() -> None:
+    labels = get_args(_calibration.Scope)
+    assert set(_calibration._PHRASES) == set(labels)
+    assert len({_calibration.scope_in_words(label, 2) for label in labels}) == len(labels)

@@ -45,12 +45,19 @@ def test_a_line_for_each_patient(ref: AnnData, unchanged: Callable[..., None]) -
         np.testing.assert_allclose(line.get_ydata(), np.array(LEVELS) - 0.01 * number)
     legend = [text.get_text().strip("\N{ZERO WIDTH SPACE}") for text in left.get_legend().get_texts()]
     assert legend == ["as promised", "P1", "_P2", "P$3$"]
-    assert fig.get_suptitle() == "Held-out tissue, across 3 patients"
+    assert fig.get_suptitle() == "Held-out tissue, tested across 3 patients"
     assert [tick.get_text() for tick in right.get_yticklabels()][::-1] == [
         "P1 (10 spots)",
         "_P2 (20 spots)",
         "P$3$ (30 spots)",
     ]
+
+
+@pytest.mark.parametrize("scope", ["on 3 sections of one patient", "on 3 sections of unknown patients", ""])
+def test_the_diagonal_promises_nothing_without_patients(ref: AnnData, scope: str) -> None:
+    ref.uns["bleep"]["scope"] = scope
+    diagonal = draw(ref).axes[0].get_legend().get_texts()[0]
+    assert diagonal.get_text() == "if the bounds held exactly"
 
 
 @pytest.mark.parametrize(("wanted", "taken"), [(0.9, 0.9), (0.6, 0.5), (0.999, 0.95)])

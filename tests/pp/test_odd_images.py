@@ -330,7 +330,7 @@ def test_damaged_and_lying_files(kind: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["slide", "slide.tif", "slide.png", "slide.zarr"])
 def test_a_folder_in_place_of_a_file(what: str, tmp_path: Path) -> None:
     (tmp_path / what).mkdir()
-    refuses(tmp_path / what, NO_IMAGE)
+    refuses(tmp_path / what, "`image`: .*slide.* is a folder; pass the image file in it")
     assert not list((tmp_path / what).iterdir())
 
 

@@ -1,8 +1,9 @@
 """Calibration: what it writes, that it can be repeated, and what it refuses."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import anndata as ad
 import numpy as np
@@ -12,7 +13,9 @@ from conftest import make_sections, snapshot
 from scipy import sparse
 
 import bleep_sc as bl
-from bleep_sc.io._calibration import Calibration
+from bleep_sc.io._calibration import Calibration, Scope
+from bleep_sc.tl._trust.calibration import announce, report
+from bleep_sc.tl._trust.genes import report_genes
 
 pytestmark = pytest.mark.usefixtures("remembered_colours")
 Pair = tuple[AnnData, AnnData]
@@ -151,7 +154,9 @@ def test_another_patient_column(calibrated: Pair, unchanged: Callable[..., None]
     ref, _ = calibrated
     ref.obs["donor"] = ref.obs["section"].astype(str)
     unchanged(ref)
-    message = r"fitted with the patients of `obs\['patient'\]`.*obs\['donor'\].*fit\(ref, patient_key='donor'\)"
+    message = (
+        r"^fit again with `bleep_sc\.tl\.fit\(ref, patient_key='donor'\)`.*patients of `obs\['patient'\]`.*'donor'"
+    )
     with pytest.raises(ValueError, match=message):
         bl.tl.calibrate(ref, patient_key="donor")
     with pytest.raises(KeyError, match=r"ref\.obs\['nobody'\]"):
@@ -185,7 +190,7 @@ def test_what_calibrate_does_not_use(calibrated: Pair) -> None:
 def test_patients_that_came_later(ref: AnnData) -> None:
     bl.tl.fit(ref, max_epochs=1)
     ref.obs["patient"] = ref.obs["section"].astype(str)
-    with pytest.raises(ValueError, match=r"fitted without any patients.*Fit again"):
+    with pytest.raises(ValueError, match=r"^fit again with .*patient_key='patient'.*fitted without any patients"):
         bl.tl.calibrate(ref)
     bl.tl.calibrate(ref, patient_key="patient", cross_fit=True, n_turns=0)
     assert ref.uns["bleep"]["scope"] == "across 2 patients"
@@ -198,6 +203,64 @@ def test_one_section_says_nothing_of_another() -> None:
     for cross_fit in (False, True):
         with pytest.raises(ValueError, match=r"one section only.*two or more patients"):
             bl.tl.calibrate(single, cross_fit=cross_fit)
+
+
+SCOPES = {
+    "across patients": ("across 2 patients", "What 2 patients guarantee for a new one is 60.0 %"),
+    "within-patient": ("on 2 sections of one patient", "One patient says nothing sure of another."),
+    "patients unknown": ("on 2 sections of unknown patients", "Nothing is sure for another patient, since no column"),
+}
+
+
+@pytest.mark.parametrize("scope", get_args(Scope))
+def test_each_scope_makes_sentences(calibrated: Pair, log: pytest.LogCaptureFixture, scope: Scope) -> None:
+    """What is logged of a calibration, of a list of genes and of bounds."""
+    ref, _ = calibrated
+    where, sure = SCOPES[scope]
+    promise = replace(read(ref).promise, scope=scope, groups=["A", "B"])
+    columns = {"bleep_predictable": np.array([True, False]), "bleep_expected_pearson": np.array([0.5, np.nan])}
+    report(promise, replaces="")
+    report_genes(columns, promise, key="bleep", fdr=0.1)
+    announce(promise, level=0.9, depth=None, target="measured", widths=np.ones(2))
+    calibration, genes, bounds = (record.getMessage() for record in log.records)
+    assert calibration.startswith(f"Calibrated {where}. Intervals at 90 % that were made from the other ")
+    assert sure in calibration
+    assert genes.endswith(f"The list was made {where}. It may not hold for other patients.")
+    assert sure in bounds
+    assert not [label for label in get_args(Scope) if label in calibration + genes + bounds]
+
+
+def test_what_a_calibration_replaces(calibrated: Pair, log: pytest.LogCaptureFixture) -> None:
+    """It is said once, of another predictor; what `fit` has kept brings the first one back without training."""
+    ref, query = calibrated
+    bl.tl.calibrate(ref, n_turns=0)
+    assert "replaces the calibration" not in log.text
+    bl.tl.calibrate(ref, predict="regression", n_turns=0)
+    assert "This replaces the calibration of predict='hybrid'. `intervals` now refuses layers" in log.text
+    with pytest.raises(ValueError, match=r"or calibrate this one: `bleep_sc\.tl\.calibrate\(ref\)`\."):
+        bl.tl.intervals(query, ref)
+    bl.tl.calibrate(ref, n_turns=0)
+    assert "This replaces the calibration of predict='regression'." in log.text
+    assert bl.tl.intervals(query, ref) is not None
+    bl.tl.impute(query, ref, predict="regression")
+    with pytest.raises(ValueError, match=r"`bleep_sc\.tl\.calibrate\(ref, predict='regression'\)`\."):
+        bl.tl.intervals(query, ref)
+    bl.tl.impute(query, ref, k=3)
+    with pytest.raises(ValueError, match=r"`bleep_sc\.tl\.calibrate\(ref, cross_fit=True, k=3\)`\."):
+        bl.tl.intervals(query, ref)
+    damaged = ref.copy()
+    damaged.uns["bleep"]["calibration"] = damaged.uns["bleep"]["calibration"][:-4]
+    bl.tl.calibrate(damaged, predict="regression", n_turns=0)
+    assert log.text.count("replaces the calibration") == 2, "a damaged one bounds nothing"
+
+
+@pytest.mark.odd
+def test_training_is_offered_where_fit_has_kept_nothing(calibrated: Pair) -> None:
+    ref, query = calibrated
+    bl.tl.calibrate(ref, predict="regression", n_turns=0)
+    del ref.obsm["bleep_out_of_fold"]
+    with pytest.raises(ValueError, match=r"`bleep_sc\.tl\.calibrate\(ref, cross_fit=True, predict='hybrid'\)`\."):
+        bl.tl.intervals(query, ref)
 
 
 def without_counts(ref: AnnData) -> None:
@@ -244,7 +307,11 @@ def damaged_decoders(ref: AnnData) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (without_counts, KeyError, r"layers\['counts'\]` does not exist.*Bring them"),
+        (
+            without_counts,
+            KeyError,
+            r"layers\['counts'\]` does not exist.*read the file.*raw\[ref\.obs_names, ref\.var_names\].*fit again",
+        ),
         (normalised_by_section, ValueError, r"not log1p\(T · counts / total\) with one T.*add up to 1e\+04 to 3e\+04"),
         (scaled, ValueError, r"it holds other values.*normalize_total"),
         (other_counts, ValueError, r"differ by up to"),

@@ -118,6 +118,21 @@ def test_every_metric_of_a_section(tissue: AnnData) -> None:
     assert row(one, "all", "moran_agreement", "mine")["value"] == pytest.approx(agreement)
 
 
+def test_panels_stand_in_one_order(scored: AnnData, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    """In the table and in the log, also after reading from a file, which sorts by letters."""
+    genes = np.array(["g1", "g2", "g3"], dtype=object)
+    scored.uns["bleep"]["panels"] = {"HEG-50": genes, "HVG-50": genes[:2], "HVG-200": genes}
+    scored.write_h5ad(tmp_path / "scored.h5ad")
+    back = ad.read_h5ad(tmp_path / "scored.h5ad")
+    assert list(back.uns["bleep"]["panels"]) == ["HEG-50", "HVG-200", "HVG-50"]
+    for adata in (scored, back):
+        log.clear()
+        bl.tl.evaluate(adata, library_key="section", metrics=["pearson"])
+        order = list(dict.fromkeys(adata.uns["bleep_scores"]["summary"]["panel"]))
+        assert order == ["all", "HEG-50", "HVG-50", "HVG-200"]
+        assert log.text.index("HVG-50") < log.text.index("HVG-200")
+
+
 def test_genes_then_sections_then_patients(tissue: AnnData, log: pytest.LogCaptureFixture) -> None:
     bl.tl.evaluate(tissue, layer="mine", library_key="slide", metrics=["pearson"])
     scores = tissue.uns["mine_scores"]["scores"].set_index("section")["value"]

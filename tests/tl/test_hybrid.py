@@ -104,9 +104,24 @@ def test_learns(hybrid_once: AnnData) -> None:
 
 def test_says_what_it_does(ref: AnnData, log: pytest.LogCaptureFixture) -> None:
     bl.tl.fit(ref, **QUICK)
-    assert "Training on 96 spots, 2 parts of them held out in turn to choose the mix" in log.text
+    assert "Training on 96 spots, 2 parts of them held out in turn to choose the mix (by section, since no " in log.text
+    assert "pass patient_key" not in log.text
     assert "Chosen on held-out parts of the reference (Pearson 0." in log.text
     assert log.text.count("mean cosine between two spots") == 1, "of the final model alone"
+
+
+@pytest.mark.parametrize("how", [QUICK, {"method": "ridge"}], ids=["bleep", "ridge"])
+def test_names_the_column_that_could_tell_the_patients(
+    how: dict[str, Any], ref: AnnData, log: pytest.LogCaptureFixture
+) -> None:
+    ref.obs["animal"] = "m1"
+    bl.tl.fit(ref, **how)
+    (line,) = (text for record in log.records if "since no column tells the patients" in (text := record.getMessage()))
+    assert line.endswith(". If obs['animal'] tells the patients, pass patient_key='animal'.")
+    log.clear()
+    bl.tl.fit(ref, **how, patient_key="animal")
+    assert "(by section, since all are of one patient)" in log.text
+    assert "pass patient_key" not in log.text
 
 
 def test_one_seed_gives_the_same_weights_bit_for_bit(ref: AnnData, hybrid_once: AnnData) -> None:
@@ -131,7 +146,7 @@ def test_arguments_reach_the_model(ref: AnnData) -> None:
     assert weights["space.image_heads.0.1.weight"].shape == (9, 2 * found["image"]["n_features"])
 
 
-# how the blend is chosen
+# how the mix is chosen
 
 
 def test_many_sections_are_held_out_in_five_parts(log: pytest.LogCaptureFixture) -> None:

@@ -422,8 +422,8 @@ def test_one_patient_is_labelled(log: pytest.LogCaptureFixture) -> None:
     bl.tl.fit(ref, max_epochs=1)
     with bl.settings.override(verbosity="info"):
         bl.tl.calibrate(ref, n_turns=0)
-    assert "This is within-patient: one patient says nothing sure of another." in log.text
+    assert "One patient says nothing sure of another." in log.text
     bl.tl.impute(query, ref)
     bl.tl.intervals(query, ref, key_added="bleep")
-    assert query.uns["bleep_intervals"]["scope"] == "within one patient, 2 sections"
+    assert query.uns["bleep_intervals"]["scope"] == "on 2 sections of one patient"
     assert np.isnan(query.uns["bleep_intervals"]["guaranteed_level"])

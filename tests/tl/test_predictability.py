@@ -84,13 +84,18 @@ def test_looks_of_wrong_spots_find_nothing(tissue: AnnData) -> None:
     assert bl.tl.predictability(tissue)["predictable"].sum() <= 2
 
 
-def test_scope_says_of_whom_the_list_speaks(tissue: AnnData) -> None:
+def test_scope_says_of_whom_the_list_speaks(tissue: AnnData, log: pytest.LogCaptureFixture) -> None:
     one = tissue[tissue.obs["patient"] == "P1"].copy()
+    n_one, n_all = one.obs["section"].nunique(), tissue.obs["section"].nunique()
     bl.tl.predictability(one)
+    assert f"The list was made on {n_one} sections of one patient." in log.text
     assert one.uns["predictability"]["scope"] == "within-patient"
+    bl.tl.predictability(tissue)
+    assert f"The list was made across {tissue.obs['patient'].nunique()} patients." in log.text
     del tissue.obs["patient"]
     bl.tl.predictability(tissue)
     assert tissue.uns["predictability"]["scope"] == "patients unknown"
+    assert f"The list was made on {n_all} sections of unknown patients." in log.text
 
 
 def test_other_patients_only_where_there_are_several(tissue: AnnData) -> None:

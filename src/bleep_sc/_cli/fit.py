@@ -13,8 +13,19 @@ from bleep_sc._cli.command import Command
 from bleep_sc._cli.option import Option, Step, file_or_none, number, whole_number
 from bleep_sc._cli.output import check_output, write
 from bleep_sc._cli.refused import Refused, spelt
-from bleep_sc._cli.steps import CROPS, IMAGE, LIBRARY, add_image, check_device, cut_crops, images_of, without_effect
-from bleep_sc._cli.tissue import ENDINGS, check_there, check_there_in, has_crops, read_tissue
+from bleep_sc._cli.steps import (
+    CROPS,
+    IMAGE,
+    LIBRARY,
+    add_image,
+    check_device,
+    check_held,
+    check_sections_told,
+    cut_crops,
+    images_of,
+    without_effect,
+)
+from bleep_sc._cli.tissue import ENDINGS, check_there, check_there_in, read_tissue
 from bleep_sc.methods.names import MethodName, PresetName
 
 _COLUMN = {"metavar": "COLUMN"}
@@ -148,6 +159,7 @@ def _check_tissue(ref: AnnData, arguments: argparse.Namespace, how: dict[str, An
         if flag in how and not (flag == "mask_var" and arguments.select_genes):
             option = _FIT.spelling[flag]
             check_there_in(ref, slot, how[flag], option=option, file=file)
+    check_sections_told(ref, arguments, file=file)
     if arguments.calibrate:
         _check_calibratable(ref, how, file)
     if arguments.image:
@@ -155,13 +167,8 @@ def _check_tissue(ref: AnnData, arguments: argparse.Namespace, how: dict[str, An
             msg = f"--image-key: names what is in {file}, and {IMAGE} has crops cut again. Leave one of the two out."
             raise Refused(msg)
         return images_of(ref, arguments, what=file)
+    check_held(ref, how.get("image_key"), arguments, file=file)
     without_effect(CROPS, arguments, f"crops are cut only from images that {IMAGE} names")
-    key = how.get("image_key")
-    if not has_crops(ref, key):
-        msg = f"{file}: has no obsm[{key or _keys.CROPS!r}]. Name the section's image by {IMAGE}" + (
-            ", or crops or features that are there by --image-key." if key is None else "."
-        )
-        raise Refused(msg)
     return None
 
 
@@ -172,9 +179,10 @@ def _check_calibratable(ref: AnnData, how: dict[str, Any], file: str) -> None:
 
     columns = [known_patient_key(ref, how.get("patient_key")), how.get("library_key") or recorded_library_key(ref)]
     if all(column is None or ref.obs[column].nunique() < 2 for column in columns):
+        found = "holds one section" if columns[1] else f"counts as one section without {LIBRARY.flag}"
         msg = (
-            f"--calibrate: {file} holds one section, and only others tell how far predictions are off. Bring sections "
-            f"of two or more patients, or two sections, and name their column by {LIBRARY.flag}."
+            f"--calibrate: {file} {found}, and only others tell how far predictions are off. Bring sections of two or "
+            f"more patients, or two sections, and name their column by {LIBRARY.flag}."
         )
         raise Refused(msg)
     with spelt({}, ref=file):

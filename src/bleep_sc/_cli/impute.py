@@ -24,8 +24,18 @@ from bleep_sc._cli.option import Option, Step, number, whole_number
 from bleep_sc._cli.output import check_output, write
 from bleep_sc._cli.refused import Refused, spelt
 from bleep_sc._cli.report import ENDINGS as HTML
-from bleep_sc._cli.steps import CROPS, IMAGE, LIBRARY, add_image, check_device, cut_crops, images_of, without_effect
-from bleep_sc._cli.tissue import ENDINGS, check_genes, check_there, check_there_in, has_crops, read_tissue
+from bleep_sc._cli.steps import (
+    CROPS,
+    IMAGE,
+    LIBRARY,
+    add_image,
+    check_device,
+    check_held,
+    cut_crops,
+    images_of,
+    without_effect,
+)
+from bleep_sc._cli.tissue import ENDINGS, check_genes, check_there, check_there_in, read_tissue
 from bleep_sc._library import library_part
 from bleep_sc._report.asked import MOST_GENES
 from bleep_sc.methods.names import Mode
@@ -100,7 +110,8 @@ def _run(arguments: argparse.Namespace) -> Path:
     on_slide = Path(arguments.input).suffix.lower() not in ENDINGS
     query = (_of_image if on_slide else _of_spots)(plan, arguments)
     name = getattr(arguments, "key_added", plan.key)
-    with spelt({**_IMPUTE.spelling, **CROPS.spelling}, query=arguments.input, ref=plan.what):
+    image = "SLIDE" if on_slide else IMAGE
+    with spelt({**_IMPUTE.spelling, **CROPS.spelling, "image": image}, query=arguments.input, ref=plan.what):
         tl.impute(query, plan.ref, **_IMPUTE.given(arguments))
         if arguments.intervals is not None:
             tl.intervals(query, plan.ref, level=arguments.intervals, key=plan.key, layer=name, key_added=name)
@@ -191,11 +202,11 @@ def _of_spots(plan: _Plan, arguments: argparse.Namespace) -> AnnData:
         _check_cut(plan, cut, None)
         cut_crops(query, cut, what=arguments.input)
         return query
+    if plan.stored.config.image.key:
+        check_held(
+            query, getattr(arguments, "image_key", plan.stored.config.image.key), arguments, file=arguments.input
+        )
     without_effect(CROPS, arguments, f"crops are cut only from images that {IMAGE} names")
-    key = getattr(arguments, "image_key", plan.stored.config.image.key)
-    if plan.stored.config.image.key and not has_crops(query, key):
-        msg = f"{arguments.input}: has no obsm[{key!r}], which the model reads. Name the section's image by {IMAGE}."
-        raise Refused(msg)
     return query
 
 

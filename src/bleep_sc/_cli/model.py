@@ -41,6 +41,11 @@ def check_model(ref: AnnData, key: str, *, what: str) -> Any:
     """Return the stored model; refuse a file that holds none."""
     from bleep_sc.io._stored import from_uns
 
+    models = [name for name, entry in ref.uns.items() if isinstance(entry, Mapping) and "model" in entry]
+    if key not in models:  # an imputed layer has a record at its key, which is none
+        remedy = f"pass --key {models[0]}, the model that is there" if models else "`bleep-sc fit` makes one"
+        msg = f"{REF} {what}: holds no model in uns[{key!r}]; {remedy}."
+        raise Refused(msg)
     with spelt({}, ref=what):
         return from_uns(ref.uns, key)
 

@@ -18,6 +18,21 @@ _RAISE = dis.opmap["RAISE_VARARGS"]
 _QUOTED = re.compile(r"`(\w+)(?:=([^`]*))?`")
 _OBJECT = re.compile(r"`(adata|ref|query)\b")
 
+_PYTHON = re.compile(r"((?<=`) of )?`(?:bleep_sc|bl)\.((?:\w+\.)*\w+)(?:\(([^`]*)\))?`")
+_KEYWORD = re.compile(r"(\w+)=([^,]+)")
+COMMANDS: Mapping[str, tuple[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        "tl.fit": ("bleep-sc fit", {"key_added": "--key", "patient_key": "--patient-key"}),
+        "tl.calibrate": ("bleep-sc fit --calibrate", {"cross_fit": "--cross-fit", "key": "--key"}),
+        "tl.impute": ("bleep-sc impute", {"key_added": "--key-added"}),
+        "tl.intervals": ("bleep-sc impute --intervals", {}),
+        "pp.select_genes": ("bleep-sc fit --select-genes", {}),
+        "pp.crops": ("--image", {"size": "--size", "um": "--um", "mpp": "--mpp"}),
+        "report": ("bleep-sc report", {}),
+    }
+)
+"""What does on a command line what a function does, and the options of arguments that messages show in a call of it."""
+
 _SPELLING: ContextVar[tuple[Mapping[str, str], Mapping[str, str]]] = ContextVar(
     "bleep_sc.cli", default=(MappingProxyType({}), MappingProxyType({}))
 )
@@ -52,9 +67,25 @@ def in_options(message: str) -> str:
             return found.group()
         return options[argument] if not value else f"{options[argument]} {value.strip(chr(39))}"
 
+    message = _PYTHON.sub(_command_of, message)
     named = [name for name in dict.fromkeys(_OBJECT.findall(message)) if name in objects]
     files = ", ".join(f"`{name}` is {objects[name]}" for name in named)
     return _QUOTED.sub(spell, message) + (f" ({files})" if files else "")
+
+
+def _command_of(call: re.Match[str]) -> str:
+    """Spell a call of Python as a command; as it is where no command does the same."""
+    of, function, arguments = call.groups()
+    command, options = COMMANDS.get(function, ("", {}))
+    given = _KEYWORD.findall(arguments or "")
+    if not command or any(argument not in options for argument, _ in given):
+        return call.group()
+    if of and arguments is None:  # of options it is known
+        return ""
+    flags = [options[name] + ("" if value == "True" else f" {value.strip(chr(39))}") for name, value in given]
+    if command.startswith("--"):  # an option, of which others say how it is done
+        return (of or "") + (" ".join(flags) or command)
+    return f"{of or ''}`{' '.join([command, *flags])}`"
 
 
 def is_said(err: BaseException) -> bool:

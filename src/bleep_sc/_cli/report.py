@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bleep_sc import _report
 from bleep_sc._cli.command import Command
-from bleep_sc._cli.model import REF
+from bleep_sc._cli.model import REF, check_model
 from bleep_sc._cli.option import Option, Step
 from bleep_sc._cli.output import check_output
 from bleep_sc._cli.refused import spelt
@@ -42,6 +42,8 @@ def _run(arguments: argparse.Namespace) -> Path:
     out = check_output(arguments.out, option="--out", endings=ENDINGS, overwrite=arguments.overwrite)
     query = read_tissue(arguments.input, what="QUERY")
     ref = None if arguments.ref is None else read_tissue(arguments.ref, what=REF)
+    if ref is not None:
+        check_model(ref, getattr(arguments, "key", _REPORT.default("key")), what=arguments.ref)
     with spelt({**_REPORT.spelling, "path": "--out"}, query=arguments.input, ref=arguments.ref):
         return _report.report(query, ref, path=out, **_REPORT.given(arguments))
 

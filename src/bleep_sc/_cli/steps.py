@@ -2,11 +2,12 @@
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from anndata import AnnData
 
-from bleep_sc import pp
+from bleep_sc import _keys, pp
 from bleep_sc._cli.option import Option, Step, number, number_or_name, whole_number
 from bleep_sc._cli.refused import Refused, spelt
 from bleep_sc._cli.tissue import by_section, check_there, sections_of
@@ -44,6 +45,36 @@ def without_effect(step: Step, arguments: argparse.Namespace, why: str) -> None:
         raise Refused(msg)
 
 
+def check_held(adata: AnnData, image_key: str | None, arguments: argparse.Namespace, *, file: str) -> None:
+    """Refuse a file without crops or features, for which no image is named."""
+    key = image_key or _keys.CROPS
+    if key in adata.obsm:
+        return
+    said = next((f"{flag} is of crops that are cut from an image, and " for flag in CROPS.flags_given(arguments)), "")
+    msg = (
+        f"{IMAGE} is missing: {said}{file} has no obsm[{key!r}]. Name the section's image by {IMAGE} FILE, of several "
+        f"sections by {LIBRARY.flag} COLUMN {IMAGE} SECTION=FILE. Crops or features that are there are named by "
+        "--image-key."
+    )
+    raise Refused(msg)
+
+
+def check_sections_told(adata: AnnData, arguments: argparse.Namespace, *, file: str) -> None:
+    """Refuse images of sections if a column of `obs` tells these apart that no option names."""
+    if hasattr(arguments, LIBRARY.dest) or all(Path(text).exists() for text in arguments.image):
+        return
+    # names may hold `=` themselves
+    begins = [{text[:at] for at, letter in enumerate(text) if letter == "="} for text in arguments.image]
+    for column in adata.obs:
+        names = set(map(str, adata.obs[column].unique()))
+        if len(names) > 1 and all(begin & names for begin in begins):
+            msg = (
+                f"{IMAGE} {arguments.image[0]}: names a section, as obs[{column!r}] of {file} does. Pass "
+                f"{LIBRARY.flag} {column}."
+            )
+            raise Refused(msg)
+
+
 def check_device(device: str | None) -> None:
     """Refuse a device that is not there."""
     from bleep_sc.models.device import resolve_compute
@@ -54,6 +85,7 @@ def check_device(device: str | None) -> None:
 
 def images_of(adata: AnnData, arguments: argparse.Namespace, *, what: str) -> dict[str, Any]:
     """Read which image and scale each section has, as arguments of `pp.crops`; nothing is cut yet."""
+    check_sections_told(adata, arguments, file=what)
     library_key = getattr(arguments, LIBRARY.dest, None)
     with spelt({LIBRARY.argument: LIBRARY.flag}, adata=what):
         sections = sections_of(adata, library_key)

@@ -1,6 +1,5 @@
 """Reads the files that a command is given."""
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -9,8 +8,8 @@ import anndata as ad
 import numpy as np
 from anndata import AnnData
 
-from bleep_sc import _keys
 from bleep_sc._adata import section_of_spots
+from bleep_sc._checks import meant
 from bleep_sc._cli.refused import Refused
 from bleep_sc._cli.terminal import one_line
 from bleep_sc._library import libraries
@@ -89,9 +88,7 @@ def check_genes(genes: Iterable[str], known: Iterable[str], *, option: str, wher
     names, there = list(dict.fromkeys(genes)), list(known)
     for gene in names:
         if gene not in set(there):
-            near = difflib.get_close_matches(gene, there, n=3)
-            meant = f"Did you mean {' or '.join(near)}?" if near else f"Genes there are such as {', '.join(there[:3])}."
-            msg = f"{option} {gene}: is not among the {len(there)} genes of {where}. {meant}"
+            msg = f"{option} {gene}: is not among the genes of {where}. {meant(gene, there, noun='gene')}"
             raise Refused(msg)
     return names
 
@@ -103,8 +100,3 @@ def check_there_in(adata: AnnData, slot: str, key: str, *, option: str, file: st
         shown = ", ".join(keys[:10]) + (", ..." if len(keys) > 10 else "")
         msg = f"{option} {key}: {file} has no {slot}[{key!r}]; there is {shown or 'nothing'}."
         raise Refused(msg)
-
-
-def has_crops(adata: AnnData, image_key: str | None) -> bool:
-    """Whether crops or features are there already."""
-    return (image_key or _keys.CROPS) in adata.obsm

@@ -169,7 +169,7 @@ def _content(asked: Asked, *, title: str | None, note: str, side: int, progress_
 
     with settings.override(verbosity="warning"), figures.plain_matplotlib():
         shown = slides.slides_of(asked, side=side)
-        of_genes = genes.chosen_genes(asked)
+        of_genes = genes.chosen_genes(asked, shown)
         of_origins, without_origins = origins.origins_of(asked)
         best, _, _ = genes.best_genes(asked)
         n_maps = maps.number_of_maps(asked)

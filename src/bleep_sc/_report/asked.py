@@ -12,7 +12,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._adata import check_readable, check_reference, recorded_library_key, with_frames
-from bleep_sc._checks import check_in, check_key, check_names
+from bleep_sc._checks import check_in, check_key, check_listed, check_names
 from bleep_sc._report.choice import choose_genes
 from bleep_sc._report.plain import mapping, text
 from bleep_sc._report.records import LOWER, MEASURED, PREDICTED, UPPER
@@ -92,7 +92,7 @@ def read_asked(
     if spots is not None:
         spots = tuple(dict.fromkeys(check_names("spots", spots)))
         for spot in spots:
-            check_in("query.obs_names", spot, query.obs_names, remedy="`spots` names some of them.")
+            check_listed("query.obs_names", spot, query.obs_names, argument="spots", noun="spot")
     if genes is not None:
         genes = _checked_genes(query, genes)
     library_key = library_key or recorded_library_key(query)

@@ -1,6 +1,8 @@
 """What is known of how well genes are predicted."""
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -8,8 +10,21 @@ import pandas as pd
 from bleep_sc import _keys
 from bleep_sc._report.asked import Asked
 from bleep_sc._report.plain import mapping, text
-from bleep_sc._report.records import Gene
+from bleep_sc._report.records import (
+    NOT_HERE,
+    NOT_KNOWN_HERE,
+    NOT_SHOWN,
+    NOT_TESTED,
+    READABLE,
+    WORSE_HERE,
+    Gene,
+    Slide,
+    Standing,
+)
 from bleep_sc.pl._figure import errors_naming
+
+if TYPE_CHECKING:
+    from bleep_sc.io._calibration import Promise
 
 _N_BEST = 20
 
@@ -19,8 +34,8 @@ def is_calibrated(asked: Asked) -> bool:
     return asked.ref is not None and {*_keys.of_calibrated_genes(asked.key)} <= {*asked.ref.var.columns}
 
 
-def chosen_genes(asked: Asked) -> tuple[Gene, ...]:
-    """Describe the genes that are shown."""
+def chosen_genes(asked: Asked, slides: Sequence[Slide]) -> tuple[Gene, ...]:
+    """Describe the genes that are shown, on these slides."""
     expected = _expected(asked)
     of_layer: pd.DataFrame = asked.query.var
     reached = _column(of_layer, _keys.pearson(asked.layer), writer="evaluate")
@@ -32,8 +47,20 @@ def chosen_genes(asked: Asked) -> tuple[Gene, ...]:
             "ceiling": _known(ceiling, name),
             **(_row(expected, name) if name in expected.index else {}),
         }
-        genes.append(Gene(name, **scores))
+        gene = Gene(name, **scores)
+        genes.append(replace(gene, standing=_standing(gene, slides)))
     return tuple(genes)
+
+
+def _standing(gene: Gene, slides: Sequence[Slide]) -> Standing:
+    """Say whether a gene can be read off the picture; what was measured here comes before what was expected."""
+    if gene.is_wrong_here:
+        return WORSE_HERE if gene.is_worse_here else NOT_HERE
+    if gene.predictable is None:
+        return NOT_TESTED
+    if not gene.predictable:
+        return NOT_SHOWN
+    return NOT_KNOWN_HERE if any(slide.is_other_tissue for slide in slides) else READABLE
 
 
 def best_genes(asked: Asked) -> tuple[tuple[Gene, ...], int, int]:
@@ -47,6 +74,17 @@ def best_genes(asked: Asked) -> tuple[tuple[Gene, ...], int, int]:
 def scope_of(asked: Asked) -> str:
     """What the scores speak of, such as "across 3 patients"; empty where nothing says it."""
     return "" if asked.ref is None else text(mapping(asked.ref.uns.get(asked.key)).get("scope"))
+
+
+def promise_of(asked: Asked) -> "Promise | None":
+    """What the scores rest on; None where nothing says it."""
+    from bleep_sc.io._calibration import CALIBRATION, Calibration
+
+    entry = mapping(None if asked.ref is None else asked.ref.uns.get(asked.key))
+    if CALIBRATION not in entry:
+        return None
+    where = f"`ref.uns[{asked.key!r}][{CALIBRATION!r}]`"
+    return Calibration.from_bytes(entry[CALIBRATION], where=where).promise
 
 
 def _expected(asked: Asked) -> pd.DataFrame:

@@ -106,6 +106,39 @@ class Slide:
     checked: bool = False
     """Whether `pp.crops` has looked for doubts."""
 
+    @property
+    def is_other_tissue(self) -> bool:
+        """Whether it looks so far from the reference that no score found there speaks of it."""
+        return self.grade == "bad"
+
+    @property
+    def image_grade(self) -> str:
+        """The grade of image and scale: where the slide looks far off, finding no fault in them clears them of none."""
+        if self.findings:
+            return "bad"
+        if not self.checked:
+            return "unknown"
+        return "fair" if self.is_other_tissue else "good"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether a gene can be read off the picture, as the table of genes says it."""
+
+    label: str
+    grade: str = ""
+    """As that of a slide, or ``"unknown"``; empty where nothing is claimed."""
+
+
+READABLE = Standing("✓ yes", "good")
+NOT_SHOWN = Standing("! not shown to be", "fair")
+NOT_HERE = Standing("✕ not here", "bad")
+WORSE_HERE = Standing("✕ worse here", "bad")
+"""Both were measured on the slides that are shown, which outweighs what was expected."""
+NOT_KNOWN_HERE = Standing("? not known here", "unknown")
+"""On the list, which was made on other tissue."""
+NOT_TESTED = Standing("not tested")
+
 
 @dataclass(frozen=True)
 class Gene:
@@ -119,6 +152,24 @@ class Gene:
     reached: float | None = None
     """Its Pearson correlation on the slides of this report."""
     ceiling: float | None = None
+    standing: Standing = NOT_TESTED
+
+    @property
+    def is_wrong_here(self) -> bool:
+        """Whether the slides show that it is not predicted as expected: at or below 0, or below the expected range."""
+        return self.is_unrelated_here or self.is_worse_here
+
+    @property
+    def is_unrelated_here(self) -> bool:
+        """Whether its map goes against the measured one, or has nothing to do with it."""
+        return self.reached is not None and self.reached <= 0
+
+    @property
+    def is_worse_here(self) -> bool:
+        """Whether its map follows the measured one less than was expected, in the two decimals that a reader sees."""
+        if self.reached is None or self.low is None or self.is_unrelated_here:
+            return False
+        return round(self.reached, 2) < round(self.low, 2)
 
 
 @dataclass(frozen=True)

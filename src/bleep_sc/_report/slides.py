@@ -10,7 +10,7 @@ from bleep_sc import _keys
 from bleep_sc._adata import crop_records
 from bleep_sc._report.asked import Asked
 from bleep_sc._report.maps import ground_of, name_of
-from bleep_sc._report.plain import number
+from bleep_sc._report.plain import mapping, number, text
 from bleep_sc._report.records import Finding, Slide
 from bleep_sc.pl._figure import errors_naming
 from bleep_sc.pl._reliability import UNLIKE, p_values_of, verdicts_of
@@ -37,7 +37,9 @@ def _slide(
 ) -> Slide:
     verdict = verdicts.get(section.name) or (next(iter(verdicts.values())) if len(verdicts) == 1 else "")
     grade, meaning = _meaning(verdict)
-    alignment, alignment_grade, of_alignment = _alignment(asked, section.name)
+    of_crops = _findings(asked, section.name, record)
+    cut_from = text(mapping(record).get("source")) or "their image"
+    alignment, alignment_grade, of_alignment = _alignment(asked, section.name, doubted=cut_from if of_crops else None)
     return Slide(
         name_of(section),
         len(section.rows),
@@ -47,7 +49,7 @@ def _slide(
         grade,
         _unlike(asked, section),
         _facts(record),
-        (*_findings(asked, section.name, record), *of_alignment),
+        (*of_crops, *of_alignment),
         alignment,
         alignment_grade,
         checked=record is not None and "findings" in record,
@@ -118,15 +120,22 @@ def _findings(asked: Asked, section: str, record: Mapping[str, Any] | None) -> l
         return [Finding(str(row["found"]), str(row["remedy"])) for row in table.to_dict("records")]
 
 
-def _alignment(asked: Asked, section: str) -> tuple[str, str, list[Finding]]:
-    """The verdict of `pp.check_alignment` with its grade, and a finding where another way fits better."""
+def _alignment(asked: Asked, section: str, *, doubted: str | None) -> tuple[str, str, list[Finding]]:
+    """The verdict of `pp.check_alignment` with its grade, and a finding where another way fits better.
+
+    `doubted` names the image that the crops were cut from, where there are findings about them.
+    """
     from bleep_sc.pp._alignment.compare import FITS, UNKNOWN
 
     with errors_naming(f"query.uns[{_keys.ALIGNMENT_CHECK!r}]", writer="check_alignment", room="pp"):
         checks: Any = asked.query.uns.get(_keys.ALIGNMENT_CHECK, {})
         if section not in checks:
             return "", "", []
-        verdict, found, remedy = (str(checks[section].get(part, "")) for part in ("verdict", "found", "remedy"))
+        verdict, found, remedy, read = (
+            str(checks[section].get(part, "")) for part in ("verdict", "found", "remedy", "source")
+        )
+    if verdict == FITS and doubted is not None:
+        return *_fits_in_doubt(read or "another picture", doubted, of_crops=f"`obsm[{asked.image_key!r}]`"), []
     if verdict == FITS:
         return "Colours under the spots go with their expression, so the image fits the spots.", GOOD, []
     if verdict.startswith(FITS):  # it goes on with what it speaks of
@@ -134,3 +143,17 @@ def _alignment(asked: Asked, section: str) -> tuple[str, str, list[Finding]]:
     if verdict == UNKNOWN:
         return "It cannot be told from colours and expression whether the image fits the spots.", "", []
     return f"The image may not fit the spots: {verdict}.", BAD, [Finding(found, remedy)]
+
+
+def _fits_in_doubt(read: str, cut_from: str, *, of_crops: str) -> tuple[str, str]:
+    """Say what a picture that fits the spots tells of crops that are in doubt: of those of another image, nothing."""
+    if read in {f"the {cut_from}", of_crops}:
+        return (
+            "Colours under the spots go with their expression, but there is a doubt about the crops, see the list.",
+            FAIR,
+        )
+    return (
+        f"This check read {read}, whose colours go with the expression. It did not read {cut_from}, from which the "
+        "crops were cut. So it does not say that the crops fit.",
+        "",
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,13 @@ COVERAGE = "coverage"
 SCOPE = "scope"
 """The entry of `uns[key]` that says in words what the calibration speaks of."""
 ENTRIES = (CALIBRATION, COVERAGE, SCOPE)
+Scope = Literal["across patients", "within-patient", "patients unknown"]
+"""The label of what held-out tissue says something of."""
+_PHRASES: Mapping[str, str] = {
+    "across patients": "across {} patients",
+    "within-patient": "on {} sections of one patient",
+    "patients unknown": "on {} sections of unknown patients",
+}
 COVERAGE_COLUMNS = {"group": str, "n_spots": int, "panel": str, "level": float, "coverage": float, "genes_above": float}
 _PARTS = {
     "genes": Part("uint8", ("characters of genes",)),
@@ -62,6 +69,11 @@ class Promise:
     """The rows of the table of coverage."""
 
     @property
+    def in_words(self) -> str:
+        """What the calibration speaks of, as :func:`scope_in_words` says it."""
+        return scope_in_words(self.scope, len(self.groups))
+
+    @property
     def joint(self) -> bool:
         """Whether all groups are taken as one."""
         return self.scope != "across patients"
@@ -104,7 +116,7 @@ class Calibration:
         return {
             CALIBRATION: pack({"genes": names_to_bytes(self.genes), **arrays}, asdict(self.promise)),
             COVERAGE: self.promise.coverage_table(),
-            SCOPE: scope_in_words(self.promise),
+            SCOPE: self.promise.in_words,
         }
 
     @classmethod
@@ -141,14 +153,13 @@ def rounded_up(values: np.ndarray) -> np.ndarray:
     return np.where(short < values, np.nextafter(short, np.float16(np.inf)), short)
 
 
-def scope_in_words(promise: Promise) -> str:
-    """Say what a calibration speaks of, such as ``"across 3 patients"``."""
-    n = len(promise.groups)
-    if promise.scope == "across patients":
-        return f"across {n} patients"
-    return (
-        f"within one patient, {n} sections" if promise.scope == "within-patient" else f"{n} sections, patients unknown"
-    )
+def scope_in_words(scope: str, n: int) -> str:
+    """Turn a scope into a phrase that goes on after a verb, such as "was made" or "calibrated".
+
+    `n` is the number of groups that were held out: of patients across patients, else of sections. A label of another
+    version counts as unknown.
+    """
+    return _PHRASES.get(scope, _PHRASES["patients unknown"]).format(n)
 
 
 def _promise(record: Mapping[str, Any], where: str) -> Promise:

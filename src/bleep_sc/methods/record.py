@@ -23,7 +23,7 @@ class HeldOut:
     spots: bool = False
     """Whether it holds out validation spots, on which the best epoch is found."""
     folds: bool = False
-    """Whether it makes folds of the reference, on which a penalty or a blend is chosen."""
+    """Whether it makes folds of the reference, on which a penalty or a mix is chosen."""
     most_folds: int | None = None
     """The largest number of these folds, where each costs a training."""
 

@@ -26,6 +26,16 @@ InnerFolds = list[tuple[np.ndarray, list[np.ndarray]]]
 
 
 @dataclass(frozen=True)
+class HowHeldOut:
+    """How folds were made, in words that logs take over."""
+
+    by: str = "as given"
+    """What was held out, such as ``"by patient"``."""
+    hint: str = ""
+    """A sentence, after a blank, on what would tell the patients; empty where they are known, or nothing would."""
+
+
+@dataclass(frozen=True)
 class Task(Generic[R]):
     """The data that a method learns from, as arrays, and the values of its recipe."""
 
@@ -42,7 +52,8 @@ class Task(Generic[R]):
     held_out: np.ndarray
     """Whether a spot is held out for validation (n_obs,); no spot for methods that do not find a best epoch."""
     folds: InnerFolds
-    """The folds on which a penalty or a blend is chosen; none for methods that choose neither."""
+    """The folds on which a penalty or a mix is chosen; none for methods that choose neither."""
+    how_held_out: HowHeldOut = field(default_factory=HowHeldOut)
     patients: np.ndarray | None = None
     """The patient of each spot (n_obs,); None where they are unknown."""
     depth: np.ndarray | None = None

@@ -19,6 +19,8 @@ _PANELS = {
     "own top tenth": "each gene's own highest tenth of values",
 }
 """The panels of the table, and how the legend calls them."""
+_ACROSS = "across "
+"""The scope begins so where several patients were held out."""
 _MARKERS = ("o", "s", "v")
 _APART = 0.18
 _MOST_NAMES = 12
@@ -36,12 +38,12 @@ def calibration(
     """Draw how many measured values lay within intervals that were computed without them.
 
     Each patient of the reference (or each section, if there is one patient) is tested with intervals that come from the
-    others alone. So it shows what to expect for a new patient.
+    others alone. Where patients were held out, it shows what to expect for a new one.
 
     On the left, one line for each patient or section shows the share of measured values within the intervals at every
-    level. Below the diagonal, intervals promise more than they hold. On the right, the shares at one level are shown
-    for three sets of values. They are all genes that the model learned from, the tenth of these genes with the highest
-    mean, and the highest tenth of each gene's own values. The last lie outside the intervals more often.
+    level. Below the diagonal, intervals hold fewer values than their level says. On the right, the shares at one level
+    are shown for three sets of values. They are all genes that the model learned from, the tenth of these genes with
+    the highest mean, and the highest tenth of each gene's own values. The last lie outside the intervals more often.
 
     Parameters
     ----------
@@ -92,15 +94,19 @@ def calibration(
     # names stand below each other: the more there are, the higher the figure
     height = 3.8 + 0.16 * max(0, min(len(groups), 40) - 8)
     fig, (left, right) = plt.subplots(1, 2, figsize=(9.2, height), layout="constrained", width_ratios=[1, 1.15])
-    _draw_levels(left, table[table["panel"] == "all"], groups)
+    # sections of one patient, or of unknown ones, promise nothing
+    _draw_levels(left, table[table["panel"] == "all"], groups, promised=scope.startswith(_ACROSS))
     _draw_groups(right, table[table["level"] == at], groups, at)
-    fig.suptitle(f"Held-out tissue, {scope}" if scope else "Held-out tissue", fontsize="medium", parse_math=False)
+    fig.suptitle(
+        f"Held-out tissue, tested {scope}" if scope else "Held-out tissue", fontsize="medium", parse_math=False
+    )
     return finish(fig, show=show, return_fig=return_fig)
 
 
-def _draw_levels(ax: "Axes", table: pd.DataFrame, groups: list[str]) -> None:
+def _draw_levels(ax: "Axes", table: pd.DataFrame, groups: list[str], *, promised: bool) -> None:
     """Draw the share of values within, by level, a line for each group."""
-    ax.plot([0, 1], [0, 1], ":", color=text_colour(pale=False), lw=1.2, label="as promised")
+    label = "as promised" if promised else "if the bounds held exactly"
+    ax.plot([0, 1], [0, 1], ":", color=text_colour(pale=False), lw=1.2, label=label)
     for number, group in enumerate(groups):
         own = table[table["group"] == group].sort_values("level")
         (line,) = ax.plot(own["level"], own["coverage"], ".-", lw=1.2, color=f"C{number % 10}")

@@ -7,7 +7,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._adata import as_numbers, check_readable
-from bleep_sc._checks import MissingKeyError, check_in, check_int, check_names
+from bleep_sc._checks import MissingKeyError, check_in, check_int, check_listed, check_names
 from bleep_sc.pl._figure import colour_map, errors_naming, finish, picture, values_of
 from bleep_sc.pl._summary import check_gene, number_text
 
@@ -91,7 +91,7 @@ def neighbors(
         msg = "`spot` names none: pass the name of a query spot, or several."
         raise ValueError(msg)
     for name in spots:
-        check_in("adata.obs_names", name, adata.obs_names, remedy="`spot` names some of them.")
+        check_listed("adata.obs_names", name, adata.obs_names, argument="spot", noun="spot")
     for gene in genes:
         check_gene(adata, gene)
         check_gene(ref, gene, name="ref")

@@ -7,7 +7,7 @@ import pandas as pd
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._checks import check_choice, check_in, check_names
+from bleep_sc._checks import check_choice, check_in, check_listed, check_names
 from bleep_sc.metrics.registry import METRICS, PlottedMetric
 from bleep_sc.pl._figure import errors_naming
 
@@ -91,7 +91,7 @@ def named_genes(adata: AnnData, genes: str | Sequence[str], *, layer: str) -> li
 
 def check_gene(adata: AnnData, gene: str, *, name: str = "adata") -> None:
     """Check that a gene that is to be drawn is there."""
-    check_in(f"{name}.var_names", gene, adata.var_names, remedy="`genes` names some of them.")
+    check_listed(f"{name}.var_names", gene, adata.var_names, argument="genes", noun="gene")
 
 
 def words_of(table: pd.DataFrame, column: str, *, join: str = " / ") -> str:

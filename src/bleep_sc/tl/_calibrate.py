@@ -106,7 +106,7 @@ def calibrate(
     **Intervals.** The half-width of a gene is a quantile of its absolute errors on held-out spots: the ceil(level (n +
     1))-th smallest of n (split conformal prediction; Lei et al., JASA 2018). With two or more patients, it is the
     largest half-width of any patient. With one patient, it is the half-width of all sections together. The result is
-    then labelled "within-patient", and promises nothing for another patient. The promise is about the *measured* value
+    then labelled "of one patient", and promises nothing for another patient. The promise is about the *measured* value
     at a stated depth. So counts are thinned binomially to four depths, for which every group has spots.
 
     K patients can guarantee level × K / (K + 1) for a new patient: 0.675 for K = 3 and level 0.9. This assumes that
@@ -148,7 +148,7 @@ def calibrate(
     check_number("temperature", temperature, above=0)
 
     from bleep_sc.io._trained import load_model
-    from bleep_sc.tl._trust.calibration import calibration_of, report
+    from bleep_sc.tl._trust.calibration import calibration_of, replaced, report
     from bleep_sc.tl._trust.genes import judge_genes, report_genes
     from bleep_sc.tl._trust.held_out import held_out_spots
     from bleep_sc.tl._trust.spots import read_labels, read_measured
@@ -182,11 +182,12 @@ def calibrate(
     columns = None
     if n_turns:
         columns = judge_genes(ref, spots, key=key, n_turns=n_turns, fdr=fdr, seed=seed, progress_bar=progress_bar)
+    replaces = replaced(ref.uns[key], predictor, where=f"`ref.uns[{key!r}]`")
     ref = ref.copy() if copy else ref
     with all_or_nothing(ref):
         ref.uns[key] = {**ref.uns[key], **calibration.to_uns()}
         set_or_delete(ref.var, dict.fromkeys(_keys.of_calibrated_genes(key)) if columns is None else columns)
-    report(calibration.promise)
+    report(calibration.promise, replaces=replaces)
     if columns is not None:
         report_genes(columns, calibration.promise, key=key, fdr=fdr)
     return ref if copy else None

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -349,7 +350,13 @@ def _as_panels(stored: Any, *, path: str) -> dict[str, np.ndarray]:
             "it out to score all genes only."
         )
         raise ValueError(msg)
-    return {name: genes.astype(str) for name, genes in panels.items()}
+    # a file sorts by letters, so HVG-200 would come before HVG-50
+    return {name: panels[name].astype(str) for name in sorted(panels, key=_by_size)}
+
+
+def _by_size(panel: str) -> list[str | int]:
+    """Order panels by name, and those of one name by their number."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", panel))]
 
 
 def _panels_of_values(ref: AnnData, library_key: str | None) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from bleep_sc._expression import count_values, expression_values, path_of, warn_
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
 from bleep_sc._stats import log_depth, section_rows
+from bleep_sc.io._calibration import Scope, scope_in_words
 from bleep_sc.metrics.predictable import combine_sections
 from bleep_sc.metrics.turns import FEWEST_TURNS, cross_geary
 from bleep_sc.tl._sections import (
@@ -140,13 +141,15 @@ def predictability(
     geary, z = _score(values, depth, joined, turned, progress_bar=progress_bar)
     table = _table(geary, z, patients, fdr, adata.var_names)
     scope = _scope(patients, patient_key)
+    n_groups = len(set(patients)) if scope == "across patients" else len(sections)
     logger.info(
-        "%d of %d genes are predictable from the image, before any model (false discovery rate %.3g, %s%s).",
+        "%d of %d genes are predictable from the image, before any model (false discovery rate %.3g%s). The list was "
+        "made %s.",
         int(table["predictable"].sum()),
         len(table),
         fdr,
-        scope,
         "" if depth is None else ", beyond depth",
+        scope_in_words(scope, n_groups),
     )
     with all_or_nothing(adata):
         for column in _COLUMNS:
@@ -309,7 +312,7 @@ def _table(geary: np.ndarray, z: np.ndarray, patients: np.ndarray, fdr: float, g
     )
 
 
-def _scope(patients: np.ndarray, patient_key: str | None) -> str:
+def _scope(patients: np.ndarray, patient_key: str | None) -> Scope:
     if patient_key is None:
         return "patients unknown"
     return "across patients" if len(set(patients)) > 1 else "within-patient"

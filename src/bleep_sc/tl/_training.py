@@ -23,13 +23,13 @@ from bleep_sc.methods.learning.network import check_divides
 from bleep_sc.methods.look import novelties_of
 from bleep_sc.methods.recipe import values_of
 from bleep_sc.methods.record import Method
-from bleep_sc.methods.task import Fitted, Task
+from bleep_sc.methods.task import Fitted, HowHeldOut, Task
 from bleep_sc.models.device import Compute
 from bleep_sc.models.nets.serialize import weights_to_bytes
 from bleep_sc.tl._fingerprint import checkpoint_folder
 from bleep_sc.tl._inputs import AsAsked, read
 from bleep_sc.tl._inputs.encoders import Encoding
-from bleep_sc.tl._inputs.held_out import groups_apart, inner_folds, validation_spots
+from bleep_sc.tl._inputs.held_out import groups_apart, how_held_out, inner_folds, validation_spots
 from bleep_sc.tl._inputs.measured import remember
 from bleep_sc.tl._inputs.placed import fingerprints_of
 from bleep_sc.tl._inputs.units import warn_of_units
@@ -79,7 +79,7 @@ def read_task(
         path = f"adata.obs[{data.library_key!r}]"
         check_sections_fit(dict.fromkeys(sections), n_components=method.n_centers(model.recipe), path=path)
     patients = patients_of_spots(adata, data.patient_key, sections)
-    held_out, folds = np.zeros(adata.n_obs, dtype=bool), []
+    held_out, folds, how = np.zeros(adata.n_obs, dtype=bool), [], HowHeldOut()
     if method.held_out.spots:
         held_out = validation_spots(
             adata,
@@ -98,6 +98,7 @@ def read_task(
             patients=patients,
             at_most=method.held_out.most_folds,
         )
+        how = how_held_out(adata, sections=sections, validation_key=data.validation_key, patients=patients)
     expression, everything = _read_expression(adata, method, data, sections)
     depth = _known_depth(adata) if method.learns_depth and data.use_rep is None else None
     image_source = AsAsked(
@@ -118,6 +119,7 @@ def read_task(
         weights=model.weights,
         held_out=held_out,
         folds=folds,
+        how_held_out=how,
         patients=patients,
         depth=depth,
     )

@@ -188,7 +188,7 @@ def test_ome_zarr_says_its_scale(unit: str | None, tmp_path: Path) -> None:
         (lambda: DataArray(np.zeros((2, 3, 9, 9), np.uint8), dims=list("zcyx")), ValueError, "Choose a single plane"),
         (lambda: DataTree(), ValueError, "a DataTree of 0 groups"),
         (lambda: by_hand(), TypeError, r"is a whole SpatialData object. Pass one of its images, 'he': `sdata\[NAME\]`"),
-        (lambda: PIXELS, TypeError, "an image of SpatialData or a path, found ndarray"),
+        (lambda: PIXELS, TypeError, r"an image of SpatialData or a path, found ndarray.*sq.im.ImageContainer\(array\)"),
     ],
 )  # fmt: skip
 def test_what_is_no_image_of_a_section(image: Any, error: type[Exception], message: str) -> None:
@@ -221,6 +221,10 @@ def test_folders_that_are_no_image(tmp_path: Path) -> None:
         ValueError, match=r"'images' is a folder of images.*Pass one of them by its path, such as 'images/he'"
     ):
         middles(tmp_path / "s.zarr" / "images")
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "a.tif").touch()
+    with pytest.raises(ValueError, match=r"^`image`: '.*scans' is a folder; pass the image file in it\.$"):
+        middles(tmp_path / "scans")
     no_image = pytest.raises(ValueError, match=r"could not be read as an image \(it holds no image\)")
     with warnings.catch_warnings(action="ignore"), no_image:  # a warning of it would be another error
         middles(tmp_path / "s.zarr" / "shapes")

@@ -1,11 +1,13 @@
 """Spots that training must not see, and folds to choose on."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from anndata import AnnData
 from conftest import make_sections
 
-from bleep_sc.tl._inputs.held_out import InnerFolds, inner_folds, validation_spots
+from bleep_sc.tl._inputs.held_out import InnerFolds, column_of_patients, how_held_out, inner_folds, validation_spots
 
 
 def test_validation_takes_a_fifth_of_each_section(ref: AnnData) -> None:
@@ -33,7 +35,72 @@ def test_validation_by_whole_sections_or_named_spots(ref: AnnData) -> None:
     assert np.array_equal(held_out, ref.obs["held"])
 
 
-# folds on which a penalty, a number of neighbours or a blend is chosen
+# how it is said in a log, and the column that could tell the patients
+
+
+ANIMALS = {"s1": "m1", "s2": "m1", "s3": "m2"}
+
+
+@pytest.fixture
+def three() -> AnnData:
+    return make_sections(20, sections=("s1", "s2", "s3"))
+
+
+def column(adata: AnnData, of_section: dict[str, Any] = ANIMALS) -> Any:
+    return adata.obs["section"].astype(str).map(of_section)
+
+
+def sections_of(adata: AnnData) -> np.ndarray:
+    return adata.obs["section"].astype(str).to_numpy()
+
+
+def test_how_it_was_held_out_is_said(three: AnnData) -> None:
+    sections, patients = sections_of(three), column(three).to_numpy()
+
+    def said(**how: Any) -> tuple[str, str]:
+        found = how_held_out(three, **{"sections": sections, "validation_key": None, "patients": None, **how})
+        return found.by, found.hint
+
+    assert said(patients=patients) == ("by patient", "")
+    assert said(patients=np.full(60, "m1")) == ("by section, since all are of one patient", "")
+    assert said(validation_key="batch") == ("by obs['batch']", "")
+    assert said(sections=None) == said(sections=np.full(60, "s1")) == ("within the only section", "")
+    assert said() == ("by section, since no column tells the patients", "")
+    three.obs["animal"] = patients
+    assert said() == (
+        "by section, since no column tells the patients",
+        " If obs['animal'] tells the patients, pass patient_key='animal'.",
+    )
+    assert said(patients=patients)[1] == said(validation_key="animal")[1] == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["animal", "Animal", "donor", "subject", "mouse", "individual", "case", "sample_donor", "patient_id", "Patient ID"],
+)
+@pytest.mark.parametrize("values", [ANIMALS, dict.fromkeys(ANIMALS, 1)], ids=["two", "one number"])
+def test_a_column_of_patients_is_found(three: AnnData, name: str, values: dict[str, Any]) -> None:
+    three.obs["region"] = "core"
+    three.obs[name] = column(three, values)
+    assert column_of_patients(three, sections_of(three)) == name
+    three.obs[name] = three.obs[name].astype("category")
+    assert column_of_patients(three, sections_of(three)) == name
+
+
+@pytest.mark.odd
+def test_what_is_no_column_of_patients(three: AnnData) -> None:
+    sections = sections_of(three)
+    three.obs["animal_age"] = column(three)  # by its name it is something else
+    three.obs["donor"] = sections  # as many as there are sections
+    three.obs["mouse"] = np.arange(three.n_obs) % 2  # not constant within a section
+    three.obs["subject"] = column(three, {"s1": "m1", "s2": "m1"})  # one is missing
+    three.obs["case"] = column(three, {"s1": True, "s2": True, "s3": False}).astype(bool)  # a case or a control
+    three.obs[3] = column(three)
+    assert column_of_patients(three, sections) is None
+    assert column_of_patients(three, None) is None
+
+
+# folds on which a penalty, a number of neighbours or a mix is chosen
 
 
 def folds_of(adata: AnnData, validation_key: str | None = None) -> InnerFolds:

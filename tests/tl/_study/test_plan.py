@@ -108,7 +108,9 @@ def test_refused() -> None:
         bl.tl.plan(adata, 0.1, metric="no")
     with pytest.raises(KeyError, match=r"`adata\.uns\['no'\]` does not exist.*tl\.learning_curve"):
         bl.tl.plan(adata, 0.1, key="no")
-    with pytest.raises(ValueError, match=r"is 'within-patient', so its scores do not tell.*group_key='patient'"):
+    with pytest.raises(
+        ValueError, match=r"do not tell how patients differ: their scope is 'within-patient'.*group_key='patient'"
+    ):
         bl.tl.plan(with_scores([0.1] * 8, scope="within-patient"), 0.1)
     adata.uns["learning_curve"] = "x"
     with pytest.raises(ValueError, match="no table of a learning curve"):

@@ -53,7 +53,7 @@ def choose_on_folds(task: Task[Any], spots: LearnedSpots) -> tuple[Blend, OutOfF
     n_encoders, patients_tell = len(spots.features), task.n_patients >= FEWEST_PATIENTS
     shares = possible_shares(n_encoders) if patients_tell else [equal_shares(n_encoders)]
     genes, largest = task.expression.genes, 0
-    folds = progress(task.folds, desc="Choosing the blend", show=task.compute.progress_bar)
+    folds = progress(task.folds, desc="Choosing the mix", show=task.compute.progress_bar)
     for fold, (training, held_out_parts) in enumerate(folds):
         largest = max(largest, len(training))
         training = _some(training, rng)

@@ -101,15 +101,17 @@ def _fit(task: Task[HybridRecipe]) -> Fitted:
     of_encoders = [features[:, own] for own in columns] if len(columns) > 1 else [features]
     learned = LearnedSpots(of_encoders, task.expression.matrix, spots.sections, task.depth)
     logger.info(
-        "Training on %d spots, %d parts of them held out in turn to choose the mix; image features %s, %d values a "
-        "spot; %d genes%s; on %s.",
+        "Training on %d spots, %d parts of them held out in turn to choose the mix (%s); image features %s, %d values "
+        "a spot; %d genes%s; on %s.%s",
         len(features),
         len(task.folds),
+        task.how_held_out.by,
         spots.encoder,
         features.shape[1],
         learned.expression.shape[1],
         "" if task.depth is None else ", library depth apart from the rest",
         task.compute,
+        task.how_held_out.hint,
     )
     blend, out_of_fold = choose_on_folds(task, learned)
     models = ComponentModels.learn(

@@ -43,7 +43,13 @@ def fit_ridge_method(task: Task[Any], *, by_section: bool = False) -> Fitted:
             features, task.expression.matrix, task.folds, n_components=n_components, seed=task.seed
         )
         record["chosen"] = {"alpha": alpha}
-        logger.info("Ridge penalty chosen on held-out parts of the reference: %g (Pearson %.3f).", alpha, score[alpha])
+        logger.info(
+            "Ridge penalty chosen on held-out parts of the reference (%s): %g (Pearson %.3f).%s",
+            task.how_held_out.by,
+            alpha,
+            score[alpha],
+            task.how_held_out.hint,
+        )
         if by_section:  # it reads images
             say_if_next_to_nothing(score[alpha])
     scores = component_scores(task.expression.matrix, n_components, seed=task.seed)

@@ -21,6 +21,9 @@ from bleep_sc.pp._images.tags import scale_of
 from bleep_sc.pp._images.tiff import TiffImage, lacks_codec
 
 _EIGHT_BITS = 255
+_OF_ZARR = (".zgroup", ".zarray", ".zattrs", "zarr.json")
+"""Files by which a folder is a zarr store."""
+_WRAPS = " Wrap the array of (rows, columns, 3) first: `import squidpy as sq`, `image = sq.im.ImageContainer(array)`."
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -57,6 +60,9 @@ def open_image(
         stored = _of_zarr(path, given=str(image), name=name)
         if stored is not None:
             return _single(stored, image_layer, series, name=name)
+        if not any((path / record).exists() for record in _OF_ZARR):
+            msg = f"`{name}`: {str(image)!r} is a folder; pass the image file in it."
+            raise ValueError(msg)
         container, source = _stored_container(path, given=str(image), name=name), path.name
     elif is_element(image):
         return _single(of_element(image, name=name), image_layer, series, name=name)
@@ -185,7 +191,7 @@ def _no_kind_of_image(image: Any, *, name: str) -> str:
     if images is None:
         return (
             f"`{name}` must be a squidpy ImageContainer, an image of SpatialData or a path, found "
-            f"{type(image).__name__}."
+            f"{type(image).__name__}." + (_WRAPS if isinstance(image, np.ndarray) else "")
         )
     return (
         f"`{name}` is a whole SpatialData object. Pass one of its images, {', '.join(map(repr, images)) or 'none'}: "

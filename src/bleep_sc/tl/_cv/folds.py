@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-Scope = Literal["across patients", "within-patient", "patients unknown"]
+from bleep_sc.io._calibration import Scope
+
 _MIN_GENES = 10
 """The fewest detected genes of a profile that is compared: smaller profiles can be equal by chance."""
 

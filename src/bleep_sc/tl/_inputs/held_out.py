@@ -1,15 +1,23 @@
 """Spots that training must not see, and folds of the reference on which something is chosen."""
 
+import re
+
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
 from bleep_sc._adata import known_places
 from bleep_sc._checks import check_in
-from bleep_sc.methods.task import InnerFolds
+from bleep_sc.methods.task import HowHeldOut, InnerFolds
 
 _MIN_PART = 3
 _PARTS = 5
 """The number of parts that a single section is cut into."""
+_OF_PATIENTS = re.compile(
+    r"(sample[ _.-]?)?(patient|animal|donor|subject|mouse|individual|case)s?([ _.-]?(id|name|no|nr|num|number|code))?",
+    re.IGNORECASE,
+)
+"""Names of columns that could tell the patients, such as ``"animal"``, ``"Patient ID"`` and ``"sample_donor"``."""
 
 
 def validation_spots(
@@ -64,7 +72,7 @@ def inner_folds(
     patients: np.ndarray | None = None,
     at_most: int | None = None,
 ) -> InnerFolds:
-    """Make the folds on which a penalty, a blend or a number of neighbours is chosen.
+    """Make the folds on which a penalty, a mix or a number of neighbours is chosen.
 
     Each group is held out once, section by section. The groups are those of `validation_key`, else the patients if
     there are two or more, else the sections. More than `at_most` groups are joined at random to that number. A boolean
@@ -86,6 +94,43 @@ def inner_folds(
         )
         groups = np.array([joined[group] for group in groups])
     return [(np.flatnonzero(groups != group), by_section(groups == group, sections)) for group in np.unique(groups)]
+
+
+def how_held_out(
+    adata: AnnData, *, sections: np.ndarray | None, validation_key: str | None, patients: np.ndarray | None
+) -> HowHeldOut:
+    """Say how :func:`inner_folds` holds out, and which column could tell the patients where none is named."""
+    if validation_key is not None:
+        return HowHeldOut(f"by obs[{validation_key!r}]")
+    if _several(patients):
+        return HowHeldOut("by patient")
+    if not _several(sections):
+        return HowHeldOut("within the only section")
+    if patients is not None:
+        return HowHeldOut("by section, since all are of one patient")
+    column = column_of_patients(adata, sections)
+    hint = f" If obs[{column!r}] tells the patients, pass patient_key={column!r}." if column else ""
+    return HowHeldOut("by section, since no column tells the patients", hint)
+
+
+def column_of_patients(adata: AnnData, sections: np.ndarray | None) -> str | None:
+    """Find a column of `obs` that looks like one of patients; None if there is none.
+
+    Its name says so, no value is missing, each section has one value, and there are fewer values than sections.
+    """
+    if sections is None:
+        return None
+    for name in adata.obs.columns:
+        if not (isinstance(name, str) and _OF_PATIENTS.fullmatch(name)):
+            continue
+        column = adata.obs[name]
+        if column.dtype == bool or column.isna().any():  # such as a case, not a control
+            continue
+        pairs = pd.DataFrame({"section": sections.astype(str), "patient": column.astype(str).to_numpy()})
+        pairs = pairs.drop_duplicates()
+        if not pairs["section"].duplicated().any() and pairs["patient"].nunique() < len(pairs):
+            return name
+    return None
 
 
 def groups_apart(

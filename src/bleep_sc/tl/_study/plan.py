@@ -109,8 +109,8 @@ def _stored_scores(adata: AnnData, key: str) -> pd.DataFrame:
     scope = str(table["scope"].iloc[0])
     if scope != "across patients":
         msg = (
-            f"`adata.uns[{key!r}]` is {scope!r}, so its scores do not tell how patients differ. Hold whole patients "
-            "out: `bleep_sc.tl.learning_curve(adata, group_key='patient')`."
+            f"the scores of `adata.uns[{key!r}]` do not tell how patients differ: their scope is {scope!r}. Hold whole "
+            "patients out: `bleep_sc.tl.learning_curve(adata, group_key='patient')`."
         )
         raise ValueError(msg)
     return table

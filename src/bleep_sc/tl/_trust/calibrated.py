@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from bleep_sc._logging import warn
 from bleep_sc.io._calibration import CALIBRATION, Calibration
 from bleep_sc.io._stored import StoredModel, from_uns
 from bleep_sc.tl._measured.record import refuse_corrected
+from bleep_sc.tl._trust.held_out import kept_predictors
 from bleep_sc.tl._trust.predictor import check_same_predictor
 from bleep_sc.tl._trust.spots import HeldOutSpots, kept_spots, read_labels, read_measured
 
@@ -100,7 +102,14 @@ def read_calibrated(query: AnnData, ref: AnnData, key: str, layer: str) -> Calib
         )
         raise ValueError(msg)
     refuse_corrected(query, layer)
-    check_same_predictor(query, layer, promise.predictor, n_reference=promise.n_reference)
+    check_same_predictor(
+        query,
+        layer,
+        promise.predictor,
+        n_reference=promise.n_reference,
+        key=key,
+        kept=partial(kept_predictors, ref, key),
+    )
     if np.asarray(made_by.get("in_sample", False)).any():
         warn(
             f"`query.layers[{layer!r}]` holds spots that the model was trained on. Predictions for those are closer "

@@ -1,19 +1,25 @@
 """Puts a calibration together, and says in print what it promises and what it does not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from anndata import AnnData
 
 from bleep_sc._logging import logger, warn
-from bleep_sc.io._calibration import Calibration, Promise, scope_in_words
+from bleep_sc.io._calibration import CALIBRATION, Calibration, Promise
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.tl._trust.spots import HeldOutSpots
 from bleep_sc.tl._trust.tables import TOP_TENTH, tabulate
 
 _MOST_IN_PANEL = 2000
 _LEVEL_TO_REPORT = 0.9
+_NOTHING_IS_SURE: Mapping[str, str] = {
+    "within-patient": "One patient says nothing sure of another.",
+    "patients unknown": "Nothing is sure for another patient, since no column tells the patients of these sections. If "
+    "`obs` has one, name it by `patient_key` of `bleep_sc.tl.fit`.",
+}
+"""What is said of each scope in which several patients are not known."""
 
 
 def calibration_of(
@@ -70,8 +76,22 @@ def _panel(spots: HeldOutSpots, stored: StoredModel) -> np.ndarray:
     return highest
 
 
-def report(promise: Promise) -> None:
-    """Log what was found, and what cannot be promised."""
+def replaced(entry: Mapping[str, Any], predictor: Mapping[str, Any], *, where: str) -> str:
+    """Name the predictor of an earlier calibration, such as ``predict='hybrid'``; empty where it is the same, or none.
+
+    An earlier calibration that is damaged bounds nothing, so nobody misses it.
+    """
+    if CALIBRATION not in entry:
+        return ""
+    try:
+        earlier = Calibration.from_bytes(entry[CALIBRATION], where=where).promise.predictor
+    except ValueError:
+        return ""
+    return ", ".join(f"{name}={value!r}" for name, value in earlier.items() if predictor.get(name) != value)
+
+
+def report(promise: Promise, *, replaces: str) -> None:
+    """Log what was found, what cannot be promised, and which predictor's calibration it replaces."""
     table = promise.coverage_table()
     level = min(table["level"].unique(), key=lambda known: abs(known - _LEVEL_TO_REPORT))
     at_level = table[table["level"] == level]
@@ -80,7 +100,7 @@ def report(promise: Promise) -> None:
         "Calibrated %s. Intervals at %.0f %% that were made from the other %s covered %.0f %% of the measured values, "
         "%.0f %% of those of the highest genes, but %.0f %% of each gene's own top tenth: high values are missed more "
         "often. %s",
-        scope_in_words(promise),
+        promise.in_words,
         100 * level,
         "sections" if promise.joint else "patients",
         100 * mean["all"],
@@ -88,6 +108,10 @@ def report(promise: Promise) -> None:
         100 * mean.get(TOP_TENTH, np.nan),
         what_is_sure(promise, level),
     )
+    if replaces:
+        logger.info(
+            "This replaces the calibration of %s. `intervals` now refuses layers that were imputed with it.", replaces
+        )
     if promise.trained_on is not None:
         logger.info("Each fold was trained on %d of its spots, the full model on all.", promise.trained_on)
 
@@ -96,8 +120,7 @@ def what_is_sure(promise: Promise, level: float) -> str:
     """Say which level is sure for a new patient."""
     guaranteed = promise.guaranteed(level)
     if guaranteed is None:
-        who = "one patient says" if promise.scope == "within-patient" else "sections of unknown patients say"
-        return f"This is {promise.scope}: {who} nothing sure of another."
+        return _NOTHING_IS_SURE.get(promise.scope, _NOTHING_IS_SURE["patients unknown"])
     return (
         f"What {len(promise.groups)} patients guarantee for a new one is {100 * guaranteed:.1f} %, if patients are "
         "exchangeable; the rest is empirical."
@@ -134,7 +157,7 @@ def announce(
         "level": level,
         "guaranteed_level": np.nan if guaranteed is None or target == "rate" else guaranteed,
         "empirical": empirical,
-        "scope": scope_in_words(promise),
+        "scope": promise.in_words,
         "depth": "reference" if depth is None else str(depth),
         "target": target,
     }

@@ -11,7 +11,7 @@ from bleep_sc._adata import as_text, spatial_coordinates
 from bleep_sc._logging import logger, warn
 from bleep_sc._progress import progress
 from bleep_sc._stats import section_rows
-from bleep_sc.io._calibration import Promise, scope_in_words
+from bleep_sc.io._calibration import Promise
 from bleep_sc.metrics.correlation import pearson
 from bleep_sc.metrics.predictable import combine_sections, expected_pearson
 from bleep_sc.metrics.turns import beyond_depth
@@ -72,11 +72,11 @@ def report_genes(columns: dict[str, Any], promise: Promise, *, key: str, fdr: fl
     listed = columns[_keys.predictable(key)]
     logger.info(
         "%d of %d genes can be predicted from these images beyond sequencing depth (false discovery rate "
-        "%.3g). The list holds for what it was made on: %s.",
+        "%.3g). The list was made %s. It may not hold for other patients.",
         listed.sum(),
         np.isfinite(columns[_keys.expected_pearson(key)]).sum(),
         fdr,
-        scope_in_words(promise),
+        promise.in_words,
     )
 
 

@@ -5,11 +5,32 @@ from typing import Any
 
 from anndata import AnnData
 
+from bleep_sc import _keys
+from bleep_sc.io._out_of_fold import OUT_OF_FOLD
 from bleep_sc.io._stored import StoredModel
+from bleep_sc.io._trained import load_model
 from bleep_sc.methods.task import Trained
 from bleep_sc.tl._trust.cross_fit import cross_fitted
 from bleep_sc.tl._trust.predictor import predictor_of
 from bleep_sc.tl._trust.spots import HeldOutSpots, Labels, Measured, kept_spots
+
+
+def usual_predictor(ref: AnnData, stored: StoredModel, trained: Trained, *, regression: bool) -> dict[str, Any]:
+    """Return the record of the predictor that `fit` keeps predictions of, or of its regressions alone."""
+    return predictor_of(ref, stored, trained, predict="regression" if regression else None)
+
+
+def kept_predictors(ref: AnnData, key: str) -> dict[str, dict[str, Any]]:
+    """Return the predictors whose predictions `fit` has kept, by the argument of `calibrate` that asks for them."""
+    at_hand = _keys.COUNTS in ref.layers and _keys.fold(key) in ref.obs and OUT_OF_FOLD in ref.uns[key]
+    if not at_hand:
+        return {}
+    stored, trained = load_model(ref, key)
+    return {
+        "predict='regression'" if regression else "": usual_predictor(ref, stored, trained, regression=regression)
+        for regression, field in ((False, _keys.out_of_fold(key)), (True, _keys.out_of_fold_regression(key)))
+        if field in ref.obsm
+    }
 
 
 def held_out_spots(
@@ -51,7 +72,7 @@ def held_out_spots(
         msg = "`encoder` reads the crops of folds that are trained again: pass `cross_fit=True` too, or leave it out."
         raise ValueError(msg)
     regression = predictor.get("predict") == "regression"
-    usual = predictor_of(ref, stored, trained, predict="regression" if regression else None)
+    usual = usual_predictor(ref, stored, trained, regression=regression)
     if predictor != usual:
         changed = ", ".join(f"{name}={predictor[name]!r}" for name in predictor if predictor[name] != usual.get(name))
         msg = (

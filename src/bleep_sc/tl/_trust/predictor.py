@@ -1,11 +1,12 @@
 """The record of a predictor: intervals belong to the method, and the arguments of `impute`, that were calibrated."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from anndata import AnnData
 
+from bleep_sc import _keys
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.methods.names import Match, Mode
 from bleep_sc.methods.task import Trained
@@ -44,18 +45,33 @@ def predictor_of(
     return record | ({"temperature": temperature} if weighting == "softmax" else {})
 
 
-def check_same_predictor(query: AnnData, name: str, calibrated: Mapping[str, Any], *, n_reference: int) -> None:
-    """Refuse a layer that another predictor has made than the one that was calibrated."""
+def check_same_predictor(
+    query: AnnData,
+    name: str,
+    calibrated: Mapping[str, Any],
+    *,
+    n_reference: int,
+    key: str,
+    kept: Callable[[], Mapping[str, Mapping[str, Any]]],
+) -> None:
+    """Refuse a layer that another predictor has made than the one that was calibrated.
+
+    `kept` returns the predictors that `calibrate` can take without training, by the arguments that ask for them.
+    """
     entry = query.uns[name]
     params = entry.get("params", {})
     other = {argument: value for argument, value in calibrated.items() if not _same(params.get(argument), value)}
     if other:
         given = ", ".join(f"{argument}={_shown(params.get(argument))}" for argument in other)
         needed = ", ".join(f"{argument}={_shown(value)}" for argument, value in other.items())
+        quick = [call for call, record in kept().items() if all(_same(params.get(a), v) for a, v in record.items())]
+        arguments = quick[0] if quick else f"cross_fit=True, {_call(params, other)}"
+        named = "" if key == _keys.MODEL else f"key={key!r}"
+        call = ", ".join(filter(None, ("ref", named, arguments)))
         msg = (
             f"`query.layers[{name!r}]` was imputed with {given}, but the calibration is of {needed}, and another "
             f"predictor has other errors. Impute with {needed}, or calibrate this one: "
-            f"`bleep_sc.tl.calibrate(ref, cross_fit=True, {_call(params, other)})`."
+            f"`bleep_sc.tl.calibrate({call})`."
         )
         raise ValueError(msg)
     names = entry.get("reference_names")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from anndata import AnnData
@@ -14,14 +14,13 @@ from bleep_sc._adata import as_numbers, as_text, section_of_spots
 from bleep_sc._checks import MissingKeyError, check_in
 from bleep_sc._expression import count_values, expression_values, path_of
 from bleep_sc._stats import looks_like_counts
+from bleep_sc.io._calibration import Scope
 from bleep_sc.io._out_of_fold import FoldDecoders
 from bleep_sc.io._out_of_fold import from_uns as decoders_from_uns
 from bleep_sc.io._reference_record import ReferenceRecord
 from bleep_sc.io._stored import StoredModel
 from bleep_sc.tl._inputs.measured import warn_of_other_values
 from bleep_sc.tl._sections import known_patient_key, patients_of_spots
-
-Scope = Literal["across patients", "within-patient", "patients unknown"]
 
 _ROWS_TO_COMPARE = 64
 _SAME_VALUE = 1e-3
@@ -110,11 +109,12 @@ def read_labels(ref: AnnData, stored: StoredModel, key: str, *, patient_key: str
             )
     asked = patient_key or fitted_with or known_patient_key(ref, None) or ""
     if asked != fitted_with and not again:
+        named = "" if key == _keys.MODEL else f", key_added={key!r}"
         had = f"with the patients of `obs[{fitted_with!r}]`" if fitted_with else "without any patients"
         msg = (
-            f"the model {key!r} was fitted {had}, so its held-out spots say nothing of those of `obs[{asked!r}]`. Fit "
-            f"again, `bleep_sc.tl.fit(ref, patient_key={asked!r})`, or pass `cross_fit=True`, which trains the folds "
-            "again."
+            f"fit again with `bleep_sc.tl.fit(ref, patient_key={asked!r}{named})`, or pass `cross_fit=True`, which "
+            f"trains the folds again: the model {key!r} was fitted {had}, so its held-out spots say nothing of the "
+            f"patients of `obs[{asked!r}]`."
         )
         raise ValueError(msg)
     sections = section_of_spots(ref, library_key or None, name="ref")
@@ -164,8 +164,9 @@ def read_counts(ref: AnnData, layer: str | None) -> tuple[Any, Any, np.ndarray, 
     if _keys.COUNTS not in ref.layers:
         msg = (
             f"`ref.layers[{_keys.COUNTS!r}]` does not exist: how far a value may be off depends on how deep spots were "
-            "sequenced, which only raw counts tell. Bring them: `ref.layers['counts']`, whole numbers of all genes of "
-            "`ref`."
+            "sequenced, which only raw counts tell. If `ref.X` is normalised already, read the file of the counts "
+            "again, as `raw`, and take the rows and genes of `ref`: `ref.layers['counts'] = raw[ref.obs_names, "
+            "ref.var_names].X.copy()`. Then fit again."
         )
         raise MissingKeyError(msg)
     counts = count_values(ref, _keys.COUNTS, name="ref")
