@@ -13,6 +13,7 @@ import squidpy as sq
 from anndata import AnnData
 from conftest import snapshot
 from painted_lattice import FRAME, MARGIN, PITCH, SIDE, fine_tissue, tissue, undone
+from PIL import Image
 from scipy import sparse
 
 import bleep_sc as bl
@@ -408,3 +409,28 @@ def test_no_false_alarm_of_toy_tissue() -> None:
 def _with(adata: AnnData, key: str, values: np.ndarray) -> AnnData:
     adata.obsm[key] = values
     return adata
+
+
+def test_a_verdict_on_the_picture_does_not_vouch_for_another_image(tmp_path: Path) -> None:
+    """The crops are of another section: the picture fits, and the verdict says that it speaks of the picture alone."""
+    adata = tissue()
+    other = np.kron(tissue(seed=1).uns["spatial"]["a"]["images"]["hires"], np.ones((2, 2, 1), dtype=np.uint8))
+    Image.fromarray(other).save(tmp_path / "other.png")
+    with pytest.warns(UserWarning, match="the crops do not look like the hires picture"):
+        bl.pp.crops(adata, tmp_path / "other.png", size=16, mpp=1)
+    said = "this speaks of the hires picture, not of 'other.png', from which the crops were cut"
+    found = record(adata)
+    assert found["verdict"] == f"fits, but {said}"
+    assert found["found"].endswith("Pass that image as `image=` to check it.")
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    assert record(ad.read_h5ad(tmp_path / "a.h5ad"))["verdict"] == found["verdict"]
+    few = adata[:40].copy()
+    assert record(few)["verdict"] == "cannot tell"
+    assert f"But {said}. Pass" in few.uns["alignment_check"]["a"]["found"]
+    assert said not in str(record(adata, image=tmp_path / "other.png")), "that image was checked itself"
+    del adata.uns["spatial"]["a"]["images"]
+    assert said not in str(record(adata)), "the crops were checked"
+    right = tissue()
+    whole = np.kron(right.uns["spatial"]["a"]["images"]["hires"], np.ones((2, 2, 1), dtype=np.uint8))
+    bl.pp.crops(right, sq.im.ImageContainer(whole), size=16, mpp=1)
+    assert record(right)["verdict"] == "fits"

@@ -138,6 +138,8 @@ def _alignment(asked: Asked, section: str, *, doubted: str | None) -> tuple[str,
         return *_fits_in_doubt(read or "another picture", doubted, of_crops=f"`obsm[{asked.image_key!r}]`"), []
     if verdict == FITS:
         return "Colours under the spots go with their expression, so the image fits the spots.", GOOD, []
+    if verdict.startswith(FITS):  # it goes on with what it speaks of
+        return f"The check of colours and expression: {verdict}.", "", []
     if verdict == UNKNOWN:
         return "It cannot be told from colours and expression whether the image fits the spots.", "", []
     return f"The image may not fit the spots: {verdict}.", BAD, [Finding(found, remedy)]

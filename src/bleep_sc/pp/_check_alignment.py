@@ -5,7 +5,14 @@ import numpy as np
 from anndata import AnnData
 
 from bleep_sc import _keys
-from bleep_sc._adata import as_numbers, check_adata, recorded_library_key, spatial_coordinates, with_frames
+from bleep_sc._adata import (
+    as_numbers,
+    check_adata,
+    crop_records,
+    recorded_library_key,
+    spatial_coordinates,
+    with_frames,
+)
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_in, check_int, check_key, check_key_added
 from bleep_sc._expression import expression_values
@@ -17,8 +24,9 @@ from bleep_sc.pp._alignment.genes import most_varying
 from bleep_sc.pp._alignment.looks import Look
 from bleep_sc.pp._alignment.picture import full_size, picture_look
 from bleep_sc.pp._alignment.record import record_of
-from bleep_sc.pp._alignment.section import Judged, judge
+from bleep_sc.pp._alignment.section import Judged, judge, of_the_picture_alone
 from bleep_sc.pp._alignment.stored import stored_look
+from bleep_sc.pp._finding import findings_in
 from bleep_sc.pp._images.section import SectionImage, hires_image
 from bleep_sc.pp._places_code import PlacesCode
 from bleep_sc.pp._section_images import images_by_library, rows_by_library
@@ -92,7 +100,8 @@ def check_alignment(
     ``None``, or the changed copy if ``copy=True``. Sets the following fields:
 
     `adata.uns['alignment_check' | key_added][library_id]` : `dict`
-        - ``verdict``: "fits", "another way fits better: ..." or "cannot tell".
+        - ``verdict``: "fits", "another way fits better: ..." or "cannot tell". If the crops were cut from an image that
+          does not look like the hires picture, "fits" goes on to say that it speaks of the picture alone.
         - ``found``: the same with figures. ``remedy``: the line of code that corrects it.
         - ``by``: "expression" or "tissue". ``source``: where the colours come from.
         - ``best``: the best other placement. ``chance``: the shares that impossible placements reach.
@@ -192,6 +201,8 @@ def check_alignment(
                 code=PlacesCode.of(adata.obsm[spatial_key], spatial_key, library, library_key),
             )
             compared[library] = places
+            if image is None and images[library] is not None and (other := _cut_from(adata, library, image_key)):
+                judged[library] = of_the_picture_alone(judged[library], other)
     adata = adata.copy() if copy else adata
     with all_or_nothing(adata):
         adata.uns[key_added] = {library: record_of(judged[library], compared[library].rows) for library in spots}
@@ -224,6 +235,18 @@ def _look(
     if stored.ndim == 2:
         _check_features(adata, rows, image_key)
     return stored_look(stored, rows, places), source
+
+
+_ANOTHER_IMAGE = ("look", "size")
+"""Signs of `pp.crops` that say: the crops come from another image than the hires picture shows."""
+
+
+def _cut_from(adata: AnnData, library: str, image_key: str) -> str:
+    """Name the image of the crops where it was found to be another than the hires picture; empty otherwise."""
+    record = (crop_records(adata, image_key) or crop_records(adata)).get(library, {})
+    if any(finding.sign in _ANOTHER_IMAGE for finding in findings_in(record)):
+        return str(record.get("source", "another image"))
+    return ""
 
 
 def _check_features(adata: AnnData, rows: np.ndarray, image_key: str) -> None:

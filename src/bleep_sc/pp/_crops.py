@@ -10,7 +10,7 @@ from bleep_sc._adata import check_adata, spatial_coordinates, with_frames
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_choice, check_int, check_key, check_key_added, check_number
 from bleep_sc._library import library_part
-from bleep_sc._logging import warn
+from bleep_sc._logging import logger, warn
 from bleep_sc._progress import progress
 from bleep_sc.pp._cut import Border
 from bleep_sc.pp._finding import Finding, in_words
@@ -20,6 +20,7 @@ from bleep_sc.pp._record import crop_record
 from bleep_sc.pp._scale.witnesses import Evidence, scale_of_section
 from bleep_sc.pp._section_crops import MOST_PIXELS, SectionCrops, lazy_crops, section_crops
 from bleep_sc.pp._section_images import checked_mpp, images_by_library, rows_by_library
+from bleep_sc.pp._signs.in_words import scale_in_words
 from bleep_sc.pp._signs.registry import found_after, found_before
 from bleep_sc.pp._signs.section import SectionToCheck
 
@@ -150,6 +151,8 @@ def crops(
     **What is checked before cutting.** Each finding names its evidence and the line of code that corrects it.
 
     - Sources of µm per pixel agree to within 5 % (`mpp`, `scalefactors`, a Visium lattice, the tags of the file).
+    - A crop of 20 µm or more has at least 8 pixels of the image along its side. Spots of an array are 20 to 600 µm
+      apart. Bins, cells and places of a grid may lie as they like.
     - No two spots share a place, a row and column of the array, or an instance of SpatialData. They do if sections were
       joined.
     - Places are not stored in half precision.
@@ -218,9 +221,11 @@ def crops(
             uns=adata.uns,
             code=PlacesCode.of(adata.obsm[spatial_key], spatial_key, library, library_key),
             full_width=section.full_width,
+            um=um,
         )
         to_cut.append((section, to_check))
     check_inside(to_check for _, to_check in to_cut)
+    logger.info("%s", scale_in_words([to_check for _, to_check in to_cut]))
     findings: dict[str, list[Finding]] = {section.library_id: [] for section, _ in to_cut}
     if check != "off":
         for section, to_check in to_cut:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import pandas as pd
 
@@ -26,6 +27,14 @@ def as_frame(findings: Iterable[Finding]) -> pd.DataFrame:
     columns = [field.name for field in fields(Finding)]
     rows = [asdict(finding) for finding in findings]
     return pd.DataFrame(rows, columns=columns, index=[str(i) for i in range(len(rows))], dtype=object)
+
+
+def findings_in(record: Mapping[str, Any]) -> list[Finding]:
+    """Read the findings that the record of a section's crops keeps; none where it keeps no table of them."""
+    names, table = [field.name for field in fields(Finding)], record.get("findings")
+    if not isinstance(table, pd.DataFrame) or not set(names) <= set(table.columns):
+        return []
+    return [Finding(*map(str, row)) for row in table[names].itertuples(index=False)]
 
 
 def in_words(findings: Mapping[str, Iterable[Finding]]) -> str:

@@ -211,7 +211,8 @@ def fit(
     check
         ``"warn"`` checks whether images and expression belong together. It compares at most 1,000 spots of each
         section, or 1,000 blocks of bins or cells. One warning names all sections that fit clearly better if their spots
-        are turned, mirrored or shifted (:func:`~bleep_sc.pp.check_alignment`). ``"off"`` skips the check.
+        are turned, mirrored or shifted (:func:`~bleep_sc.pp.check_alignment`). Another repeats what
+        :func:`~bleep_sc.pp.crops` found to be wrong. ``"off"`` skips both.
     temperature
         Temperature of BLEEP's contrastive loss.
     dim
@@ -486,6 +487,7 @@ def fit(
 
     from bleep_sc.models.device import resolve_compute
     from bleep_sc.tl._inputs.alignment import warn_of_alignment
+    from bleep_sc.tl._inputs.findings import warn_of_findings
     from bleep_sc.tl._sections import known_patient_key
     from bleep_sc.tl._training import Data, Model, read_task, store_fitted
 
@@ -510,6 +512,7 @@ def fit(
     )
     task = read_task(adata, model, data, compute=compute, seed=seed, checkpoint_dir=checkpoint_dir)
     if check == "warn":
+        warn_of_findings(adata, task, image_key=image_key)
         warn_of_alignment(adata, task, library_key=data.library_key, image_key=image_key)
     fitted = chosen.fit(task)
     adata = adata.copy() if copy else adata

@@ -462,3 +462,87 @@ def test_no_false_alarm_on_real_sections(name: str, um: float | None, real_data:
     image = real_data / f"{name.replace('_all_spots', '')}.jpg"
     bl.pp.crops(adata, image, um=um, mpp=float(adata.uns["source"]["um_per_px"]), check="raise")
     assert all(record["findings"].empty for record in adata.uns["crops"].values())
+
+
+def array(*, pitch: float = 20.0, diameters: float = 1.8) -> AnnData:
+    """Spots of an array with their rows and columns, which stand all over the tissue, and no hires picture."""
+    adata = section(picture=False)
+    adata.obs["array_row"], adata.obs["array_col"] = (XY.astype(int) // PITCH).T[::-1]
+    adata.uns["spatial"]["lib"]["scalefactors"] = {"spot_diameter_fullres": pitch / diameters}
+    return adata
+
+
+WIDE = "a crop of 100 µm has only {} pixels of the image along its side"
+APART = "neighbouring spots are {} µm apart, where arrays have 100 to 200 µm"
+
+
+@pytest.mark.parametrize(
+    ("mpp", "said"),
+    [
+        (50, f"{WIDE.format(2)} and {APART.format(1000)}"),
+        (14, WIDE.format(7.1)),
+        (31, f"{WIDE.format(3.2)} and {APART.format(620)}"),
+        (0.5, APART.format(10)),
+    ],
+)
+def test_a_scale_that_is_wrong_by_a_factor(mpp: float, said: str) -> None:
+    """Spots stand 20 pixels apart."""
+    findings = found(array(), box(IMAGE), mpp=mpp, um=100)
+    assert findings["sign"].tolist() == ["pixel_size"]
+    assert findings["found"].iloc[0] == f"with {mpp:g} µm per pixel (the argument `mpp`), {said}."
+    assert "Pass `mpp=`" in findings["remedy"].iloc[0]
+
+
+def without_rows(adata: AnnData) -> AnnData:
+    del adata.obs["array_row"]
+    return adata
+
+
+def shifted_rows(adata: AnnData) -> AnnData:
+    adata.obs["array_row"] += 400
+    return adata
+
+
+SOUND: dict[str, tuple[Callable[[], AnnData], dict[str, Any]]] = {
+    "Visium": (array, {"mpp": 5, "um": 100}),
+    "an array of 200 µm": (array, {"mpp": 10, "um": 100}),
+    "an array of 143 µm": (lambda: array(diameters=1.4), {"mpp": 7.15, "um": 100}),
+    "bins of 8 µm, which touch": (lambda: array(diameters=1), {"mpp": 0.4, "um": 8}),
+    "bins of 2 µm in narrow crops": (lambda: array(diameters=1), {"mpp": 0.1, "um": 2}),
+    "bins far from the corner": (lambda: shifted_rows(array()), {"mpp": 0.4, "um": 56}),
+    "cells, which have no row": (lambda: without_rows(array()), {"mpp": 0.5, "um": 56}),
+    "a part of the spots": (lambda: array()[::7].copy(), {"mpp": 10, "um": 100}),
+    "a few spots": (lambda: array()[:20].copy(), {"mpp": 0.5, "um": 100}),
+    "narrow crops that were asked for": (array, {"mpp": 5, "um": 15}),
+    "few pixels that were asked for": (array, {"mpp": 5, "size": 4}),
+    "no scale at all": (lambda: without_rows(array()), {}),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the scale of the image is unknown:UserWarning")
+@pytest.mark.parametrize("case", SOUND)
+def test_a_scale_that_may_be_right_is_silent(case: str) -> None:
+    make, how = SOUND[case]
+    bl.pp.crops(make(), box(IMAGE), check="raise", **{"size": 16} | how)
+
+
+@pytest.mark.parametrize("um", [100, 1000])
+def test_grids_and_pooled_places_of_any_pitch_are_silent(um: float) -> None:
+    """Spots of a slide that was laid by a grid, and bins summed on a lattice, stand as far apart as the user says."""
+    image = np.kron(IMAGE, np.ones((2, 2, 1), dtype=np.uint8))
+    grid = bl.pp.grid(box(image), array(), um=um, mpp=um / 30, lattice="square", library_id="new")
+    bl.pp.crops(grid, box(image), um=um, size=16, check="raise")
+    bins = array(diameters=1)
+    pooled = bl.pp.pool(bins, um=um, mpp=um / 60)
+    bl.pp.crops(pooled, box(IMAGE), um=um, size=16, check="raise")
+
+
+@pytest.mark.parametrize("mpp", [5, {"A": 5, "B": 10}])
+def test_the_scale_is_logged_in_words(mpp: Any, log: pytest.LogCaptureFixture) -> None:
+    both = ad.concat({"A": array(), "B": array()}, label="section", index_unique="-")
+    with log.at_level("INFO", logger="bleep_sc"):
+        bl.pp.crops(both, dict.fromkeys("AB", box(IMAGE)), library_key="section", um=100, size=16, mpp=mpp)
+    lines = [line for line in log.messages if "pixels of the image wide" in line]
+    a = "crop is 20 pixels of the image wide (100 µm), and spots are 100 µm apart"
+    b = "crop is 10 pixels of the image wide (100 µm), and spots are 200 µm apart"
+    assert lines == [f"A {a}." if mpp == 5 else f"'A': a {a}; 'B': a {b}."]

@@ -2,12 +2,15 @@
 
 import re
 import warnings
+from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import pytest
 import squidpy as sq
 from anndata import AnnData
+from conftest import make_sections
 from painted_lattice import FRAME, PITCH, fine_tissue, tissue, undone
 
 import bleep_sc as bl
@@ -170,3 +173,41 @@ def test_the_picture_is_that_of_the_section_whose_crops_are_learned() -> None:
     del adata.uns["crops"]  # now nobody knows whose spots these are, so no picture is asked
     alignment._answers.clear()
     fit(adata)
+
+
+def test_what_crops_found_is_repeated_before_training(tmp_path: Path) -> None:
+    """Of the sections that are learned from, in one warning; not where the user says that all is right."""
+    parts = {name: reference(seed) for seed, name in enumerate("ab")}
+    both = ad.concat(parts, label="section", index_unique="-")
+    finding = pd.DataFrame({"sign": ["look"], "found": ["Seen."], "remedy": ["Pass the image of 'a'."]})
+    record = parts["a"].uns["crops"]["a"] | {"library_key": "section"}
+    both.uns["crops"] = {name: record | {"findings": finding[:0]} for name in "ab"}
+    fit(both, alpha=1.0)
+    for name in "ab":
+        both.uns["crops"][name]["findings"] = finding
+    both.uns["crops"]["gone"] = record | {"findings": finding}
+    both.write_h5ad(tmp_path / "both.h5ad")
+    for each in (both, ad.read_h5ad(tmp_path / "both.h5ad")):
+        with pytest.warns(UserWarning, match=r"pp\.crops` found that image, scale and spots may not belong") as said:
+            fit(each)
+        assert len(said) == 1
+        lines = str(said[0].message).splitlines()
+        assert lines[1:3] == ["'a' (look): Pass the image of 'a'.", "'b' (look): Pass the image of 'a'."]
+        assert "'gone'" not in str(said[0].message)
+        assert "`adata.uns['crops']`" in lines[3]
+    fit(both, check="off")
+    bl.tl.fit(both, method="coordinates", alpha=1.0)
+
+
+@pytest.mark.parametrize("method", ["ridge", "bleep"])
+def test_images_that_tell_nothing_are_named_in_the_log(method: str, log: pytest.LogCaptureFixture) -> None:
+    """The images of each section are shuffled, or they are right."""
+    ref = make_sections(200)
+    how = {"method": method} | ({"max_epochs": 2} if method == "bleep" else {})
+    said = "The images tell next to nothing of the expression"
+    with log.at_level("INFO", logger="bleep_sc"):
+        bl.tl.fit(ref, check="off", **how)
+        assert said not in log.text
+        ref.obsm["crops"] = np.random.default_rng(0).permutation(ref.obsm["crops"])
+        bl.tl.fit(ref, check="off", **how)
+        assert said in log.text

@@ -22,6 +22,7 @@ from bleep_sc.methods.hybrid.blend import (
 )
 from bleep_sc.methods.hybrid.component_models import RETRIEVAL, ComponentModels, LearnedSpots
 from bleep_sc.methods.hybrid.components import Decoder
+from bleep_sc.methods.learning.heldout import say_if_next_to_nothing
 from bleep_sc.methods.task import OutOfFold, Task
 from bleep_sc.models.train.checkpoints import Checkpoints
 
@@ -137,6 +138,7 @@ def _report(blend: Blend, score: float) -> None:
     if blend.shares != equal_shares(len(blend.shares)):
         chosen.append(f"encoders {' : '.join(f'{share:.0%}' for share in blend.shares)}")
     logger.info("Chosen on held-out parts of the reference (Pearson %.3f): %s.", score, ", ".join(chosen))
+    say_if_next_to_nothing(score)
 
 
 def _collected(

@@ -9,7 +9,7 @@ from torch import nn
 
 from bleep_sc._logging import logger
 from bleep_sc.methods.hybrid.in_section import SectionView
-from bleep_sc.methods.learning.heldout import choose_alpha
+from bleep_sc.methods.learning.heldout import choose_alpha, say_if_next_to_nothing
 from bleep_sc.methods.learning.network import encoder_arguments, seeded
 from bleep_sc.methods.learning.ridge_regression import Ridge, component_scores, fit_ridge
 from bleep_sc.methods.task import Fitted, Task
@@ -50,6 +50,8 @@ def fit_ridge_method(task: Task[Any], *, by_section: bool = False) -> Fitted:
             score[alpha],
             task.how_held_out.hint,
         )
+        if by_section:  # it reads images
+            say_if_next_to_nothing(score[alpha])
     scores = component_scores(task.expression.matrix, n_components, seed=task.seed)
     ridge = fit_ridge(features, task.everything.matrix, alpha=alpha, scores=scores)
     return regression(task, ridge, encoder, seen=seen, record=record)

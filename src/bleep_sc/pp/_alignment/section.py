@@ -1,6 +1,6 @@
 """Judge one section: which ways, on which spots, by what, and the words in which the result is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,6 +81,16 @@ def judge(
     remedy = _remedy(comparison, candidates, compared, code) if comparison.verdict == OTHER else ""
     verdict = f"{OTHER}: {comparison.best}" if comparison.verdict == OTHER else comparison.verdict
     return Judged(verdict, by, source, _IN_WORDS[by](comparison, source, compared.unit), remedy, comparison)
+
+
+def of_the_picture_alone(judged: Judged, cut_from: str) -> Judged:
+    """Say that the hires picture was judged, where the crops were cut from an image that does not look like it."""
+    said = f"this speaks of the hires picture, not of {cut_from!r}, from which the crops were cut"
+    if judged.verdict == FITS:
+        judged = replace(judged, verdict=f"{FITS}, but {said}")
+    else:
+        judged = replace(judged, found=f"{judged.found} But {said}.")
+    return replace(judged, found=f"{judged.found} Pass that image as `image=` to check it.")
 
 
 def _remedy(comparison: Comparison, candidates: list[Way], compared: Compared, code: PlacesCode) -> str:

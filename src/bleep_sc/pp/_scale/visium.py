@@ -14,6 +14,18 @@ _HEXAGON = ((0, 2), (0, -2), (1, 1), (1, -1), (-1, 1), (-1, -1))
 _TOLERANCE = 0.03
 
 
+def within_array(obs: pd.DataFrame) -> np.ndarray | None:
+    """Row and column of each spot (n, 2), if all lie within the largest array of spots; bins of Visium HD do not."""
+    if not {"array_row", "array_col"} <= set(obs.columns):
+        return None
+    position = obs[["array_row", "array_col"]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    if not np.isfinite(position).all() or (position != np.rint(position)).any():
+        return None
+    if (position < 0).any() or (position >= [_ROWS, _COLUMNS]).any():
+        return None
+    return position.astype(np.int64)
+
+
 def visium_pitch(obs: pd.DataFrame, xy: np.ndarray) -> float | None:
     """Distance in pixels between neighbouring spots, if the array has the form of Visium's.
 
@@ -22,14 +34,9 @@ def visium_pitch(obs: pd.DataFrame, xy: np.ndarray) -> float | None:
     """
     from scipy.spatial import KDTree
 
-    if not {"array_row", "array_col"} <= set(obs.columns):
+    position = within_array(obs)
+    if position is None:
         return None
-    position = obs[["array_row", "array_col"]].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-    if not np.isfinite(position).all() or (position != np.rint(position)).any():
-        return None
-    if (position < 0).any() or (position >= [_ROWS, _COLUMNS]).any():
-        return None
-    position = position.astype(np.int64)
     occupied = np.zeros((_ROWS + 2, _COLUMNS + 4), dtype=bool)
     row, column = position[:, 0] + 1, position[:, 1] + 2
     occupied[row, column] = True

@@ -10,6 +10,7 @@ from bleep_sc.pp._images.section import SectionImage
 from bleep_sc.pp._scale.witnesses import contradiction
 from bleep_sc.pp._signs.dark import looks_dark
 from bleep_sc.pp._signs.look import looks_otherwise
+from bleep_sc.pp._signs.pixel_size import implausible_scale
 from bleep_sc.pp._signs.places import coarse_places, repeated_places
 from bleep_sc.pp._signs.section import SectionToCheck
 from bleep_sc.pp._signs.size import size_of_another_image
@@ -39,6 +40,7 @@ class Sign:
 BEFORE_CUTTING = (
     Sign("places", repeated_places),
     Sign("precision", coarse_places),
+    Sign("pixel_size", implausible_scale),
     Sign("size", size_of_another_image, of_place=True),
     Sign("tissue", misses_the_tissue, of_place=True),
     Sign("units", fills_a_corner, of_place=True),

@@ -17,6 +17,8 @@ GREEN, SAMPLES = 1, 16
 """The channel that is compared, and the number of places along each side of a crop."""
 FEWEST_SPOTS = 30
 """With fewer spots no share and no correlation says anything."""
+_MOST_MEASURED = 2000
+"""Number of spots whose distance to the next one is measured."""
 _YES = frozenset({"1", "1.0", "true", "t", "yes", "in"})
 """How `in_tissue` is written for a spot on tissue."""
 _RECORDED_FACTORS = ("tissue_hires_scalef", "tissue_lowres_scalef", "regist_target_img_scalef")
@@ -66,6 +68,8 @@ class SectionToCheck:
     """The places as code."""
     full_width: float
     """Width of a crop in full-resolution pixels."""
+    um: float | None = None
+    """Width in µm that was asked for; None where crops are so many pixels of the image."""
     crops: np.ndarray | None = field(default=None)
     """The crops of all sections (n_obs, size, size, 3), where they have been cut."""
     looked_at: np.ndarray | None = field(default=None)
@@ -77,6 +81,21 @@ class SectionToCheck:
     def full_size(self) -> np.ndarray:
         """Width and height of the image in full-resolution pixels."""
         return self.image.width_height / self.image.scale
+
+    @property
+    def image_pixels(self) -> float:
+        """Width of a crop in pixels of the image, at its highest resolution."""
+        return self.full_width * self.image.scale
+
+    @cached_property
+    def pitch(self) -> float:
+        """Median distance from a spot to the next in full-resolution pixels, of some spots; NaN of a single spot."""
+        from scipy.spatial import KDTree
+
+        if len(self.xy) < 2:
+            return np.nan
+        some = self.xy[np.unique(np.linspace(0, len(self.xy) - 1, _MOST_MEASURED).astype(np.int64))]
+        return float(np.median(KDTree(self.xy).query(some, k=2)[0][:, 1]))
 
     @cached_property
     def whole(self) -> bool:
