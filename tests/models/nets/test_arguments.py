@@ -18,6 +18,7 @@ from bleep_sc.models.nets.joint import JointArguments, JointSpace
 from bleep_sc.models.nets.kinds import KINDS, arguments_of
 from bleep_sc.models.nets.regressor import Regressor, RegressorArguments
 from bleep_sc.models.nets.rules import REPEATS, whole
+from bleep_sc.models.nets.slim import Slim
 
 FEATURES = {"encoder": None, "image_size": None, "n_image_features": 3, "standardize": True}
 SPECS: dict[str, dict[str, Any]] = {
@@ -31,6 +32,11 @@ SPECS: dict[str, dict[str, Any]] = {
         **{"members": 2, "dim": 4, "hidden": 8, "dropout": 0.3, "temperature": 0.1},
         "encoders": [{"n_features": 1, "network": None}, {"n_features": 2, "network": None}],
     },
+    "slim": {
+        **{"n_image_features": 3, "n_features": 6, "n_genes": 5, "n_components": 2, "n_landmarks": 7},
+        "nonnegative": True,
+        "encoders": [{"n_features": 1, "network": None}, {"n_features": 2, "network": None}],
+    },
     "regressor": {
         **FEATURES,
         **{"n_genes": 5, "hidden": 4, "rank": None, "dropout": 0.0, "loss": "mse", "symmetries": False},
@@ -40,7 +46,7 @@ SPECS: dict[str, dict[str, Any]] = {
 }
 """The arguments of each kind, in the order of a stored config."""
 MODULES = {
-    **{"bleep": Bleep, "hybrid": Hybrid, "fused": Fused},
+    **{"bleep": Bleep, "hybrid": Hybrid, "fused": Fused, "slim": Slim},
     **{"regressor": Regressor, "histogene": HisToGene, "features": FeatureSpace},
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -120,6 +126,10 @@ def test_the_record_builds_what_its_description_builds(kind: str) -> None:
         ("fused", "n_landmarks", "hybrids.1.kernel.landmarks", 0),
         ("fused", "hidden", "hybrids.0.space.image_heads.0.1.weight", 0),
         ("fused", "dim", "hybrids.1.space.image_heads.0.4.weight", 0),
+        ("slim", "n_genes", "loadings", 1),
+        ("slim", "n_components", "loadings", 0),
+        ("slim", "n_features", "linear.weight", 1),
+        ("slim", "n_landmarks", "kernels.1.landmarks", 0),
         ("regressor", "n_genes", "head.3.weight", 0),
         ("regressor", "hidden", "head.0.weight", 0),
         ("histogene", "n_genes", "gene_head.1.weight", 0),
