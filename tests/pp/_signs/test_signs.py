@@ -482,7 +482,6 @@ APART = "neighbouring spots are {} µm apart, where arrays have 100 to 200 µm"
         (50, f"{WIDE.format(2)} and {APART.format(1000)}"),
         (14, WIDE.format(7.1)),
         (31, f"{WIDE.format(3.2)} and {APART.format(620)}"),
-        (0.5, APART.format(10)),
     ],
 )
 def test_a_scale_that_is_wrong_by_a_factor(mpp: float, said: str) -> None:
@@ -509,6 +508,7 @@ SOUND: dict[str, tuple[Callable[[], AnnData], dict[str, Any]]] = {
     "an array of 143 µm": (lambda: array(diameters=1.4), {"mpp": 7.15, "um": 100}),
     "bins of 8 µm, which touch": (lambda: array(diameters=1), {"mpp": 0.4, "um": 8}),
     "bins of 2 µm in narrow crops": (lambda: array(diameters=1), {"mpp": 0.1, "um": 2}),
+    "a part of bins of 8 µm": (lambda: array(diameters=2**0.5), {"mpp": 0.57, "um": 100}),
     "bins far from the corner": (lambda: shifted_rows(array()), {"mpp": 0.4, "um": 56}),
     "cells, which have no row": (lambda: without_rows(array()), {"mpp": 0.5, "um": 56}),
     "a part of the spots": (lambda: array()[::7].copy(), {"mpp": 10, "um": 100}),
