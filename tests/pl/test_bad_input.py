@@ -287,6 +287,7 @@ def _cases() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("plot", "case"), _cases())
+@pytest.mark.slow
 def test_odd_objects(plot: str, case: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # anndata's, of names that are there twice

@@ -274,6 +274,7 @@ LONG = "bleep with UNI features, tuned on patients"
 @pytest.mark.parametrize("style", ["default", "dark_background"])
 @pytest.mark.parametrize(("n_methods", "n_panels"), [(1, 1), (2, 5), (15, 1), (15, 5)])
 @pytest.mark.parametrize("font", [7.0, 14.0])
+@pytest.mark.slow
 def test_no_text_meets_another_or_is_cut_off(n_methods: int, n_panels: int, style: str, font: float) -> None:
     rng = np.random.default_rng(0)
     named = [LONG, "ridge", "mean", "counts", *(f"method {i}" for i in range(11))][:n_methods]

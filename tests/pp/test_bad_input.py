@@ -215,6 +215,7 @@ def test_every_odd_object_has_its_outcome() -> None:
 
 @pytest.mark.parametrize("case", EVERY)
 @pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.slow
 def test_odd_objects(function: str, case: str) -> None:
     (run, called), outcome = FUNCTIONS[function], OUTCOMES[function][case]
     odd = quietly(lambda: EVERY[case](sound()))

@@ -324,6 +324,7 @@ FINE: dict[str, Damage] = {
 
 
 @pytest.mark.parametrize("case", FINE)
+@pytest.mark.slow
 def test_what_says_the_same_gives_the_same(case: str, slide: AnnData) -> None:
     ref, query = reference(), slide.copy()
     FINE[case](ref)

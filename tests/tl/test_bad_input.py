@@ -316,7 +316,10 @@ TABLE: dict[str, Row] = {
 }
 
 
-SLOW = ("fit regressor", "embed paper", "impute paper", "impute ref paper", "impute ref ridge")
+SLOW = (
+    *("fit regressor", "fit paper", "embed paper", "impute paper", "impute ref paper", "impute ref ridge"),
+    *("cross_validate", "cross_validate X", "alignment"),
+)
 """Rows that take the way of another through most of the code."""
 
 

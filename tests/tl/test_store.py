@@ -169,6 +169,7 @@ def test_a_reference_on_disk_needs_no_store(
 
 
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads", None])
+@pytest.mark.slow
 def test_lazy_crops_are_described_by_the_users_scheduler(
     model: AnnData, query: AnnData, scheduler: str | None, tmp_path: Path
 ) -> None:
