@@ -119,7 +119,7 @@ def _predict(trained: Trained, spots: Spots, reference: Reference, request: Requ
 
 def _no_fit(task: Any) -> Fitted:
     msg = "a slim model is made of a fitted one, by `bleep_sc.io.write_model(..., slim=True)`"
-    raise NotImplementedError(msg)
+    raise ValueError(msg)
 
 
 def _check_stored(trained: Trained, where: str) -> None:
