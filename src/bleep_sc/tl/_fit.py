@@ -8,6 +8,7 @@ from bleep_sc._adata import check_adata, recorded_library_key
 from bleep_sc._checks import check_choice, check_int, check_key, check_key_added, check_number
 from bleep_sc._settings import Precision
 from bleep_sc.methods.names import MethodName, Optimizer, PresetName
+from bleep_sc.models.threads import on_allowed_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 FEWEST_TO_TRAIN_ON = 16
 
 
+@on_allowed_cores()
 def fit(
     adata: AnnData,
     *,

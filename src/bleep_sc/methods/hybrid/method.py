@@ -12,6 +12,7 @@ import numpy as np
 
 from bleep_sc._checks import check_int, check_number
 from bleep_sc._logging import logger
+from bleep_sc._side_effects import threads_for
 from bleep_sc.methods.hybrid.blend import Blend
 from bleep_sc.methods.hybrid.build import built
 from bleep_sc.methods.hybrid.choose import choose_on_folds
@@ -92,6 +93,11 @@ def _needs(values: Values) -> Needs:
 
 def _fit(task: Task[HybridRecipe]) -> Fitted:
     """Learn the joint space and the regressions, and how they are mixed."""
+    with threads_for(task.spots.rows.shape[0]):
+        return _learn(task)
+
+
+def _learn(task: Task[HybridRecipe]) -> Fitted:
     recipe, spots = task.recipe, task.spots
     _advise(recipe.encoder, spots)
     raw = np.asarray(spots.rows)

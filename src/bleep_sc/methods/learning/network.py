@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bleep_sc._logging import logger, warn
+from bleep_sc._side_effects import one_thread as one_thread
 from bleep_sc.methods.record import Method
 from bleep_sc.methods.task import Task
 from bleep_sc.models.device import Compute
@@ -155,21 +156,6 @@ def seeded(compute: Compute, seed: int) -> Iterator[None]:
     with borrowed_random_state([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let Torch compute on one thread for the length of a ``with`` block: for networks whose steps take milliseconds.
-
-    OpenMP's threads wait for each other in a loop that takes a whole core. Beside other work, steps so small spend
-    nearly all of their time there.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def report_spread(spread: Spread) -> None:
