@@ -65,8 +65,8 @@ def parallel_numba() -> Iterator[None]:
 def _numba_on_allowed_cores() -> Iterator[None]:
     import numba
 
-    number, config = allowed().number, vars(numba.config)
-    if number >= config["NUMBA_NUM_THREADS"]:
+    number, _, why = allowed()
+    if not why or number >= vars(numba.config)["NUMBA_NUM_THREADS"]:
         yield
         return
     before = numba.get_num_threads()
@@ -102,6 +102,9 @@ def allowed() -> Cores:
 def on_allowed_cores() -> Iterator[None]:
     """A ``with`` block, or a decorator, that keeps torch and BLAS to the cores that this process may use."""
     cores = allowed()
+    if not cores.why:  # affinity the libraries heed by themselves, and who set more of their threads had a reason
+        yield
+        return
     with at_most(cores.number) as lowered:
         if lowered and cores not in _said:
             _said.add(cores)
@@ -173,47 +176,45 @@ def _own_number(torch: Any) -> int:
     return max([found, *(block.before for block in others if block.kept_to == found)])
 
 
-_open_in_blas: list[int] = []
-_blas_before: list[tuple[Any, int]] = []
+_in_blas: list[int] = []
+"""The thread of Python that is in blocks that set BLAS's number, once for each block."""
 
 
 @contextmanager
 def _blas_at_most(number: int) -> Iterator[bool]:
-    """BLAS has one number for all threads of Python: the least that an open block asks for."""
+    """BLAS has one number for all threads of Python: one at a time sets it, and others compute with what it is."""
+    thread = get_ident()
     with _LOCK:
-        lowers = any(library.num_threads > number for library in _blas())
-        if not lowers and not _open_in_blas:
-            needless = True
-        else:
-            needless = False
-            if not _open_in_blas:
-                _blas_before[:] = [(library, library.num_threads) for library in _blas()]
-            _open_in_blas.append(number)
-    if needless:
+        free = all(other == thread for other in _in_blas)
+        if free:
+            _in_blas.append(thread)
+    if not free:
         yield False
         return
     try:
-        with _LOCK:
-            _set_blas()
-        yield lowers
+        fewest, most = _extremes(_blas())
+        if most <= number:
+            yield False
+        else:
+            with _blas().limit(limits=min(number, fewest)):
+                yield True
     finally:
         with _LOCK:
-            _open_in_blas.remove(number)
-            _set_blas()
+            _in_blas.remove(thread)
 
 
-def _set_blas() -> None:
-    for library, before in _blas_before:
-        library.set_num_threads(min([before, *_open_in_blas]))
+def _extremes(libraries: Any) -> tuple[int, int]:
+    numbers = [library.num_threads for library in libraries.lib_controllers] or [1]
+    return min(numbers), max(numbers)
 
 
 @cache
-def _blas() -> list[Any]:
+def _blas() -> Any:
     """Find the BLAS libraries of NumPy and SciPy in this process."""
     import scipy.linalg  # noqa: F401 - loads the one of SciPy, which would go unseen
     from threadpoolctl import ThreadpoolController
 
-    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+    return ThreadpoolController().select(user_api="blas")
 
 
 def _number_in(variable: str) -> float:
@@ -230,7 +231,7 @@ def quota(root: Path = Path("/")) -> float:
     joblib's `cpu_count` reads the topmost group alone, and so misses the limit of a service or job; it also rounds up.
     """
     least = inf
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             mounted = root / "sys/fs/cgroup"
