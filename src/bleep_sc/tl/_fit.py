@@ -262,8 +262,9 @@ def fit(
         and HisToGene can take any of them. BLEEP's default recipe does not have this argument: it always takes AdamW.
     random_state
         Seed of weights, validation spots, batches, augmentation and dropout. On the CPU of one machine, the same seed
-        gives the same weights bit for bit if ``torch.get_num_threads()`` is the same. That number can change when numba
-        runs its first parallel loop, for example in scanpy. The order of the spots matters too.
+        gives the same weights bit for bit on the same number of threads. That is ``torch.get_num_threads()``, or less
+        where the log says so. It can change when numba runs its first parallel loop, for example in scanpy. The order
+        of the spots matters too.
     device, precision, progress_bar
         Override the settings of the same names in :attr:`bleep_sc.settings` for this call.
     devices
