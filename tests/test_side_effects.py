@@ -215,7 +215,7 @@ def test_the_log_says_once_what_lowers_the_number(
 def test_fit_computes_on_what_the_setting_says(
     of_64: pytest.MonkeyPatch, of_three: None, log: pytest.LogCaptureFixture
 ) -> None:
-    from bleep_sc.methods.hybrid import method
+    from bleep_sc.methods.hybrid import choose
     from bleep_sc.tl import _training
 
     seen = []
@@ -224,7 +224,7 @@ def test_fit_computes_on_what_the_setting_says(
         return lambda *args, **kwargs: seen.append(numbers()) or function(*args, **kwargs)
 
     of_64.setattr(_training, "section_of_spots", noting(_training.section_of_spots))
-    of_64.setattr(method, "choose_on_folds", noting(method.choose_on_folds))
+    of_64.setattr(choose, "_learn_from_all", noting(choose._learn_from_all))
     adata = make_sections()
     with bl.settings.override(threads=2):
         bl.tl.fit(adata, max_epochs=1)

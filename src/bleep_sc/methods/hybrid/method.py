@@ -93,11 +93,6 @@ def _needs(values: Values) -> Needs:
 
 def _fit(task: Task[HybridRecipe]) -> Fitted:
     """Learn the joint space and the regressions, and how they are mixed."""
-    with threads_for(task.spots.rows.shape[0]):
-        return _learn(task)
-
-
-def _learn(task: Task[HybridRecipe]) -> Fitted:
     recipe, spots = task.recipe, task.spots
     _advise(recipe.encoder, spots)
     raw = np.asarray(spots.rows)
@@ -121,9 +116,10 @@ def _learn(task: Task[HybridRecipe]) -> Fitted:
     )
     chosen = learn_and_choose(task, learned)
     models, blend = chosen.models, chosen.blend
-    model, arguments = built(task, view, models, blend)
-    image, profile = models.embedded(learned.features, blend.shares)
-    spread = measure_spread(image, profile)
+    with threads_for(len(features)):
+        model, arguments = built(task, view, models, blend)
+        image, profile = models.embedded(learned.features, blend.shares)
+        spread = measure_spread(image, profile)
     report_spread(spread)
     record = {
         "chosen": {"k": min(int(blend.neighbors[0]), len(features)), **_plain_numbers(blend)},

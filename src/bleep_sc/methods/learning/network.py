@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from bleep_sc._logging import logger, warn
-from bleep_sc._side_effects import one_thread as one_thread
 from bleep_sc.methods.record import Method
 from bleep_sc.methods.task import Task
 from bleep_sc.models.device import Compute
