@@ -4,9 +4,9 @@
     python benchmarks/speed_impute.py --references 1000000 --genes 2000 --queries 2000 --rounds 1   # an atlas, a part
 
 The published BLEEP's heads on ready-made features, random data, 256 dimensions, k = 50. "The product": queries by
-references in float32, in blocks of 512 by 8,192, by torch's own threads, nothing else. "The reference design": the whole
-product, topk and a Python loop of means, as the code of the paper has it; the matrix of similarities must fit in memory
-for it. The memory is what the process grew by at most during the call, less what it wrote.
+references in float32, in blocks of 512 by 8,192, on the threads of torch, nothing else. "The reference design": the
+whole product, topk and a Python loop of means, as the code of the paper has it; the matrix of similarities must fit in
+memory for it. The memory is what the process grew by at most during the call, less what it wrote.
 """
 
 import statistics

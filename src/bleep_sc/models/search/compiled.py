@@ -72,8 +72,9 @@ def sum_rows(values: np.ndarray, rows: np.ndarray, weights: np.ndarray, out: np.
         sums[:] = 0
         for j in range(0, n_by_four, 4):
             a, b, c, d = values[row[j]], values[row[j + 1]], values[row[j + 2]], values[row[j + 3]]
+            of_a, of_b, of_c, of_d = weight[j], weight[j + 1], weight[j + 2], weight[j + 3]
             for g in range(len(sums)):
-                sums[g] = sums[g] + weight[j] * a[g] + weight[j + 1] * b[g] + weight[j + 2] * c[g] + weight[j + 3] * d[g]
+                sums[g] = sums[g] + of_a * a[g] + of_b * b[g] + of_c * c[g] + of_d * d[g]
         for j in range(n_by_four, n_rows):
             a = values[row[j]]
             for g in range(len(sums)):

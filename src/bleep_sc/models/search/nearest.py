@@ -17,7 +17,7 @@ Watch = Callable[[Iterable[int]], Iterable[int]]
 
 _KEY_BLOCK = 8192
 """Number of keys that are read at a time on a CPU; a GPU reads eight times as many."""
-_QUERY_BLOCK, _COMPARED = 256, 512
+_QUERY_BLOCK, _COMPARED = 320, 512
 """The most queries and keys that a thread compares at a time: with their similarities they fit into a core's cache."""
 _FEW_QUERIES, _BLOCKS = 16, 8
 """Fewer queries at a time take as long as these; so that cores have work, they are split into so many blocks or more.
