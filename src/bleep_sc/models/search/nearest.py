@@ -1,7 +1,7 @@
 """Search for the reference spots that lie nearest to a query."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bleep_sc._blocks import budget
 from bleep_sc._side_effects import parallel_numba, python_random_state_kept
-from bleep_sc.models.search.threads import threads
+from bleep_sc.models.search.threads import InThreads, one_torch_thread, threads
 
 Watch = Callable[[Iterable[int]], Iterable[int]]
 
@@ -71,8 +71,8 @@ def nearest(
     on_cpu = device.type == "cpu"
     keep = _keep_best_compiled if on_cpu else _keep_best
 
-    def compare(unit_keys: Tensor, first_key: int, some: slice) -> None:
-        for queries in blocks[some]:
+    def compare(unit_keys: Tensor, first_key: int, blocks_left: Iterator[slice], _: slice) -> None:
+        for queries in blocks_left:
             for start, block in _compared_at_once(unit_keys, first_key):
                 similarity = unit_query[queries] @ block.T
                 if banned is not None:
@@ -81,9 +81,11 @@ def nearest(
                     similarity[in_block.nonzero().squeeze(1), banned_column[in_block]] = -torch.inf
                 keep(similarity, start, best[queries], rows[queries])
 
-    with threads() if on_cpu else nullcontext(_at_once) as in_threads:
+    with _on_cores() if on_cpu else nullcontext(_at_once) as in_threads:
         for read in watch(range(0, m, n_keys)):
-            in_threads(partial(compare, _unit(keys[read : read + n_keys], device), read), len(blocks))
+            unit_keys = _unit(keys[read : read + n_keys], device)
+            # threads share the blocks: one that other processes hold up leaves them to the others
+            in_threads(partial(compare, unit_keys, read, iter(blocks)), len(blocks))
     return rows.cpu().numpy(), (1 - best).clamp(min=0).cpu().numpy()
 
 
@@ -98,6 +100,13 @@ def block_of(device: torch.device, n: int) -> tuple[int, int]:
         return fitting, n_keys
     n_blocks = max(_BLOCKS, -(-n // _QUERY_BLOCK))
     return min(fitting, max(_FEW_QUERIES, -(-n // n_blocks))), n_keys
+
+
+@contextmanager
+def _on_cores() -> Iterator[InThreads]:
+    """Lend threads, in each of which torch computes on one."""
+    with threads() as in_threads, one_torch_thread():
+        yield in_threads
 
 
 def _at_once(work: Callable[[slice], None], n: int) -> None:
