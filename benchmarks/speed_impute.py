@@ -4,9 +4,9 @@
     python benchmarks/speed_impute.py --references 1000000 --genes 2000 --queries 2000 --rounds 1   # an atlas, a part
 
 The published BLEEP's heads on ready-made features, random data, 256 dimensions, k = 50. "The product": queries by
-references in float32, in the blocks that the search uses, nothing else. "The reference design": the whole product, topk
-and a Python loop of means, as the code of the paper has it; the matrix of similarities must fit in memory for it. The
-memory is what the process grew by at most during the call, less what it wrote.
+references in float32, in blocks of 512 by 8,192, on the threads of torch, nothing else. "The reference design": the
+whole product, topk and a Python loop of means, as the code of the paper has it; the matrix of similarities must fit in
+memory for it. The memory is what the process grew by at most during the call, less what it wrote.
 """
 
 import statistics
@@ -20,9 +20,10 @@ from anndata import AnnData
 from scipy import sparse
 
 import bleep_sc as bl
-from bleep_sc.models.search.nearest import block_of
 
 DIM, FEATURES, TRAINED_ON, INPUT_GENES, DENSITY = 256, 64, 2000, 200, 0.1
+BLOCK = 512, 8192
+"""Queries and references of one part of the product."""
 LARGEST_WHOLE = 2.5e8
 """Similarities that the reference design is let compute: 1 GB."""
 
@@ -57,7 +58,7 @@ def measure(kind: str, arguments: Any) -> list[Row]:
     images = unit(query.obsm["X_bleep_image"])
 
     def product() -> None:
-        n_queries, n_keys = block_of(torch.device("cpu"))
+        n_queries, n_keys = BLOCK
         for start in range(0, len(keys), n_keys):
             for first in range(0, len(images), n_queries):
                 images[first : first + n_queries] @ keys[start : start + n_keys].T
@@ -76,7 +77,7 @@ def measure(kind: str, arguments: Any) -> list[Row]:
             f"`tl.impute`, {size}",
             "the product",
             ratio(seconds, "impute", "product"),
-            "≤ 1.3" if arguments.references < 1e6 else "≤ 2",
+            "≤ 1.5" if arguments.references < 1e6 else "≤ 2",
             f"{times['impute']:.2f} s; {beyond:.0f} MB beyond inputs and results",
         )
     ]

@@ -1,8 +1,11 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy import sparse
 
-from bleep_sc._stats import detected_fraction, mean_variance, panels, section_rows
+from bleep_sc import _stats
+from bleep_sc._stats import detected_fraction, extremes, mean_variance, panels, section_rows
 
 
 @pytest.fixture
@@ -17,6 +20,23 @@ def test_moments_and_detection(values: np.ndarray, kind: type) -> None:
     np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(variance, values.var(axis=0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(detected_fraction(kind(values)), (values > 0).mean(axis=0))
+
+
+@pytest.mark.parametrize("shape", [(1,), (10,), (5, 4), (23,)])
+@pytest.mark.parametrize(
+    "kind", [np.asarray, np.asfortranarray, lambda values: np.repeat(values, 2, axis=-1)[..., ::2]]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64])
+def test_extremes_wherever_they_stand(
+    shape: tuple[int, ...], kind: Callable[[np.ndarray], np.ndarray], dtype: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_stats, "_IN_CACHE", 5)
+    for place in range(int(np.prod(shape))):
+        values = np.full(shape, 2, dtype=dtype)
+        for odd in (-3, 7, *([np.nan, -np.inf] if dtype != np.int64 else [])):
+            values.flat[place] = odd
+            expected = values.min(), values.max()
+            np.testing.assert_array_equal(extremes(kind(values)), expected)
 
 
 def test_sections() -> None:

@@ -12,7 +12,7 @@ from bleep_sc._adata import as_numbers, as_text
 from bleep_sc._blocks import LazyRows, dense, is_lazy
 from bleep_sc._checks import MAX_VALUE, MissingKeyError, check_in
 from bleep_sc._logging import logger, warn
-from bleep_sc._stats import Expression, looks_like_counts, rows_beyond
+from bleep_sc._stats import Expression, extremes, looks_like_counts, rows_beyond
 
 
 def path_of(name: str, layer: str | None) -> str:
@@ -92,7 +92,7 @@ def _check_values(values: Any, path: str) -> None:
     if not stored.size or stored.dtype.kind == "b":
         return
     with np.errstate(invalid="ignore"):
-        low, high = float(stored.min()), float(stored.max())  # NaN where any value is
+        low, high = extremes(stored)
     if not np.isfinite(low) or not np.isfinite(high):
         msg = f"`{path}` holds NaN or infinite values. Remove or replace them first."
         raise ValueError(msg)

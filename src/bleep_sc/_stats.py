@@ -8,6 +8,9 @@ from scipy import sparse
 
 from bleep_sc._blocks import row_blocks
 
+_IN_CACHE = 2**17
+"""The number of values that a core's cache holds."""
+
 
 @dataclass(frozen=True)
 class Expression:
@@ -24,6 +27,14 @@ def all_finite(values: Any) -> bool:
     # the sum of finite values may overflow: only then each is looked at
     with np.errstate(over="ignore", invalid="ignore"):
         return all(np.isfinite(values[part].sum()) or np.isfinite(values[part]).all() for part in row_blocks(values))
+
+
+def extremes(values: np.ndarray) -> tuple[float, float]:
+    """Find the least and the largest value, NaN where any value is. Memory is read once, by parts that fit a cache."""
+    flat = values.ravel(order="K") if values.flags.forc else values
+    parts = [flat[start : start + _IN_CACHE] for start in range(0, len(flat), _IN_CACHE)]
+    low, high = zip(*((part.min(), part.max()) for part in parts), strict=True)
+    return float(np.min(low)), float(np.max(high))
 
 
 def rows_beyond(values: np.ndarray, most: float) -> np.ndarray:

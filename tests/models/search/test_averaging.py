@@ -3,6 +3,7 @@ from typing import Any, get_args
 import dask.array as da
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 
 import bleep_sc as bl
@@ -49,6 +50,21 @@ def test_weights_stay_finite_at_zero_and_tiny_temperature() -> None:
         weights = neighbor_weights(distances, weighting, temperature=1e-4)
         assert np.isfinite(weights).all()
         np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize("k", [1, 3, 4, 5, 8, 50])
+def test_profiles_are_added_in_the_order_of_neighbours(kind: type, k: int) -> None:
+    """However many a loop adds at a time: to the last digit, of single precision."""
+    rng = np.random.default_rng(4)
+    values = rng.normal(size=(60, 7)).astype(np.float32)
+    rows, weights = rng.integers(60, size=(9, k), dtype=np.int32), rng.dirichlet(np.ones(k), size=9).astype(np.float32)
+    expected = np.zeros((9, 7), dtype=np.float32)
+    for j in range(k):
+        expected += weights[:, j, None] * values[rows[:, j]]
+    for n_threads in (1, 4):
+        torch.set_num_threads(n_threads)
+        assert np.array_equal(average_profiles(kind(values), rows, weights), expected)
 
 
 @pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix])

@@ -1,6 +1,5 @@
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -21,11 +20,6 @@ def space() -> tuple[np.ndarray, np.ndarray]:
 
 def cosine(query: np.ndarray, keys: np.ndarray) -> np.ndarray:
     return np.array([[q @ s / np.linalg.norm(q) / np.linalg.norm(s) for s in keys] for q in query.astype(np.float64)])
-
-
-def keeper_of_a_gpu(device: torch.device) -> AbstractContextManager[Callable[..., None]]:
-    """Also on a CPU."""
-    return nullcontext(retrieval._keep_best)
 
 
 def test_nearest_are_the_true_top_k(space: tuple[np.ndarray, np.ndarray]) -> None:
@@ -73,20 +67,43 @@ def test_approximate_search_finds_most(space: tuple[np.ndarray, np.ndarray]) -> 
     assert distances.dtype == np.float32
 
 
-@pytest.mark.parametrize("keeper", [retrieval._keeper, keeper_of_a_gpu])
-def test_of_equal_keys_the_lowest_rows_are_found(keeper: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each key is there many times, as spots of one profile are; also all alike, as of a collapsed model."""
-    monkeypatch.setattr(retrieval, "_keeper", keeper)
+@pytest.mark.parametrize("keep", [retrieval._keep_best_compiled, retrieval._keep_best])
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 5])
+def test_of_equal_keys_the_lowest_rows_are_found(
+    keep: Callable[..., None], n_threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each key is there many times, as spots of one profile are, in blocks of all threads; also all are alike."""
+    monkeypatch.setattr(retrieval, "_keep_best_compiled", keep)
     monkeypatch.setattr(retrieval, "_KEY_BLOCK", 70)
     monkeypatch.setattr(retrieval, "_COMPARED", 40)
+    monkeypatch.setattr(retrieval, "_FEW_QUERIES", 3)
     # of whole numbers products are exact, whatever their order
     rng = np.random.default_rng(0)
     query = rng.permuted(np.tile([1, 1, 1, 1, 0, 0, 0, 0], (20, 1)), axis=1).astype(np.float32)
     keys = rng.permuted(np.tile([1, 1, 1, 1, 0, 0, 0, 0], (300, 1)), axis=1).astype(np.float32)
-    rows, _ = nearest(query, keys, 50)
+    torch.set_num_threads(n_threads)
+    rows, distances = nearest(query, keys, 50)
+    alike, _ = nearest(query, np.ones((300, 8), dtype=np.float32), 299)
     assert np.array_equal(rows, np.argsort(-(query @ keys.T), axis=1, kind="stable")[:, :50])
-    rows, _ = nearest(query, np.ones((300, 8), dtype=np.float32), 299)
-    assert np.array_equal(rows, np.tile(np.arange(299), (20, 1)))
+    assert np.array_equal(distances, 1 - np.sort(query @ keys.T / 4, axis=1)[:, :-51:-1])
+    assert np.array_equal(alike, np.tile(np.arange(299), (20, 1)))
+
+
+def test_the_number_of_threads_changes_no_digit(space: tuple[np.ndarray, np.ndarray]) -> None:
+    query, keys = space
+    found = []
+    for n_threads in (1, 2, 3, 8):
+        torch.set_num_threads(n_threads)
+        found.append(nearest(query, keys, 50, leave_out=np.arange(70)))
+    for rows, distances in found[1:]:
+        assert np.array_equal(rows, found[0][0])
+        assert np.array_equal(distances, found[0][1])
+
+
+@pytest.mark.parametrize(("n", "expected"), [(1, 16), (100, 16), (1000, 125), (2560, 320), (5000, 313)])
+def test_blocks_of_queries_are_alike_in_size(n: int, expected: int) -> None:
+    """Enough of them to share out, and none of so few queries that a product is slow."""
+    assert retrieval.block_of(torch.device("cpu"), n) == (expected, 8192)
 
 
 def test_the_path_of_a_gpu_finds_the_same(
@@ -95,7 +112,8 @@ def test_the_path_of_a_gpu_finds_the_same(
     query, keys = space
     own = np.where(np.arange(70) % 2, np.arange(70), -1)
     compiled = nearest(query, keys, 299, leave_out=own)
-    monkeypatch.setattr(retrieval, "_keeper", keeper_of_a_gpu)
+    monkeypatch.setattr(retrieval, "_keep_best_compiled", retrieval._keep_best)
+    monkeypatch.setattr(retrieval, "_on_cores", lambda: nullcontext(retrieval._at_once))
     monkeypatch.setattr(retrieval, "_KEY_BLOCK", 31)
     by_torch = nearest(query, keys, 299, leave_out=own)
     assert np.array_equal(compiled[0], by_torch[0])

@@ -17,7 +17,7 @@ from conftest import PUBLISHED, make_sections
 from scipy import sparse
 
 import bleep_sc as bl
-from bleep_sc.tl._inputs.placed import fingerprints_of
+from bleep_sc.tl._inputs.placed import _among, fingerprints_of
 
 FIT: dict[str, dict[str, Any]] = {
     "knn": {"method": "knn"},
@@ -284,6 +284,12 @@ def test_odd_names_of_spots_are_not_remembered() -> None:
     bl.tl.fit(ref, method="knn", image_key="feat")
     assert len(ref.uns["bleep"]["measured"]["spots"]) == 14
     imputed(ref)
+
+
+@pytest.mark.parametrize("known", [[], [7], [3, 2**64 - 1, 0, 3, 9], [5, 4]])
+def test_known_numbers_are_found(known: list[int]) -> None:
+    numbers = np.array([9, 0, 3, 2**64 - 1, 8, 3], dtype=np.uint64)
+    assert _among(numbers, np.array(known, dtype=np.uint64)).tolist() == [int(number) in known for number in numbers]
 
 
 def test_fingerprints_tell_rows_kinds_and_models_apart() -> None:

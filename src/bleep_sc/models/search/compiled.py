@@ -48,19 +48,34 @@ def sum_sparse_rows(
     """
     indptr, indices, data = csr
     for i in range(rows.shape[0]):
-        out[i, :] = 0
+        sums = out[i]
+        sums[:] = 0
         for j in range(rows.shape[1]):
             row, weight = rows[i, j], weights[i, j]
-            for place in range(indptr[row], indptr[row + 1]):
-                out[i, indices[place]] += weight * data[place]
+            start, stop = indptr[row], indptr[row + 1]
+            columns, values = indices[start:stop], data[start:stop]
+            for place in range(len(columns)):
+                # a number without a sign is not looked at for whether it counts from the end
+                sums[np.uint64(columns[place])] += weight * values[place]
 
 
 @numba.njit(nogil=True)
 def sum_rows(values: np.ndarray, rows: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
-    """Write weighted sums of rows of a dense matrix of any type to `out` (n, n_columns)."""
+    """Write weighted sums of rows of a dense matrix of any type to `out` (n, n_columns).
+
+    Four rows are added in one pass over the sums, since memory is what this waits for.
+    """
+    n_rows = rows.shape[1]
+    n_by_four = n_rows - n_rows % 4
     for i in range(rows.shape[0]):
-        out[i, :] = 0
-        for j in range(rows.shape[1]):
-            row, weight = rows[i, j], weights[i, j]
-            for column in range(out.shape[1]):
-                out[i, column] += weight * values[row, column]
+        sums, row, weight = out[i], rows[i], weights[i]
+        sums[:] = 0
+        for j in range(0, n_by_four, 4):
+            a, b, c, d = values[row[j]], values[row[j + 1]], values[row[j + 2]], values[row[j + 3]]
+            of_a, of_b, of_c, of_d = weight[j], weight[j + 1], weight[j + 2], weight[j + 3]
+            for g in range(len(sums)):
+                sums[g] = sums[g] + of_a * a[g] + of_b * b[g] + of_c * c[g] + of_d * d[g]
+        for j in range(n_by_four, n_rows):
+            a = values[row[j]]
+            for g in range(len(sums)):
+                sums[g] += weight[j] * a[g]

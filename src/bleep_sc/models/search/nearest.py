@@ -1,7 +1,7 @@
 """Search for the reference spots that lie nearest to a query."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,14 +11,19 @@ from torch import Tensor
 
 from bleep_sc._blocks import budget
 from bleep_sc._side_effects import parallel_numba, python_random_state_kept
-from bleep_sc.models.search.threads import InThreads, threads
+from bleep_sc.models.search.threads import InThreads, one_torch_thread, threads
 
 Watch = Callable[[Iterable[int]], Iterable[int]]
 
 _KEY_BLOCK = 8192
 """Number of keys that are read at a time on a CPU; a GPU reads eight times as many."""
-_QUERY_BLOCK, _COMPARED = 512, 2048
-"""Number of queries and of keys compared at a time on a CPU: the similarities must fit into its cache."""
+_QUERY_BLOCK, _COMPARED = 320, 512
+"""The most queries and keys that a thread compares at a time: with their similarities they fit into a core's cache."""
+_FEW_QUERIES, _BLOCKS = 16, 8
+"""Fewer queries at a time take as long as these; so that cores have work, they are split into so many blocks or more.
+
+The number of blocks does not follow from that of threads: products of few queries may differ in the last digit.
+"""
 
 _SHORT = 1e-12
 
@@ -60,31 +65,53 @@ def nearest(
     best = torch.full((n, k), -torch.inf, device=device)
     rows = torch.full((n, k), -1, dtype=torch.int32, device=device)
     banned = None if leave_out is None else torch.from_numpy(leave_out).to(device)
-    n_queries, n_keys = block_of(device)
+    n_queries, n_keys = block_of(device, n)
+    blocks = [slice(first, first + n_queries) for first in range(0, n, n_queries)]
     unit_query = _unit(query, device)
-    with _keeper(device) as keep:
+    on_cpu = device.type == "cpu"
+    keep = _keep_best_compiled if on_cpu else _keep_best
+
+    def compare(unit_keys: Tensor, first_key: int, blocks_left: Iterator[slice], _: slice) -> None:
+        for queries in blocks_left:
+            for start, block in _compared_at_once(unit_keys, first_key):
+                similarity = unit_query[queries] @ block.T
+                if banned is not None:
+                    banned_column = banned[queries] - start
+                    in_block = (banned_column >= 0) & (banned_column < len(block))
+                    similarity[in_block.nonzero().squeeze(1), banned_column[in_block]] = -torch.inf
+                keep(similarity, start, best[queries], rows[queries])
+
+    with _on_cores() if on_cpu else nullcontext(_at_once) as in_threads:
         for read in watch(range(0, m, n_keys)):
             unit_keys = _unit(keys[read : read + n_keys], device)
-            for start, block in _compared_at_once(unit_keys, read):
-                for first in range(0, n, n_queries):
-                    part = slice(first, first + n_queries)
-                    similarity = unit_query[part] @ block.T
-                    if banned is not None:
-                        banned_column = banned[part] - start
-                        in_block = (banned_column >= 0) & (banned_column < len(block))
-                        similarity[in_block.nonzero().squeeze(1), banned_column[in_block]] = -torch.inf
-                    keep(similarity, start, best[part], rows[part])
+            # threads share the blocks: one that other processes hold up leaves them to the others
+            in_threads(partial(compare, unit_keys, read, iter(blocks)), len(blocks))
     return rows.cpu().numpy(), (1 - best).clamp(min=0).cpu().numpy()
 
 
-def block_of(device: torch.device) -> tuple[int, int]:
-    """Choose how many queries are compared and keys read at a time.
+def block_of(device: torch.device, n: int) -> tuple[int, int]:
+    """Choose how many of n queries are compared, and how many keys are read, at a time.
 
     The similarities between them, and a copy of these, stay within the memory budget.
     """
     n_keys = _KEY_BLOCK if device.type == "cpu" else 8 * _KEY_BLOCK
     fitting = budget(2 * 4 * n_keys, parts=1)
-    return min(fitting, _QUERY_BLOCK) if device.type == "cpu" else fitting, n_keys
+    if device.type != "cpu":
+        return fitting, n_keys
+    n_blocks = max(_BLOCKS, -(-n // _QUERY_BLOCK))
+    return min(fitting, max(_FEW_QUERIES, -(-n // n_blocks))), n_keys
+
+
+@contextmanager
+def _on_cores() -> Iterator[InThreads]:
+    """Lend threads, in each of which torch computes on one."""
+    with threads() as in_threads, one_torch_thread():
+        yield in_threads
+
+
+def _at_once(work: Callable[[slice], None], n: int) -> None:
+    """Do work on n rows as `threads` lets several threads do it."""
+    work(slice(n))
 
 
 def _unit(embedding: Any, device: torch.device) -> Tensor:
@@ -105,27 +132,11 @@ def _compared_at_once(block: Tensor, start: int) -> Iterator[tuple[int, Tensor]]
     return ((start + first, block[first : first + step]) for first in range(0, len(block), step))
 
 
-@contextmanager
-def _keeper(device: torch.device) -> Iterator[Callable[[Tensor, int, Tensor, Tensor], None]]:
-    """Lend the function that keeps the best keys in order, for the length of a search."""
-    if device.type != "cpu":
-        yield _keep_best
-        return
-    with threads() as in_threads:
-        yield partial(_keep_best_compiled, in_threads)
-
-
-def _keep_best_compiled(in_threads: InThreads, similarity: Tensor, start: int, best: Tensor, rows: Tensor) -> None:
+def _keep_best_compiled(similarity: Tensor, start: int, best: Tensor, rows: Tensor) -> None:
     """Keep the best keys as `_keep_best` does, in one pass over the similarities."""
     from bleep_sc.models.search.compiled import keep_best
 
-    arrays = similarity.numpy(), best.numpy(), rows.numpy()
-
-    def keep_part(part: slice) -> None:
-        block, kept, kept_rows = (array[part] for array in arrays)
-        keep_best(block, start, kept, kept_rows)
-
-    in_threads(keep_part, len(similarity))
+    keep_best(similarity.numpy(), start, best.numpy(), rows.numpy())
 
 
 def _keep_best(similarity: Tensor, start: int, best: Tensor, rows: Tensor) -> None:

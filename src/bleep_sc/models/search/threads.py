@@ -10,13 +10,14 @@ InThreads = Callable[[Callable[[slice], None], int], None]
 
 @contextmanager
 def threads() -> Iterator[InThreads]:
-    """Lend as many threads as torch has, the calling one among them, to compiled code that releases Python's lock.
+    """Lend as many threads as torch has, the calling one among them, to code that releases Python's lock.
 
     The threads wait for the next work until the ``with`` block ends. To start one takes a millisecond, often as long as
     the work itself.
     """
     n_threads = torch.get_num_threads()
-    with ThreadPoolExecutor(max(1, n_threads - 1)) as pool:
+    # by the look at it a new thread takes the number that was set last, as `one_torch_thread` does
+    with ThreadPoolExecutor(max(1, n_threads - 1), initializer=torch.get_num_threads) as pool:
 
         def in_threads(work: Callable[[slice], None], n: int) -> None:
             n_parts = max(1, min(n_threads, n))
@@ -27,3 +28,17 @@ def threads() -> Iterator[InThreads]:
                 task.result()
 
         yield in_threads
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let torch compute on one thread, in each thread that `threads` lent and that first works in the ``with`` block.
+
+    Torch's own threads would take the cores away from those.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
