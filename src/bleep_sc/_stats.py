@@ -104,13 +104,20 @@ def are_whole_counts(values: Any) -> bool:
 def describe_units(values: Any, *, log1p_recorded: bool) -> str:
     """Say in words what the values are, from the values and from the note that `sc.pp.log1p` leaves in `uns`."""
     sample = values[: min(512, values.shape[0])]
-    sample = sample.toarray() if sparse.issparse(sample) else np.asarray(sample)
-    if looks_like_counts(sample):
+    if sparse.issparse(sample):
+        sample = sparse.csr_matrix(sample, dtype=np.float64)
+        sample.sum_duplicates()
+    else:
+        sample = np.asarray(sample, dtype=np.float64)
+    stored = sample.data if sparse.issparse(sample) else sample
+    if looks_like_counts(stored):
         return "raw counts"
-    if (sample < 0).any():
+    if (stored < 0).any():
         return "scaled or corrected expression, as given"
     with np.errstate(over="ignore"):
-        totals = np.expm1(sample.astype(np.float64)).sum(axis=1)
+        totals = (
+            np.asarray(sample.expm1().sum(axis=1)).ravel() if sparse.issparse(sample) else np.expm1(stored).sum(axis=1)
+        )
     totals = totals[totals > 0]
     if len(totals) and np.isfinite(totals).all() and np.ptp(totals) < 0.01 * totals.mean():
         return f"log1p of counts normalised to {totals.mean():.6g} per spot"

@@ -11,7 +11,7 @@ from bleep_sc._blocks import LazyColumns
 from bleep_sc.metrics._common import MOST_GENES_OF_A_STORE, by_gene, constant, dense, gene_slabs
 from bleep_sc.metrics.moran import MoranValues, moran_values
 from bleep_sc.metrics.registry import METRICS, Need, needs_of
-from bleep_sc.metrics.spatial import spot_graph
+from bleep_sc.metrics.spatial import spot_graph, windows
 
 LEAST_SPOTS_FOR_CORRELATION = 3
 """Sections of fewer spots are refused: over two spots any correlation is 1 or -1."""
@@ -92,6 +92,7 @@ def score_genes(pair: SectionPair, metrics: Sequence[str]) -> pd.DataFrame:
             blocks = _score_block(truth[:, scored], prediction[:, scored], pair, names, graph) if len(genes) else {}
             for name, values in blocks.items():
                 scores[name][genes] = values
+    windows.cache_clear()
     masks = {"missing": missing, "constant_truth": constant_truth, "constant_prediction": constant_prediction}
     return pd.DataFrame(scores | masks)
 
