@@ -46,6 +46,16 @@ def detected_fraction(values: Any) -> np.ndarray:
     return np.asarray((values > 0).sum(axis=0)).ravel() / values.shape[0]
 
 
+def gene_means(values: Any) -> np.ndarray:
+    """Compute the mean of each gene, float64 (n_genes,): the first half of `mean_variance`."""
+    if not sparse.issparse(values):
+        out: np.ndarray = values.mean(axis=0, dtype=np.float64)
+        return out
+    # `sum(dtype=)` of SciPy adds up in the precision of the values all the same
+    parts = (np.asarray(values[part].astype(np.float64).sum(axis=0)).ravel() for part in row_blocks(values))
+    return sum(parts, np.zeros(values.shape[1])) / values.shape[0]
+
+
 def mean_variance(values: Any) -> tuple[np.ndarray, np.ndarray]:
     """Compute mean and population variance of each gene, float64 (n_genes,)."""
     if sparse.issparse(values):
