@@ -57,6 +57,16 @@ def detected_fraction(values: Any) -> np.ndarray:
     return np.asarray((values > 0).sum(axis=0)).ravel() / values.shape[0]
 
 
+def gene_means(values: Any) -> np.ndarray:
+    """Compute the mean of each gene, float64 (n_genes,): the first half of `mean_variance`."""
+    if not sparse.issparse(values):
+        out: np.ndarray = values.mean(axis=0, dtype=np.float64)
+        return out
+    # `sum(dtype=)` of SciPy adds up in the precision of the values all the same
+    parts = (np.asarray(values[part].astype(np.float64).sum(axis=0)).ravel() for part in row_blocks(values))
+    return sum(parts, np.zeros(values.shape[1])) / values.shape[0]
+
+
 def mean_variance(values: Any) -> tuple[np.ndarray, np.ndarray]:
     """Compute mean and population variance of each gene, float64 (n_genes,)."""
     if sparse.issparse(values):
@@ -115,13 +125,20 @@ def are_whole_counts(values: Any) -> bool:
 def describe_units(values: Any, *, log1p_recorded: bool) -> str:
     """Say in words what the values are, from the values and from the note that `sc.pp.log1p` leaves in `uns`."""
     sample = values[: min(512, values.shape[0])]
-    sample = sample.toarray() if sparse.issparse(sample) else np.asarray(sample)
-    if looks_like_counts(sample):
+    if sparse.issparse(sample):
+        sample = sparse.csr_matrix(sample, dtype=np.float64)
+        sample.sum_duplicates()
+    else:
+        sample = np.asarray(sample, dtype=np.float64)
+    stored = sample.data if sparse.issparse(sample) else sample
+    if looks_like_counts(stored):
         return "raw counts"
-    if (sample < 0).any():
+    if (stored < 0).any():
         return "scaled or corrected expression, as given"
     with np.errstate(over="ignore"):
-        totals = np.expm1(sample.astype(np.float64)).sum(axis=1)
+        totals = (
+            np.asarray(sample.expm1().sum(axis=1)).ravel() if sparse.issparse(sample) else np.expm1(stored).sum(axis=1)
+        )
     totals = totals[totals > 0]
     if len(totals) and np.isfinite(totals).all() and np.ptp(totals) < 0.01 * totals.mean():
         return f"log1p of counts normalised to {totals.mean():.6g} per spot"

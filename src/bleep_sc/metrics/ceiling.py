@@ -1,5 +1,6 @@
 """The highest scores that the counts themselves allow, from how far two halves of them agree, gene by gene."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -7,8 +8,11 @@ from scipy import sparse
 
 from bleep_sc._checks import check_number
 from bleep_sc.metrics._common import check_draws, check_matrix
+from bleep_sc.metrics._halves import random_half
 
 _ROUNDING = 1e-9
+_LOOKED_UP = 16
+"""Counts below this are looked up in a table of their logarithms."""
 
 
 def split_half_pearson(
@@ -38,32 +42,66 @@ def split_half_pearson(
     check_draws(n_splits, rng, name="n_splits")
     check_number("target_sum", target_sum, above=0)
     counts = _whole_numbers(counts)
-    n_obs, n_genes = counts.shape
-    whole = counts.data.astype(np.int64)
-    spot, gene = np.repeat(np.arange(n_obs), np.diff(counts.indptr)), counts.indices
-
-    def normalised(part: np.ndarray) -> np.ndarray:
-        total = np.bincount(spot, weights=part, minlength=n_obs)
-        out: np.ndarray = np.log1p(part * (target_sum / np.maximum(total, 1))[spot])
-        return out
-
-    def over_spots(values: np.ndarray) -> np.ndarray:
-        return np.bincount(gene, weights=values, minlength=n_genes)
-
-    def covariance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        out: np.ndarray = over_spots(a * b) - over_spots(a) * over_spots(b) / n_obs
-        return out
-
-    score = np.zeros(n_genes)
+    whole, spots = counts.data.astype(np.int64), _Spots.of(counts, target_sum)
+    total = spots.total(whole)
+    score = np.zeros(counts.shape[1])
     for _ in range(n_splits):
-        half = rng.binomial(whole, 0.5)
-        a, b = normalised(half), normalised(whole - half)
-        norm = np.sqrt(np.maximum(covariance(a, a) * covariance(b, b), 0))
+        half = random_half(whole, rng)
+        total_of_half = spots.total(half)
+        a, b = spots.normalised(half, total_of_half), spots.normalised(whole - half, total - total_of_half)
+        sum_a, sum_b = spots.by_gene(a), spots.by_gene(b)
+        var_a, var_b, both = (
+            spots.by_gene(x * y) - sum_x * sum_y / spots.n
+            for x, y, sum_x, sum_y in ((a, a, sum_a, sum_a), (b, b, sum_b, sum_b), (a, b, sum_a, sum_b))
+        )
+        norm = np.sqrt(np.maximum(var_a * var_b, 0))
         fine = norm > 0
-        score[fine] += np.clip(covariance(a, b)[fine] / norm[fine], -1, 1) / n_splits
-    full = normalised(whole)
-    score[covariance(full, full) <= 1e-12 * over_spots(full**2)] = np.nan
+        score[fine] += np.clip(both[fine] / norm[fine], -1, 1) / n_splits
+    full = spots.normalised(whole, total)
+    square = spots.by_gene(full * full)
+    score[square - spots.by_gene(full) ** 2 / spots.n <= 1e-12 * square] = np.nan
     return score
+
+
+@dataclass(frozen=True)
+class _Spots:
+    """Where the counts of a section lie, and what they are normalised to."""
+
+    n: int
+    n_genes: int
+    starts: np.ndarray
+    """Where the counts of each spot start and end (n_obs + 1,)."""
+    spot: np.ndarray
+    """The spot of each count (n_counts,)."""
+    gene: np.ndarray
+    """The gene of each count (n_counts,)."""
+    target_sum: float
+
+    @classmethod
+    def of(cls, counts: sparse.csr_matrix, target_sum: float) -> "_Spots":
+        n_obs, n_genes = counts.shape
+        spot = np.repeat(np.arange(n_obs), np.diff(counts.indptr))
+        return cls(n_obs, n_genes, counts.indptr, spot, counts.indices.astype(np.intp), target_sum)
+
+    def total(self, part: np.ndarray) -> np.ndarray:
+        """Add up whole numbers (n_counts,) spot by spot (n_obs,)."""
+        return np.diff(np.append(0, np.cumsum(part))[self.starts])
+
+    def by_gene(self, values: np.ndarray) -> np.ndarray:
+        """Add up values (n_counts,) gene by gene (n_genes,)."""
+        return np.bincount(self.gene, weights=values, minlength=self.n_genes)
+
+    def normalised(self, part: np.ndarray, total: np.ndarray) -> np.ndarray:
+        """Normalise whole numbers (n_counts,) to the target sum, and take log1p.
+
+        Most counts are small, so that a spot has the same few values over and over: they are looked up.
+        """
+        scale = self.target_sum / np.maximum(total, 1)
+        table = np.log1p(np.arange(_LOOKED_UP) * scale[:, None])
+        out: np.ndarray = table[self.spot, np.minimum(part, _LOOKED_UP - 1)]
+        large = np.flatnonzero(part >= _LOOKED_UP)
+        out[large] = np.log1p(part[large] * scale[self.spot[large]])
+        return out
 
 
 def _whole_numbers(counts: Any) -> sparse.csr_matrix:

@@ -11,7 +11,7 @@ from bleep_sc._blocks import LazyColumns
 from bleep_sc.metrics._common import MOST_GENES_OF_A_STORE, by_gene, constant, dense, gene_slabs
 from bleep_sc.metrics.moran import MoranValues, moran_values
 from bleep_sc.metrics.registry import METRICS, Need, needs_of
-from bleep_sc.metrics.spatial import spot_graph
+from bleep_sc.metrics.spatial import spot_graph, windows
 
 LEAST_SPOTS_FOR_CORRELATION = 3
 """Sections of fewer spots are refused: over two spots any correlation is 1 or -1."""
@@ -92,6 +92,7 @@ def score_genes(pair: SectionPair, metrics: Sequence[str]) -> pd.DataFrame:
             blocks = _score_block(truth[:, scored], prediction[:, scored], pair, names, graph) if len(genes) else {}
             for name, values in blocks.items():
                 scores[name][genes] = values
+    windows.cache_clear()
     masks = {"missing": missing, "constant_truth": constant_truth, "constant_prediction": constant_prediction}
     return pd.DataFrame(scores | masks)
 
@@ -151,11 +152,13 @@ def score_panels(
     ``n_constant_truth``, ``n_constant_prediction`` and ``ceiling`` (of ``pearson``; NaN otherwise).
     """
     rows = []
+    of_genes = {name: values.to_numpy() for name, values in per_gene.items()}
+    names_of_genes = pd.Index(gene_names)
     whole_panel = [name for name in metrics if METRICS[name].whole_panel]
     for panel, genes in panels.items():
-        position = pd.Index(gene_names).get_indexer(pd.Index(genes))
+        position = names_of_genes.get_indexer(pd.Index(genes))
         columns = position[position >= 0]
-        of_panel = per_gene.iloc[columns]
+        of_panel = {name: values[columns] for name, values in of_genes.items()}
         common = {
             "method": method,
             "section": pair.name,
@@ -168,7 +171,7 @@ def score_panels(
         }
         values = _score_whole_panel(whole_panel, pair, of_panel, columns)
         values |= {
-            name: _panel_mean(name, per_gene, of_panel, len(genes)) for name in metrics if name not in whole_panel
+            name: _panel_mean(name, of_genes, of_panel, len(genes)) for name in metrics if name not in whole_panel
         }
         limit = _panel_ceiling(ceiling, columns, len(genes))
         for name in metrics:
@@ -177,20 +180,21 @@ def score_panels(
     return rows
 
 
-def _panel_mean(metric: str, per_gene: pd.DataFrame, of_panel: pd.DataFrame, n_genes: int) -> float:
+def _panel_mean(
+    metric: str, of_genes: Mapping[str, np.ndarray], of_panel: Mapping[str, np.ndarray], n_genes: int
+) -> float:
     """Average a metric of genes over a panel; NaN where it could not be had for any gene of the section."""
-    scored = ~per_gene["missing"] & ~per_gene["constant_truth"]
-    unavailable = scored.any() and per_gene.loc[scored, metric].isna().all()
-    if unavailable or n_genes == 0:
+    of_scored = of_genes[metric][~of_genes["missing"] & ~of_genes["constant_truth"]]
+    if n_genes == 0 or (len(of_scored) and np.isnan(of_scored).all()):
         return float("nan")
-    values = of_panel[metric].dropna()
+    values = of_panel[metric][~np.isnan(of_panel[metric])]
     if METRICS[metric].zero_without_value:
         return float(values.sum() / n_genes)
     return float(values.mean()) if len(values) else float("nan")
 
 
 def _score_whole_panel(
-    names: Sequence[str], pair: SectionPair, of_panel: pd.DataFrame, columns: np.ndarray
+    names: Sequence[str], pair: SectionPair, of_panel: Mapping[str, np.ndarray], columns: np.ndarray
 ) -> dict[str, float]:
     """Score a panel by the metrics of whole panels of these names; NaN where something they need is not known.
 
@@ -198,13 +202,13 @@ def _score_whole_panel(
     """
     if not names:
         return {}
-    predicted = ~of_panel["missing"].to_numpy()
+    predicted = ~of_panel["missing"]
     genes = columns[predicted]
     if isinstance(pair.prediction, LazyColumns) and len(genes) > MOST_GENES_OF_A_STORE:
         return dict.fromkeys(names, float("nan"))
     truth, prediction = pair.truth[:, genes], pair.prediction[:, genes]
     with_moran = pair.xy is not None and set(_MORAN) <= set(of_panel)
-    moran = MoranValues(*(of_panel[name].to_numpy()[predicted] for name in _MORAN)) if with_moran else None
+    moran = MoranValues(*(of_panel[name][predicted] for name in _MORAN)) if with_moran else None
     scores = {name: METRICS[name].value(truth, prediction, _beside(pair, moran)) for name in names}
     return {name: float("nan") if value is None else float(value) for name, value in scores.items()}
 

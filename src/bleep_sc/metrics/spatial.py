@@ -1,5 +1,8 @@
 """Whether a predicted map looks like the measured one, gene by gene."""
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 from scipy import sparse
 
@@ -46,14 +49,14 @@ def ssim(truth: np.ndarray, prediction: np.ndarray, grid: np.ndarray) -> np.ndar
     width = min(_WINDOW, (int((grid.max(axis=0) + 1).min()) - 1) // 2 * 2 + 1)
     if width < 3:
         return np.full(truth.shape[1], np.nan)
-    window = _window(grid, width)
+    smooth = windows(grid.astype(np.int64).tobytes(), width).mean
     mean_t, mean_p = (np.mean(values, axis=0, dtype=np.float64) for values in (truth, prediction))
     # places without a spot hold the mean, so in centred maps they are 0 and drop out of every sum
     t, p = truth - mean_t, prediction - mean_p
-    local_t, local_p = window @ t, window @ p
+    local_t, local_p = smooth(t), smooth(p)
     unbiased = width**2 / (width**2 - 1)
     var_t, var_p, cov = (
-        unbiased * (window @ (a * b) - local_a * local_b)
+        unbiased * (smooth(a * b) - local_a * local_b)
         for a, b, local_a, local_b in ((t, t, local_t, local_t), (p, p, local_p, local_p), (t, p, local_t, local_p))
     )
     local_t, local_p = local_t + mean_t, local_p + mean_p
@@ -66,19 +69,52 @@ def ssim(truth: np.ndarray, prediction: np.ndarray, grid: np.ndarray) -> np.ndar
     return np.where(constant(truth), np.nan, similarity.mean(axis=0))
 
 
-def _window(grid: np.ndarray, width: int) -> sparse.csr_matrix:
-    """Give the weight of each spot in the window around each spot (n_obs, n_obs); empty places have none."""
-    n_obs, pad = len(grid), width // 2
-    spots = np.full(grid.max(axis=0) + 1, -1)
-    spots[grid[:, 0], grid[:, 1]] = np.arange(n_obs)
-    spots = np.pad(spots, pad, mode="symmetric")
-    step = np.arange(width)
-    members = spots[grid[:, 0, None, None] + step[None, :, None], grid[:, 1, None, None] + step[None, None, :]].reshape(
-        n_obs, -1
+@dataclass(frozen=True)
+class Windows:
+    """The square window around each spot, mirrored at the border, as two passes: along the columns, then the rows.
+
+    A mean over 7 × 7 places takes two sums of 7, not one of 49.
+    """
+
+    along: sparse.csr_matrix
+    """Weight of each spot in the stretch of columns around each place that a window covers (n_places, n_obs)."""
+    down: sparse.csr_matrix
+    """Weight of each of these places in the window around each spot (n_obs, n_places)."""
+
+    def mean(self, values: np.ndarray) -> np.ndarray:
+        """Average values (n_obs, n_genes) over the window around each spot; empty places count as 0."""
+        out: np.ndarray = self.down @ (self.along @ values)
+        return out
+
+
+@lru_cache(maxsize=1)  # genes come in blocks, all on the same grid; `score_genes` forgets it when it is done
+def windows(grid: bytes, width: int) -> Windows:
+    """Make the windows of a grid, int64 (n_obs, 2) as bytes, of an odd width that fits into it."""
+    row, column = np.frombuffer(grid, dtype=np.int64).reshape(-1, 2).T
+    n_obs, n_rows, n_columns = len(row), int(row.max()) + 1, int(column.max()) + 1
+    spots = np.full((n_rows, n_columns), -1)
+    spots[row, column] = np.arange(n_obs)
+    step = np.arange(width) - width // 2
+    places = _mirrored(row[:, None] + step, n_rows) * n_columns + column[:, None]
+    covered = np.zeros(n_rows * n_columns, dtype=bool)
+    covered[places] = True
+    number = (np.cumsum(covered) - 1)[places]
+    of_row, of_column = np.divmod(np.flatnonzero(covered), n_columns)
+    members = spots[of_row[:, None], _mirrored(of_column[:, None] + step, n_columns)]
+    ends = np.cumsum((members >= 0).sum(axis=1))
+    along, down = members[members >= 0], number.ravel()
+    return Windows(
+        sparse.csr_matrix((np.full(len(along), 1 / width), along, np.append(0, ends)), shape=(len(members), n_obs)),
+        sparse.csr_matrix(
+            (np.full(len(down), 1 / width), down, np.arange(n_obs + 1) * width), shape=(n_obs, len(members))
+        ),
     )
-    centre, number = np.nonzero(members >= 0)
-    weights = np.full(len(centre), 1 / width**2)
-    return sparse.csr_matrix((weights, (centre, members[centre, number])), shape=(n_obs, n_obs))
+
+
+def _mirrored(index: np.ndarray, n: int) -> np.ndarray:
+    """Bring positions up to n beyond either end of 0 to n - 1 back into it, as in a mirror at the border."""
+    index = np.where(index < 0, -1 - index, index)
+    return np.where(index >= n, 2 * n - 1 - index, index)
 
 
 def spot_graph(xy: np.ndarray, *, n_neighbors: int = 6) -> sparse.csr_matrix:

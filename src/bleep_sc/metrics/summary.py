@@ -118,13 +118,22 @@ def summarize(
     One row per method, panel and metric. Counts of genes are those of the section where they are largest.
     ``n_patients`` is 0 where the patients are unknown.
     """
-    summary = []
     table = pd.DataFrame(list(rows))
-    for (method, panel, metric), group in table.groupby(["method", "panel", "metric"], sort=False):
-        known = group.dropna(subset="value")
-        value = _over_patients(known["value"], known["patient"])
-        low, high, over = _interval(known, draws or {}, n_bootstrap=n_bootstrap, random_state=random_state)
-        limit = _over_patients(known["ceiling"], known["patient"])
+    column = {name: table[name].to_numpy() for name in table}
+    summary = []
+    # rows of a table by number, since a table of its own for each score takes longer than all its numbers
+    for (method, panel, metric), group in _grouped(column["method"], column["panel"], column["metric"]).items():
+        known = group[~np.isnan(column["value"][group].astype(np.float64))]
+        value = _over_patients(column["value"][known], column["patient"][known])
+        keys = [(method, section, panel, metric) for section in column["section"][known]]
+        low, high, over = _interval(
+            column["value"][known],
+            column["patient"][known],
+            [draws[key] for key in keys] if draws is not None and all(key in draws for key in keys) else None,
+            n_bootstrap=n_bootstrap,
+            random_state=random_state,
+        )
+        limit = _over_patients(column["ceiling"][known], column["patient"][known])
         summary.append(
             {
                 "method": method,
@@ -136,38 +145,52 @@ def summarize(
                 "interval_over": over,
                 "ceiling": float(limit),
                 "share_of_ceiling": float(value / limit) if limit > 0 else float("nan"),
-                **{name: int(group[name].max()) for name in _COUNTED},
-                "n_sections": group["section"].nunique(),
-                "n_patients": len(set(group["patient"]) - {""}),
+                **{name: int(column[name][group].max()) for name in _COUNTED},
+                "n_sections": len(set(column["section"][group])),
+                "n_patients": len(set(column["patient"][group]) - {""}),
             }
         )
     return for_uns(pd.DataFrame(summary))
 
 
-def _over_patients(values: Any, patients: pd.Series) -> Any:
+def _grouped(*columns: np.ndarray) -> dict[tuple[Any, ...], np.ndarray]:
+    """Find the rows of each combination of values, in the order in which they come first."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for row, key in enumerate(zip(*columns, strict=True)):
+        groups.setdefault(key, []).append(row)
+    return {key: np.array(rows) for key, rows in groups.items()}
+
+
+def _over_patients(values: Any, patients: np.ndarray) -> Any:
     """Take the mean over the sections of each patient, then over patients, of numbers or of whole rows of draws."""
     if not len(patients):
         return float("nan")
     sections = np.asarray(values, dtype=np.float64)
-    means = [sections[(patients == patient).to_numpy()].mean(axis=0) for patient in patients.unique()]
-    return np.mean(means, axis=0)
+    return np.mean([sections[rows].mean(axis=0) for rows in _grouped(patients).values()], axis=0)
 
 
-def _interval(known: pd.DataFrame, draws: Draws, *, n_bootstrap: int, random_state: int) -> tuple[float, float, str]:
-    """Give both ends of the interval of one score and what it is over; NaN and "" where there is none."""
+def _interval(
+    values: np.ndarray,
+    patients: np.ndarray,
+    draws: Sequence[np.ndarray] | None,
+    *,
+    n_bootstrap: int,
+    random_state: int,
+) -> tuple[float, float, str]:
+    """Give both ends of the interval of one score and what it is over; NaN and "" where there is none.
+
+    `draws` are those over the spots of each section; None where they are not there.
+    """
     nothing = float("nan"), float("nan"), ""
-    if n_bootstrap == 0 or known.empty:
+    if n_bootstrap == 0 or not len(values):
         return nothing
-    unit = interval_unit(list(known["patient"]))
-    by_patient = [values.to_numpy() for _, values in known.groupby("patient", sort=False)["value"]]
+    unit = interval_unit(list(patients))
     if unit == "spots":
-        keys = list(known[["method", "section", "panel", "metric"]].itertuples(index=False, name=None))
-        if not all(key in draws for key in keys):
-            return nothing
-        drawn = _over_patients([draws[key] for key in keys], known["patient"])
-    else:
-        groups = [np.array([values.mean() for values in by_patient])] if unit == "patients" else by_patient
-        drawn = bootstrap_mean(groups, n_draws=n_bootstrap, rng=np.random.default_rng(random_state))
+        return nothing if draws is None else (*interval(_over_patients(draws, patients)), unit)
+    groups = [values[rows].astype(np.float64) for rows in _grouped(patients).values()]
+    if unit == "patients":
+        groups = [np.array([sections.mean() for sections in groups])]
+    drawn = bootstrap_mean(groups, n_draws=n_bootstrap, rng=np.random.default_rng(random_state))
     return *interval(drawn), unit
 
 

@@ -1,6 +1,7 @@
 """Reads a training task from an AnnData, and stores what was learned in it."""
 
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -233,5 +234,11 @@ def _config(fitted: Fitted, task: Task[Any], model: Model, data: Data, *, log1p_
         patient_key=data.patient_key or "",
         units=units,
         method_config=fitted.record,
-        versions={name: version(name) for name in ("bleep-sc", "torch", "torchvision", "lightning", "numpy")},
+        versions=dict(_versions()),
     )
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Look up the versions of what models are made with, once a process: each is read from a file."""
+    return tuple((name, version(name)) for name in ("bleep-sc", "torch", "torchvision", "lightning", "numpy"))

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from bleep_sc._logging import logger
-from bleep_sc.methods.learning.ridge_regression import component_scores, fit_ridge
+from bleep_sc.methods.learning.ridge_regression import RidgeProblem, component_scores
 from bleep_sc.methods.task import InnerFolds
 from bleep_sc.metrics.correlation import pearson
 from bleep_sc.models.search.averaging import average_profiles
@@ -95,9 +95,9 @@ def choose_alpha(
     def learn(training: np.ndarray, parts: Sequence[np.ndarray]) -> Iterator[tuple[float, Iterable[np.ndarray]]]:
         y = chosen[training]
         scores = component_scores(y, n_components, seed=seed)
+        problem = RidgeProblem.of(features[training], y, scores=scores)
         for alpha in alphas:
-            ridge = fit_ridge(features[training], y, alpha=alpha, scores=scores)
-            yield alpha, map(ridge.predict, (features[held_out] for held_out in parts))
+            yield alpha, map(problem.solved(alpha).predict, (features[held_out] for held_out in parts))
 
     score = score_settings(folds, alphas, learn, chosen)
     return best_of(score), score

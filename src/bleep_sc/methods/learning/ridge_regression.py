@@ -1,13 +1,14 @@
 """Ridge regression from features to expression, or to a few principal components of it; arrays in, arrays out."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
 from bleep_sc._side_effects import python_random_state_kept
-from bleep_sc._stats import mean_variance
+from bleep_sc._stats import gene_means
 
 _GENES_AT_ONCE = 2048
 
@@ -45,29 +46,73 @@ def fit_ridge(features: np.ndarray, everything: Any, *, alpha: float, scores: np
         Scores of the spots on components of expression (n, n_components), which are regressed in place of the genes. A
         gene's loading is its regression on them: for a gene that took part in the PCA that is its loading there.
     """
-    with python_random_state_kept():
-        from sklearn.linear_model import Ridge as Solver
+    return RidgeProblem.of(features, everything, scores=scores).solved(alpha)
 
-    mean, _ = mean_variance(everything)
-    feature_mean = features.mean(axis=0, dtype=np.float64)
-    x = features.astype(np.float64) - feature_mean
 
-    def solve(y: np.ndarray) -> np.ndarray:
-        solved: np.ndarray = Solver(alpha=alpha, fit_intercept=False, copy_X=False).fit(x, y).coef_
-        return solved.reshape(y.shape[1], x.shape[1])
+@dataclass(frozen=True)
+class RidgeProblem:
+    """All of a ridge regression that does not depend on the penalty, so that many can be tried."""
 
-    if scores is not None:
+    x: np.ndarray
+    """The features less their means, float64 (n, n_features)."""
+    y: Any
+    """Scores on components (n, n_components), else expression of all genes (n, n_genes), dense or CSR."""
+    loadings: np.ndarray | None
+    feature_mean: np.ndarray
+    mean: np.ndarray
+
+    @classmethod
+    def of(cls, features: np.ndarray, everything: Any, *, scores: np.ndarray | None) -> "RidgeProblem":
+        """Pose the problem; the arguments are those of `fit_ridge`."""
+        mean = gene_means(everything)
+        feature_mean = features.mean(axis=0, dtype=np.float64)
+        x = features.astype(np.float64) - feature_mean
+        if scores is None:
+            return cls(x, everything, None, feature_mean, mean)
         loadings = np.asarray((everything.T @ scores).T) - scores.sum(axis=0)[:, None] * mean
         squares = (scores**2).sum(axis=0)
         loadings /= np.maximum(squares, 1e-12 * squares.max() or 1.0)[:, None]
-        return Ridge(solve(scores), loadings, feature_mean, mean)
-    n_genes = everything.shape[1]
-    coefficients = np.empty((n_genes, x.shape[1]))
-    for start in range(0, n_genes, _GENES_AT_ONCE):
-        genes = slice(start, start + _GENES_AT_ONCE)
-        y = everything[:, genes]
-        coefficients[genes] = solve((y.toarray() if sparse.issparse(y) else y) - mean[genes])
-    return Ridge(coefficients, None, feature_mean, mean)
+        return cls(x, scores, loadings, feature_mean, mean)
+
+    def solved(self, alpha: float) -> Ridge:
+        """Solve the problem with one penalty."""
+        if self.loadings is not None:
+            return Ridge(self._solve(self.y, alpha), self.loadings, self.feature_mean, self.mean)
+        n_genes = self.y.shape[1]
+        coefficients = np.empty((n_genes, self.x.shape[1]))
+        for start in range(0, n_genes, _GENES_AT_ONCE):
+            genes = slice(start, start + _GENES_AT_ONCE)
+            y = self.y[:, genes]
+            coefficients[genes] = self._solve((y.toarray() if sparse.issparse(y) else y) - self.mean[genes], alpha)
+        return Ridge(coefficients, None, self.feature_mean, self.mean)
+
+    @property
+    def _by_spots(self) -> bool:
+        """Whether there are fewer spots than features, so that the equations are solved for a weight of each spot."""
+        return self.x.shape[0] < self.x.shape[1]
+
+    @cached_property
+    def _gram(self) -> np.ndarray:
+        """The products between the features, or between the spots where these are fewer."""
+        out: np.ndarray = self.x @ self.x.T if self._by_spots else self.x.T @ self.x
+        return out
+
+    def _solve(self, y: np.ndarray, alpha: float) -> np.ndarray:
+        """Regress centred values (n, n_values) on the features: coefficients (n_values, n_features)."""
+        from scipy.linalg import LinAlgError, solve
+
+        with_penalty = self._gram.copy()
+        with_penalty.flat[:: len(with_penalty) + 1] += alpha
+        try:
+            if self._by_spots:
+                out: np.ndarray = (self.x.T @ solve(with_penalty, y, assume_a="pos", overwrite_a=True)).T
+            else:
+                out = solve(with_penalty, self.x.T @ y, assume_a="pos", overwrite_a=True).T
+        except LinAlgError:  # next to no penalty, and features that are one another's: scikit-learn has a way
+            with python_random_state_kept():
+                from sklearn.linear_model import Ridge as Solver
+            out = Solver(alpha=alpha, fit_intercept=False).fit(self.x, y).coef_.reshape(y.shape[1], -1)
+        return out
 
 
 def component_scores(expression: np.ndarray, n_components: int, *, seed: int) -> np.ndarray | None:
