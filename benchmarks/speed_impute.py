@@ -43,11 +43,7 @@ def measure(kind: str, arguments: Any) -> list[Row]:
     """One kind of reference."""
     rng = np.random.default_rng(0)
     ref = reference(arguments.references, arguments.genes, kind, rng)
-    query = AnnData(
-        var=ref.var[[]],
-        obs=pd.DataFrame(index=[f"q{i}" for i in range(arguments.queries)]),
-        obsm={"features": rng.standard_normal((arguments.queries, FEATURES), dtype=np.float32)},
-    )
+    query = query_of(ref, arguments.queries, rng)
 
     def impute() -> None:
         bl.tl.impute(query, ref, k=50)
@@ -56,13 +52,7 @@ def measure(kind: str, arguments: Any) -> list[Row]:
     keys = unit(ref.obsm["X_bleep_expression"])
     images = unit(query.obsm["X_bleep_image"])
 
-    def product() -> None:
-        n_queries, n_keys = block_of(torch.device("cpu"))
-        for start in range(0, len(keys), n_keys):
-            for first in range(0, len(images), n_queries):
-                images[first : first + n_queries] @ keys[start : start + n_keys].T
-
-    compared = {"impute": impute, "product": product}
+    compared = {"impute": impute, "product": lambda: product(images, keys)}
     if arguments.queries * arguments.references <= LARGEST_WHOLE:
         compared["design"] = lambda: reference_design(images, keys, ref.X)
     seconds = take_turns(arguments.rounds, **compared)
@@ -110,6 +100,23 @@ def reference(n: int, n_genes: int, kind: str, rng: np.random.Generator) -> AnnD
     ref.uns["bleep"] = small.uns["bleep"]
     bl.tl.embed(ref)
     return ref
+
+
+def query_of(ref: AnnData, n: int, rng: np.random.Generator) -> AnnData:
+    """Spots without expression."""
+    return AnnData(
+        var=ref.var[[]],
+        obs=pd.DataFrame(index=[f"q{i}" for i in range(n)]),
+        obsm={"features": rng.standard_normal((n, FEATURES), dtype=np.float32)},
+    )
+
+
+def product(images: torch.Tensor, keys: torch.Tensor) -> None:
+    """Similarities of all queries and references, on the device that holds both, in the search's blocks."""
+    n_queries, n_keys = block_of(images.device)
+    for start in range(0, len(keys), n_keys):
+        for first in range(0, len(images), n_queries):
+            images[first : first + n_queries] @ keys[start : start + n_keys].T
 
 
 def reference_design(images: torch.Tensor, keys: torch.Tensor, values: Any) -> np.ndarray:
