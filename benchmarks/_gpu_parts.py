@@ -129,14 +129,14 @@ def encoding(run: Run) -> Iterator[Figure]:
     sizes, batch = run.sizes, run.sizes.encoded_batch
     adata, _ = painted(sizes.encoded_spots, sizes.genes, sizes.crop)
     crops, n_batches = adata.obsm["crops"][:batch], sizes.encoded_spots // batch
-    few = adata[:16].copy()
+    few, _ = painted(16, sizes.genes, sizes.crop)
     bl.tl.fit(few, preset="paper", encoder="resnet50", weights=None, max_epochs=1)  # what it learns does not matter
     query = adata.copy()
     del query.X
     model: Any = load_model(few, "bleep", name="few")[1].model.to(run.device)
     bare = bare_inference(model.embed_image, crops, n_batches, run.compute)
     yield _beside_bare("`tl.embed`, ResNet-50", lambda: bl.tl.embed(query, few, batch_size=batch), bare, run)
-    weights: dict[str, str | None] = {"resnet50": None}
+    weights: dict[str, str | None] = {sizes.frozen: None}
     if find_spec("timm") and find_spec(PACKAGE):
         weights[LITE0] = "imagenet"
     for encoder, given in weights.items():

@@ -28,6 +28,8 @@ class Sizes:
     genes: int
     fit_spots: int
     fit_batch: int
+    frozen: str
+    """Network that reads crops frozen."""
     encoded_spots: int
     encoded_batch: int
     rounds: int
@@ -51,6 +53,7 @@ FULL = Sizes(
     genes=1000,
     fit_spots=4096,
     fit_batch=128,
+    frozen="resnet50",
     encoded_spots=4096,
     encoded_batch=256,
     rounds=3,
@@ -75,8 +78,9 @@ TINY = Sizes(
     genes=20,
     fit_spots=16,
     fit_batch=8,
-    encoded_spots=16,
-    encoded_batch=8,
+    frozen="resnet18",
+    encoded_spots=4,
+    encoded_batch=2,
     rounds=1,
     searched=(Searched(20, 300, 30, "dense", 1), Searched(20, 300, 30, "sparse", 1)),
     recipe_spots=(60,),

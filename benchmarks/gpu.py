@@ -19,6 +19,7 @@ import shlex
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ def main() -> None:
             beside.replace(arguments.json)
 
     parts = [part for part in PARTS if not arguments.only or part.name in arguments.only]
+    if arguments.dry_run:  # no hurry: the machine may be busy
+        parts = [replace(part, at_most=arguments.budget) for part in parts]
     budget = arguments.budget - (time.perf_counter() - started)
     outcomes = run_parts(parts, TINY if arguments.dry_run else FULL, compute, budget=budget, keep=keep)
     for outcome in outcomes.values():
