@@ -1,4 +1,4 @@
-"""On a GPU: the same values as on the CPU, and nothing is left on it. Each test also runs on the CPU, among the slow."""
+"""On a GPU: the same values as on the CPU, and nothing is left behind. Each test runs on the CPU too, as a slow one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +12,9 @@ from anndata import AnnData
 import bleep_sc as bl
 from bleep_sc.models.search.nearest import nearest
 
+pytestmark = pytest.mark.filterwarnings(  # so little training on so few pixels
+    "ignore:the model has nearly collapsed:UserWarning", "ignore:.*blown up to the 224 px:UserWarning"
+)
 NETWORK = {"preset": "paper", "encoder": "resnet18", "weights": None, "batch_size": 16, "accumulate": 1}
 HEADS = {"preset": "paper", "image_key": "X_color", "batch_size": 16, "accumulate": 1}
 
@@ -40,7 +43,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def tissue() -> AnnData:
-    adata: AnnData = bl.datasets.toy(n_patients=2, n_sections=1, n_spots=64, n_genes=30, progress_bar=False)
+    adata: AnnData = bl.datasets.toy(n_patients=2, n_sections=1, n_spots=40, n_genes=30, progress_bar=False)
     bl.tl.encode(adata, encoder="color", device="cpu", progress_bar=False)
     return adata
 
@@ -83,12 +86,12 @@ def test_what_is_fitted_there_predicts_on_the_cpu(
     given: dict[str, Any], precision: Any, device: str, ref: AnnData
 ) -> None:
     bl.tl.fit(ref, **given, device=device, precision=precision)
-    there, here = fresh(ref, 20), fresh(ref, 20)
+    there, here = fresh(ref, 32), fresh(ref, 32)
     bl.tl.impute(there, ref, device=device, precision=precision)
     bl.tl.impute(here, ref, device="cpu", precision="32")
     for query in (there, here):  # whatever the number format that the reference was embedded in
         assert query.uns["bleep"]["in_sample"] is True
-        assert not (query.obsm["bleep_neighbors"] == np.arange(20)[:, None]).any()
+        assert not (query.obsm["bleep_neighbors"] == np.arange(32)[:, None]).any()
     close = 1e-3 if precision == "32" else 0.3
     assert np.abs(there.layers["bleep"] - here.layers["bleep"]).mean() <= close * here.layers["bleep"].std()
 

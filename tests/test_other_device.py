@@ -12,6 +12,9 @@ from other_device import There, other_device
 import bleep_sc as bl
 from bleep_sc.models.search.nearest import nearest
 
+pytestmark = pytest.mark.filterwarnings(  # so little training on so few pixels
+    "ignore:the model has nearly collapsed:UserWarning", "ignore:.*blown up to the 224 px:UserWarning"
+)
 NETWORK = {"encoder": "resnet18", "weights": None, "max_epochs": 1}
 METHODS: dict[str, dict[str, Any]] = {
     "default": {"max_epochs": 3},
