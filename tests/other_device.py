@@ -88,7 +88,7 @@ def other_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     from bleep_sc.methods.hybrid import component_models
     from bleep_sc.methods.learning import network
     from bleep_sc.models import inference
-    from bleep_sc.models.train.randomness import borrowed_random_state
+    from bleep_sc.models.train.randomness import borrowed_random_state, own_generator
 
     def on_cpu(train: Callable[..., Any]) -> Callable[..., Any]:
         def trained(*args: Any, compute: Any, **given: Any) -> Any:
@@ -99,6 +99,7 @@ def other_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
     for module in (component_models, network):
         monkeypatch.setattr(module, "train", on_cpu(module.train))
+    monkeypatch.setattr(component_models, "own_generator", lambda _: own_generator(torch.device("cpu")))
     torch._C._ensureCUDADeviceGuardSet()
     monkeypatch.setattr(inference, "feed", lambda items, *_: iter(items))  # no memory to pin
     monkeypatch.setattr(network, "borrowed_random_state", lambda _: borrowed_random_state())
