@@ -1,4 +1,4 @@
-"""Real sections for the benchmarks: found in $BLEEP_SC_DATA, else in ../shared/data beside the checkout."""
+"""Real sections for the benchmarks: in $BLEEP_SC_DATA, else in shared/data beside the checkout or within it."""
 
 import os
 import shlex
@@ -20,11 +20,13 @@ MARKERS = (
 
 def data_folder() -> Path:
     """The folder that holds her2st/ and mob2k/."""
-    folder = Path(os.environ.get("BLEEP_SC_DATA") or Path(__file__).parents[2] / "shared" / "data")
-    if not (folder / "her2st").exists():
-        msg = f"no real sections at {folder}: set BLEEP_SC_DATA to the folder that holds her2st/."
-        raise SystemExit(msg)
-    return folder
+    given, (within, beside) = os.environ.get("BLEEP_SC_DATA"), Path(__file__).parents[1:3]
+    folders = [Path(given)] if given else [home / "shared" / "data" for home in (beside, within)]
+    for folder in folders:
+        if (folder / "her2st").exists():
+            return folder
+    msg = f"no real sections at {folders[0]}: set BLEEP_SC_DATA to the folder that holds her2st/."
+    raise SystemExit(msg)
 
 
 def load_her2st(*, min_counts: int = 500, target_sum: float | None = 1e4) -> dict[str, AnnData]:
@@ -75,8 +77,11 @@ def panel_f(ref: AnnData) -> np.ndarray:
 
 
 def commit() -> str:
-    """The commit that a figure was taken on."""
-    run = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)  # noqa: S607  # nosec B607 - git, wherever it is
+    """The commit that a figure was taken on; empty where there is no git."""
+    try:
+        run = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)  # noqa: S607  # nosec B607 - git, wherever it is
+    except OSError:
+        return ""
     return run.stdout.strip()
 
 

@@ -8,15 +8,33 @@ as often as there are batches, in the same batch size, memory format and precisi
 """
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from _timing import Row, arguments_of, ratio, report, take_turns
 from speed_fit import painted
 
 import bleep_sc as bl
-from bleep_sc.models.device import BATCH_SIZE, resolve_compute
-from bleep_sc.tl._load import load_model
+from bleep_sc.io._trained import load_model
+from bleep_sc.models.device import BATCH_SIZE, Compute, resolve_compute
+
+
+def bare_inference(
+    function: Callable[[torch.Tensor], object], batch: np.ndarray, n_batches: int, compute: Compute
+) -> Callable[[], None]:
+    """Nothing but a network, as often as there are batches, on one batch that is on the device already."""
+    some = torch.from_numpy(batch).to(compute.device)
+
+    def bare() -> None:
+        with torch.inference_mode(), compute.autocast():
+            for _ in range(n_batches):
+                function(some)
+        if compute.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return bare
 
 
 def main() -> None:
@@ -34,14 +52,7 @@ def main() -> None:
         query = adata.copy()
         del query.X
         model: Any = load_model(few, "bleep", name="few")[1].model.to(compute.device)
-        some = torch.from_numpy(adata.obsm["crops"][:batch]).to(compute.device)
-
-        def bare(model: Any = model, some: torch.Tensor = some) -> None:
-            with torch.inference_mode(), compute.autocast():
-                for _ in range(n_batches):
-                    model.embed_image(some)
-            if gpu:
-                torch.cuda.synchronize()
+        bare = bare_inference(model.embed_image, adata.obsm["crops"][:batch], n_batches, compute)
 
         def ours(query: Any = query, few: Any = few) -> None:
             bl.tl.embed(query, few, batch_size=batch, progress_bar=False)

@@ -91,6 +91,58 @@ def bare_epoch(model: nn.Module, batch: Batch, n_steps: int, compute: Compute) -
     return epoch
 
 
+def published(encoder: str, n_genes: int, size: int = SIZE) -> nn.Module:
+    """Published BLEEP on crops, from random weights."""
+    arguments = BleepArguments(
+        encoder=encoder,
+        image_size=size,
+        n_image_features=None,
+        standardize=False,
+        n_genes=n_genes,
+        dim=256,
+        dropout=0.1,
+        temperature=1.0,
+    )
+    return arguments.build()
+
+
+def fit_beside(
+    other: Callable[[], object],
+    adata: AnnData,
+    *,
+    encoder: str,
+    batch: int,
+    rounds: int,
+    compute: Compute,
+    precision: Any = None,
+) -> tuple[dict[str, list[float]], str]:
+    """Seconds of epochs of `fit` and of another by turns, and what they come to in images a second."""
+    seconds = take_turns_in_training(
+        lambda: bl.tl.fit(
+            adata,
+            preset="paper",
+            encoder=encoder,
+            batch_size=batch,
+            max_epochs=rounds + 1,
+            precision=precision,
+            weights=None,
+            accumulate=1,
+            validation_share=0,
+            progress_bar=False,
+        ),
+        other,
+        compute.device,
+    )
+    ours, theirs = (adata.n_obs / np.median(seconds[name]) for name in ("fit", "other"))
+    detail = f"{ours:.1f} and {theirs:.1f} images a second, batch {batch}, {resolve_compute(precision=precision)}"
+    return seconds, detail
+
+
+def first_batch(adata: AnnData, n: int) -> Batch:
+    """The first spots, as training gets them."""
+    return Batch(torch.from_numpy(adata.obsm["crops"][:n]), torch.from_numpy(adata.X[:n]))
+
+
 def reference_epoch(
     items: Items, n_genes: int, *, encoder: str, batch: int, device: torch.device
 ) -> Callable[[], None]:
@@ -110,17 +162,17 @@ def reference_epoch(
     return epoch
 
 
-def painted(n: int, n_genes: int) -> tuple[AnnData, Items]:
+def painted(n: int, n_genes: int, size: int = SIZE) -> tuple[AnnData, Items]:
     """The same random spots for both: with crops, and as places on an image."""
     rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (4 * SIZE, 16 * SIZE, 3), dtype=np.uint8)
-    xy = rng.integers(SIZE // 2, np.array([15 * SIZE, 3 * SIZE]), size=(n, 2))
+    image = rng.integers(0, 256, (4 * size, 16 * size, 3), dtype=np.uint8)
+    xy = rng.integers(size // 2, np.array([15 * size, 3 * size]), size=(n, 2))
     places = pd.DataFrame({"x": xy[:, 0], "y": xy[:, 1], "section": "section"}, index=[f"spot{i}" for i in range(n)])
     expression = rng.exponential(size=(n, n_genes)).astype(np.float32)
-    half = SIZE // 2
+    half = size // 2
     crops = np.stack([image[y - half : y + half, x - half : x + half] for x, y in xy])
     adata = AnnData(expression, obs=pd.DataFrame(index=places.index), obsm={"crops": crops})
-    return adata, Items({"section": image}, places, expression, SIZE)
+    return adata, Items({"section": image}, places, expression, size)
 
 
 def main() -> None:
@@ -132,37 +184,21 @@ def main() -> None:
     adata, items = painted(n_steps * batch, arguments.genes)
 
     def compare(encoder: str, other: Callable[[], object], precision: Any = None) -> tuple[float, str]:
-        given = {"weights": None, "accumulate": 1, "validation_share": 0, "progress_bar": False}
-        seconds = take_turns_in_training(
-            lambda: bl.tl.fit(
-                adata,
-                preset="paper",
-                encoder=encoder,
-                batch_size=batch,
-                max_epochs=arguments.rounds + 1,
-                precision=precision,
-                **given,
-            ),
+        seconds, detail = fit_beside(
             other,
-            compute.device,
+            adata,
+            encoder=encoder,
+            batch=batch,
+            rounds=arguments.rounds,
+            compute=compute,
+            precision=precision,
         )
-        ours, theirs = (adata.n_obs / np.median(seconds[name]) for name in ("fit", "other"))
-        detail = f"{ours:.1f} and {theirs:.1f} images a second, batch {batch}, {resolve_compute(precision=precision)}"
         return ratio(seconds, "other", "fit"), detail
 
     rows = []
-    some = Batch(torch.from_numpy(adata.obsm["crops"][:batch]), torch.from_numpy(adata.X[:batch]))
+    some = first_batch(adata, batch)
     for encoder in ("resnet18", "resnet50"):
-        model = BleepArguments(
-            encoder=encoder,
-            image_size=SIZE,
-            n_image_features=None,
-            standardize=False,
-            n_genes=arguments.genes,
-            dim=256,
-            dropout=0.1,
-            temperature=1.0,
-        ).build()
+        model = published(encoder, arguments.genes)
         found, detail = compare(encoder, bare_epoch(model, some, n_steps, compute))
         goal = ">= 0.90" if gpu else ">= 0.95"
         rows.append(Row(f"training images a second, {encoder}", "a bare loop", found, goal, detail))

@@ -4,7 +4,7 @@
     python benchmarks/speed_impute.py --references 1000000 --genes 2000 --queries 2000 --rounds 1   # an atlas, a part
 
 The published BLEEP's heads on ready-made features, random data, 256 dimensions, k = 50. "The product": queries by
-references in float32, in blocks of 512 by 8,192, on the threads of torch, nothing else. "The reference design": the
+references in float32, in blocks of 512 by 8,192 on the threads of torch, nothing else. "The reference design": the
 whole product, topk and a Python loop of means, as the code of the paper has it; the matrix of similarities must fit in
 memory for it. The memory is what the process grew by at most during the call, less what it wrote.
 """
@@ -20,6 +20,7 @@ from anndata import AnnData
 from scipy import sparse
 
 import bleep_sc as bl
+from bleep_sc.models.search.nearest import block_of
 
 DIM, FEATURES, TRAINED_ON, INPUT_GENES, DENSITY = 256, 64, 2000, 200, 0.1
 BLOCK = 512, 8192
@@ -44,11 +45,7 @@ def measure(kind: str, arguments: Any) -> list[Row]:
     """One kind of reference."""
     rng = np.random.default_rng(0)
     ref = reference(arguments.references, arguments.genes, kind, rng)
-    query = AnnData(
-        var=ref.var[[]],
-        obs=pd.DataFrame(index=[f"q{i}" for i in range(arguments.queries)]),
-        obsm={"features": rng.standard_normal((arguments.queries, FEATURES), dtype=np.float32)},
-    )
+    query = query_of(ref, arguments.queries, rng)
 
     def impute() -> None:
         bl.tl.impute(query, ref, k=50)
@@ -57,13 +54,7 @@ def measure(kind: str, arguments: Any) -> list[Row]:
     keys = unit(ref.obsm["X_bleep_expression"])
     images = unit(query.obsm["X_bleep_image"])
 
-    def product() -> None:
-        n_queries, n_keys = BLOCK
-        for start in range(0, len(keys), n_keys):
-            for first in range(0, len(images), n_queries):
-                images[first : first + n_queries] @ keys[start : start + n_keys].T
-
-    compared = {"impute": impute, "product": product}
+    compared = {"impute": impute, "product": lambda: product(images, keys)}
     if arguments.queries * arguments.references <= LARGEST_WHOLE:
         compared["design"] = lambda: reference_design(images, keys, ref.X)
     seconds = take_turns(arguments.rounds, **compared)
@@ -111,6 +102,24 @@ def reference(n: int, n_genes: int, kind: str, rng: np.random.Generator) -> AnnD
     ref.uns["bleep"] = small.uns["bleep"]
     bl.tl.embed(ref)
     return ref
+
+
+def query_of(ref: AnnData, n: int, rng: np.random.Generator) -> AnnData:
+    """Spots without expression."""
+    return AnnData(
+        var=ref.var[[]],
+        obs=pd.DataFrame(index=[f"q{i}" for i in range(n)]),
+        obsm={"features": rng.standard_normal((n, FEATURES), dtype=np.float32)},
+    )
+
+
+def product(images: torch.Tensor, keys: torch.Tensor) -> None:
+    """Similarities of all queries and references, on the device that holds both; on a GPU in the search's blocks."""
+    on_cpu = images.device.type == "cpu"
+    n_queries, n_keys = BLOCK if on_cpu else block_of(images.device, len(images))
+    for start in range(0, len(keys), n_keys):
+        for first in range(0, len(images), n_queries):
+            images[first : first + n_queries] @ keys[start : start + n_keys].T
 
 
 def reference_design(images: torch.Tensor, keys: torch.Tensor, values: Any) -> np.ndarray:

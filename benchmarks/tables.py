@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from _gpu_table import gpu
 from _hd_table import HD, hd
 from _measured_table import MEASURED, measured_spots
 from _score_figures import BREAST_FIGURE, BULB_FIGURE, METHODS_FIGURE, SPEED_FIGURE, draw_benchmarks
@@ -182,7 +183,7 @@ def page() -> str:
         ]
     timings = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("speed-*.json"))]
     each = [f"{_speed_table(r['rows'])}\n\n{_sources([r])[:-1]}, on {r['machine']}." for r in timings]
-    parts += [SPEED, _folded(*each, title="All timings") + "\n"]
+    parts += [SPEED, _folded(*each, title="All timings") + "\n", gpu()]
     return "\n".join(parts)
 
 

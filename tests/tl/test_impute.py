@@ -214,6 +214,23 @@ def test_in_sample_leaves_the_own_profile_out(fitted: AnnData, log: pytest.LogCa
         bl.tl.impute(part, fitted, k=96)
 
 
+def test_own_spots_are_known_in_another_number_format(fitted: AnnData, query: AnnData) -> None:
+    """The reference was embedded in bfloat16, as on a GPU, and its spots are predicted in float32, as on a laptop."""
+    bl.tl.embed(fitted, precision="bf16-mixed")
+    part = fitted[10:40].copy()
+    del part.uns["bleep"]
+    rounded = part.obsm["X_bleep_image"].copy()
+    bl.tl.impute(part, fitted, k=5, precision="32")
+    moved = np.abs(part.obsm["X_bleep_image"] - rounded).max(axis=1)
+    assert (moved > 1e-3 * (1 + np.abs(rounded).max(axis=1))).any(), "as near as if nothing had been rounded"
+    assert part.uns["bleep"]["in_sample"] is True
+    assert not (part.obsm["bleep_neighbors"] == np.arange(10, 40)[:, None]).any()
+    # spots of another slide that have the same names still are not
+    query.obs_names = fitted.obs_names[: query.n_obs]
+    bl.tl.impute(query, fitted, k=5, precision="32")
+    assert query.uns["bleep"]["in_sample"] is False
+
+
 def test_equal_names_are_not_the_same_spot(fitted: AnnData, query: AnnData) -> None:
     query.obs_names = fitted.obs_names[: query.n_obs]
     bl.tl.impute(query, fitted, k=5)

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -66,3 +68,15 @@ def test_info_nce_is_low_where_partners_meet_and_has_gradients() -> None:
     assert torch.autograd.gradcheck(lambda a, b: info_nce(a, b, 0.5), (image, spot), eps=1e-6)
     assert info_nce(image, image) < info_nce(image, spot)
     assert info_nce(image, image.flip(0)) > info_nce(image, spot)
+
+
+@pytest.mark.parametrize("loss", [bleep_loss, info_nce])
+def test_mixed_precision_rounds_no_loss(loss: Callable[..., torch.Tensor]) -> None:
+    """Embeddings in float32 keep their digits: products of some hundreds in bfloat16 are whole numbers."""
+    rng = np.random.default_rng(0)
+    image, expression = (torch.from_numpy(rng.normal(size=(20, 256)).astype(np.float32)) for _ in range(2))
+    exact = loss(image.double(), expression.double(), 0.5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = loss(image, expression, 0.5)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), exact, rtol=1e-5, atol=1e-5)

@@ -24,8 +24,9 @@ def bleep_loss(image: Tensor, expression: Tensor, temperature: float = 1.0) -> T
     -------
     The mean over spots, a scalar tensor.
     """
-    logits = expression @ image.T / temperature
-    similarity = (image @ image.T + expression @ expression.T) / 2
+    with _whole_digits(image):
+        logits = expression @ image.T / temperature
+        similarity = (image @ image.T + expression @ expression.T) / 2
     targets = softmax(similarity / temperature, dim=-1)
     by_expression = -(targets * log_softmax(logits, dim=-1)).sum(dim=1)
     by_image = -(targets.T * log_softmax(logits.T, dim=-1)).sum(dim=1)
@@ -39,6 +40,12 @@ def info_nce(image: Tensor, expression: Tensor, temperature: float = 0.1) -> Ten
     cross-entropies of expression against images and of images against expression. Arguments and result are those of
     `bleep_loss`. Embeddings may have leading dimensions (..., n, d); the result then has these.
     """
-    logits = normalize(expression, dim=-1) @ normalize(image, dim=-1).mT / temperature
+    with _whole_digits(image):
+        logits = normalize(expression, dim=-1) @ normalize(image, dim=-1).mT / temperature
     own = [log_softmax(logits, dim=dim).diagonal(dim1=-2, dim2=-1) for dim in (-1, -2)]
     return -((own[0] + own[1]) / 2).mean(dim=-1)
+
+
+def _whole_digits(embedding: Tensor) -> torch.autocast:
+    """Return a ``with`` block in which mixed precision rounds no product: bfloat16 makes a logit of 200 whole."""
+    return torch.autocast(embedding.device.type, enabled=False)
