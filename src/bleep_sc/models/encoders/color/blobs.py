@@ -10,7 +10,7 @@ def blob_areas(mask: np.ndarray) -> np.ndarray:
     """Measure connected blobs in pixels; pixels that touch by a corner are connected."""
     height, width = mask.shape
     left = mask.copy()
-    blob = np.empty((mask.size, 2), dtype=np.int32)
+    blob = np.empty(mask.size, dtype=np.int64)  # pixels found, each by its place in the image read row by row
     areas = np.empty(mask.size)
     n_blobs = 0
     for y in range(height):
@@ -18,16 +18,16 @@ def blob_areas(mask: np.ndarray) -> np.ndarray:
             if not left[y, x]:
                 continue
             left[y, x] = False
-            blob[0] = y, x
+            blob[0] = y * width + x
             n_seen, area = 0, 1
             while n_seen < area:
-                here_y, here_x = blob[n_seen]
+                here_y, here_x = blob[n_seen] // width, blob[n_seen] % width
                 n_seen += 1
                 for near_y in range(max(here_y - 1, 0), min(here_y + 2, height)):
                     for near_x in range(max(here_x - 1, 0), min(here_x + 2, width)):
                         if left[near_y, near_x]:
                             left[near_y, near_x] = False
-                            blob[area] = near_y, near_x
+                            blob[area] = near_y * width + near_x
                             area += 1
             areas[n_blobs] = area
             n_blobs += 1
