@@ -1,4 +1,4 @@
-"""The features of colour and texture stated plainly, with NumPy, SciPy and scikit-image, to compare the quick code with.
+"""The features of colour and texture stated plainly, with NumPy, SciPy and scikit-image: the quick code must agree.
 
 Crops are described a block at a time, each feature by one or two lines that say what it is.
 """

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import label, maximum_filter
 
-from bleep_sc.models.encoders.color.blobs import blob_areas, count_peaks
+from bleep_sc.models.encoders.color.blobs import blob_areas, count_peaks, describe_areas
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 1.0])
@@ -20,3 +20,11 @@ def test_peaks(levels: int) -> None:
     mask = rng.random(image.shape) < 0.7
     right = (image == maximum_filter(image, size=5, mode="nearest")) & mask
     assert count_peaks(image, mask, 2) == right.sum()
+
+
+def test_areas_are_described() -> None:
+    areas = np.array([9.0, 3, 4, 100])
+    large = np.array([9.0, 4, 100])
+    right = 3, np.log(large.mean()), np.log(large).std(), np.log((large**2).sum() / large.sum())
+    np.testing.assert_allclose(describe_areas(areas, 4), right)
+    assert describe_areas(areas, 200) == (0, 0, 0, 0)

@@ -54,7 +54,7 @@ def test_one_colour_gives_finite_values(size: int, value: int) -> None:
 def assert_plain(crops: np.ndarray) -> None:
     """Compare with the plain statement of each feature.
 
-    Only what counts pixels beyond a threshold may be a pixel off: the plain statement's last bit depends on the machine.
+    Only what counts pixels beyond a threshold may be a pixel off: the plain statement's last bit is the machine's.
     """
     plain = plain_features(crops)
     assert list(plain) == feature_names()

@@ -35,6 +35,28 @@ def blob_areas(mask: np.ndarray) -> np.ndarray:
 
 
 @compiled
+def describe_areas(areas: np.ndarray, least: int) -> tuple[int, float, float, float]:
+    """Describe the blobs of at least some pixels: how large they are, how unlike, and where their pixels are found.
+
+    Returns
+    -------
+    Their number, the logarithm of their mean area, the standard deviation of the logarithm of their areas, and the
+    logarithm of the mean area that a pixel finds itself in.
+    """
+    n, total, squares, logs = 0, 0.0, 0.0, 0.0
+    for area in areas:
+        if area >= least:
+            n, total, squares, logs = n + 1, total + area, squares + area * area, logs + np.log(area)
+    if n == 0:
+        return 0, 0.0, 0.0, 0.0
+    spread = 0.0
+    for area in areas:
+        if area >= least:
+            spread += (np.log(area) - logs / n) ** 2
+    return n, np.log(total / n), np.sqrt(spread / n), np.log(squares / total)
+
+
+@compiled
 def count_peaks(image: np.ndarray, mask: np.ndarray, reach: int) -> int:
     """Count pixels of the mask that no pixel of the square around them exceeds, `reach` pixels each way."""
     n_peaks = 0

@@ -43,7 +43,9 @@ def _blur(images: np.ndarray, radii: np.ndarray, weights: np.ndarray, out: np.nd
 
 
 @compiled
-def _blur_turned(image: np.ndarray, weights: np.ndarray, out: np.ndarray, buffer: np.ndarray, total: np.ndarray) -> None:
+def _blur_turned(
+    image: np.ndarray, weights: np.ndarray, out: np.ndarray, buffer: np.ndarray, total: np.ndarray
+) -> None:
     """Blur along the first axis only, and give the two axes each other's place: two calls blur the whole image.
 
     The pixels of a row lie side by side, so that a processor blurs several columns at a time. Sums are float64, and

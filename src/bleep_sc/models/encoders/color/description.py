@@ -1,6 +1,7 @@
 """Go through the features of one crop: its views, and what is measured of the channels of each."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import numpy as np
 
@@ -33,7 +34,8 @@ def describe(crop: np.ndarray) -> np.ndarray:
 def name_features() -> tuple[str, ...]:
     """Name the features that `describe` measures."""
     views = _views(np.zeros((8, 8, 3), dtype=np.uint8))
-    return tuple(feature for name, view in views for names, _ in _describe_view(view) for feature in _each([name], names))
+    groups = [_each([name], names) for name, view in views for names, _ in _describe_view(view)]
+    return tuple(chain.from_iterable(groups))
 
 
 def _views(crop: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bleep_sc.models.encoders.color.blobs import blob_areas, count_peaks
+from bleep_sc.models.encoders.color.blobs import blob_areas, count_peaks, describe_areas
 from bleep_sc.models.encoders.color.blur import blur
 from bleep_sc.models.encoders.color.otsu import otsu_threshold
 from bleep_sc.models.encoders.color.statistics import group_means
@@ -29,8 +29,7 @@ def describe_nuclei(haematoxylin: np.ndarray) -> np.ndarray:
     threshold = otsu_threshold(smooth)
     mask = smooth > threshold
     outside, inside = group_means(haematoxylin.ravel(), mask.view(np.uint8).ravel(), 2, 0.0)
-    areas = blob_areas(mask)
-    areas = areas[areas >= _LEAST_AREA]
+    n_blobs, *sizes = describe_areas(blob_areas(mask), _LEAST_AREA)
     per_1000 = 1000 / mask.size
     return np.array(
         [
@@ -39,14 +38,7 @@ def describe_nuclei(haematoxylin: np.ndarray) -> np.ndarray:
             threshold,
             inside - outside,
             np.sqrt(count_peaks(smooth, mask, _PEAK_REACH) * per_1000),
-            np.sqrt(len(areas) * per_1000),
-            *_describe_areas(areas),
+            np.sqrt(n_blobs * per_1000),
+            *sizes,
         ]
     )
-
-
-def _describe_areas(areas: np.ndarray) -> tuple[float, float, float]:
-    """Measure how large blobs are, how unlike each other, and how large the blob is that a pixel of one lies in."""
-    if not len(areas):
-        return 0.0, 0.0, 0.0
-    return np.log(areas.mean()), np.log(areas).std(), np.log((areas @ areas) / areas.sum())

@@ -12,11 +12,23 @@ _ONE_VALUE = 1e-6
 def otsu_threshold(image: np.ndarray) -> float:
     """Find the threshold of an image, float32 (y, x). An image of a single value gives that value."""
     low, high = image.min(), image.max()
-    if high - low < _ONE_VALUE:
-        return float(image[0, 0])
-    edges = np.linspace(low, high, _N_BINS + 1, dtype=np.float32)
-    centres = (edges[:-1] + edges[1:]) / 2
-    return float(centres[_best_bin(_histogram(image.ravel(), edges), centres)])
+    return float(image[0, 0] if high - low < _ONE_VALUE else _threshold(image.ravel(), low, high))
+
+
+@compiled
+def _threshold(values: np.ndarray, low: np.float32, high: np.float32) -> np.float32:
+    """Find the threshold of values from the lowest and the highest. All is float32, as in scikit-image."""
+    edges = np.empty(_N_BINS + 1, dtype=np.float32)
+    for i in range(_N_BINS):
+        edges[i] = np.float32(i) * ((high - low) / np.float32(_N_BINS)) + low
+    edges[_N_BINS] = high
+    best = _best_bin(_histogram(values, edges), edges)
+    return _centre(edges, best)
+
+
+@compiled
+def _centre(edges: np.ndarray, place: int) -> np.float32:
+    return (edges[place] + edges[place + 1]) / np.float32(2)
 
 
 @compiled
@@ -36,20 +48,20 @@ def _histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def _best_bin(counts: np.ndarray, centres: np.ndarray) -> int:
-    """Find the bin after which the two parts differ most, in single precision, as scikit-image does."""
+def _best_bin(counts: np.ndarray, edges: np.ndarray) -> int:
+    """Find the bin after which the two parts differ most."""
     n = len(counts)
     n_above, sum_above = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
     total, weighted = np.float32(0), np.float32(0)
     for i in range(n - 1, -1, -1):
         total += counts[i]
-        weighted += counts[i] * centres[i]
+        weighted += counts[i] * _centre(edges, i)
         n_above[i], sum_above[i] = total, weighted
     total, weighted = np.float32(0), np.float32(0)
     best, best_variance = 0, np.float32(-1)
     for i in range(n - 1):
         total += counts[i]
-        weighted += counts[i] * centres[i]
+        weighted += counts[i] * _centre(edges, i)
         difference = weighted / total - sum_above[i + 1] / n_above[i + 1]
         variance = total * n_above[i + 1] * (difference * difference)
         if variance > best_variance:

@@ -74,7 +74,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def quantiles(channels: Sequence[np.ndarray], percent: Sequence[float]) -> np.ndarray:
-    """Find quantiles of channels, from low to high, between two values by a straight line as `numpy.percentile` does."""
+    """Find quantiles, from low to high, of each channel: between two values by a straight line, as in NumPy."""
     shares = np.array(percent) / 100
     out = np.empty((len(channels), len(shares)))
     for channel, row in zip(channels, out, strict=True):
@@ -116,12 +116,8 @@ def _quantiles(values: np.ndarray, low: float, high: float, shares: np.ndarray, 
 
 def ring_means(channels: Sequence[np.ndarray]) -> np.ndarray:
     """Average three rings of equal width around the centre. A ring without a pixel gets the mean of all."""
-    return np.concatenate(
-        [
-            group_means(channel.ravel(), _rings(len(channel)), len(RINGS), channel.mean(dtype=np.float64))
-            for channel in channels
-        ]
-    )
+    flat = [channel.ravel() for channel in channels]
+    return np.concatenate([group_means(values, _rings(len(channels[0])), len(RINGS), _mean(values)) for values in flat])
 
 
 @lru_cache(maxsize=16)
@@ -133,18 +129,18 @@ def _rings(size: int) -> np.ndarray:
 
 def group_means(values: np.ndarray, group: np.ndarray, n_groups: int, of_none: float) -> np.ndarray:
     """Average the values of groups 0, 1, ..., with `of_none` for a group without values."""
-    totals, counts = np.empty(n_groups), np.empty(n_groups)
-    _add_up(values, group, totals, counts)
-    return np.divide(totals, counts, out=np.full(n_groups, of_none), where=counts > 0)
+    out = np.empty(n_groups)
+    _group_means(values, group, of_none, out)
+    return out
 
 
 @compiled(sums_in_any_order=True)
-def _add_up(values: np.ndarray, group: np.ndarray, totals: np.ndarray, counts: np.ndarray) -> None:
-    """Sum and count groups: to go through all values once for each is quick, as a processor takes several at a time."""
-    for number in range(len(totals)):
+def _group_means(values: np.ndarray, group: np.ndarray, of_none: float, out: np.ndarray) -> None:
+    """Go through all values once for each group, which is quick, as a processor takes several at a time."""
+    for number in range(len(out)):
         total, count = 0.0, 0
         for i in range(len(values)):
             belongs = group[i] == number
-            total += values[i] if belongs else np.float32(0)
+            total += np.float64(values[i]) if belongs else 0.0
             count += belongs
-        totals[number], counts[number] = total, count
+        out[number] = total / count if count else of_none

@@ -11,7 +11,11 @@ BANDS = tuple(f"band{number}{what}" for number in range(len(_SIGMAS)) for what i
 """Of each band-passed channel: how much grain of a size there is, and if it is dark on light."""
 
 _WIDTHS = (1.0, 2.0)
-ORIENTATION = tuple(f"{what.format(width)}" for width in _WIDTHS for what in ("gradient{:.0f}", "coherence{:.0f}_local", "coherence{:.0f}_whole"))
+ORIENTATION = tuple(
+    name.format(width)
+    for width in _WIDTHS
+    for name in ("gradient{:.0f}", "coherence{:.0f}_local", "coherence{:.0f}_whole")
+)
 
 
 def describe_bands(channels: np.ndarray) -> np.ndarray:
