@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,17 +32,19 @@ import bleep_sc as bl
 from bleep_sc.models.encoders.color import color_features
 
 SECTION, TILE = "C2", 256
-GOAL_BEFORE, GOAL_DECODING = "<= 0.17", "<= 3"
+GOAL = "<= 0.17"
+"""Six times as fast."""
 
 OTHER = """
-import sys
+import sys, time
 import numpy as np, torch
 from bleep_sc.models.encoders.color import color_features
 crops = np.load(sys.argv[1])
 torch.set_num_threads(int(sys.argv[2]))
 for _ in sys.stdin:
+    start = time.process_time()
     color_features(crops, progress_bar=False)
-    print("done", flush=True)
+    print(time.process_time() - start, flush=True)
 """
 
 
@@ -57,29 +60,39 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         spots, crops, slide = tissue(arguments.spots, Path(folder))
 
-        def described(threads: int) -> None:
-            torch.set_num_threads(threads)
-            color_features(crops, progress_bar=False)
+        cpu: dict[str, list[float]] = {"alone": [], "all": [], "before": []}
 
-        runs = {"alone": lambda: described(1), "all": lambda: described(n_threads), "decoding": decoding(spots, slide)}
+        def described(name: str, threads: int) -> None:
+            torch.set_num_threads(threads)
+            start = time.process_time()
+            color_features(crops, progress_bar=False)
+            cpu[name].append(time.process_time() - start)
+
+        runs = {
+            "alone": lambda: described("alone", 1),
+            "all": lambda: described("all", n_threads),
+            "decoding": decoding(spots, slide),
+        }
         if arguments.before is None:
             seconds = take_turns(arguments.rounds, **runs)
         else:
             with other_version(arguments.before, crops, Path(folder), n_threads) as before:
-                seconds = take_turns(arguments.rounds, **runs, before=before)
-    report(rows_of(seconds, len(crops), n_threads), arguments.json)
+                seconds = take_turns(arguments.rounds, **runs, before=lambda: cpu["before"].append(before()))
+    report(rows_of(seconds, cpu, len(crops), n_threads), arguments.json)
 
 
-def rows_of(seconds: dict[str, list[float]], n: int, n_threads: int) -> Iterator[Row]:
+def rows_of(seconds: dict[str, list[float]], cpu: dict[str, list[float]], n: int, n_threads: int) -> Iterator[Row]:
     each = {name: f"{1000 * np.median(times) / n:.2f} ms a spot" for name, times in seconds.items()}
     what = f'`encoder="color"`, {n} crops of {SIZE} px'
     threads = f"{n_threads} threads"
     if "before" in seconds:
         detail = f"{each['all']} on {threads}, {each['before']} before"
-        yield Row(what, "the version before", ratio(seconds, "all", "before"), GOAL_BEFORE, detail)
+        yield Row(what, "the version before", ratio(seconds, "all", "before"), GOAL, detail)
+        processor = ratio(cpu, "all", "before")
+        yield Row("the same, in seconds of the processor", "the version before", processor, "for comparison")
     detail = f"{each['all']} on {threads}, {each['decoding']} to decode"
     against = f"decoding touched JPEG tiles of {TILE} px once, on one thread"
-    yield Row(what, against, ratio(seconds, "all", "decoding"), GOAL_DECODING, detail)
+    yield Row(what, against, ratio(seconds, "all", "decoding"), "for comparison", detail)
     detail = f"{each['alone']} on one thread"
     yield Row(what + f" on {threads}", "one thread", ratio(seconds, "all", "alone"), "for comparison", detail)
 
@@ -112,8 +125,11 @@ def decoding(spots: AnnData, slide: Path) -> Callable[[], None]:
 
 
 @contextmanager
-def other_version(checkout: Path, crops: np.ndarray, folder: Path, n_threads: int) -> Iterator[Callable[[], None]]:
-    """Lend a function that has another checkout describe the crops, in a process that lives as long as the block."""
+def other_version(checkout: Path, crops: np.ndarray, folder: Path, n_threads: int) -> Iterator[Callable[[], float]]:
+    """Lend a function that has another checkout describe the crops, in a process that lives as long as the block.
+
+    It returns the seconds of the processor that this took, which tell more than the clock's on a busy machine.
+    """
     np.save(folder / "crops.npy", crops)
     command = [sys.executable, "-W", "ignore", "-c", OTHER, str(folder / "crops.npy"), str(n_threads)]
     environment = os.environ | {"PYTHONPATH": str((checkout / "src").resolve())}
@@ -122,11 +138,13 @@ def other_version(checkout: Path, crops: np.ndarray, folder: Path, n_threads: in
         assert process.stdin is not None
         assert process.stdout is not None
 
-        def describe() -> None:
+        def describe() -> float:
             print(file=process.stdin, flush=True)
-            if process.stdout.readline() != "done\n":
+            answer = process.stdout.readline()
+            if not answer:
                 msg = f"the version at {checkout} could not describe the crops"
                 raise SystemExit(msg)
+            return float(answer)
 
         yield describe
         process.stdin.close()
