@@ -97,7 +97,7 @@ def results(*, data: bool) -> Iterator[tuple[str, np.ndarray]]:
 
     sections = {name: section for name, section in load_her2st().items() if name in ("C2", "C3")}
     for name, section in sections.items():
-        bl.pp.crops(section, image_of(name), um=100)
+        bl.pp.crops(section, image_of(name), size=112)
         bl.pp.select_genes(section, n_top_genes=500)
     yield from on_tissue("HER2ST", *sections.values(), {"default": {}, "ridge": {"method": "ridge"}})
 

@@ -1,7 +1,6 @@
 """Learns the default recipe, and chooses its blend on held-out parts of the reference, whose predictions are kept."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from bleep_sc._blocks import dense
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
+from bleep_sc._side_effects import one_thread, threads_for
 from bleep_sc._stats import panels
 from bleep_sc.methods.hybrid.blend import (
     Blend,
@@ -25,7 +25,6 @@ from bleep_sc.methods.hybrid.blend import (
 from bleep_sc.methods.hybrid.component_models import RETRIEVAL, ComponentModels, LearnedSpots
 from bleep_sc.methods.hybrid.components import Decoder
 from bleep_sc.methods.learning.heldout import say_if_next_to_nothing
-from bleep_sc.methods.learning.network import one_thread
 from bleep_sc.methods.task import OutOfFold, Task
 from bleep_sc.models.train.at_once import at_once
 from bleep_sc.models.train.checkpoints import Checkpoints
@@ -65,7 +64,7 @@ def learn_and_choose(task: Task[Any], spots: LearnedSpots) -> Learned:
     folds = _draw_folds(task)
     on_cpu = task.compute.device.type == "cpu"
     n_threads = torch.get_num_threads() if on_cpu else 1
-    with one_thread() if on_cpu else nullcontext():
+    with one_thread() if on_cpu else threads_for(len(spots.features[0])):
         # the longest first
         models, *of_folds = at_once(
             [
@@ -77,7 +76,8 @@ def learn_and_choose(task: Task[Any], spots: LearnedSpots) -> Learned:
         )
     parts = [part for of_fold in of_folds for part in of_fold.parts]
     seen = [judged for of_fold in of_folds for judged in of_fold.seen]
-    blend, score = choose_blend(seen, least_linear=0.0 if patients_tell else _LINEAR_SHARE)
+    with threads_for(len(spots.features[0])):
+        blend, score = choose_blend(seen, least_linear=0.0 if patients_tell else _LINEAR_SHARE)
     _report(blend, score)
     if not task.leaves_out_sections:
         return Learned(models, blend, None)

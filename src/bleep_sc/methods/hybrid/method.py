@@ -12,6 +12,7 @@ import numpy as np
 
 from bleep_sc._checks import check_int, check_number
 from bleep_sc._logging import logger
+from bleep_sc._side_effects import threads_for
 from bleep_sc.methods.hybrid.blend import Blend
 from bleep_sc.methods.hybrid.build import built
 from bleep_sc.methods.hybrid.choose import learn_and_choose
@@ -115,9 +116,10 @@ def _fit(task: Task[HybridRecipe]) -> Fitted:
     )
     chosen = learn_and_choose(task, learned)
     models, blend = chosen.models, chosen.blend
-    model, arguments = built(task, view, models, blend)
-    image, profile = models.embedded(learned.features, blend.shares)
-    spread = measure_spread(image, profile)
+    with threads_for(len(features)):
+        model, arguments = built(task, view, models, blend)
+        image, profile = models.embedded(learned.features, blend.shares)
+        spread = measure_spread(image, profile)
     report_spread(spread)
     record = {
         "chosen": {"k": min(int(blend.neighbors[0]), len(features)), **_plain_numbers(blend)},
