@@ -1,60 +1,30 @@
-"""Describe H&E crops by features of colour and texture made by hand: quick, no download, strong on small data.
+"""The features of colour and texture stated plainly, with NumPy, SciPy and scikit-image: the quick code must agree.
 
-Each crop is described by itself, in two views: the whole crop, and its centre half, where the spot lies. Nothing
-depends on which way a crop is turned, since tissue has no up. The features follow long practice in histology. They are
-colour moments and quantiles, optical density of haematoxylin and eosin (Ruifrok and Johnston, 2001), band-pass
-energies, coherence of orientation, and nuclei found by threshold.
+Crops are described a block at a time, each feature by one or two lines that say what it is.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter, label, maximum_filter
+from skimage.filters import threshold_otsu
 
-from bleep_sc._progress import progress
-from bleep_sc.models.encoders.nuclei import nuclei
-
-FEATURE_SET = "color-1"
-"""Name of the list of features. Another list gets another name, so that a stored model never reads the wrong ones."""
-
-_VIEW = 112
-"""Side in pixels that larger views are shrunk to: cells still show, and the time does not grow with the crop."""
-_BLOCK = 64
-_BANDS = (0.7, 1.4, 2.8, 5.6)
-_QUANTILES = (5, 25, 50, 75, 95)
-_WHITE = 0.85
+VIEW = 112
+BANDS = (0.7, 1.4, 2.8, 5.6)
+QUANTILES = (5, 25, 50, 75, 95)
+WHITE = 0.85
+FIXED = (0.1, 0.2, 0.35)
+PEAK_WINDOW = 5
 
 # optical density of haematoxylin, eosin and the residual in red, green and blue; rows of length one
-_STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
+STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 
 Named = Iterator[tuple[str, np.ndarray]]
 
 
-def color_features(crops: Any, *, progress_bar: bool | None = None) -> np.ndarray:
-    """Describe crops by colour and texture.
-
-    Parameters
-    ----------
-    crops
-        uint8 (n, size, size, 3), NumPy or dask.
-    progress_bar
-        Overrides the value of the same name in :attr:`bleep_sc.settings`.
-
-    Returns
-    -------
-    float32 (n, n_features); `feature_names` says what the columns are.
-    """
-    blocks = []
-    starts = range(0, crops.shape[0], _BLOCK)
-    for start in progress(starts, desc="Colour and texture", show=progress_bar if len(starts) > 1 else False):
-        block = np.asarray(crops[start : start + _BLOCK])
-        blocks.append(np.stack([values for _, values in _describe(block)], axis=1).astype(np.float32))
-    return np.concatenate(blocks)
-
-
-def feature_names() -> list[str]:
-    """Return the names of the columns of `color_features`."""
-    return [name for name, _ in _describe(np.zeros((1, 8, 8, 3), dtype=np.uint8))]
+def plain_features(crops: np.ndarray) -> dict[str, np.ndarray]:
+    """Describe crops, uint8 (n, size, size, 3): values (n,) by name, in the order of the columns."""
+    return {name: values.astype(np.float32) for name, values in _describe(crops)}
 
 
 def _describe(crops: np.ndarray) -> Named:
@@ -62,7 +32,7 @@ def _describe(crops: np.ndarray) -> Named:
     quarter = size // 4
     views = {"whole": crops, "centre": crops[:, quarter : size - quarter, quarter : size - quarter]}
     for view, part in views.items():
-        rgb = _shrink(part, _VIEW)
+        rgb = _shrink(part, VIEW)
         for name, values in _describe_view(rgb):
             yield f"{view}_{name}", values
 
@@ -84,14 +54,14 @@ def _describe_view(rgb: np.ndarray) -> Named:
             yield f"{name}_{moment}", values
     for name in ("haematoxylin", "eosin", "green"):
         flat = channels[name].reshape(len(rgb), -1)
-        for quantile, values in zip(_QUANTILES, np.percentile(flat, _QUANTILES, axis=1), strict=True):
+        for quantile, values in zip(QUANTILES, np.percentile(flat, QUANTILES, axis=1), strict=True):
             yield f"{name}_quantile{quantile}", values
     yield "stains_correlation", _correlation(haematoxylin, eosin)
-    yield "white_share", (grey > _WHITE).mean(axis=(1, 2))
+    yield "white_share", (grey > WHITE).mean(axis=(1, 2))
     yield from _rings({"haematoxylin": haematoxylin, "eosin": eosin})
     yield from _texture({"haematoxylin": haematoxylin, "eosin": eosin, "grey": grey})
     yield from _orientation(grey)
-    yield from nuclei(haematoxylin)
+    yield from _nuclei(haematoxylin)
 
 
 def _shrink(crops: np.ndarray, size: int) -> np.ndarray:
@@ -113,7 +83,7 @@ def _shrink(crops: np.ndarray, size: int) -> np.ndarray:
 def _stain_densities(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute how much haematoxylin and eosin absorb at each pixel, by unmixing optical densities."""
     density = -np.log10(np.maximum(rgb, 1 / 255))
-    unit = _STAINS / np.linalg.norm(_STAINS, axis=1, keepdims=True)
+    unit = STAINS / np.linalg.norm(STAINS, axis=1, keepdims=True)
     stains = density @ np.linalg.inv(unit).astype(np.float32)
     return stains[..., 0], stains[..., 1]
 
@@ -156,7 +126,7 @@ def _texture(channels: dict[str, np.ndarray]) -> Named:
     """Yield energy and skewness of band-passed channels: how much grain of each size, and if it is dark on light."""
     for name, channel in channels.items():
         smooth = channel
-        for band, sigma in enumerate(_BANDS):
+        for band, sigma in enumerate(BANDS):
             rougher, smooth = smooth, _blur(channel, sigma)
             for moment, values in _moments(rougher - smooth):
                 if moment == "sd":
@@ -185,7 +155,47 @@ def _orientation(grey: np.ndarray) -> Named:
 
 
 def _blur(images: np.ndarray, sigma: float) -> np.ndarray:
-    from scipy.ndimage import gaussian_filter
-
     out: np.ndarray = gaussian_filter(images, sigma=(0, sigma, sigma), truncate=3)
     return out
+
+
+def _nuclei(haematoxylin: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Describe the dark blobs of each image (n, y, x) by name and values (n,).
+
+    The shares above fixed thresholds tell how strong the stain is. Otsu's threshold is chosen for each image, so that
+    the mask of nuclei does not depend on that.
+    """
+    area = haematoxylin.shape[1] * haematoxylin.shape[2]
+    smooth = _blur(haematoxylin, 1)
+    for threshold in FIXED:
+        yield f"dark_share{threshold}", (smooth > threshold).mean(axis=(1, 2))
+    otsu = np.array([_otsu(image) for image in smooth])
+    mask = smooth > otsu[:, None, None]
+    yield "nuclei_share", mask.mean(axis=(1, 2))
+    yield "nuclei_threshold", otsu
+    inside, outside = _mean_where(haematoxylin, mask), _mean_where(haematoxylin, ~mask)
+    yield "nuclei_contrast", inside - outside
+    peaks = (smooth == maximum_filter(smooth, size=(0, PEAK_WINDOW, PEAK_WINDOW), mode="nearest")) & mask
+    yield "peak_density", np.sqrt(1000 * peaks.sum(axis=(1, 2)) / area)
+    sizes = [_sizes(m) for m in mask]
+    yield "nuclei_density", np.sqrt([1000 * len(s) / area for s in sizes])
+    yield "nuclei_size", np.log([s.mean() if len(s) else 1.0 for s in sizes])
+    yield "nuclei_size_sd", np.array([np.log(s).std() if len(s) else 0.0 for s in sizes])
+    yield "nuclei_size_weighted", np.log([(s**2).sum() / s.sum() if len(s) else 1.0 for s in sizes])
+
+
+def _otsu(image: np.ndarray) -> float:
+    """Find the threshold that parts an image best in two. An image of a single value gives that value."""
+    return float(image.flat[0]) if np.ptp(image) < 1e-6 else float(threshold_otsu(image, nbins=64))
+
+
+def _mean_where(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    total = (values * mask).sum(axis=(1, 2), dtype=np.float64)
+    return total / np.maximum(mask.sum(axis=(1, 2)), 1)
+
+
+def _sizes(mask: np.ndarray) -> np.ndarray:
+    """Measure the areas in pixels of connected blobs of at least four pixels. Smaller ones are grain."""
+    labels, _ = label(mask, structure=np.ones((3, 3)))
+    sizes = np.bincount(labels.ravel())[1:]
+    return sizes[sizes >= 4]
