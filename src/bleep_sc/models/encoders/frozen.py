@@ -70,10 +70,11 @@ class FrozenEncoder(nn.Module):
         return torch.cat([self._read(part) for part in crops.split(step)])
 
     def _read(self, crops: Tensor) -> Tensor:
-        images = _resampled(centre(crops, self.reading.view_px), self.reading.input_px)
+        # before they are turned: once, not for every view
+        images = self.network.normalized(_resampled(centre(crops, self.reading.view_px), self.reading.input_px))
         total = torch.zeros(len(crops), self.n_features, device=crops.device)
         for view in _symmetries(images, self.reading.symmetries):
-            total += self.network(view).float()
+            total += self.network.read(view).float()
         return total / self.reading.symmetries
 
 
