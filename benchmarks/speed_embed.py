@@ -21,11 +21,11 @@ from anndata import AnnData
 from speed_fit import painted
 
 import bleep_sc as bl
+from bleep_sc.io._trained import load_model
 from bleep_sc.models.device import BATCH_SIZE, Compute, resolve_compute
 from bleep_sc.models.encoders.frozen import _AT_A_TIME, build_frozen, reading_of
 from bleep_sc.models.encoders.of_lite import LITE0
 from bleep_sc.models.encoders.registry import encoder_named
-from bleep_sc.tl._load import load_model
 
 FROZEN = {"resnet50": (1, None), LITE0: (8, "imagenet")}
 """Networks that `tl.encode` runs, how many times `--encoded` crops each reads, so that all take about as long, and
@@ -73,7 +73,7 @@ def main() -> None:
             )
         )
     for encoder, (times, _) in FROZEN.items():
-        crops = encoder_cost.painted(times * arguments.encoded, 224)
+        crops = encoder_cost.painted(times * arguments.encoded, 224)[: times * arguments.encoded]
         adata = AnnData(obsm={"crops": crops})
         rows += encoding(encoder, adata, compute, batch=batch if gpu else _AT_A_TIME, rounds=arguments.rounds)
     report(rows, arguments.json)
@@ -87,7 +87,7 @@ def encoding(encoder: str, adata: AnnData, compute: Compute, *, batch: int, roun
     network = build_frozen(encoder, reading).network.to(compute.device)
     shape = (batch, reading.input_px, reading.input_px, 3)
     ready = torch.randn(shape, device=compute.device)
-    n_runs = reading.symmetries * -(-adata.n_obs // batch)
+    n_runs = reading.symmetries * (adata.n_obs // batch)
 
     def bare() -> None:
         with torch.inference_mode(), compute.autocast():
