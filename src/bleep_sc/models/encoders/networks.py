@@ -44,8 +44,7 @@ class ImageNetwork(nn.Module):
 
     def read(self, images: Tensor) -> Tensor:
         """Turn normalised images (n, y, x, 3) into features."""
-        # a turned view is no more than strides over what it shows: laid out anew here, not piece by piece in a layer
-        features: Tensor = self.network(images.contiguous().permute(0, 3, 1, 2))
+        features: Tensor = self.network(images.permute(0, 3, 1, 2))
         return features
 
 
