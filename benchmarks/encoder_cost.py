@@ -53,13 +53,13 @@ def main() -> None:
         arguments.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def painted(n: int) -> np.ndarray:
+def painted(n: int, size: int = SIDE) -> np.ndarray:
     """Crops of painted tissue."""
     tissue: Any = bl.datasets.toy(
         n_patients=1, n_sections=1, n_spots=n, n_genes=30, return_images=True, progress_bar=False
     )
     adata, images = tissue
-    bl.pp.crops(adata, images, size=SIDE, library_key="section", check="off", progress_bar=False)
+    bl.pp.crops(adata, images, size=size, library_key="section", check="off", progress_bar=False)
     return np.asarray(adata.obsm["crops"])
 
 

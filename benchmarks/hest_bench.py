@@ -33,6 +33,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import h5py
@@ -119,11 +120,13 @@ def ridge(train: Samples, test: Samples, genes: Sequence[str], reduced_to: int |
     return np.asarray(model.fit(features, train.targets).predict(others))
 
 
-def bleep(train: Samples, test: Samples, genes: Sequence[str], reduced_to: int | None) -> np.ndarray:
-    """Predict by the package's default recipe from the same features (n_test, n_genes); it reduces them by itself."""
+def bleep(
+    train: Samples, test: Samples, genes: Sequence[str], reduced_to: int | None, *, method: Any = "bleep"
+) -> np.ndarray:
+    """Predict by a method of the package from the same features (n_test, n_genes); it reduces them by itself."""
     ref, query = _adata(train, genes), _adata(test, genes)
     ref.X = train.targets.astype(np.float32)
-    bl.tl.fit(ref, image_key="X_encoder", library_key="sample", random_state=SEED)
+    bl.tl.fit(ref, method=method, image_key="X_encoder", library_key="sample", random_state=SEED)
     bl.tl.impute(query, ref)
     return np.asarray(query.layers["bleep"])
 

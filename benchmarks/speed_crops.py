@@ -3,7 +3,8 @@
     python benchmarks/speed_crops.py [--spots 5000] [--side 27000] [--json F]
 
 From memory it is measured against slicing in a bare loop and against squidpy's own crops, from a file against
-decoding each touched tile once. Every comparison takes turns in one process; memory is measured in a fresh one.
+decoding each touched tile once. Wide crops of a pyramid are measured against those of the same slide without its lower
+levels. Every comparison takes turns in one process; memory is measured in a fresh one.
 """
 
 import subprocess
@@ -33,6 +34,8 @@ def main() -> None:
             path = Path(folder) / f"{make}.tif"
             write_slide(path, arguments.side, make)
             rows += from_file(path, spots(arguments.spots, arguments.side, SIZE), tile)
+            if make == "jpeg":  # as scanners write
+                rows.append(by_level(path, arguments.side))
             path.unlink()
     report(rows, arguments.json)
 
@@ -97,6 +100,26 @@ def from_file(path: Path, adata: AnnData, tile: int) -> Iterator[Row]:
     yield Row("their memory beyond the crops", "1 GB", beyond / 1024, "<= 1", f"{beyond:.0f} MB")
 
 
+def by_level(path: Path, side: int, *, n: int = 200, um: float = 500, mpp: float = 0.25) -> Row:
+    """Time wide crops of a pyramid, beside those of level 0 alone, and compare their values."""
+    flat = path.with_stem("flat")
+    write_slide(flat, side, path.stem, levels=1)
+    sets = {name: spots(n, side, round(um / mpp / 2)) for name in ("pyramid", "flat")}
+    files = {"pyramid": path, "flat": flat}
+    seconds = take_turns(
+        ROUNDS, **{name: lambda name=name: bl.pp.crops(sets[name], files[name], um=um, mpp=mpp) for name in files}
+    )
+    flat.unlink()
+    differ = np.abs(sets["pyramid"].obsm["crops"].astype(np.int16) - sets["flat"].obsm["crops"]).mean(axis=(1, 2, 3))
+    scale = sets["pyramid"].uns["crops"]["library"]["level_scale"]
+    detail = (
+        f"{np.median(seconds['pyramid']):.1f} s from the level of scale {scale:g}, {np.median(seconds['flat']):.1f} s "
+        f"from level 0, {differ.max():.1f} grey levels apart in the mean of a crop at most"
+    )
+    what = f"{n} crops of {um:g} µm from a pyramid of {mpp:g} µm a pixel"
+    return Row(what, "the same slide without lower levels", ratio(seconds, "pyramid", "flat"), "<= 0.33", detail)
+
+
 def child(path: str, n: str) -> None:
     """In a process of its own: how much memory grew."""
     bl.settings.progress_bar, bl.settings.verbosity = False, "error"
@@ -133,28 +156,36 @@ def touched(adata: AnnData, path: Path, tile: int) -> list[int]:
     )
 
 
-def write_slide(path: Path, side: int, make: str) -> None:
-    """A pyramid of grainy, smooth colours; a few tiles from a seed, again and again."""
+def write_slide(path: Path, side: int, make: str, levels: int = 3) -> None:
+    """A pyramid of grainy, smooth colours, each level averaged over 4 x 4 pixels; a few tiles, again and again."""
     tile, compression = MAKES[make]
     rng = np.random.default_rng(0)
-    stock = []
-    for _ in range(16):
-        smooth = rng.normal(190, 30, size=(tile // 16, tile // 16, 3)).repeat(16, axis=0).repeat(16, axis=1)
-        stock.append(np.clip(smooth + rng.normal(0, 5, size=smooth.shape), 0, 255).astype(np.uint8))
+    smooth = rng.normal(190, 30, size=(16, tile // 16, tile // 16, 3)).repeat(16, axis=1).repeat(16, axis=2)
+    stock = np.clip(smooth + rng.normal(0, 5, size=smooth.shape), 0, 255).astype(np.uint8)
+    which = rng.integers(16, size=2 * (16 * -(-side // (16 * tile)),))
     options = {"tile": (tile, tile), "compression": compression, "photometric": "rgb", "dtype": np.uint8}
     if compression == "zlib":
         options["compressionargs"] = {"level": 1}
     with tifffile.TiffWriter(path, bigtiff=True) as file:
-        for level in range(3):
+        for level in range(levels):
             length = side // 4**level
-            number = (-(-length // tile)) ** 2
             file.write(
-                (stock[i] for i in rng.integers(16, size=number)),
+                averaged(stock, which, 4**level, -(-length // tile)),
                 shape=(length, length, 3),
-                subifds=2 if level == 0 else 0,
+                subifds=levels - 1 if level == 0 else 0,
                 subfiletype=int(level > 0),
                 **options,
             )
+
+
+def averaged(stock: np.ndarray, which: np.ndarray, step: int, number: int) -> Iterator[np.ndarray]:
+    """The tiles of a level, as many along each side, of which each shows `step` x `step` tiles of level 0."""
+    tile = stock.shape[1]
+    small = stock.reshape(-1, tile // step, step, tile // step, step, 3).mean(axis=(2, 4)).round().astype(np.uint8)
+    for row in range(number):
+        for column in range(number):
+            part = small[which[row * step :, column * step :][:step, :step]]
+            yield part.transpose(0, 2, 1, 3, 4).reshape(tile, tile, 3)
 
 
 if __name__ == "__main__":

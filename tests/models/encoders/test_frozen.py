@@ -66,6 +66,25 @@ def test_views_are_all_different_ones_and_a_turned_crop_has_the_same_features() 
     assert not torch.allclose(once(crops.flip(1)), once(crops), rtol=1e-4, atol=1e-5)
 
 
+def test_each_view_comes_to_the_network_laid_out_as_its_layers_read_it() -> None:
+    """A view that is only strides over another is laid out piece by piece in the first layer, which takes longer."""
+    laid_out = []
+
+    class See(Flat):
+        def forward(self, images: Tensor) -> Tensor:
+            laid_out.append(images.is_contiguous(memory_format=torch.channels_last))
+            return super().forward(images)
+
+    network = ImageNetwork(See(), 3 * 4**2, mean=HALF, std=(0.25, 0.5, 1.0))
+    crops = crops_of(2, 4)
+    features = FrozenEncoder(network, Reading(4, 4, None, 8))(crops)
+    assert laid_out == 8 * [True]
+    values = (crops.double() / 255 - 0.5) / torch.tensor([0.25, 0.5, 1.0])
+    turns = [values.rot90(quarter, (1, 2)) for quarter in range(4)]
+    mean = sum(turn + turn.flip(2) for turn in turns) / 8
+    torch.testing.assert_close(features, mean.permute(0, 3, 1, 2).flatten(1).float())
+
+
 @pytest.mark.parametrize(
     ("name", "stages"),
     [

@@ -36,8 +36,15 @@ class ImageNetwork(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Turn crops uint8 (n, y, x, 3) into features, float (n, n_features)."""
-        images = ((crops.float() - self.mean) / self.std).permute(0, 3, 1, 2)
-        features: Tensor = self.network(images)
+        return self.read(self.normalized(crops))
+
+    def normalized(self, crops: Tensor) -> Tensor:
+        """Normalise crops; float32 of the same shape."""
+        return (crops.float() - self.mean).div_(self.std)
+
+    def read(self, images: Tensor) -> Tensor:
+        """Turn normalised images (n, y, x, 3) into features."""
+        features: Tensor = self.network(images.permute(0, 3, 1, 2))
         return features
 
 
