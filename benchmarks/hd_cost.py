@@ -74,14 +74,14 @@ def measure(
     rows: list[dict[str, Any]] = []
     rng = np.random.default_rng(0)
     tissue = paint(rng, PAINTED, draw_stain(rng))
-    rates = _rates(rng, n_genes)
+    rates = rates_of(rng, n_genes)
     side = int(np.ceil(np.sqrt(n_bins / 2)))
     slide = folder / "slide.tif"
     _write_slide(slide, tissue.image, side * PITCH)
-    sections = [_section(rng, f"S{number}", tissue.region, rates, side) for number in (1, 2)]
+    sections = [section(rng, f"S{number}", tissue.region, rates, side) for number in (1, 2)]
     ref = ad.concat(sections, merge="same", uns_merge="unique")
     del sections
-    query = _section(rng, "Q", tissue.region, rates, int(np.ceil(np.sqrt(n_bins / 10))))
+    query = section(rng, "Q", tissue.region, rates, int(np.ceil(np.sqrt(n_bins / 10))))
 
     def step(name: str, work: Callable[[], object]) -> None:
         resident()  # gives back what is free
@@ -123,7 +123,7 @@ def measure(
     return rows
 
 
-def _rates(rng: np.random.Generator, n_genes: int) -> np.ndarray:
+def rates_of(rng: np.random.Generator, n_genes: int) -> np.ndarray:
     """Share of each gene in the transcripts of each region (n_regions, n_genes)."""
     base = rng.normal(0, 1.5, size=n_genes)
     rates = np.exp(base + rng.normal(0, 0.7, size=(len(REGIONS), n_genes)) * (rng.random(n_genes) < 0.2))
@@ -147,7 +147,7 @@ def _write_slide(path: Path, picture: np.ndarray, side: int) -> None:
     )
 
 
-def _section(rng: np.random.Generator, name: str, region: np.ndarray, rates: np.ndarray, side: int) -> AnnData:
+def section(rng: np.random.Generator, name: str, region: np.ndarray, rates: np.ndarray, side: int) -> AnnData:
     """Draw a square of bins and their transcripts."""
     row, column = (axis.ravel() for axis in np.indices((side, side)))
     xy = (np.stack([column, row], axis=1) + 0.5) * PITCH

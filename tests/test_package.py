@@ -82,7 +82,8 @@ def test_docstring(module: ModuleType, name: str) -> None:
         re.findall(r"^(Parameters|Returns|Raises|Examples)\n-+\n(.*?)(?=^\w[\w ]*\n-+$|\Z)", text, re.M | re.S)
     )
     assert not re.search(r"^\w[\w ]* -{3,} ", text, re.M), "the heading of a section has a line of its own"
-    if function.__code__.co_argcount + function.__code__.co_kwonlyargcount:
+    code = inspect.unwrap(function).__code__
+    if code.co_argcount + code.co_kwonlyargcount:
         described = re.findall(r"^(\w+(?:, \w+)*)$", sections["Parameters"], re.M)
         named = {word for line in described for word in line.split(", ")}
         assert named == set(inspect.signature(function).parameters), "parameters and their description differ"

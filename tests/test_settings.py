@@ -8,7 +8,7 @@ import pytest
 
 import bleep_sc as bl
 
-NAMES = ("device", "precision", "progress_bar", "memory", "verbosity")
+NAMES = ("device", "precision", "progress_bar", "memory", "threads", "verbosity")
 NO_NUMBER = r"`settings\.memory` must be a finite number of at least 1, found"
 REFUSED: list[tuple[str, Any, str]] = [
     *[("device", value, r"`settings\.device` must be 'auto' or a torch device") for value in ("", None, 3, ["cpu"])],
@@ -23,6 +23,10 @@ REFUSED: list[tuple[str, Any, str]] = [
     *[
         ("memory", value, NO_NUMBER)
         for value in (0, 0.99, -5, np.nan, np.inf, "256", None, True, [256], np.array([1, 2]))
+    ],
+    *[
+        ("threads", value, r"`settings\.threads` must be an integer of at least 1, found")
+        for value in (0, -1, 1.0, np.nan, "2", True, [2], np.array([1, 2]), pd.NA)
     ],
     *[
         ("verbosity", value, r"`settings\.verbosity` must be one of 'error', 'warning', 'info', 'debug', found")
@@ -58,6 +62,9 @@ def test_refused_and_as_before(number: int) -> None:
         ("memory", 1, 1.0),
         ("memory", np.float32(2.5), 2.5),
         ("memory", np.int64(64), 64.0),
+        ("threads", 2, 2),
+        ("threads", np.int64(3), 3),
+        ("threads", None, None),
         ("verbosity", "debug", "debug"),
     ],
 )

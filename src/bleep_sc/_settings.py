@@ -6,20 +6,20 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from bleep_sc._checks import check_choice, check_number
+from bleep_sc._checks import check_choice, check_int, check_number
 from bleep_sc._logging import logger
 
 Precision = Literal["auto", "32", "16-mixed", "bf16-mixed"]
 Verbosity = Literal["error", "warning", "info", "debug"]
 
-_NAMES = ("device", "precision", "progress_bar", "memory", "verbosity")
+_NAMES = ("device", "precision", "progress_bar", "memory", "threads", "verbosity")
 
 _OVERRIDES: ContextVar[Mapping[str, Any]] = ContextVar("bleep_sc.settings", default=MappingProxyType({}))
 """Settings that hold in this thread alone, for the length of its ``with`` blocks."""
 
 
 class Settings:
-    """Settings of a session: where to compute, how much memory to use, and which messages to show.
+    """Settings of a session: where to compute, on how many cores and in how much memory, and which messages to show.
 
     The only instance is ``bleep_sc.settings``. An argument of the same name overrides the setting for one call.
 
@@ -42,6 +42,7 @@ class Settings:
         self._precision: Precision = "auto"
         self._progress_bar = True
         self._memory = 256.0
+        self._threads: int | None = None
         self._levels: list[tuple[object, int]] = []
         self._lock = Lock()
         self.verbosity = "info"
@@ -94,6 +95,15 @@ class Settings:
     @memory.setter
     def memory(self, value: float) -> None:
         self._set("memory", check_number("settings.memory", value, minimum=1))
+
+    @property
+    def threads(self) -> int | None:
+        """The most cores to compute on; None: as many as this process may use, by affinity, quota and scheduler."""
+        return self._now("threads")
+
+    @threads.setter
+    def threads(self, value: int | None) -> None:
+        self._set("threads", None if value is None else check_int("settings.threads", value))
 
     @property
     def verbosity(self) -> Verbosity:
@@ -151,7 +161,8 @@ class Settings:
     def __repr__(self) -> str:
         return (
             f"Settings(device={self.device!r}, precision={self.precision!r}, "
-            f"progress_bar={self.progress_bar!r}, memory={self.memory!r}, verbosity={self.verbosity!r})"
+            f"progress_bar={self.progress_bar!r}, memory={self.memory!r}, threads={self.threads!r}, "
+            f"verbosity={self.verbosity!r})"
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bleep_sc._side_effects import threads_for
 from bleep_sc.methods.inputs import BY_HAND, Spots
 from bleep_sc.methods.task import Fitted, Task, Trained
 from bleep_sc.models.device import Compute
@@ -49,15 +50,15 @@ def novelties_of(task: Task[Any], fitted: Fitted, groups: np.ndarray) -> list[No
     out = []
     for own, kind, name in zip(by_encoder(features, widths), kinds, names, strict=True):
         by_hand = made_by_hand(name) if kind is BY_HAND else None
-        out.append(
-            Novelty.of_reference(
+        with threads_for(len(own)):
+            novelty = Novelty.of_reference(
                 own,
                 groups=groups,
                 sections=spots.sections,
                 names=() if by_hand is None else by_hand.names(),
                 on_components=by_hand is None,
             )
-        )
+        out.append(novelty)
     return out
 
 

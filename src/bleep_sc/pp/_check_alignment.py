@@ -19,6 +19,7 @@ from bleep_sc._expression import expression_values
 from bleep_sc._logging import logger, warn
 from bleep_sc._progress import progress
 from bleep_sc._settings import settings
+from bleep_sc._side_effects import on_allowed_cores
 from bleep_sc.pp._alignment.compared import Compared, compared_places
 from bleep_sc.pp._alignment.genes import most_varying
 from bleep_sc.pp._alignment.looks import Look
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from bleep_sc.pp._crops import Image
 
 
+@on_allowed_cores()
 def check_alignment(
     adata: AnnData,
     image: "Image | Mapping[str, Image] | None" = None,

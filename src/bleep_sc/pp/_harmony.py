@@ -9,6 +9,7 @@ from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import MAX_SEED, check_int, check_key, check_key_added
 from bleep_sc._expression import expression_input
 from bleep_sc._logging import logger, warn
+from bleep_sc._side_effects import on_allowed_cores
 
 _FEWEST_TO_CLUSTER = 16
 """Fewest spots. With fewer, harmonypy would make no cluster: it makes one for every 30 spots."""
@@ -18,6 +19,7 @@ _MOST_ITER = 10_000
 """Largest `max_iter` that is accepted. Harmony stops earlier, once its rounds change little."""
 
 
+@on_allowed_cores()
 def harmonize(
     adata: AnnData,
     *,

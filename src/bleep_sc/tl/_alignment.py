@@ -11,6 +11,7 @@ from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_choice, check_in, check_int
 from bleep_sc._logging import logger
 from bleep_sc._side_effects import parallel_numba, python_random_state_kept
+from bleep_sc.models.threads import on_allowed_cores
 
 Layout = Literal["umap", "tsne"]
 
@@ -19,6 +20,7 @@ _BLOCK = 1024
 _SAME = 1e-6
 
 
+@on_allowed_cores()
 def alignment(
     adata: AnnData,
     *,

@@ -11,8 +11,10 @@ from bleep_sc._settings import Precision
 from bleep_sc.methods.names import Match, Mode
 from bleep_sc.metrics.turns import FEWEST_TURNS
 from bleep_sc.models.search.weighting import Weighting
+from bleep_sc.models.threads import on_allowed_cores
 
 
+@on_allowed_cores()
 def calibrate(
     ref: AnnData,
     *,

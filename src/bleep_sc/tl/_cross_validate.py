@@ -10,11 +10,13 @@ from bleep_sc._adata import check_adata, check_free
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import MAX_SEED, check_int, check_key_added, check_names, check_number
 from bleep_sc.metrics.panels import check_metrics
+from bleep_sc.models.threads import on_allowed_cores
 
 DEFAULT_METHODS = ("mean", "coordinates", "ridge", "knn", "bleep")
 DEFAULT_METRICS = ("pearson", "pearson_depth_free")
 
 
+@on_allowed_cores()
 def cross_validate(
     adata: AnnData,
     *,

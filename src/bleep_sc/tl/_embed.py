@@ -9,8 +9,10 @@ from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_key_added
 from bleep_sc._logging import logger
 from bleep_sc._settings import Precision
+from bleep_sc.models.threads import on_allowed_cores
 
 
+@on_allowed_cores()
 def embed(
     adata: AnnData,
     ref: AnnData | None = None,

@@ -8,11 +8,13 @@ from bleep_sc._adata import check_adata
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_int, check_key, check_key_added, check_number
 from bleep_sc._settings import Precision
+from bleep_sc.models.threads import on_allowed_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
+@on_allowed_cores()
 def encode(
     adata: AnnData,
     *,

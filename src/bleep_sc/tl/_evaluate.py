@@ -29,6 +29,7 @@ from bleep_sc._stats import panels as choose_panels
 from bleep_sc.metrics.panels import SectionPair, check_metrics, score_genes, score_panels
 from bleep_sc.metrics.registry import METRICS, NEEDS_OF_PLACES, needs_of
 from bleep_sc.metrics.summary import interval_unit, spot_draws, summarize, tabulate
+from bleep_sc.models.threads import on_allowed_cores
 from bleep_sc.tl._measured.record import without_measured
 from bleep_sc.tl._noise_ceiling import ceiling_by_name, ceiling_params, common_total
 from bleep_sc.tl._predicted import aligned_prediction, check_predicted, known_values, predicted_values
@@ -37,6 +38,7 @@ from bleep_sc.tl._sections import check_section_sizes, known_patient_key, ordere
 _ALL, _MARKERS = "all", "markers"
 
 
+@on_allowed_cores()
 def evaluate(
     query: AnnData,
     *,

@@ -8,6 +8,7 @@ from bleep_sc._adata import check_adata, recorded_library_key
 from bleep_sc._checks import check_choice, check_int, check_key, check_key_added, check_number
 from bleep_sc._settings import Precision
 from bleep_sc.methods.names import MethodName, Optimizer, PresetName
+from bleep_sc.models.threads import on_allowed_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 FEWEST_TO_TRAIN_ON = 16
 
 
+@on_allowed_cores()
 def fit(
     adata: AnnData,
     *,
@@ -260,8 +262,9 @@ def fit(
         and HisToGene can take any of them. BLEEP's default recipe does not have this argument: it always takes AdamW.
     random_state
         Seed of weights, validation spots, batches, augmentation and dropout. On the CPU of one machine, the same seed
-        gives the same weights bit for bit if ``torch.get_num_threads()`` is the same. That number can change when numba
-        runs its first parallel loop, for example in scanpy. The order of the spots matters too.
+        gives the same weights bit for bit on the same number of threads. That is ``torch.get_num_threads()``, or less
+        where the log says so. It can change when numba runs its first parallel loop, for example in scanpy. The order
+        of the spots matters too.
     device, precision, progress_bar
         Override the settings of the same names in :attr:`bleep_sc.settings` for this call.
     devices

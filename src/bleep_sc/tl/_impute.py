@@ -14,6 +14,7 @@ from bleep_sc._logging import logger
 from bleep_sc._settings import Precision
 from bleep_sc.methods.names import Match, Mode, Search
 from bleep_sc.models.search.weighting import Weighting
+from bleep_sc.models.threads import on_allowed_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bleep_sc.methods.record import Method
 
 
+@on_allowed_cores()
 def impute(
     query: AnnData,
     ref: AnnData,

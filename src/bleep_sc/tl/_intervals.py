@@ -9,10 +9,12 @@ from bleep_sc import _keys
 from bleep_sc._adata import check_adata, check_readable, check_reference
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import check_choice, check_in, check_int, check_key, check_key_added, check_levels, check_names
+from bleep_sc.models.threads import on_allowed_cores
 
 Target = Literal["measured", "rate"]
 
 
+@on_allowed_cores()
 def intervals(
     query: AnnData,
     ref: AnnData,

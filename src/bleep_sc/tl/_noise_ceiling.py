@@ -12,11 +12,13 @@ from bleep_sc._expression import count_values
 from bleep_sc._logging import logger
 from bleep_sc._stats import looks_like_counts, section_rows
 from bleep_sc.metrics import ceiling_from_halves, split_half_pearson
+from bleep_sc.models.threads import on_allowed_cores
 from bleep_sc.tl._sections import Sections, ordered_by_name
 
 _SPOTS_TO_LOOK_AT = 512
 
 
+@on_allowed_cores()
 def noise_ceiling(
     adata: AnnData,
     *,

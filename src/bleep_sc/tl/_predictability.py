@@ -19,6 +19,7 @@ from bleep_sc._stats import log_depth, section_rows
 from bleep_sc.io._calibration import Scope, scope_in_words
 from bleep_sc.metrics.predictable import combine_sections
 from bleep_sc.metrics.turns import FEWEST_TURNS, cross_geary
+from bleep_sc.models.threads import on_allowed_cores
 from bleep_sc.tl._sections import (
     Sections,
     check_section_sizes,
@@ -33,6 +34,7 @@ _FLAT = 1e-6
 _COLUMNS = ("geary", "pvalue", "qvalue", "predictable")
 
 
+@on_allowed_cores()
 def predictability(
     adata: AnnData,
     *,

@@ -6,15 +6,6 @@ from conftest import make_sections
 
 import bleep_sc as bl
 from bleep_sc.methods.hybrid import component_models
-from bleep_sc.methods.learning.network import one_thread
-
-
-def test_the_number_comes_back() -> None:
-    before = torch.get_num_threads()
-    with pytest.raises(RuntimeError, match="within"), one_thread():
-        assert torch.get_num_threads() == 1
-        raise RuntimeError("within")
-    assert torch.get_num_threads() == before
 
 
 def test_heads_train_on_one_thread_whatever_there_are(monkeypatch: pytest.MonkeyPatch) -> None:

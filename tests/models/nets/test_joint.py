@@ -5,6 +5,7 @@ import torch
 from bleep_sc.models.nets.joint import JointArguments, JointSpace
 from bleep_sc.models.nets.losses import info_nce
 from bleep_sc.models.train.batches import Batch
+from bleep_sc.models.train.randomness import own_generator
 
 
 def space_of(members: int = 3, *, dropout: float = 0.3) -> JointSpace:
@@ -79,3 +80,31 @@ def test_both_sides_drop_inputs_but_only_images_drop_hidden_values(batch: Batch)
         for heads in (space.image_heads, space.expression_heads)
     ]
     assert rates == [[0.2, 0.3], [0.2, 0.0]]
+
+
+def test_the_members_draw_as_they_would_one_after_another(batch: Batch) -> None:
+    """Whether in one product or head by head, from the shared random state or an own one: the loss is the same."""
+    space = space_of().train()
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        expected = sum(
+            info_nce(image(batch.images), expression(batch.expression), 0.1)
+            for image, expression in zip(space.image_heads, space.expression_heads, strict=True)
+        )
+        torch.manual_seed(3)
+        shared = space.loss(batch)
+        torch.manual_seed(3)
+        space.random = own_generator(torch.device("cpu"))
+        torch.manual_seed(4)
+        own = space.loss(batch)
+        assert own != space.loss(batch), "an own generator moves on too"
+    assert shared.item() == pytest.approx(expected.item(), abs=1e-5)
+    assert own.item() == shared.item()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_layer_without_dropout_draws_nothing(batch: Batch, dropout: float) -> None:
+    space = space_of(dropout=dropout).train()
+    masks = space.image_heads.empty_masks(batch.images)
+    assert [mask is None for mask in masks] == [False, dropout == 0]
+    assert [mask is None for mask in space.expression_heads.empty_masks(batch.expression)] == [False, True]

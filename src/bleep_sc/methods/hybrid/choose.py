@@ -1,4 +1,4 @@
-"""Chooses the blend of the default recipe on held-out parts of the reference, and keeps what it predicts of them."""
+"""Learns the default recipe, and chooses its blend on held-out parts of the reference, whose predictions are kept."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -6,10 +6,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from bleep_sc._blocks import dense
 from bleep_sc._logging import logger
 from bleep_sc._progress import progress
+from bleep_sc._side_effects import one_thread, threads_for
 from bleep_sc._stats import panels
 from bleep_sc.methods.hybrid.blend import (
     Blend,
@@ -24,6 +26,7 @@ from bleep_sc.methods.hybrid.component_models import RETRIEVAL, ComponentModels,
 from bleep_sc.methods.hybrid.components import Decoder
 from bleep_sc.methods.learning.heldout import say_if_next_to_nothing
 from bleep_sc.methods.task import OutOfFold, Task
+from bleep_sc.models.train.at_once import at_once
 from bleep_sc.models.train.checkpoints import Checkpoints
 
 MOST_TO_CHOOSE_ON = 4000
@@ -39,45 +42,110 @@ FEWEST_PATIENTS = 3
 """The fewest patients of which leaving out one tells what serves another: the linear share, the encoders' shares."""
 
 
-def choose_on_folds(task: Task[Any], spots: LearnedSpots) -> tuple[Blend, OutOfFold | None]:
-    """Predict each held-out part of the reference from the rest, by every model, and take the best blend.
+@dataclass(frozen=True)
+class Learned:
+    """What is learned from a reference, and the blend that predicts its held-out parts best."""
 
-    What the blend predicts is kept where no fold was trained on other spots of the sections that it predicts.
+    models: ComponentModels
+    """The models of all spots."""
+    blend: Blend
+    out_of_fold: OutOfFold | None
+    """What the blend predicts of spots by models that saw none of their section; None where folds divide sections."""
+
+
+def learn_and_choose(task: Task[Any], spots: LearnedSpots) -> Learned:
+    """Learn from all spots, and from all but each held-out part; predict the parts by every model, take the best blend.
+
+    On a CPU one thread trains each model, several models at once. OpenMP's threads wait for each other in a loop that
+    takes a whole core: beside other work, steps of milliseconds spend nearly all of their time there.
     """
-    parts: list[_Part] = []
-    seen: list[HeldOutPart] = []
-    decoders = []
-    kept = task.leaves_out_sections
-    rng = np.random.default_rng(task.seed)
-    quiet = replace(task.compute, progress_bar=False)
     n_encoders, patients_tell = len(spots.features), task.n_patients >= FEWEST_PATIENTS
     shares = possible_shares(n_encoders) if patients_tell else [equal_shares(n_encoders)]
-    genes, largest = task.expression.genes, 0
-    folds = progress(task.folds, desc="Choosing the mix", show=task.compute.progress_bar)
-    for fold, (training, held_out_parts) in enumerate(folds):
-        largest = max(largest, len(training))
-        training = _some(training, rng)
-        training_spots = spots.at_rows(training)
-        models = ComponentModels.learn(
-            training_spots,
-            task.recipe,
-            compute=quiet,
-            seed=task.seed,
-            announce=False,
-            checkpoints=partial(_checkpoints, task, f"fold{fold + 1}"),
+    folds = _draw_folds(task)
+    on_cpu = task.compute.device.type == "cpu"
+    n_threads = torch.get_num_threads() if on_cpu else 1
+    with one_thread() if on_cpu else threads_for(len(spots.features[0])):
+        # the longest first
+        models, *of_folds = at_once(
+            [
+                partial(_learn_from_all, task, spots),
+                *(partial(_learn_fold, task, spots, shares, fold) for fold in folds),
+            ],
+            n_threads=n_threads,
+            watch=partial(progress, desc="Choosing the mix", show=task.compute.progress_bar),
         )
-        if kept:
-            decoders.append(Decoder.learn(models.scores, task.all_genes.matrix[training]))
-        leading = np.isin(genes, panels(training_spots.expression, genes, training_spots.sections)["HVG-50"])
-        for rows in held_out_parts:
-            parts.append(_Part(fold, rows, models, leading))
-            seen.append(parts[-1].judged(spots, _some(rows, rng), shares))
-    blend, score = choose_blend(seen, least_linear=0.0 if patients_tell else _LINEAR_SHARE)
+    parts = [part for of_fold in of_folds for part in of_fold.parts]
+    seen = [judged for of_fold in of_folds for judged in of_fold.seen]
+    with threads_for(len(spots.features[0])):
+        blend, score = choose_blend(seen, least_linear=0.0 if patients_tell else _LINEAR_SHARE)
     _report(blend, score)
+    if not task.leaves_out_sections:
+        return Learned(models, blend, None)
+    largest = max(len(training) for training, _ in task.folds)
     limited = MOST_TO_CHOOSE_ON if largest > MOST_TO_CHOOSE_ON else None
-    return blend, _collected(
-        blend, zip(parts, seen, strict=True), decoders, spots, trained_on=limited
-    ) if kept else None
+    decoders = [of_fold.decoder for of_fold in of_folds]
+    return Learned(models, blend, _collected(blend, zip(parts, seen, strict=True), decoders, spots, trained_on=limited))
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """A fold of which at most so many spots are used as serve the choice."""
+
+    number: int
+    training: np.ndarray
+    held_out: list[np.ndarray]
+    """The rows of each held-out part."""
+    judged: list[np.ndarray]
+    """Those of them that it is judged by."""
+
+
+@dataclass(frozen=True)
+class _LearnedFold:
+    """The held-out parts of a fold, and what its models predict of them."""
+
+    parts: list["_Part"]
+    seen: list[HeldOutPart]
+    decoder: Decoder | None
+    """From scores to the expression of all genes; None where no prediction is kept."""
+
+
+def _draw_folds(task: Task[Any]) -> list[_Fold]:
+    rng = np.random.default_rng(task.seed)
+    return [
+        _Fold(number, _some(training, rng), held_out, [_some(rows, rng) for rows in held_out])
+        for number, (training, held_out) in enumerate(task.folds)
+    ]
+
+
+def _learn_from_all(task: Task[Any], spots: LearnedSpots) -> ComponentModels:
+    return ComponentModels.learn(
+        spots,
+        task.recipe,
+        compute=task.compute,
+        seed=task.seed,
+        announce=True,
+        checkpoints=partial(_checkpoints, task, "all-spots"),
+    )
+
+
+def _learn_fold(task: Task[Any], spots: LearnedSpots, shares: Sequence[Shares], fold: _Fold) -> _LearnedFold:
+    genes = task.expression.genes
+    training_spots = spots.at_rows(fold.training)
+    models = ComponentModels.learn(
+        training_spots,
+        task.recipe,
+        compute=replace(task.compute, progress_bar=False),
+        seed=task.seed,
+        announce=False,
+        checkpoints=partial(_checkpoints, task, f"fold{fold.number + 1}"),
+    )
+    leading = np.isin(genes, panels(training_spots.expression, genes, training_spots.sections)["HVG-50"])
+    parts = [_Part(fold.number, rows, models, leading) for rows in fold.held_out]
+    return _LearnedFold(
+        parts,
+        [part.judged(spots, rows, shares) for part, rows in zip(parts, fold.judged, strict=True)],
+        Decoder.learn(models.scores, task.all_genes.matrix[fold.training]) if task.leaves_out_sections else None,
+    )
 
 
 @dataclass(frozen=True)

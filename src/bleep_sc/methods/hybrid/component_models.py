@@ -15,7 +15,7 @@ from bleep_sc._blocks import dense
 from bleep_sc.methods.hybrid.blend import Setting, Shares
 from bleep_sc.methods.hybrid.components import Centers, Components
 from bleep_sc.methods.hybrid.kernel_ridge import KernelProblem, KernelRidge, predict_by_each
-from bleep_sc.methods.learning.network import one_thread, seeded
+from bleep_sc.methods.learning.network import seeded
 from bleep_sc.methods.learning.ridge_regression import Ridge, fit_ridge
 from bleep_sc.models.device import Compute
 from bleep_sc.models.inference import embed_in_batches
@@ -29,6 +29,7 @@ from bleep_sc.models.train.batches import Batches
 from bleep_sc.models.train.checkpoints import Checkpoints
 from bleep_sc.models.train.history import History
 from bleep_sc.models.train.loop import Optimization, train
+from bleep_sc.models.train.randomness import own_generator
 
 RETRIEVAL: tuple[Setting, ...] = ((25,), (50,), (100,), (200,))
 """The settings of retrieval to choose from: numbers of neighbours."""
@@ -99,19 +100,20 @@ class EncoderModels:
             max_epochs=recipe.max_epochs or _epochs(len(scores)),
             patience=0,
         )
-        with seeded(compute, seed), one_thread():
-            space = JointSpace(
-                JointArguments.filled(recipe, n_features=features.shape[1], n_components=scores.shape[1])
-            )
-            history = train(
-                space,
-                batches,
-                None,
-                optimization=optimization,
-                compute=compute,
-                announce=announce,
-                checkpoints=checkpoints,
-            )
+        arguments = JointArguments.filled(recipe, n_features=features.shape[1], n_components=scores.shape[1])
+        with seeded(compute, seed):
+            space = JointSpace(arguments)
+            space.random = own_generator(compute.device)
+        history = train(
+            space,
+            batches,
+            None,
+            optimization=optimization,
+            compute=compute,
+            announce=announce,
+            checkpoints=checkpoints,
+            random=space.random,
+        )
         history.train_loss = [loss / recipe.members for loss in history.train_loss]
         return cls(space, history, features, scores, compute, seed)
 

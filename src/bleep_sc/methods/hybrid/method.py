@@ -12,10 +12,11 @@ import numpy as np
 
 from bleep_sc._checks import check_int, check_number
 from bleep_sc._logging import logger
+from bleep_sc._side_effects import threads_for
 from bleep_sc.methods.hybrid.blend import Blend
 from bleep_sc.methods.hybrid.build import built
-from bleep_sc.methods.hybrid.choose import choose_on_folds
-from bleep_sc.methods.hybrid.component_models import ComponentModels, LearnedSpots
+from bleep_sc.methods.hybrid.choose import learn_and_choose
+from bleep_sc.methods.hybrid.component_models import LearnedSpots
 from bleep_sc.methods.hybrid.components import Components, Decoder
 from bleep_sc.methods.hybrid.in_section import SectionView, see_in_section
 from bleep_sc.methods.hybrid.slim import slimmed
@@ -113,18 +114,12 @@ def _fit(task: Task[HybridRecipe]) -> Fitted:
         task.compute,
         task.how_held_out.hint,
     )
-    blend, out_of_fold = choose_on_folds(task, learned)
-    models = ComponentModels.learn(
-        learned,
-        recipe,
-        compute=task.compute,
-        seed=task.seed,
-        announce=True,
-        checkpoints=lambda encoder: task.checkpoints(f"all-spots{encoder}"),
-    )
-    model, arguments = built(task, view, models, blend)
-    image, profile = models.embedded(learned.features, blend.shares)
-    spread = measure_spread(image, profile)
+    chosen = learn_and_choose(task, learned)
+    models, blend = chosen.models, chosen.blend
+    with threads_for(len(features)):
+        model, arguments = built(task, view, models, blend)
+        image, profile = models.embedded(learned.features, blend.shares)
+        spread = measure_spread(image, profile)
     report_spread(spread)
     record = {
         "chosen": {"k": min(int(blend.neighbors[0]), len(features)), **_plain_numbers(blend)},
@@ -144,7 +139,7 @@ def _fit(task: Task[HybridRecipe]) -> Fitted:
         components=models.scores,
         history=models.history,
         record=record,
-        out_of_fold=out_of_fold,
+        out_of_fold=chosen.out_of_fold,
     )
 
 

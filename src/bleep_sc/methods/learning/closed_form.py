@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from bleep_sc._logging import logger
+from bleep_sc._side_effects import threads_for
 from bleep_sc.methods.hybrid.in_section import SectionView
 from bleep_sc.methods.learning.heldout import choose_alpha, say_if_next_to_nothing
 from bleep_sc.methods.learning.network import encoder_arguments, seeded
@@ -29,15 +30,23 @@ def fit_ridge_method(task: Task[Any], *, by_section: bool = False) -> Fitted:
 
     With `by_section` it reads the input standardised within each section, and so must whoever predicts with it.
     """
-    recipe = task.recipe
-    n_components = _possible_components(task, recipe.n_components)
+    n_components = _possible_components(task, task.recipe.n_components)
     encoder, seen = standardized(task, by_section=by_section)
     features = seen
     record: dict[str, Any] = {}
     if by_section:
         features = SectionView.of_standardized(seen.shape[1]).apply(seen, sections=task.spots.sections, xy=None)
         record["by_section"] = True
-    alpha = recipe.alpha
+    with threads_for(len(features)):
+        ridge = _solved(task, features, n_components, record, by_section=by_section)
+    return regression(task, ridge, encoder, seen=seen, record=record)
+
+
+def _solved(
+    task: Task[Any], features: np.ndarray, n_components: int, record: dict[str, Any], *, by_section: bool
+) -> Ridge:
+    """Choose the penalty where it is not given, which is recorded, and solve the regression."""
+    alpha = task.recipe.alpha
     if alpha is None:
         alpha, score = choose_alpha(
             features, task.expression.matrix, task.folds, n_components=n_components, seed=task.seed
@@ -53,8 +62,7 @@ def fit_ridge_method(task: Task[Any], *, by_section: bool = False) -> Fitted:
         if by_section:  # it reads images
             say_if_next_to_nothing(score[alpha])
     scores = component_scores(task.expression.matrix, n_components, seed=task.seed)
-    ridge = fit_ridge(features, task.everything.matrix, alpha=alpha, scores=scores)
-    return regression(task, ridge, encoder, seen=seen, record=record)
+    return fit_ridge(features, task.everything.matrix, alpha=alpha, scores=scores)
 
 
 def _possible_components(task: Task[Any], n_components: int) -> int:

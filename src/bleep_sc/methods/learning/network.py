@@ -157,21 +157,6 @@ def seeded(compute: Compute, seed: int) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let Torch compute on one thread for the length of a ``with`` block: for networks whose steps take milliseconds.
-
-    OpenMP's threads wait for each other in a loop that takes a whole core. Beside other work, steps so small spend
-    nearly all of their time there.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def report_spread(spread: Spread) -> None:
     """Say how far the joint space is from collapse, and warn where it is near."""
     logger.info("The joint space: %s.", spread)

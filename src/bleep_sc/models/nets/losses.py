@@ -1,6 +1,6 @@
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, log_softmax, normalize, softmax
+from torch.nn.functional import log_softmax, normalize, softmax
 
 
 def bleep_loss(image: Tensor, expression: Tensor, temperature: float = 1.0) -> Tensor:
@@ -37,8 +37,8 @@ def info_nce(image: Tensor, expression: Tensor, temperature: float = 0.1) -> Ten
 
     This is InfoNCE (van den Oord et al., 2018) both ways, as in CLIP (Radford et al., ICML 2021). It is the mean of the
     cross-entropies of expression against images and of images against expression. Arguments and result are those of
-    `bleep_loss`.
+    `bleep_loss`. Embeddings may have leading dimensions (..., n, d); the result then has these.
     """
-    logits = normalize(expression) @ normalize(image).T / temperature
-    partners = torch.arange(len(logits), device=logits.device)
-    return (cross_entropy(logits, partners) + cross_entropy(logits.T, partners)) / 2
+    logits = normalize(expression, dim=-1) @ normalize(image, dim=-1).mT / temperature
+    own = [log_softmax(logits, dim=dim).diagonal(dim1=-2, dim2=-1) for dim in (-1, -2)]
+    return -((own[0] + own[1]) / 2).mean(dim=-1)

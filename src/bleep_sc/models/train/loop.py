@@ -5,8 +5,9 @@ import math
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from bleep_sc._logging import logger
 from bleep_sc.models.device import Compute
+from bleep_sc.models.train.at_once import EndedTogether, EndTogether
 from bleep_sc.models.train.augment import turn_each
 from bleep_sc.models.train.batches import Batch, Batches, Sequences
 from bleep_sc.models.train.checkpoints import Checkpoints
@@ -52,31 +54,35 @@ def train(
     compute: Compute,
     announce: bool = True,
     checkpoints: Checkpoints | None = None,
+    random: torch.Generator | None = None,
 ) -> History:
     """Train in place and leave the model, in evaluation mode on the CPU, with the weights of its best epoch.
 
     Without `validation` the best epoch is the last. `announce` logs after a few steps how long training will take. The
     state of the training is written to `checkpoints` after each epoch, and training goes on from what is there.
 
-    `model.loss(batch)` is minimised. Dropout uses torch's global random state, which the caller forks. Several
-    processes (`compute.processes`) divide each batch, which must be of `Batches`. All end with the same weights.
+    `model.loss(batch)` is minimised. It draws from `random`; without one from torch's random state, which the caller
+    forks. Several processes (`compute.processes`) divide each batch, which must be of `Batches`. All end with the same
+    weights. Of several trainings at once (`at_once`), all end where one of them is interrupted.
     """
     max_epochs, patience = optimization.max_epochs, optimization.patience
     plan = _Plan(model, optimization, len(training))
     standing = Standing()
     callbacks: list[Callback] = [
         OwnSigterm(),
+        EndTogether(),
         _EachEpoch(plan, training, standing, patience=patience, resumable=checkpoints is not None),
     ]
     if len(compute.processes) > 1:
         callbacks.append(_Divide(training, validation))
     if checkpoints is not None:
-        callbacks.append(Resume(checkpoints, model, standing, max_epochs=max_epochs, announce=announce))
+        resume = Resume(checkpoints, model, standing, max_epochs=max_epochs, announce=announce, random=random)
+        callbacks.append(resume)
     if announce:
         callbacks.append(TimeEstimate(may_stop_early=bool(patience) and validation is not None))
     if compute.progress_bar:
         callbacks.append(ProgressBar(max_epochs, standing))
-    with _quiet_lightning():
+    with _QUIET:
         trainer = L.Trainer(
             **_machines(compute),
             precision=compute.precision,  # type: ignore[arg-type]
@@ -96,7 +102,7 @@ def train(
         held_out = None if validation is None else _Feed(validation, compute.device)
         try:
             interruptible(lambda: trainer.fit(plan, ours, held_out))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, EndedTogether):
             if trainer.is_global_zero:
                 logger.info(_interrupted(standing.history, max_epochs, checkpoints))
             raise
@@ -303,9 +309,35 @@ class _Divide(Callback):
         torch.manual_seed(torch.initial_seed() + trainer.global_rank)
 
 
+class _Quiet:
+    """A ``with`` block that keeps Lightning's own banners and hints from a user who never asked for Lightning.
+
+    What it sets holds for all threads: of several trainings at once the first sets it, and the last puts it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._block = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._block.enter_context(_quiet_lightning())
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._block.close()
+
+
+_QUIET = _Quiet()
+
+
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's own banners and hints from a user who never asked for Lightning."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [log.level for log in loggers]
     try:

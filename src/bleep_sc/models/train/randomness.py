@@ -1,8 +1,9 @@
-"""Lend torch's random state, which all threads of a process share, to one thread at a time."""
+"""Random numbers of torch's, whose state all threads of a process share."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
+from typing import Any
 
 import torch
 
@@ -18,3 +19,15 @@ def borrowed_random_state(devices: Sequence[torch.device] = ()) -> Iterator[None
     """
     with _ONE_AT_A_TIME, torch.random.fork_rng(devices=list(devices)):
         yield
+
+
+def own_generator(device: torch.device) -> torch.Generator:
+    """Make a generator that draws what torch's random state would draw next on a device."""
+    generator = torch.Generator(device)
+    generator.set_state(shared_state(device.type).get_rng_state())
+    return generator
+
+
+def shared_state(device_type: str) -> Any:
+    """Return the module of torch that has the random state of a type of device."""
+    return torch if device_type == "cpu" else getattr(torch, device_type)

@@ -1,7 +1,6 @@
 """Let a training go on where an earlier one was ended, as if it had never stopped."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +9,7 @@ from bleep_sc._logging import logger
 from bleep_sc.models.train.checkpoints import Checkpoint, Checkpoints
 from bleep_sc.models.train.engine import Callback, L
 from bleep_sc.models.train.history import History, Standing
+from bleep_sc.models.train.randomness import shared_state
 
 
 class Resume(Callback):
@@ -29,16 +29,26 @@ class Resume(Callback):
         Largest number of epochs. A checkpoint of more epochs serves if its best epoch is within these.
     announce
         Whether to log that nothing is left to do. That training goes on from an epoch is always logged.
+    random
+        The generator that the model draws from; None: torch's random state.
     """
 
     def __init__(
-        self, checkpoints: Checkpoints, model: nn.Module, standing: Standing, *, max_epochs: int, announce: bool
+        self,
+        checkpoints: Checkpoints,
+        model: nn.Module,
+        standing: Standing,
+        *,
+        max_epochs: int,
+        announce: bool,
+        random: torch.Generator | None,
     ) -> None:
         self._checkpoints = checkpoints
         self._model = model
         self._standing = standing
         self._max_epochs = max_epochs
         self._announce = announce
+        self._random = random
         self._found = checkpoints.newest()
         if self._found is not None:
             standing.history = _history(self._found).first(max_epochs)
@@ -82,15 +92,19 @@ class Resume(Callback):
         trainer.precision_plugin.load_state_dict(self._found.facts["precision"])
         for device, states in _part(tensors, "random.").items():
             # a copy: of a row within a larger tensor PyTorch dies
-            _random(device).set_rng_state(states[trainer.global_rank].clone())
+            state = states[trainer.global_rank].clone()
+            if self._random is None:
+                shared_state(device).set_rng_state(state)
+            elif device == self._random.device.type:
+                self._random.set_state(state)
         self._found = None  # its memory is free now
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write a checkpoint."""
         # each process has masks of its own, and the first writes for all
         random = {
-            f"random.{device}": trainer.strategy.all_gather(_random(device).get_rng_state().to(pl_module.device))
-            for device in dict.fromkeys(("cpu", pl_module.device.type))
+            f"random.{device}": trainer.strategy.all_gather(state.to(pl_module.device))
+            for device, state in self._random_states(pl_module.device.type).items()
         }
         if not trainer.is_global_zero:
             return
@@ -107,6 +121,11 @@ class Resume(Callback):
         facts = {"best_epoch": history.best_epoch, "precision": trainer.precision_plugin.state_dict()}
         self._checkpoints.write(history.epochs, tensors, facts)
 
+    def _random_states(self, device: str) -> dict[str, Tensor]:
+        if self._random is not None:
+            return {self._random.device.type: self._random.get_state()}
+        return {name: shared_state(name).get_rng_state() for name in dict.fromkeys(("cpu", device))}
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Wait for all processes, so that none reads what the first is still writing."""
         trainer.strategy.barrier()
@@ -115,11 +134,6 @@ class Resume(Callback):
 def _history(checkpoint: Checkpoint) -> History:
     losses = {name: checkpoint.tensors[f"history.{name}"].tolist() for name in ("train_loss", "validation_loss")}
     return History(**losses, best_epoch=checkpoint.facts["best_epoch"])
-
-
-def _random(device: str) -> Any:
-    """Return the module of torch that has the random state of a kind of device."""
-    return torch if device == "cpu" else getattr(torch, device)
 
 
 def _named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

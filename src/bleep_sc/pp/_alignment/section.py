@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bleep_sc._side_effects import one_thread
 from bleep_sc.pp._alignment.compare import FEWEST, FEWEST_GENES, FITS, OTHER, UNKNOWN, Comparison, compare
 from bleep_sc.pp._alignment.compared import Compared
 from bleep_sc.pp._alignment.looks import Look, PictureLook
@@ -33,6 +34,7 @@ class Judged:
         return f"{self.verdict}. {self.found}" + (f" {self.remedy}" if self.remedy else "")
 
 
+@one_thread()
 def judge(
     expression: np.ndarray | None,
     compared: Compared,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from bleep_sc._blocks import LazyRows, is_lazy
-from bleep_sc._side_effects import python_random_state_kept
+from bleep_sc._side_effects import one_thread, python_random_state_kept
 from bleep_sc.pp._alignment.compared import Compared
 from bleep_sc.pp._alignment.looks import SAMPLES, SpotLook, color_terms
 
@@ -50,6 +50,7 @@ def _terms_of_crops(crops: Any, rows: np.ndarray) -> np.ndarray:
     return np.concatenate(terms)
 
 
+@one_thread()
 def _leading(features: np.ndarray) -> np.ndarray:
     """Reduce features (n, n_features) to their principal components (n, 8 or fewer)."""
     spread = features.std(axis=0, dtype=np.float64)

@@ -1,6 +1,5 @@
 """Slides that tifffile does not read: MIRAX, Hamamatsu's VMS, Ventana, DICOM and others, by OpenSlide."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bleep_sc._blocks import budget
+from bleep_sc._side_effects import allowed
 from bleep_sc.pp._images.section import SectionImage
 from bleep_sc.pp._images.series import ImageChoiceError
 from bleep_sc.pp._images.tags import scale_of_openslide
@@ -55,7 +55,7 @@ class OpenSlideImage(TiledFile):
 
     def read_tiles(self, tiles: Iterable[Place]) -> Iterator[tuple[Place, np.ndarray]]:
         """Read some tiles in turn; what was not scanned is white, as the glass is."""
-        threads = min(8, os.cpu_count() or 1)
+        threads = min(8, allowed().number)
         most = min(AHEAD * threads, budget(self.tile[0] * self.tile[1] * 4, parts=2))
         with opened(self.path) as slide:
             jobs = ((place, partial(self._read, slide, place)) for place in tiles)

@@ -17,6 +17,7 @@ from bleep_sc._logging import log_table
 from bleep_sc._progress import progress
 from bleep_sc._stats import section_rows
 from bleep_sc.metrics.summary import for_uns
+from bleep_sc.models.threads import on_allowed_cores
 from bleep_sc.tl._measured.record import without_measured
 from bleep_sc.tl._predicted import check_predicted, predicted_values
 from bleep_sc.tl._sections import check_section_sizes, ordered_by_name
@@ -41,6 +42,7 @@ _SPATIAL = (
 )
 
 
+@on_allowed_cores()
 def evaluate_regions(
     query: AnnData,
     *,

@@ -11,6 +11,7 @@ from bleep_sc import _keys
 from bleep_sc._adata import as_text, check_adata, check_free
 from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import MAX_SEED, check_choice, check_int, check_key_added, check_names, check_number
+from bleep_sc.models.threads import on_allowed_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,7 @@ _COLUMNS = (
 )
 
 
+@on_allowed_cores()
 def gene_strata(
     adata: AnnData,
     *,

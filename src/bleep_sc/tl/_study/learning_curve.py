@@ -13,6 +13,7 @@ from bleep_sc._checks import MAX_SEED, check_choice, check_int, check_key_added,
 from bleep_sc.methods.names import MethodName
 from bleep_sc.metrics.panels import check_metrics
 from bleep_sc.metrics.summary import for_uns, tabulate
+from bleep_sc.models.threads import on_allowed_cores
 from bleep_sc.tl._cross_validate import DEFAULT_METRICS
 from bleep_sc.tl._study._curve.by import By
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@on_allowed_cores()
 def learning_curve(
     adata: AnnData,
     *,

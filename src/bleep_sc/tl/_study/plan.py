@@ -9,12 +9,14 @@ from anndata import AnnData
 from bleep_sc._adata import check_readable
 from bleep_sc._checks import check_choice, check_in, check_key, check_number, check_share
 from bleep_sc._logging import warn
+from bleep_sc.models.threads import on_allowed_cores
 
 _MOST_APART = 10
 """From so many times more patients at one end than at the other, a range says nothing."""
 _MOST_PATIENTS = 100_000
 
 
+@on_allowed_cores()
 def plan(
     adata: AnnData,
     width: float,

@@ -12,9 +12,11 @@ from bleep_sc._all_or_nothing import all_or_nothing
 from bleep_sc._checks import MAX_SEED, check_choice, check_int, check_key_added, check_names, check_number
 from bleep_sc.methods.names import MethodName
 from bleep_sc.metrics.panels import check_metrics
+from bleep_sc.models.threads import on_allowed_cores
 from bleep_sc.tl._cross_validate import DEFAULT_METRICS
 
 
+@on_allowed_cores()
 def sweep(
     adata: AnnData,
     parameters: Mapping[str, Sequence[Any]],

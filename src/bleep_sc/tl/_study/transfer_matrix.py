@@ -8,6 +8,7 @@ from anndata import AnnData
 from bleep_sc import _keys
 from bleep_sc._checks import MAX_SEED, check_int, check_number
 from bleep_sc._logging import log_table, warn
+from bleep_sc.models.threads import on_allowed_cores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +17,7 @@ LARGEST_COST = 0.01
 """Loss of a joint reference that is no tie: scores of the same method differ by as much between seeds."""
 
 
+@on_allowed_cores()
 def transfer_matrix(
     tissues: Mapping[str, AnnData],
     *,
