@@ -1,4 +1,6 @@
+import functools
 import gc
+import importlib.metadata
 import os
 import random
 import threading
@@ -55,6 +57,14 @@ def collected() -> None:
     """Lightning collects garbage after a training: to look through all modules and tests each time takes seconds."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed_once() -> Iterator[None]:
+    """What is installed stays the same: Lightning goes through all packages at the start of each training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.metadata, "entry_points", functools.cache(importlib.metadata.entry_points))
+        yield
 
 
 @pytest.fixture(autouse=True)

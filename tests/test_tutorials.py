@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from kernel_nursery import CAN_FORK, NAME, nursery
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -170,10 +171,24 @@ def test_code_that_is_shown_but_not_run_fits_the_package(path: Path) -> None:
                 assert {keyword.arg for keyword in call.keywords} <= set(known)
 
 
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
+    """A folder of kernels that have imported what all notebooks do."""
+    if not CAN_FORK:
+        yield None
+        return
+    with nursery(tmp_path_factory.mktemp("nursery")) as folder:
+        yield folder
+
+
 @pytest.mark.slow
 @EVERY
-def test_a_tutorial_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tutorial_runs_from_top_to_bottom(
+    path: Path, kernels: Path | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On painted tissue, little of it, and with the same kinds of output as are stored."""
+    if kernels:
+        monkeypatch.setenv("JUPYTER_PATH", str(kernels))
     monkeypatch.setenv("BLEEP_SC_DATA", str(tmp_path / "none"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.delenv("MPLBACKEND", raising=False)  # a kernel draws into the notebook unless told otherwise
@@ -184,7 +199,8 @@ def test_a_tutorial_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypa
     ]
     notebook.cells.insert(0, nbformat.v4.new_code_cell(SMALL, id="small"))
     resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, timeout=240, kernel_name="python3", record_timing=False, resources=resources).execute()
+    kernel = NAME if kernels else "python3"
+    NotebookClient(notebook, timeout=240, kernel_name=kernel, record_timing=False, resources=resources).execute()
     for stream in ("stdout", "stderr"):
         warned = re.search(r".*warning.*", _stored_text(notebook, stream=stream), re.I)
         assert not warned, warned

@@ -1,5 +1,6 @@
 """Painted H&E tissue: regions that differ in nuclei and fibres more than in colour."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,8 @@ REGIONS = (
 
 _STAINS = np.array([[0.65, 0.70, 0.29], [0.12, 0.95, 0.30]])
 _NUCLEUS_REACH = 12
+_GRAIN_REACH = 8
+"""Pixels at most over which noise is smoothed where it has no direction: four standard deviations."""
 _CLUSTER = 36.0
 
 
@@ -82,7 +85,7 @@ def smooth_field(rng: np.random.Generator, side: int, scale: float) -> np.ndarra
 
 def paint(rng: np.random.Generator, side: int, stain: Stain) -> Tissue:
     """Paint one section of `side` pixels."""
-    region = np.argmax([smooth_field(rng, side, 95.0) for _ in REGIONS], axis=0)
+    region = _largest(smooth_field(rng, side, 95.0) for _ in REGIONS)
     inside = _outline(rng, side)
     haematoxylin = np.zeros((side, side), dtype=np.float32)
     eosin = np.zeros((side, side), dtype=np.float32)
@@ -91,17 +94,28 @@ def paint(rng: np.random.Generator, side: int, stain: Stain) -> Tissue:
         in_region = region == number
         if not in_region.any():
             continue
-        nuclei = _stamp_nuclei(rng, side, in_region, kind)
-        fibres = kind.grain * _grain(rng, side, angle=angle if kind.fibres else None)
+        nuclei = _stamp_nuclei(rng, side, in_region, kind)[in_region]
+        fibres = kind.grain * _grain(rng, side, angle=angle if kind.fibres else None)[in_region]
         cytoplasm = np.clip(1 + fibres / kind.eosin, 0.2, None) * (1 - 0.5 * nuclei)
+        nuclei += 0.03
         # the same mean for both of a pair, whatever the structures came to
-        haematoxylin[in_region] = (nuclei + 0.03)[in_region] * kind.haematoxylin / (nuclei + 0.03)[in_region].mean()
-        eosin[in_region] = cytoplasm[in_region] * kind.eosin / cytoplasm[in_region].mean()
+        haematoxylin[in_region] = nuclei * kind.haematoxylin / nuclei.mean()
+        eosin[in_region] = cytoplasm * kind.eosin / cytoplasm.mean()
     density = np.stack([haematoxylin, eosin], axis=2) * stain.strength
     transmitted = 10 ** -(density @ stain.vectors)
     transmitted[~inside] = 1
     image = 255 * stain.background * transmitted + rng.normal(0, 2.0, size=(side, side, 3))
     return Tissue(np.clip(image, 0, 255).astype(np.uint8), region, inside)
+
+
+def _largest(fields: Iterable[np.ndarray]) -> np.ndarray:
+    """Number of the field that is largest at each place, the first of equal ones; `np.argmax` of a stack is slower."""
+    best, *others = fields
+    largest = np.zeros(best.shape, dtype=np.intp)
+    for number, field in enumerate(others, start=1):
+        largest[field > best] = number
+        best = np.maximum(best, field)
+    return largest
 
 
 def _outline(rng: np.random.Generator, side: int) -> np.ndarray:
@@ -115,11 +129,14 @@ def _grain(rng: np.random.Generator, side: int, *, angle: float | None) -> np.nd
     from scipy.ndimage import gaussian_filter, rotate
 
     noise = rng.normal(size=(int(1.5 * side), int(1.5 * side))).astype(np.float32)
+    margin = (len(noise) - side) // 2
     if angle is None:
-        grain = gaussian_filter(noise, 1.8)
+        # what stays depends on no more than this
+        reach = min(margin, _GRAIN_REACH)
+        noise = noise[margin - reach : margin + side + reach, margin - reach : margin + side + reach]
+        grain, margin = gaussian_filter(noise, 1.8), reach
     else:
         grain = rotate(gaussian_filter(noise, (1.2, 9.0)), angle, reshape=False, order=1)
-    margin = (len(grain) - side) // 2
     grain = grain[margin : margin + side, margin : margin + side]
     return (grain - grain.mean()) / grain.std()
 
@@ -142,14 +159,20 @@ def _stamp_nuclei(rng: np.random.Generator, side: int, in_region: np.ndarray, ki
     angle = rng.uniform(0, np.pi, size=len(centres))
 
     reach = np.arange(-_NUCLEUS_REACH, _NUCLEUS_REACH + 1)
-    dy, dx = (d.reshape(1, -1) for d in np.meshgrid(reach, reach, indexing="ij"))
-    y, x = pixel[:, :1] + dy, pixel[:, 1:] + dx
-    off_y, off_x = y - centres[:, :1], x - centres[:, 1:]
+    off_y, off_x = ((pixel[:, axis, None] + reach - centres[:, axis, None]) for axis in (0, 1))
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    along = (cos * off_y + sin * off_x) / np.sqrt(kind.elongation)
-    across = (cos * off_x - sin * off_y) * np.sqrt(kind.elongation)
-    nucleus = 1 / (1 + np.exp(5 * (np.hypot(along, across) / radius[:, None] - 1)))
-    out = np.zeros((side, side), dtype=np.float32)
-    valid = (y >= 0) & (y < side) & (x >= 0) & (x < side)
-    np.maximum.at(out, (y[valid], x[valid]), nucleus[valid].astype(np.float32))
-    return out
+    along = (cos * off_y)[:, :, None] + (sin * off_x)[:, None, :]
+    across = (cos * off_x)[:, None, :] - (sin * off_y)[:, :, None]
+    if kind.elongation != 1:
+        along /= np.sqrt(kind.elongation)
+        across *= np.sqrt(kind.elongation)
+    distance = np.hypot(along, across, out=along)
+    distance /= radius[:, None, None]
+    nucleus = (1 / (1 + np.exp(5 * (distance - 1)))).astype(np.float32)
+    # with a border that takes what lies beyond the image; NumPy is quick where it has a single number for a place
+    wide = side + 2 * _NUCLEUS_REACH
+    y, x = (pixel[:, axis, None] + reach + _NUCLEUS_REACH for axis in (0, 1))
+    place = y[:, :, None] * wide + x[:, None, :]
+    out = np.zeros(wide * wide, dtype=np.float32)
+    np.maximum.at(out, place.ravel(), nucleus.ravel())
+    return out.reshape(wide, wide)[_NUCLEUS_REACH:-_NUCLEUS_REACH, _NUCLEUS_REACH:-_NUCLEUS_REACH]
