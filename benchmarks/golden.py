@@ -116,7 +116,7 @@ def on_tissue(
         yield f"{tissue}: {name}", np.asarray(imputed.layers[layer])
         bl.tl.evaluate(imputed, layer=layer, n_bootstrap=50)
         yield from numbers(f"{tissue}: {name}, evaluate", imputed.var)
-        if name == "default":
+        if name == "default" and tissue == "toy":  # of one section nothing can be promised for another
             bl.tl.calibrate(model, n_turns=20)
             bl.tl.impute(imputed, model, key_added=layer)
             yield from ((f"{tissue}: {name}, {key}", np.asarray(imputed.layers[key])) for key in imputed.layers)
