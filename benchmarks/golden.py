@@ -119,7 +119,8 @@ def on_tissue(
         if name == "default" and tissue == "toy":  # of one section nothing can be promised for another
             bl.tl.calibrate(model, n_turns=20)
             bl.tl.impute(imputed, model, key_added=layer)
-            yield from ((f"{tissue}: {name}, {key}", np.asarray(imputed.layers[key])) for key in imputed.layers)
+            bounds = [key for key in imputed.layers if key.startswith(f"{layer}_")]
+            yield from ((f"{tissue}: {name}, {key}", np.asarray(imputed.layers[key])) for key in bounds)
             for mode in ("retrieval", "regression"):
                 bl.tl.impute(imputed, model, key_added=mode, predict=mode)
                 yield f"{tissue}: {name}, {mode}", np.asarray(imputed.layers[mode])
