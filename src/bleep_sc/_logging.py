@@ -1,3 +1,4 @@
+import contextlib
 import logging
 import sys
 import warnings
@@ -110,7 +111,9 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line of the caller's code that led here, not at a line of this package or of what calls it back."""
     outermost, level, frame = 1, 1, sys._getframe()
     while frame.f_back is not None:
-        if frame.f_code.co_filename.startswith(_PACKAGE):
+        file = frame.f_code.co_filename
+        # a function of ours that a context manager decorates is called by the library's wrapper
+        if file.startswith(_PACKAGE) or (file == contextlib.__file__ and outermost == level - 1):
             outermost = level
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=outermost + 1)

@@ -555,11 +555,14 @@ def test_ctrl_c_ends_all_trainings_at_once(
     from bleep_sc.models.nets.joint import JointSpace
 
     adata, loss, trained, interrupted = spots(), JointSpace.loss, set(), threading.Event()
+    both_begin = threading.Barrier(2, timeout=60)
     unchanged(adata)
 
     def interrupting(self: Any, batch: Any) -> Any:
-        trained.add(id(self))
-        if len(trained) == 2 and not interrupted.is_set():  # both have begun
+        if id(self) not in trained:
+            trained.add(id(self))
+            both_begin.wait()
+        if not interrupted.is_set():
             interrupted.set()
             signal.raise_signal(signal.SIGINT)
         time.sleep(0.2)

@@ -97,7 +97,7 @@ def _covariates(covariate: np.ndarray, n_obs: int) -> np.ndarray:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Rank the spots of each gene from 1 (n_obs, n_genes); ties get their average rank.
+    """Rank the spots of each gene from 1 (n_obs, n_genes); ties get their average rank, and genes with NaN get NaN.
 
     These are the numbers of :func:`scipy.stats.rankdata`. Values that single precision holds, as those of most layers,
     are sorted with their places as one whole number each, which is quicker; and SciPy's statistics take a second to
@@ -122,7 +122,9 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     number = np.diff(first, append=differs.size)
     ranks = np.empty(differs.size)
     ranks[(place + n_obs * np.arange(n_genes)[:, None]).ravel()] = np.repeat(first % n_obs + (number + 1) / 2, number)
-    return ranks.reshape(by_gene.shape).T
+    ranked = ranks.reshape(by_gene.shape)
+    ranked[np.isnan(by_gene).any(axis=1)] = np.nan
+    return ranked.T
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
