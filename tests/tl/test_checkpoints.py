@@ -568,6 +568,7 @@ def test_ctrl_c_ends_all_trainings_at_once(
         time.sleep(0.2)
         return loss(self, batch)
 
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # which would keep `fit` to fewer
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
