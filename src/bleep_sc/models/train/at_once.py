@@ -1,9 +1,10 @@
 """Train several small models at once, each on a thread of its own, and end all of them where one is interrupted."""
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar, copy_context
-from threading import Event
+from threading import Event, RLock
 from typing import Any
 
 from bleep_sc.models.train.engine import Callback, L
@@ -13,6 +14,10 @@ Watch = Callable[[Iterable[Any]], Iterable[Any]]
 _END: ContextVar[Event | None] = ContextVar("bleep_sc.models.train.at_once", default=None)
 """The event that ends the trainings at once of which this thread's is one."""
 
+_ONE_GROUP_AT_A_TIME = RLock()
+"""Held while jobs run, and filters of warnings are put back afterwards: libraries set them for a while in each thread,
+and threads that overlap would leave one of these behind.
+"""
 _SECONDS_BETWEEN_LOOKS = 0.2
 """How long to wait before Ctrl-C is looked for: not on every system does it end a wait."""
 
@@ -40,6 +45,11 @@ def at_once(jobs: Sequence[Callable[[], Any]], *, n_threads: int, watch: Watch =
 
     `watch` wraps the loop that waits for one result after the other, as a progress bar does.
     """
+    with _ONE_GROUP_AT_A_TIME, warnings.catch_warnings():
+        return _all_results(jobs, n_threads, watch)
+
+
+def _all_results(jobs: Sequence[Callable[[], Any]], n_threads: int, watch: Watch) -> list[Any]:
     if n_threads == 1:
         return [job() for job in watch(jobs)]
     end = Event()
