@@ -1,23 +1,19 @@
 """Train several small models at once, each on a thread of its own, and end all of them where one is interrupted."""
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import ContextVar, copy_context
-from threading import Event, RLock
+from threading import Event, current_thread, main_thread
 from typing import Any
 
 from bleep_sc.models.train.engine import Callback, L
+from bleep_sc.models.train.randomness import borrowed_random_state
 
 Watch = Callable[[Iterable[Any]], Iterable[Any]]
 
 _END: ContextVar[Event | None] = ContextVar("bleep_sc.models.train.at_once", default=None)
 """The event that ends the trainings at once of which this thread's is one."""
 
-_ONE_GROUP_AT_A_TIME = RLock()
-"""Held while jobs run, and filters of warnings are put back afterwards: libraries set them for a while in each thread,
-and threads that overlap would leave one of these behind.
-"""
 _SECONDS_BETWEEN_LOOKS = 0.2
 """How long to wait before Ctrl-C is looked for: not on every system does it end a wait."""
 
@@ -45,13 +41,10 @@ def at_once(jobs: Sequence[Callable[[], Any]], *, n_threads: int, watch: Watch =
 
     `watch` wraps the loop that waits for one result after the other, as a progress bar does.
     """
-    with _ONE_GROUP_AT_A_TIME, warnings.catch_warnings():
-        return _all_results(jobs, n_threads, watch)
-
-
-def _all_results(jobs: Sequence[Callable[[], Any]], n_threads: int, watch: Watch) -> list[Any]:
-    if n_threads == 1:
-        return [job() for job in watch(jobs)]
+    if n_threads == 1 or current_thread() is not main_thread():
+        # threads of the user's own train one after another: what libraries set for a while holds for all of them
+        with borrowed_random_state():
+            return [job() for job in watch(jobs)]
     end = Event()
     with ThreadPoolExecutor(n_threads, thread_name_prefix="bleep_sc-at-once") as pool:
         started = [pool.submit(copy_context().run, _ending_with, end, job) for job in jobs]
