@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from bleep_sc.models.search.threads import one_torch_thread, threads
+from bleep_sc._side_effects import one_thread
+from bleep_sc.models.search.threads import threads
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
@@ -20,7 +21,7 @@ def test_each_row_is_worked_on_once_and_torch_takes_one_thread(n_threads: int, n
         worked_on[part] += 1
         torch_has.add(torch.get_num_threads())
 
-    with threads() as in_threads, one_torch_thread():
+    with threads() as in_threads, one_thread():
         for _ in range(3):
             in_threads(work, n)
     assert worked_on.tolist() == [3] * n
@@ -35,6 +36,6 @@ def test_the_number_of_torch_comes_back_after_an_error_of_any_thread() -> None:
         if part.start:
             raise RuntimeError("within")
 
-    with pytest.raises(RuntimeError, match="within"), threads() as in_threads, one_torch_thread():
+    with pytest.raises(RuntimeError, match="within"), threads() as in_threads, one_thread():
         in_threads(work, 3)
     assert torch.get_num_threads() == 3

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from bleep_sc._blocks import budget
-from bleep_sc._side_effects import parallel_numba, python_random_state_kept
-from bleep_sc.models.search.threads import InThreads, one_torch_thread, threads
+from bleep_sc._side_effects import one_thread, parallel_numba, python_random_state_kept
+from bleep_sc.models.search.threads import InThreads, threads
 
 Watch = Callable[[Iterable[int]], Iterable[int]]
 
@@ -105,7 +105,7 @@ def block_of(device: torch.device, n: int) -> tuple[int, int]:
 @contextmanager
 def _on_cores() -> Iterator[InThreads]:
     """Lend threads, in each of which torch computes on one."""
-    with threads() as in_threads, one_torch_thread():
+    with threads() as in_threads, one_thread():
         yield in_threads
 
 

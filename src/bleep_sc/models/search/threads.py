@@ -16,7 +16,7 @@ def threads() -> Iterator[InThreads]:
     the work itself.
     """
     n_threads = torch.get_num_threads()
-    # by the look at it a new thread takes the number that was set last, as `one_torch_thread` does
+    # by the look at it a new thread takes the number that was set last, as `one_thread` does
     with ThreadPoolExecutor(max(1, n_threads - 1), initializer=torch.get_num_threads) as pool:
 
         def in_threads(work: Callable[[slice], None], n: int) -> None:
@@ -28,17 +28,3 @@ def threads() -> Iterator[InThreads]:
                 task.result()
 
         yield in_threads
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Let torch compute on one thread, in each thread that `threads` lent and that first works in the ``with`` block.
-
-    Torch's own threads would take the cores away from those.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
