@@ -134,6 +134,9 @@ def test_a_little_in_every_cycle_is_growth_and_one_step_is_none() -> None:
     assert Report(states(lambda i: i // 150), warm_up=1).grown == []
     assert Report(states(lambda i: i // 50), warm_up=1).grown == ["threads"]
     assert Report(states(lambda i: -i), warm_up=1).grown == []
+    for step in range(2, 12):  # wherever the step comes, also of few cycles
+        assert Report(states(lambda i, step=step: 2 * (i >= step))[:12], warm_up=3).grown == []
+    assert Report(states(lambda i: i)[:12], warm_up=3).grown == ["threads"]
     assert Report(states(lambda i: min(i, 10)), warm_up=10).grown == [], "what comes in the warm-up is no growth"
 
 
