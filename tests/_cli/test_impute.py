@@ -32,7 +32,8 @@ def test_an_image_becomes_what_python_makes_of_it(run: Run, slide: Path, ref_fil
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         bl.tl.impute(python, ref)
-    assert ended.err.count("bleep-sc: warning: ") == len(told)
+    ours = [warning for warning in told if warning.category is UserWarning]  # a newer pandas has others
+    assert ended.err.count("bleep-sc: warning: ") == len(ours)
     assert imputed.n_obs == python.n_obs > 10
     np.testing.assert_array_equal(imputed.obsm["crops"], python.obsm["crops"])
     np.testing.assert_array_equal(imputed.layers["bleep"], python.layers["bleep"])
