@@ -1,11 +1,12 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import sparse
 
 from bleep_sc import _stats
-from bleep_sc._stats import detected_fraction, extremes, mean_variance, panels, section_rows
+from bleep_sc._stats import detected_fraction, extremes, gene_means, mean_variance, panels, section_rows
 
 
 @pytest.fixture
@@ -20,6 +21,19 @@ def test_moments_and_detection(values: np.ndarray, kind: type) -> None:
     np.testing.assert_allclose(mean, values.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(variance, values.var(axis=0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(detected_fraction(kind(values)), (values > 0).mean(axis=0))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, np.asfortranarray, sparse.csr_matrix, sparse.csc_matrix])
+def test_means_are_exact_in_any_number_of_parts(
+    values: np.ndarray, kind: Callable[[np.ndarray], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Single precision, which the values have, would lose their last digits next to a large one."""
+    values = np.concatenate([np.full((1, 700), 2.0**24), values]).astype(np.float32)
+    expected = values.astype(np.float64).sum(axis=0) / 41
+    for step in (1000, 7):
+        monkeypatch.setattr(_stats, "row_blocks", lambda _, step=step: (slice(i, i + step) for i in range(0, 41, step)))
+        np.testing.assert_array_equal(gene_means(kind(values)), expected)
+        np.testing.assert_array_equal(mean_variance(kind(values))[0], expected)
 
 
 @pytest.mark.parametrize("shape", [(1,), (10,), (5, 4), (23,)])

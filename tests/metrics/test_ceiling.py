@@ -9,6 +9,8 @@ def test_equals_a_naive_loop() -> None:
     rng = np.random.default_rng(0)
     counts = rng.poisson(0.5 + rng.gamma(1, 3, size=25), size=(40, 25))
     counts[:, 4] = 0
+    counts[:, 5] = rng.integers(13, 20, size=40)  # on both sides of the largest count that is looked up
+    counts[:, 6] = rng.integers(10_000, 20_000, size=40)
     found = split_half_pearson(sparse.csr_matrix(counts), target_sum=100, n_splits=3, rng=np.random.default_rng(5))
     again = np.random.default_rng(5)
     scores = []

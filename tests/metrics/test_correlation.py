@@ -6,6 +6,7 @@ import scipy.stats
 from sklearn.linear_model import LinearRegression
 
 from bleep_sc.metrics import ccc, partial_pearson, pearson, spearman
+from bleep_sc.metrics.correlation import _ranks
 
 Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -28,6 +29,27 @@ def test_equal_to_scipy(metric: Metric, expected: Callable, truth: np.ndarray, p
     by_gene = [expected(t, p)[0] for t, p in zip(truth.T, prediction.T, strict=True)]
     np.testing.assert_allclose(metric(truth, prediction), by_gene)
     np.testing.assert_allclose(metric(truth.astype(np.float32), prediction.astype(np.float32)), by_gene, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("n_obs", [1, 2, 7, 300])
+def test_ranks_are_those_of_scipy(n_obs: int, dtype: type) -> None:
+    """Also of values that single precision does not hold, which take another way."""
+    rng = np.random.default_rng(n_obs)
+    few, many = rng.integers(-3, 4, size=(n_obs, 5)), rng.normal(size=(n_obs, 5)) * 1e6
+    values = np.concatenate([few, many, np.full((n_obs, 1), 2)], axis=1).astype(dtype)
+    np.testing.assert_array_equal(_ranks(values), scipy.stats.rankdata(values, axis=0))
+
+
+@pytest.mark.parametrize("last", [0.5, 0.1], ids=["single precision holds all", "it does not"])
+def test_ranks_of_what_computers_hold_oddly(last: float) -> None:
+    odd = [0.0, -0.0, 1e-42, -1e-42, 3e38, -3e38, np.inf, -np.inf, 0.0, 1.0, -1.0, last]
+    values = np.array([odd, odd[::-1]]).T
+    np.testing.assert_array_equal(_ranks(values.astype(np.float32)), scipy.stats.rankdata(values.astype("f4"), axis=0))
+    np.testing.assert_array_equal(_ranks(values), scipy.stats.rankdata(values, axis=0))
+    values[3, 1] = np.nan
+    np.testing.assert_array_equal(_ranks(values), scipy.stats.rankdata(values, axis=0))
+    assert np.isnan(_ranks(values)[:, 1]).all()
 
 
 def test_concordance_by_hand() -> None:

@@ -59,6 +59,14 @@ def test_morans_i_equals_scanpy() -> None:
     assert abs(morans_i(values, graph)[1]) < 0.2
 
 
+def test_morans_i_of_any_weights() -> None:
+    """Also those that differ between the two directions, or that a spot has to itself."""
+    rng = np.random.default_rng(0)
+    graph = sparse.random(50, 50, density=0.2, rng=rng, format="csr")
+    values = rng.gamma(1, size=(50, 6)).astype(np.float32)
+    np.testing.assert_allclose(morans_i(values, graph), sc.metrics.morans_i(graph, values.T), rtol=1e-5)
+
+
 def test_morans_i_by_hand() -> None:
     # four spots in a row, neighbours one step apart: z = -1.5, -.5, .5, 1.5; 4/6 * 2 * (.75 - .25 + .75) / 5
     chain = sparse.csr_matrix(np.eye(4, k=1) + np.eye(4, k=-1))

@@ -4,8 +4,9 @@ from scipy import sparse
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge as Sklearn
 
+from bleep_sc.methods.learning import ridge_regression
 from bleep_sc.methods.learning.heldout import choose_alpha
-from bleep_sc.methods.learning.ridge_regression import component_scores, fit_ridge
+from bleep_sc.methods.learning.ridge_regression import RidgeProblem, component_scores, fit_ridge
 
 
 @pytest.fixture
@@ -22,6 +23,30 @@ def test_direct_ridge_is_scikit_learns(problem: tuple[np.ndarray, np.ndarray]) -
     for everything in (y, sparse.csr_matrix(y)):
         found = fit_ridge(x, everything, alpha=7.0).predict(x[:5])
         np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_spots", [80, 6, 5, 3, 1], ids=lambda n: f"{n} spots of 6 features")
+def test_one_problem_serves_all_penalties(
+    n_spots: int, problem: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In any order, with genes in parts, and by the products of spots where these are fewer than the features."""
+    monkeypatch.setattr(ridge_regression, "_GENES_AT_ONCE", 5)
+    x, y = (values[:n_spots].astype(np.float32) for values in problem)
+    posed = RidgeProblem.of(x, sparse.csr_matrix(y), scores=None)
+    for alpha in (1.0, 1e4, 1e-3, 1.0):
+        expected = Sklearn(alpha=alpha).fit(x.astype(np.float64), y.astype(np.float64))
+        np.testing.assert_allclose(posed.solved(alpha).coefficients, expected.coef_, rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(posed.solved(alpha).predict(x), expected.predict(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_spots", [80, 4])
+def test_features_that_are_one_anothers(n_spots: int, problem: tuple[np.ndarray, np.ndarray]) -> None:
+    """Without a penalty to speak of they share what one of them would have."""
+    x, y = (values[:n_spots] for values in problem)
+    x = np.repeat(x[:, :1], 20, axis=1)
+    found = fit_ridge(x, y, alpha=1e-18).predict(x)
+    expected = Sklearn(alpha=1e-18).fit(x[:, :1], y).predict(x[:, :1])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_chosen_genes_are_predicted_through_their_principal_components(

@@ -108,10 +108,10 @@ class RidgeProblem:
                 out: np.ndarray = (self.x.T @ solve(with_penalty, y, assume_a="pos", overwrite_a=True)).T
             else:
                 out = solve(with_penalty, self.x.T @ y, assume_a="pos", overwrite_a=True).T
-        except LinAlgError:  # next to no penalty, and features that are one another's: scikit-learn has a way
+        except LinAlgError:  # next to no penalty, and features that are one another's: a decomposition leaves these out
             with python_random_state_kept():
                 from sklearn.linear_model import Ridge as Solver
-            out = Solver(alpha=alpha, fit_intercept=False).fit(self.x, y).coef_.reshape(y.shape[1], -1)
+            out = Solver(alpha=alpha, fit_intercept=False, solver="svd").fit(self.x, y).coef_.reshape(y.shape[1], -1)
         return out
 
 
