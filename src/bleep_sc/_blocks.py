@@ -1,7 +1,9 @@
-"""Take rows in portions that fit into memory: from memory, from disk or made on demand, here or on a cluster."""
+"""Take rows in portions that fit into memory: from memory, from disk or made on demand; in threads or on a cluster."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import reduce
 from typing import Any
 
@@ -10,8 +12,12 @@ from scipy import sparse
 
 from bleep_sc._progress import progress
 from bleep_sc._settings import settings
+from bleep_sc._side_effects import allowed
 
 _AT_ONCE = 8
+
+InThreads = Callable[[Callable[[slice], None], int], None]
+"""Function that does work on n items in parts, and returns when all are done; `threads` lends one."""
 
 
 def budget(item_bytes: float, *, parts: int = 4) -> int:
@@ -29,6 +35,35 @@ def row_blocks(values: Any) -> Iterator[slice]:
 def dense(values: Any) -> np.ndarray:
     """Return values in memory as a NumPy array, be they dense or sparse."""
     return np.asarray(values.toarray() if sparse.issparse(values) else values)
+
+
+def one_after_another(work: Callable[[slice], None], n: int) -> None:
+    """Do work on n items in this thread."""
+    work(slice(0, n))
+
+
+@contextmanager
+def threads() -> Iterator[InThreads]:
+    """Lend as many threads as torch has, the calling one among them, to code that releases Python's lock.
+
+    Where torch is not loaded, they are as many as the cores that this process may use. The threads wait for the next
+    work until the ``with`` block ends. To start one takes a millisecond, often as long as the work itself.
+    """
+    torch = sys.modules.get("torch")
+    n_threads = torch.get_num_threads() if torch else allowed().number
+    # by the look at it a new thread takes the number that was set last, as `one_thread` does
+    look = torch.get_num_threads if torch else None
+    with ThreadPoolExecutor(max(1, n_threads - 1), initializer=look) as pool:
+
+        def in_threads(work: Callable[[slice], None], n: int) -> None:
+            n_parts = max(1, min(n_threads, n))
+            own_part, *parts = (slice(n * i // n_parts, n * (i + 1) // n_parts) for i in range(n_parts))
+            started = [pool.submit(work, part) for part in parts]
+            work(own_part)
+            for task in started:
+                task.result()
+
+        yield in_threads
 
 
 def is_lazy(values: Any) -> bool:

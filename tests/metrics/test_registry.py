@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from anndata import AnnData
 
 import bleep_sc as bl
 from bleep_sc import metrics as m
-from bleep_sc.metrics import registry
+from bleep_sc.metrics import panels, registry
 from bleep_sc.metrics.moran import moran_values
 from bleep_sc.metrics.registry import METRICS, NEEDS_OF_PLACES, RECORDS, Metric, needs_of
 
@@ -98,6 +99,24 @@ def test_moran_is_found_once_for_both_metrics(tissue: AnnData, monkeypatch: pyte
     monkeypatch.setattr("bleep_sc.metrics.panels.moran_values", counted)
     bl.tl.evaluate(tissue, metrics=["moran_difference", "moran_agreement"], n_bootstrap=0)
     assert calls == [(48, 5)]
+
+
+def test_threads_share_the_genes_and_no_score_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panels, "_BLOCK_VALUES", len(TRUTH))  # a gene at a time
+    prediction = PREDICTION.copy()
+    prediction[0, 1], prediction[:, 3] = np.nan, 2
+    pair = panels.SectionPair("S1", "", TRUTH, prediction, depth=DEPTH, xy=GRID, grid=GRID)
+    seen = []
+
+    def in_threads(work: Callable[[slice], None], n: int) -> None:
+        seen.append(n)
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(work, [slice(0)] * 3))
+
+    expected = panels.score_genes(pair, list(METRICS))
+    pd.testing.assert_frame_equal(panels.score_genes(pair, list(METRICS), in_threads=in_threads), expected)
+    assert seen == [TRUTH.shape[1]]
+    assert expected["pearson"].isna().tolist() == [False, True, False, False, False]
 
 
 @pytest.fixture

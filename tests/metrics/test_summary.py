@@ -39,7 +39,7 @@ def rows_of(patients: list[str], *, lacking: bool) -> list[dict]:
 
 @pytest.mark.parametrize("lacking", [False, True])
 @pytest.mark.parametrize("over", PATIENTS)
-def test_equals_means_of_pandas(over: str, lacking: bool) -> None:
+def test_equals_means_of_pandas(*, over: str, lacking: bool) -> None:
     rows = rows_of(PATIENTS[over], lacking=lacking)
     found = summarize(rows, n_bootstrap=0, random_state=0).set_index(["method", "panel", "metric"])
     table = pd.DataFrame(rows)
@@ -60,7 +60,9 @@ def test_equals_means_of_pandas(over: str, lacking: bool) -> None:
     assert (found["interval_over"] == "").all()
 
 
-@pytest.mark.parametrize(("over", "unit"), [("patients", "patients"), ("sections", "sections"), ("unknown", "sections")])
+@pytest.mark.parametrize(
+    ("over", "unit"), [("patients", "patients"), ("sections", "sections"), ("unknown", "sections")]
+)
 def test_intervals_redraw_what_they_are_over(over: str, unit: str) -> None:
     rows = rows_of(PATIENTS[over], lacking=False)
     found = summarize(rows, n_bootstrap=50, random_state=3).set_index(["method", "panel", "metric"])

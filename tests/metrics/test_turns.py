@@ -4,9 +4,9 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.ndimage import gaussian_filter
 
+from bleep_sc._blocks import threads
 from bleep_sc.metrics import morans_i, partial_pearson, spot_graph
 from bleep_sc.metrics.turns import beyond_depth, cross_geary, random_turns
-from bleep_sc.models.search.threads import threads
 
 SIDE = 24
 

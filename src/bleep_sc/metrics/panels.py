@@ -1,13 +1,14 @@
 """Scores of one section: of each gene, then of each panel of genes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bleep_sc._blocks import LazyColumns
+from bleep_sc._blocks import InThreads, LazyColumns, one_after_another
 from bleep_sc.metrics._common import MOST_GENES_OF_A_STORE, by_gene, constant, dense, gene_slabs
 from bleep_sc.metrics.moran import MoranValues, moran_values
 from bleep_sc.metrics.registry import METRICS, Need, needs_of
@@ -53,7 +54,9 @@ def check_metrics(metrics: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(name for name in known if name in names)
 
 
-def score_genes(pair: SectionPair, metrics: Sequence[str]) -> pd.DataFrame:
+def score_genes(
+    pair: SectionPair, metrics: Sequence[str], *, in_threads: InThreads = one_after_another
+) -> pd.DataFrame:
     """Score every gene of a section.
 
     Parameters
@@ -62,6 +65,9 @@ def score_genes(pair: SectionPair, metrics: Sequence[str]) -> pd.DataFrame:
         Measured and predicted expression.
     metrics
         Names out of `METRICS`.
+    in_threads
+        Function that does the work in threads. How genes are split into blocks does not follow from their number, so
+        that no score does.
 
     Returns
     -------
@@ -79,8 +85,9 @@ def score_genes(pair: SectionPair, metrics: Sequence[str]) -> pd.DataFrame:
     scores = {name: np.full(n_genes, np.nan) for name in [*names, *_MORAN * with_moran]}
     missing, constant_truth, constant_prediction = np.zeros((3, n_genes), dtype=bool)
     step = max(1, _BLOCK_VALUES // n_obs)
-    for slab, predicted in gene_slabs(pair.prediction):
-        for start in range(slab.start, slab.stop, step):
+
+    def score(slab: slice, predicted: Any, starts_left: Iterator[int], _: slice) -> None:
+        for start in starts_left:
             part = slice(start, min(start + step, slab.stop))
             truth = dense(all_truth[:, part])
             prediction = dense(predicted[:, part.start - slab.start : part.stop - slab.start])
@@ -92,6 +99,10 @@ def score_genes(pair: SectionPair, metrics: Sequence[str]) -> pd.DataFrame:
             blocks = _score_block(truth[:, scored], prediction[:, scored], pair, names, graph) if len(genes) else {}
             for name, values in blocks.items():
                 scores[name][genes] = values
+
+    for slab, predicted in gene_slabs(pair.prediction):
+        starts = range(slab.start, slab.stop, step)
+        in_threads(partial(score, slab, predicted, iter(starts)), len(starts))
     windows.cache_clear()
     masks = {"missing": missing, "constant_truth": constant_truth, "constant_prediction": constant_prediction}
     return pd.DataFrame(scores | masks)

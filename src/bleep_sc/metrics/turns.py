@@ -10,10 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bleep_sc._blocks import InThreads, one_after_another
 from bleep_sc.metrics._common import check_draws
-
-InThreads = Callable[[Callable[[slice], None], int], None]
-"""Function that does work on n items in parts, and returns when all are done; `models.search.threads` lends one."""
 
 FEWEST_TURNS = 20
 """Fewest turns whose mean and spread say anything."""
@@ -95,11 +93,6 @@ def random_turns(xy: np.ndarray, *, n_turns: int, rng: np.random.Generator) -> n
 def _rotation(angle: float) -> np.ndarray:
     cos, sin = np.cos(angle), np.sin(angle)
     return np.array([[cos, sin], [-sin, cos]])
-
-
-def one_after_another(work: Callable[[slice], None], n: int) -> None:
-    """Do work on n items in this thread."""
-    work(slice(0, n))
 
 
 def beyond_depth(

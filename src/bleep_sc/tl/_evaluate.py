@@ -19,11 +19,12 @@ from bleep_sc._adata import (
     with_frames,
 )
 from bleep_sc._all_or_nothing import all_or_nothing
-from bleep_sc._blocks import LazyColumns, is_lazy, row_blocks
+from bleep_sc._blocks import LazyColumns, is_lazy, row_blocks, threads
 from bleep_sc._checks import check_in, check_int, check_names
 from bleep_sc._expression import count_values, expression_values, path_of, warn_if_counts
 from bleep_sc._grid import grid_positions
 from bleep_sc._logging import log_table, logger, warn
+from bleep_sc._side_effects import one_thread
 from bleep_sc._stats import log_depth, looks_like_counts, section_rows
 from bleep_sc._stats import panels as choose_panels
 from bleep_sc.metrics.panels import SectionPair, check_metrics, score_genes, score_panels
@@ -205,7 +206,8 @@ def evaluate(
     if any(METRICS[name].has_ceiling for name in metrics):
         ceiling, new_ceiling = _ceiling(query, measured, sections, library_key, random_state)
 
-    per_section = [score_genes(pair, metrics) for pair in pairs]
+    with threads() as in_threads, one_thread():
+        per_section = [score_genes(pair, metrics, in_threads=in_threads) for pair in pairs]
     rows = []
     draws: dict[tuple[str, str, str, str], np.ndarray] = {}
     shared: dict[str, Any] = {"gene_names": as_text(query.var_names), "panels": panels, "metrics": metrics}

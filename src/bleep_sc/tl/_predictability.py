@@ -10,7 +10,7 @@ from scipy import sparse
 from bleep_sc import _keys
 from bleep_sc._adata import check_adata, recorded_library_key, section_of_spots, spatial_coordinates
 from bleep_sc._all_or_nothing import all_or_nothing
-from bleep_sc._blocks import budget
+from bleep_sc._blocks import budget, threads
 from bleep_sc._checks import check_in, check_int, check_share
 from bleep_sc._expression import count_values, expression_values, path_of, warn_if_counts
 from bleep_sc._logging import logger
@@ -258,7 +258,6 @@ def _score(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score each gene in each section: Geary's C and z (n_sections, n_genes); C is NaN where the gene is constant."""
     from bleep_sc.models.search.averaging import average_profiles
-    from bleep_sc.models.search.threads import threads
 
     n_obs, n_genes = values.shape
     geary, z = np.full((len(joined), n_genes), np.nan), np.zeros((len(joined), n_genes))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from bleep_sc._blocks import one_after_another
 from bleep_sc.models.search import nearest as retrieval
 from bleep_sc.models.search.nearest import nearest, nearest_approximately, quicker_search
 
@@ -113,7 +114,7 @@ def test_the_path_of_a_gpu_finds_the_same(
     own = np.where(np.arange(70) % 2, np.arange(70), -1)
     compiled = nearest(query, keys, 299, leave_out=own)
     monkeypatch.setattr(retrieval, "_keep_best_compiled", retrieval._keep_best)
-    monkeypatch.setattr(retrieval, "_on_cores", lambda: nullcontext(retrieval._at_once))
+    monkeypatch.setattr(retrieval, "_on_cores", lambda: nullcontext(one_after_another))
     monkeypatch.setattr(retrieval, "_KEY_BLOCK", 31)
     by_torch = nearest(query, keys, 299, leave_out=own)
     assert np.array_equal(compiled[0], by_torch[0])

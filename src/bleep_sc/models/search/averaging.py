@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from bleep_sc._blocks import LazyRows, budget
-from bleep_sc.models.search.threads import threads
+from bleep_sc._blocks import LazyRows, budget, threads
 
 
 def average_profiles(

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bleep_sc._blocks import budget
+from bleep_sc._blocks import InThreads, budget, one_after_another, threads
 from bleep_sc._side_effects import one_thread, parallel_numba, python_random_state_kept
-from bleep_sc.models.search.threads import InThreads, threads
 
 Watch = Callable[[Iterable[int]], Iterable[int]]
 
@@ -81,7 +80,7 @@ def nearest(
                     similarity[in_block.nonzero().squeeze(1), banned_column[in_block]] = -torch.inf
                 keep(similarity, start, best[queries], rows[queries])
 
-    with _on_cores() if on_cpu else nullcontext(_at_once) as in_threads:
+    with _on_cores() if on_cpu else nullcontext(one_after_another) as in_threads:
         for read in watch(range(0, m, n_keys)):
             unit_keys = _unit(keys[read : read + n_keys], device)
             # threads share the blocks: one that other processes hold up leaves them to the others
@@ -107,11 +106,6 @@ def _on_cores() -> Iterator[InThreads]:
     """Lend threads, in each of which torch computes on one."""
     with threads() as in_threads, one_thread():
         yield in_threads
-
-
-def _at_once(work: Callable[[slice], None], n: int) -> None:
-    """Do work on n rows as `threads` lets several threads do it."""
-    work(slice(n))
 
 
 def _unit(embedding: Any, device: torch.device) -> Tensor:

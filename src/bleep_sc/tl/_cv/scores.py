@@ -9,8 +9,10 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._adata import as_text, spatial_coordinates
+from bleep_sc._blocks import threads
 from bleep_sc._grid import grid_positions
 from bleep_sc._logging import log_table
+from bleep_sc._side_effects import one_thread
 from bleep_sc._stats import log_depth, section_rows
 from bleep_sc.metrics.panels import SectionPair, score_genes, score_panels
 from bleep_sc.metrics.registry import NEEDS_OF_PLACES, needs_of
@@ -65,7 +67,8 @@ class FoldScores:
                 if xy is None or "grid" not in self._needs
                 else grid_positions(self._adata.obs.iloc[where], xy),
             )
-            table = score_genes(pair, self._metrics)
+            with threads() as in_threads, one_thread():
+                table = score_genes(pair, self._metrics, in_threads=in_threads)
             common: dict[str, Any] = {"gene_names": genes[scored], "panels": prepared.panels, "metrics": self._metrics}
             panel_scores = score_panels(
                 label, pair, table, ceiling=self._ceiling(plan, name, where, prepared, scored), **common

@@ -8,6 +8,7 @@ from anndata import AnnData
 
 from bleep_sc import _keys
 from bleep_sc._adata import as_text, spatial_coordinates
+from bleep_sc._blocks import threads
 from bleep_sc._logging import logger, warn
 from bleep_sc._progress import progress
 from bleep_sc._stats import section_rows
@@ -15,7 +16,6 @@ from bleep_sc.io._calibration import Promise
 from bleep_sc.metrics.correlation import pearson
 from bleep_sc.metrics.predictable import combine_sections, expected_pearson
 from bleep_sc.metrics.turns import beyond_depth
-from bleep_sc.models.search.threads import threads
 from bleep_sc.tl._sections import Sections
 from bleep_sc.tl._trust.depth import as_they_are, differences
 from bleep_sc.tl._trust.spots import HeldOutSpots

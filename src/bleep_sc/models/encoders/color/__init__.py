@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from bleep_sc._blocks import threads
 from bleep_sc._progress import progress
 
 FEATURE_SET = "color-1"
@@ -44,7 +45,6 @@ def color_features(crops: Any, *, progress_bar: bool | None = None) -> np.ndarra
     numba finds a folder that it may write to.
     """
     from bleep_sc.models.encoders.color.description import describe
-    from bleep_sc.models.search.threads import threads
 
     features = np.empty((crops.shape[0], len(_names())), dtype=np.float32)
     starts = range(0, len(features), _BLOCK)

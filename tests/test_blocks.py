@@ -1,13 +1,15 @@
 """Work is shared out to threads, in each of which torch may be kept to one."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from bleep_sc._side_effects import one_thread
-from bleep_sc.models.search.threads import threads
+from bleep_sc import _blocks
+from bleep_sc._blocks import threads
+from bleep_sc._side_effects import Cores, one_thread
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 5])
@@ -39,3 +41,13 @@ def test_the_number_of_torch_comes_back_after_an_error_of_any_thread() -> None:
     with pytest.raises(RuntimeError, match="within"), threads() as in_threads, one_thread():
         in_threads(work, 3)
     assert torch.get_num_threads() == 3
+
+
+def test_without_torch_they_are_as_many_as_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What needs no torch does not load it to count its threads."""
+    monkeypatch.setattr(_blocks, "sys", SimpleNamespace(modules={}))
+    monkeypatch.setattr(_blocks, "allowed", lambda: Cores(3, 8, "the test says so"))
+    parts = []
+    with threads() as in_threads:
+        in_threads(parts.append, 9)
+    assert sorted(parts, key=lambda part: part.start) == [slice(0, 3), slice(3, 6), slice(6, 9)]
