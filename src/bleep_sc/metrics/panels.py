@@ -17,7 +17,7 @@ from bleep_sc.metrics.spatial import spot_graph, windows
 LEAST_SPOTS_FOR_CORRELATION = 3
 """Sections of fewer spots are refused: over two spots any correlation is 1 or -1."""
 
-_BLOCK_VALUES = 500_000
+_BLOCK_VALUES = 250_000
 _MORAN = ("moran_truth", "moran_prediction")
 """Columns of `score_genes` that keep both parts of `MoranValues`, so metrics of panels need not find them again."""
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from bleep_sc.metrics._common import brought_near_one, by_gene, check_pair, constant, dense
 
@@ -50,7 +51,7 @@ def gene_gene(truth: Any, prediction: Any) -> float:
     if n_shared < _FEWEST_VARYING_GENES:
         return 0.0
     if n_shared <= n_obs:
-        t, p = (np.concatenate(parts, axis=1) for parts in zip(*units, strict=True))
+        t, p = (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) for parts in zip(*units, strict=True))
         upper = np.triu_indices(n_shared, 1)
         a, b = (t.T @ t)[upper], (p.T @ p)[upper]
         a, b = a - a.mean(), b - b.mean()
@@ -78,11 +79,12 @@ def _varies(values: Any) -> np.ndarray:
 
 def _unit_length(values: Any, genes: np.ndarray) -> np.ndarray:
     """Return the chosen genes, each centred and of length 1."""
-    exact = dense(values)[:, genes]
-    exact = exact - exact.mean(axis=0)
+    chosen = values if genes.all() else values[:, genes]
+    exact = np.array(chosen.toarray() if sparse.issparse(chosen) else chosen, dtype=np.float64, order="C")
+    exact -= exact.mean(axis=0)
     exact *= brought_near_one(exact)
-    out: np.ndarray = exact / np.sqrt((exact**2).sum(axis=0))
-    return out
+    exact /= np.sqrt(np.einsum("ij,ij->j", exact, exact))
+    return exact
 
 
 def _correlation(tt: float, pp: float, tp: float, n_pairs: int) -> float:
