@@ -1,7 +1,7 @@
 """How long `fit`, `evaluate` and `cross_validate` take, against another version of the package.
 
     git worktree add ../before a6017e6
-    python benchmarks/speed_before.py ../before --json speed_before.json
+    python benchmarks/speed_before.py ../before --json speed-before.json
 
 Two processes, one of each version, take turns and wait for each other. Each has done the same on few spots before, so
 that nothing measured is an import. Features are ready everywhere. The results of both are compared: the row says how

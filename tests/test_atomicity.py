@@ -329,8 +329,8 @@ def late(n: int, base: float) -> Callable[[int], list[int]]:
 LONG = ("fit default", "fit paper", "cross_validate", "learning_curve", "sweep")
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in NAMES])
 @pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_an_end_anywhere(name: str, tmp_path: Path) -> None:
     assert_whole(calls(tmp_path)[name], {(HERE,): spread(1), WRITERS: late(5, 4)})
 
