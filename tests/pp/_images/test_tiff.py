@@ -308,7 +308,7 @@ def cut_on_a_cluster(path: str, found: str) -> None:
 
     adata = spots(300)
     bl.pp.crops(adata, path, size=20, lazy=True)
-    with Client(n_workers=1, threads_per_worker=1, dashboard_address=None, local_directory=Path(found).parent):
+    with Client(n_workers=1, threads_per_worker=1, dashboard_address=":0", local_directory=Path(found).parent):
         np.save(found, adata.obsm["crops"].compute())
 
 
