@@ -452,6 +452,7 @@ def test_a_disk_that_is_full(what: str, tmp_path: Path, unchanged: Callable[...,
         assert snapshot(found)["uns"] == snapshot(expected)["uns"]
 
 
+@pytest.mark.slow
 def test_a_training_with_checkpoints_goes_on_from_any_end(tmp_path: Path) -> None:
     arguments = KINDS["paper"] | {"max_epochs": 3}
     fresh = reference()

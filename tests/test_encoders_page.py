@@ -54,6 +54,7 @@ def test_images_are_resized_and_normalised() -> None:
     torch.testing.assert_close(prepared[0, :, 100, 100], (torch.tensor([0.2, 0.5, 0.8]) - mean) / std)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OF_TIMM)
 def test_the_network_has_the_width_that_the_table_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import timm

@@ -68,6 +68,7 @@ def test_what_is_fitted_on_another_device_predicts_on_both(name: str, device: st
     np.testing.assert_allclose(there.layers["bleep"], here.layers["bleep"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_spots_are_embedded_and_calibrated_on_another_device(device: str, sections: AnnData) -> None:
     bl.tl.fit(sections, max_epochs=3, device=device)
     placed = sections.obsm["X_bleep_image"].copy()

@@ -24,6 +24,7 @@ HEAVY = (
 )
 
 
+@pytest.mark.slow
 def test_naming_every_function_imports_nothing_heavy() -> None:
     script = (
         "import sys, anndata\nbefore = set(sys.modules)\nimport bleep_sc as bl\n"
@@ -127,6 +128,7 @@ def test_settings_refuse_what_they_do_not_know() -> None:
 DRAW_WHEN_IMPORTED = ("lightning", "pynndescent", "sklearn", "spatialdata", "squidpy", "umap")
 
 
+@pytest.mark.slow
 def test_imports_that_draw_random_numbers_put_them_back() -> None:
     """Of Python's global random state; each may be a process's first."""
     kept, found = set(), 0

@@ -100,6 +100,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return tried
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the model has nearly collapsed")
 def test_the_main_job_needs_no_network(offline: list[str]) -> None:
     ref, query = make_sections(30), make_sections(30, sections=("q",), seed=1)

@@ -81,6 +81,7 @@ def test_what_is_given_and_nothing_else_is_handed_to_the_functions(
     ]
 
 
+@pytest.mark.slow
 def test_all_that_is_given_reaches_the_model(run: Run, measured: Path, tmp_path: Path) -> None:
     out = tmp_path / "ref.zarr"
     words = ("--method", "ridge", "--key", "r", "--library-key", "section", "--drop-crops", "--device", "cpu")

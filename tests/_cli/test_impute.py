@@ -22,6 +22,7 @@ CUT = ("--um", 100, "--size", 16)
 LAID = (*CUT, "--mpp", UM_PER_PX, "--pitch", 100)
 
 
+@pytest.mark.slow
 def test_an_image_becomes_what_python_makes_of_it(run: Run, slide: Path, ref_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.zarr"
     ended = run("impute", slide, "--ref", ref_file, *LAID, "--lattice", "square", "--out", out)
@@ -88,6 +89,7 @@ def test_spots_get_crops_of_the_image_of_each_section(
     assert np.isfinite(imputed.layers["bleep"]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_cut")
 def test_what_does_not_fit_the_reference_is_refused_before_cutting(
     run: Run, slide: Path, ref_file: Path, tmp_path: Path

@@ -26,6 +26,7 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False)
 
 
+@pytest.mark.slow
 def test_the_module_is_the_script() -> None:
     ended = python("-m", "bleep_sc", "--version")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"bleep-sc {version('bleep-sc')}\n", "")
@@ -33,6 +34,7 @@ def test_the_module_is_the_script() -> None:
     assert project["scripts"] == {"bleep-sc": "bleep_sc._cli.main:main"}
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_heavy() -> None:
     heavy = ("torch", "scanpy", "squidpy", "sklearn", "skimage", "numba", "matplotlib.pyplot", "jinja2")
     script = (

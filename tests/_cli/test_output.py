@@ -70,6 +70,7 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
+@pytest.mark.slow
 def test_overwriting_a_store_never_removes_anything_else(tmp_path: Path, small: AnnData) -> None:
     store, folder = tmp_path / "store.zarr", tmp_path / "folder.zarr"
     write(small, store)
@@ -93,6 +94,7 @@ def test_the_reference_is_not_replaced_by_what_it_predicts(run: Run, query_file:
     assert ref_file.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_an_error_leaves_the_earlier_file_whole(
     tmp_path: Path, small: AnnData, ending: str, monkeypatch: pytest.MonkeyPatch

@@ -60,6 +60,7 @@ TAKEN: dict[str, tuple[Take, str, int]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", TAKEN)
 def test_the_line_gets_what_is_missing(name: str, full: Pair, write: Callable) -> None:
@@ -90,6 +91,7 @@ def test_keys_of_ones_own_stand_in_the_lines(full: Pair, write: Callable) -> Non
     )
 
 
+@pytest.mark.slow
 def test_why_the_tissue_of_a_value_cannot_be_shown(full: Pair, write: Callable) -> None:
     ref, query = full
 
@@ -112,6 +114,7 @@ def test_why_the_tissue_of_a_value_cannot_be_shown(full: Pair, write: Callable) 
     assert "does not hold the measured values any more" in said(query, without)
 
 
+@pytest.mark.slow
 def test_pictures_that_are_missing_are_named_and_can_be_added(full: Pair, write: Callable) -> None:
     ref, query = full
     del query.uns["spatial"]
@@ -133,6 +136,7 @@ def test_bounds_of_other_genes(full: Pair, write: Callable) -> None:
     assert [found["data-gene"] for found in page.all("img", **{"data-kind": "lower"})] == ["1"]
 
 
+@pytest.mark.slow
 def test_what_nobody_recorded(full: Pair, write: Callable) -> None:
     """Layers of other programs, older predictions, tables that lack a part."""
     _, query = full
@@ -146,6 +150,7 @@ def test_what_nobody_recorded(full: Pair, write: Callable) -> None:
     assert "Checks of image and scale" in write(query, genes=["g3"], library_key="section").text("#missing")
 
 
+@pytest.mark.slow
 def test_what_the_bounds_promise(full: Pair, write: Callable) -> None:
     _, query = full
     entry = query.uns["bleep_intervals"]

@@ -110,6 +110,7 @@ def test_what_was_measured_here_decides(reached: float, said: str, verdict: str,
     assert "0.50 (g3)" in genes_box(page)
 
 
+@pytest.mark.slow
 def test_each_gene_that_failed_is_named(good: Pair, write: Callable) -> None:
     """A gene that is not listed too, and one without a calibration."""
     ref, query = good
@@ -154,6 +155,7 @@ def test_scopes_stand_in_whole_sentences(good: Pair, write: Callable) -> None:
     assert re.search(r"They were found on \d sections of unknown patients, on tissue that", page.text("#limits"))
 
 
+@pytest.mark.slow
 def test_other_tissue_is_not_known(good: Pair, write: Callable) -> None:
     ref, query = good
     look(query, UNLIKE)
@@ -172,6 +174,7 @@ def test_other_tissue_is_not_known(good: Pair, write: Callable) -> None:
     assert image_box(page).startswith("✓ No concern")
 
 
+@pytest.mark.slow
 def test_one_slide_of_other_tissue_among_two(good: Pair, write: Callable) -> None:
     ref, query = good
     query.obs["section"] = np.where(np.arange(query.n_obs) % 2, "E2", "D1")

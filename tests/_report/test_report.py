@@ -142,6 +142,7 @@ def test_where_values_come_from(full: Pair, write: Callable) -> None:
     assert f"Spot {highest} The prediction of g3 is highest here." in page.text("#origins")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_genes_are_chosen_by_what_the_reference_says(full: Pair, write: Callable) -> None:
     ref, query = full
@@ -233,6 +234,7 @@ def test_a_slide_without_anything(bare: AnnData, write: Callable) -> None:
     assert "not recorded" in page.text("#model")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_several_slides(full: Pair, write: Callable) -> None:
     ref, query = full
@@ -271,6 +273,7 @@ def test_spots_that_the_model_has_seen(full: Pair, write: Callable) -> None:
     assert "The model has learned from spots that are shown here." in write(query, ref).text("#brief")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_smaller_pictures_where_the_file_would_be_too_large(
     full: Pair, write: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

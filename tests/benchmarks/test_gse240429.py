@@ -207,6 +207,7 @@ def test_all_that_is_missing_is_listed(mini: Mini, capsys: pytest.CaptureFixture
         liver.check_files(mini.root / "image")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the model has nearly collapsed")
 def test_colours_that_genes_follow_are_learned(mini: Mini, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Spots, crops and the paper's matrices belong together: with a row or an axis mistaken nothing is learned."""

@@ -125,12 +125,14 @@ def test_what_differs_between_samples_counts_in_theirs_alone(mini: Mini) -> None
     assert (scores["depth_free"] > scores["within"]).all()
 
 
+@pytest.mark.slow
 def test_features_are_reduced_only_where_asked_for(mini: Mini) -> None:
     whole, all_components = (run(mini.root, ["IDC"], encode, reduced_to=n)["pearson"] for n in (None, 10_000))
     assert np.isfinite(whole).all()
     assert not np.allclose(whole, all_components)  # features that are not centred have no intercept to lean on
 
 
+@pytest.mark.slow
 def test_a_constant_gene_makes_a_nan_as_theirs(mini: Mini, tmp_path: Path) -> None:
     other = Mini(tmp_path)
     adata = ad.read_h5ad(other.folder / "adata" / "B1.h5ad")
@@ -183,6 +185,7 @@ def test_the_mean_is_over_tasks() -> None:
     assert table(scores).splitlines()[-1].split()[:2] == ["mean", "0.5000"]
 
 
+@pytest.mark.slow
 def test_resnet50_is_read_at_its_third_stage() -> None:
     """As HEST-Bench does; random weights are the same every time."""
     patches = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)

@@ -73,6 +73,7 @@ def test_training_is_the_same_whatever_is_scored(tissue: AnnData, monkeypatch: p
     assert all((panels[name] == panels_again[name]).all() for name in panels)
 
 
+@pytest.mark.slow
 def test_each_side_is_on_its_own_scale(tissue: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     deeper = tissue.copy()
     new = (deeper.obs["pack"] == "new").to_numpy()

@@ -34,6 +34,7 @@ def test_is_ready_for_fit(tissue: AnnData, tmp_path: Path) -> None:
     assert np.array_equal(back.obsm["crops"], tissue.obsm["crops"])
 
 
+@pytest.mark.slow
 def test_crops_are_those_of_pp_crops() -> None:
     adata, images = bl.datasets.toy(n_patients=1, n_spots=60, return_images=True)
     painted, records = adata.obsm.pop("crops"), adata.uns.pop("crops")
@@ -44,6 +45,7 @@ def test_crops_are_those_of_pp_crops() -> None:
     assert adata.uns["crops"] == records
 
 
+@pytest.mark.slow
 def test_one_seed_one_tissue() -> None:
     first, again, other = (bl.datasets.toy(n_patients=1, n_sections=1, n_spots=30, random_state=s) for s in (1, 1, 2))
     assert np.array_equal(first.obsm["crops"], again.obsm["crops"])
@@ -51,6 +53,7 @@ def test_one_seed_one_tissue() -> None:
     assert first.shape != other.shape or (first.X != other.X).nnz > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "digests"),
     [

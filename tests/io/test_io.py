@@ -29,6 +29,7 @@ def test_round_trip(fitted: AnnData, query: AnnData, tmp_path: Path) -> None:
     np.testing.assert_allclose(query.layers["bleep"], expected, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning")  # anndata's own default
 def test_a_reference_from_zarr_serves(fitted: AnnData, query: AnnData, tmp_path: Path) -> None:
     """Zarr gives back names as NumPy's variable-width strings."""

@@ -371,6 +371,7 @@ def found_in(data: bytes, profiles: dict[str, np.ndarray]) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_spot_no_patient_and_no_section_is_in_its_bytes(named: AnnData, tmp_path: Path) -> None:
     profiles = profiles_of(named)
     bl.io.write_model(named, tmp_path / "full")

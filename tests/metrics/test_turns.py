@@ -135,6 +135,7 @@ def test_without_depth_it_is_plain_pearson(xy: np.ndarray) -> None:
     np.testing.assert_array_equal((r, z), flat)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sigma", [1, 2, 3])
 def test_unrelated_smooth_maps_are_found_as_seldom_as_promised(xy: np.ndarray, sigma: float) -> None:
     """Where p-values that take spots for independent call a quarter to a half of such pairs significant."""

@@ -83,6 +83,7 @@ def test_measured_and_imputed_share_a_scale_and_the_difference_is_centred(drawn:
         np.testing.assert_allclose(spots_of(panels(own)[start + 3]).get_clim(), (-furthest, furthest))
 
 
+@pytest.mark.slow
 def test_a_row_for_each_section_and_a_column_for_each_gene(drawn: AnnData) -> None:
     other = {"images": {"hires": np.full((50, 50, 3), 90, dtype=np.uint8)}, "scalefactors": {}}
     other["scalefactors"] = {"tissue_hires_scalef": 0.05, "spot_diameter_fullres": 40.0}
@@ -114,6 +115,7 @@ def test_a_row_for_each_section_and_a_column_for_each_gene(drawn: AnnData) -> No
     assert [ax.get_ylabel() for ax in panels(bare)[::6]] == ["s1\nmeasured", "s2\nmeasured"]
 
 
+@pytest.mark.slow
 def test_many_genes_go_on_below_in_lines_of_equal_length(drawn: AnnData) -> None:
     more = drawn.copy()
     more.var_names = list("efgh")
@@ -274,6 +276,7 @@ def test_long_names_are_broken_and_do_not_meet(drawn: AnnData) -> None:
     assert "".join(titles(fig)[1].split()) == f"{drawn.var_names[0]},measured"
 
 
+@pytest.mark.slow
 def test_long_names_of_several_genes_do_not_meet(drawn: AnnData) -> None:
     drawn.var_names = [f"ENSG00000141736_a_long_name_$x_{n}$_of_a_gene" for n in range(4)]
     with plt.style.context("dark_background"):

@@ -67,6 +67,7 @@ def test_can_be_cut_imputed_and_drawn(fitted: AnnData, xy: np.ndarray, image: An
         bl.tl.evaluate(slide)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made_by", ["blank", "grid"])
 def test_crops_are_cut_from_the_file_itself(ref: AnnData, tmp_path: Path, made_by: str) -> None:
     """And not from the small picture in `uns`."""
@@ -84,6 +85,7 @@ def test_crops_are_cut_from_the_file_itself(ref: AnnData, tmp_path: Path, made_b
     assert (slide.obsm["crops"][0] == (90, 0, 0)).all()
 
 
+@pytest.mark.slow
 def test_one_of_several_images_is_not_recorded(ref: AnnData, xy: np.ndarray, tmp_path: Path) -> None:
     """The path alone would lead to another of them."""
     pixels = np.full((3000, 3200, 3), 230, dtype=np.uint8)

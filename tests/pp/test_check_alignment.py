@@ -384,6 +384,7 @@ def test_neither_picture_nor_crops_is_an_error_that_says_so() -> None:
     assert snapshot(adata) == before
 
 
+@pytest.mark.slow
 def test_real_sections_fit_and_turned_ones_do_not(real_data: Path) -> None:
     """All of them are in `benchmarks/alignment_check.py`."""
     for pack, name in (("her2st", "C3"), ("mob2k", "MOB1"), ("mob1k_layers", "Rep12")):
@@ -411,6 +412,7 @@ def _with(adata: AnnData, key: str, values: np.ndarray) -> AnnData:
     return adata
 
 
+@pytest.mark.slow
 def test_a_verdict_on_the_picture_does_not_vouch_for_another_image(tmp_path: Path) -> None:
     """The crops are of another section: the picture fits, and the verdict says that it speaks of the picture alone."""
     adata = tissue()

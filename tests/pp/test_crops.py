@@ -542,6 +542,7 @@ def test_recorded_scale_is_taken(pixels: np.ndarray) -> None:
     assert (record["size_um"], record["um_per_px"], record["spot_diameters"]) == (10.0, 1.25, 1.0)
 
 
+@pytest.mark.slow
 def test_real_section_by_path_and_by_nothing(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`source_image_path` is found from the folder that holds the image, and from no other."""
     by_path = ad.read_h5ad(real_data / "mob2k" / "MOB2.h5ad")[::40].copy()
@@ -559,6 +560,7 @@ def test_real_section_by_path_and_by_nothing(real_data: Path, monkeypatch: pytes
     assert by_nothing.uns["crops"]["MOB2"]["source"] == "hires image"
 
 
+@pytest.mark.slow
 def test_real_section(real_data: Path) -> None:
     adata = ad.read_h5ad(real_data / "mob2k" / "MOB1.h5ad")
     image = ImageContainer(str(real_data / "mob2k" / "MOB1.jpg"))

@@ -156,6 +156,7 @@ def test_the_order_of_spots_is_that_of_crops(slide: Any, data: Any) -> None:
     assert np.array_equal(cut(xy[order], image, **how), cut(xy, image, **how)[order])
 
 
+@pytest.mark.slow
 @settings(QUICK, max_examples=12)
 @given(slides(), st.data())
 def test_memory_dask_and_tiff_are_the_same(slide: Any, data: Any) -> None:

@@ -152,6 +152,7 @@ def test_what_is_laid_can_be_stored_and_is_right_on_a_container(tmp_path: Path) 
     assert ad.read_h5ad(tmp_path / "slide.h5ad").obs["tissue_share"].equals(slide.obs["tissue_share"])
 
 
+@pytest.mark.slow
 def test_the_same_tissue_is_found_on_a_level_of_a_pyramid(tmp_path: Path, tiff: Path) -> None:
     path = tmp_path / "pyramid.tif"
     full = pixels_of().repeat(4, axis=0).repeat(4, axis=1)
@@ -266,6 +267,7 @@ def test_a_truncated_svs(real_data: Path, tmp_path: Path) -> None:
             bl.pp.grid(path, visium(), um=100)
 
 
+@pytest.mark.slow
 def test_a_slide_without_a_name_says_so_and_stores_give_theirs(tmp_path: Path) -> None:
     """Two slides of one name would be taken for one section after a concat."""
     image = sq.im.ImageContainer(pixels_of())

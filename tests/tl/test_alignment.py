@@ -87,6 +87,7 @@ def test_pairs_that_lie_together_do_so_in_the_plane(layout: str, tmp_path: Path)
     assert read.obs["bleep_pair_rank"].dtype == np.int32
 
 
+@pytest.mark.slow
 def test_held_out_spots_placed_by_embed(
     fitted: AnnData, query: AnnData, log: pytest.LogCaptureFixture, unchanged: Callable[..., None]
 ) -> None:

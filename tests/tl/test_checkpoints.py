@@ -120,6 +120,7 @@ def whole() -> Callable[[str], AnnData]:
     return train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FITS)
 def test_a_resumed_training_is_the_same_to_the_bit(
     name: str,
@@ -139,6 +140,7 @@ def test_a_resumed_training_is_the_same_to_the_bit(
         assert len(whole(name).uns["bleep"]["history"]["train_loss"]) < 60, "the test shows nothing"
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_not_repeated(
     whole: Callable[[str], AnnData], tmp_path: Path, log: pytest.LogCaptureFixture
 ) -> None:
@@ -434,12 +436,14 @@ def test_a_checksum_does_not_depend_on_the_parts_it_is_read_in(monkeypatch: pyte
     assert digest([np.array(["ab", "c"])]) != digest([np.array(["a", "bc"])])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bleep", "default"])
 def test_more_epochs_go_on_from_the_last_one(name: str, whole: Callable[[str], AnnData], tmp_path: Path) -> None:
     fit(tmp_path, **(FITS[name] | {"max_epochs": 2}))
     assert_equal(fit(tmp_path, **FITS[name]), whole(name))
 
 
+@pytest.mark.slow
 def test_fewer_epochs_give_the_best_one(whole: Callable[[str], AnnData], tmp_path: Path) -> None:
     name = "stopped early"
     fit(tmp_path, **FITS[name])
@@ -518,6 +522,7 @@ def handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("handlers")
 def test_ctrl_c_says_how_to_go_on(
     at_batch: Callable[..., None],
@@ -543,6 +548,7 @@ def test_ctrl_c_says_how_to_go_on(
     assert "Resuming from epoch 4 of 7" in log.text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("handlers")
 def test_ctrl_c_ends_all_trainings_at_once(
     whole: Callable[[str], AnnData],

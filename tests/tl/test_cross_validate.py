@@ -142,6 +142,7 @@ def test_scope_is_in_the_table_and_in_print(
     assert expected.upper() in log.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_of_the_held_out_group_reaches_its_prediction(method: str, tissue: AnnData) -> None:
     """Its expression destroyed in all forms: the same prediction, bit for bit. A training group's: another."""
@@ -171,6 +172,7 @@ def test_nothing_of_the_held_out_group_reaches_its_prediction(method: str, tissu
     assert not np.allclose(changed, expected[held_out])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ridge", "knn", "bleep", "published", "regressor"])
 def test_held_out_predictions_follow_the_truth(method: str, tissue: AnnData) -> None:
     scores = run(tissue, [method])
@@ -233,6 +235,7 @@ def test_penalty_and_neighbours_are_chosen_in_each_fold() -> None:
     assert chosen["knn", "p1"] > chosen["knn", "p2"], "and averages more neighbours"
 
 
+@pytest.mark.slow
 def test_the_default_recipes_choices_are_those_of_its_training_spots(tissue: AnnData) -> None:
     """`chosen` tells the blend and the number of neighbours of each fold, and the layer follows from them."""
     run(tissue, ["bleep"], counts_layer=None)
@@ -279,6 +282,7 @@ def test_panels_and_genes_are_chosen_on_the_training_groups(tissue: AnnData) -> 
     assert n_genes["p1"] == 30
 
 
+@pytest.mark.slow
 def test_harmony_is_run_anew_in_each_fold(tissue: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
@@ -520,6 +524,7 @@ def regressed(x: np.ndarray, y: np.ndarray) -> Callable[..., np.ndarray]:
     return lambda alpha, rows, part: Ridge(alpha=alpha).fit(x[rows], y[rows]).predict(x[part])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:image features are standardised within each section.*fewer than 30:UserWarning")
 @pytest.mark.parametrize("method", ["ridge", "knn"])
 def test_penalty_and_k_are_chosen_on_whole_patients(method: str, twins: AnnData) -> None:
@@ -539,6 +544,7 @@ def test_penalty_and_k_are_chosen_on_whole_patients(method: str, twins: AnnData)
         assert chosen[fold] > best(candidates, predict, y, each_held_out(ref, "section"))
 
 
+@pytest.mark.slow
 def test_epoch_and_k_of_the_published_are_chosen_on_a_whole_patient(twins: AnnData) -> None:
     """One that the training did not see; the layer is then of a model that saw all (below)."""
     given = QUICK["published"] | {"max_epochs": 6, "lr": 3e-3}
@@ -579,6 +585,7 @@ def test_the_blend_is_chosen_on_whole_patients(twins: AnnData) -> None:
         assert (chosen["p2"].to_dict() == pytest.approx(expected)) == (key == "patient")
 
 
+@pytest.mark.slow
 def test_networks_learn_from_all_training_groups_in_the_end(three_patients: AnnData) -> None:
     """The layer of a fold is that of a model trained on all its training spots for the best number of epochs."""
     given = {"regressor": {"image_key": "X_made", "max_epochs": 12, "batch_size": 32, "lr": 1e-2}}

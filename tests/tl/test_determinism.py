@@ -202,6 +202,7 @@ def _unsorted(x: sparse.csr_matrix) -> sparse.csr_matrix:
     return x
 
 
+@pytest.mark.slow
 @REMEMBERED
 @pytest.mark.parametrize("model", MODELS)
 def test_the_kind_of_matrix_changes_no_more_than_rounding(

@@ -131,6 +131,7 @@ def test_lazy_crops_give_the_same(encoder: str, ref: AnnData, small_network: str
 # fit and impute take them
 
 
+@pytest.mark.slow
 def test_fit_makes_the_same_features_bit_for_bit(
     ref: AnnData, small_network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +151,7 @@ def test_fit_makes_the_same_features_bit_for_bit(
     assert np.array_equal(seen[1], ref.obsm["X_kept"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["color", "network", "function", "several"])
 def test_a_fit_on_features_predicts_as_one_on_crops(
     encoder: str, ref: AnnData, query: AnnData, small_network: str
@@ -189,6 +191,7 @@ def test_other_methods_take_them_too(method: Any, ref: AnnData, query: AnnData, 
         bl.tl.impute(query, ref)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Writing zarr v2 data:UserWarning")  # anndata's own default
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
 def test_the_record_survives_writing(
@@ -544,6 +547,7 @@ def test_a_network_sees_only_its_view(view: float | None, ref: AnnData, query: A
     np.testing.assert_array_equal(query.layers["bleep"], expected)
 
 
+@pytest.mark.slow
 def test_few_pixels_are_one_warning_with_the_line_that_mends_it(ref: AnnData, query: AnnData) -> None:
     """Of `fit`, not again of each prediction; and of how many pixels a crop needs."""
     few = ref[::3].copy()

@@ -414,6 +414,7 @@ def test_a_layer_in_a_store_is_read_by_chunks_of_genes(tissue: AnnData, monkeypa
     pd.testing.assert_frame_equal(lazy.var, tissue.var)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Writing zarr v2 data will no longer be the default:UserWarning")
 def test_an_object_that_stays_on_disk_is_scored_too(tissue: AnnData, tmp_path: Path) -> None:
     """Its `obs` too, which tells the grid that SSIM and Moran's I need."""

@@ -51,6 +51,7 @@ def test_learns(fitted_once: AnnData) -> None:
     assert np.median(rank) < 96 / 4, "a spot's own profile is not nearer than chance"
 
 
+@pytest.mark.slow
 @COLLAPSE
 @pytest.mark.parametrize("encoder", ["color", "timm:test_resnet"])
 def test_one_seed_gives_the_same_weights_bit_for_bit(ref: AnnData, encoder: str) -> None:
@@ -66,6 +67,7 @@ def test_one_seed_gives_the_same_weights_bit_for_bit(ref: AnnData, encoder: str)
     assert np.array_equal(ref.obsm["X_bleep_image"], again.obsm["X_bleep_image"])
 
 
+@pytest.mark.slow
 @COLLAPSE
 def test_torch_random_state_is_untouched(ref: AnnData) -> None:
     before = torch.get_rng_state()
@@ -91,6 +93,7 @@ def test_the_paper_trains_the_network_along_that_is_named(ref: AnnData, small_ne
     assert len(moved["paper"]) > 0.9 * len(first)
 
 
+@pytest.mark.slow
 def test_best_epoch_is_kept(ref: AnnData) -> None:
     """The stored weights are those of the best epoch: training to just there gives the same."""
     long, short = ref.copy(), ref.copy()
@@ -211,6 +214,7 @@ def test_a_long_training_on_a_cpu_is_warned_of(ref: AnnData) -> None:
         bl.tl.fit(ref, **(PUBLISHED | {"max_epochs": 10_000_000, "batch_size": 16}))
 
 
+@pytest.mark.slow
 @COLLAPSE
 @BOTH
 def test_leaves_no_files_behind(

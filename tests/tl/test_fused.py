@@ -150,6 +150,7 @@ def test_a_cosine_in_the_fused_space_is_the_mean_of_the_encoders(
     np.testing.assert_allclose(image @ profile.T, first + second, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["noise", "color"])
 def test_an_encoder_of_noise_counts_less_where_three_patients_tell(first: str, log: pytest.LogCaptureFixture) -> None:
     adata, quick = tissue("ABC"), QUICK | {"max_epochs": 10}
@@ -184,6 +185,7 @@ def test_encoders_that_tell_alike_count_alike(small_network: str) -> None:
     assert config(adata)["chosen"]["share_encoder"] == 0.5
 
 
+@pytest.mark.slow
 def test_one_seed_gives_the_same_bits(ref: AnnData, small_network: str) -> None:
     again, other = ref.copy(), ref.copy()
     arguments: dict[str, Any] = {"encoder": ["color", small_network], "weights": None, **QUICK}
@@ -279,6 +281,7 @@ def test_a_store_holds_what_memory_would(best: AnnData, query: AnnData, tmp_path
     np.testing.assert_allclose(np.asarray(query.layers["bleep"]), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_part_of_the_query_sees_the_same_features(best: AnnData, query: AnnData) -> None:
     bl.tl.embed(query, best)
     whole = query.obsm["X_bleep_image"].copy()
@@ -286,6 +289,7 @@ def test_a_part_of_the_query_sees_the_same_features(best: AnnData, query: AnnDat
     np.testing.assert_allclose(query.obsm["X_bleep_image"], whole, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_encoder_that_is_not_stored_is_asked_for_again(ref: AnnData, query: AnnData, small_network: str) -> None:
     bl.tl.fit(ref, encoder=["color", noise, small_network], weights=None, **QUICK)
     with pytest.raises(ValueError, match=r"an encoder of your own \(custom: noise\).*pass the same one as `encoder=`"):
@@ -326,6 +330,7 @@ def test_it_is_cross_validated(small_network: str) -> None:
     assert (found > 0.2).all()
 
 
+@pytest.mark.slow
 def test_its_intervals_hold(best: AnnData, query: AnnData) -> None:
     bl.tl.calibrate(best, n_turns=20)
     bl.tl.impute(query, best)
@@ -339,6 +344,7 @@ def test_its_intervals_hold(best: AnnData, query: AnnData) -> None:
     assert (upper > lower)[known].mean() > 0.9
 
 
+@pytest.mark.slow
 def test_reliability_is_the_smallest_p_of_the_encoders_times_their_number(
     ref: AnnData, query: AnnData, small_network: str
 ) -> None:
@@ -353,6 +359,7 @@ def test_reliability_is_the_smallest_p_of_the_encoders_times_their_number(
     assert p["both"][:6].max() <= 2 / 97 + 1e-9
 
 
+@pytest.mark.slow
 def test_a_shift_that_one_encoder_sees_is_told(ref: AnnData, query: AnnData) -> None:
     """Which of them sees it makes no difference, and its features are named where they have names."""
 

@@ -186,6 +186,7 @@ def test_messages_of_a_model_that_reads_features(adata: AnnData) -> None:
         bl.tl.impute(query, ref)
 
 
+@pytest.mark.slow
 def test_an_own_encoder_that_cannot_be_checked(adata: AnnData) -> None:
     own = Pooled(0)
     ref, query = adata.copy(), adata.copy()
@@ -214,6 +215,7 @@ def test_a_lost_record_is_said(adata: AnnData, caplog: pytest.LogCaptureFixture)
     assert encoders == [2, 0]
 
 
+@pytest.mark.slow
 def test_a_model_in_training_mode_is_given_back_as_it_came(adata: AnnData) -> None:
     with torch.random.fork_rng():
         conv = nn.Conv2d(3, 4, 3)

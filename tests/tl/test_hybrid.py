@@ -124,6 +124,7 @@ def test_names_the_column_that_could_tell_the_patients(
     assert "pass patient_key" not in log.text
 
 
+@pytest.mark.slow
 def test_one_seed_gives_the_same_weights_bit_for_bit(ref: AnnData, hybrid_once: AnnData) -> None:
     other = ref.copy()
     with torch.random.fork_rng(devices=[]):
@@ -709,6 +710,7 @@ def test_a_damaged_config_is_one_clear_error(
         bl.tl.embed(hybrid)
 
 
+@pytest.mark.slow
 def test_sparse_and_dense_expression_give_the_same_model(tmp_path: Path) -> None:
     """Bit for bit, and each goes on from the checkpoints of the other."""
     sections = make_sections()

@@ -38,6 +38,7 @@ def test_equals_a_naive_loop(fitted: AnnData, query: AnnData) -> None:
     np.testing.assert_allclose(query.layers["bleep"], naive(query, fitted, 7), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_takes_no_copy_of_the_reference(fitted: AnnData, query: AnnData) -> None:
     """Beyond what is written, NumPy takes at most a small part of what the reference holds."""
     rng, n = np.random.default_rng(0), 40_000

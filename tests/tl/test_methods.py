@@ -89,6 +89,7 @@ def test_methods_that_see_the_image_beat_the_mean(method: str, ref: AnnData, que
     assert score(query) > 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ALL)
 def test_the_same_seed_gives_the_same_model(method: str, ref: AnnData) -> None:
     import torch
@@ -100,6 +101,7 @@ def test_the_same_seed_gives_the_same_model(method: str, ref: AnnData) -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ALL)
 def test_genes_that_are_not_chosen(method: str, ref: AnnData, query: AnnData, log: pytest.LogCaptureFixture) -> None:
     """Retrieval and floors fill in all genes; a network's regression predicts those it was trained on."""
@@ -113,6 +115,7 @@ def test_genes_that_are_not_chosen(method: str, ref: AnnData, query: AnnData, lo
     assert f"{query.n_vars - expected} of the query's 30 genes are not among" in log.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [m for m in ALL if m not in ("counts",)])
 def test_expression_of_the_query_is_not_read(method: str, ref: AnnData, query: AnnData) -> None:
     fit(ref, method)
@@ -146,6 +149,7 @@ def test_mean_is_the_mean_of_the_reference(ref: AnnData, query: AnnData) -> None
     np.testing.assert_allclose(query.layers["bleep"], np.tile(ref.X.toarray().mean(axis=0), (40, 1)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_stnet_begins_at_the_mean_of_its_training_spots(ref: AnnData, query: AnnData) -> None:
     ref.obs["held"] = np.arange(ref.n_obs) % 5 == 0
     network: dict[str, Any] = {"encoder": "resnet18", "weights": None, "max_epochs": 1, "lr": 1e-12}
@@ -185,6 +189,7 @@ def test_knn_is_retrieval_on_the_features(ref: AnnData, query: AnnData) -> None:
         bl.tl.impute(query, ref, match="expression")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ridge", "knn"])
 def test_floors_on_a_frozen_network(method: str, ref: AnnData, query: AnnData, tmp_path: Path) -> None:
     """The network travels with the model, its weights as they were given."""
@@ -226,6 +231,7 @@ def test_ready_made_features(method: str, ref: AnnData, query: AnnData) -> None:
     assert score(query) > 0.2
 
 
+@pytest.mark.slow
 def test_a_hidden_layer_learns_what_a_line_cannot(ref: AnnData) -> None:
     rng = np.random.default_rng(0)
     ref.obsm["X_made"] = rng.normal(size=(ref.n_obs, 2)).astype(np.float32)

@@ -161,6 +161,7 @@ def test_loading_a_model_lets_another_thread_draw(fitted_network: AnnData, monke
     assert "default" in query.layers
 
 
+@pytest.mark.slow
 def test_predictions_while_another_thread_trains(fitted_network: AnnData) -> None:
     alone, expected = whole_job(RECIPES["network"], 1), predicted(fitted_network, 1)
     ended, found = threading.Event(), []

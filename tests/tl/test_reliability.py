@@ -72,6 +72,7 @@ def test_another_stain_is_a_line_in_the_log(hybrid: AnnData, query: AnnData, log
     assert "another patient, stain or scanner, which is usual" in log.text
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the model has nearly collapsed:UserWarning")
 @pytest.mark.parametrize("name", TINY)
 def test_networks_tell_by_their_own_features(name: str, ref: AnnData, query: AnnData) -> None:
@@ -147,6 +148,7 @@ def test_it_survives_h5ad(fitted: AnnData, query: AnnData, tmp_path: Path) -> No
     pd.testing.assert_frame_equal(after, before, check_dtype=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["memory", "store", "lazy", "lazy store"])
 def test_it_is_the_same_wherever_it_is_computed(where: str, fitted: AnnData, query: AnnData, tmp_path: Path) -> None:
     expected = query.copy()
@@ -160,6 +162,7 @@ def test_it_is_the_same_wherever_it_is_computed(where: str, fitted: AnnData, que
         assert adata.uns["bleep"]["reliability"]["verdict"].tolist() == [LIKE]
 
 
+@pytest.mark.slow
 def test_a_store_holds_no_stale_one(fitted: AnnData, query: AnnData, tmp_path: Path) -> None:
     bl.tl.impute(query, fitted, k=5)
     del fitted.uns["bleep"]["novelty"]

@@ -164,6 +164,7 @@ def test_a_frozen_network_is_read_by_section_on_every_way(ref: AnnData, query: A
         np.testing.assert_allclose(found, expected, atol=1e-4, err_msg=way)
 
 
+@pytest.mark.slow
 def test_cross_validation_reads_a_frozen_network_by_section(ref: AnnData) -> None:
     test = (ref.obs["section"] == "s2").to_numpy()
     training, held_out = ref[~test].copy(), ref[test].copy()

@@ -181,6 +181,7 @@ def test_lazy_crops_are_described_by_the_users_scheduler(
     check_store(query, expected, tmp_path / "imputed.zarr")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*look unlike the reference:UserWarning")  # of noise, which they are
 def test_crops_cut_on_demand(fitted: AnnData, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
@@ -198,6 +199,7 @@ def test_crops_cut_on_demand(fitted: AnnData, tmp_path: Path) -> None:
     assert "spatial" in ad.read_zarr(tmp_path / "imputed.zarr").uns
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["memory", "disk"])
 def test_the_own_profile_is_left_out(
     model: AnnData,
@@ -248,6 +250,7 @@ def test_every_method_of_single_spots(ref: AnnData, query: AnnData, method: str,
     check_store(query, expected, tmp_path / "imputed.zarr")
 
 
+@pytest.mark.slow
 def test_copy_and_another_name(model: AnnData, query: AnnData, unchanged: Callable[..., None], tmp_path: Path) -> None:
     unchanged(query, model)
     done = bl.tl.impute(query, model, k=5, key_added="mine", store=str(tmp_path / "imputed.zarr"), copy=True)

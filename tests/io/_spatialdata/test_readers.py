@@ -238,6 +238,7 @@ def test_the_log_asks_for_a_name_of_a_sample_of_xenium(
         assert "Every sample of Xenium has this region: pass `library_id=` before you join several." in caplog.text
 
 
+@pytest.mark.slow
 def test_samples_of_xenium_that_spatialdata_joined(xenium: Xenium, read_xenium: Callable[..., sd.SpatialData]) -> None:
     """It adds the sample to the name of each element, so that each is a library of its own."""
     samples = {sample: quietly(spatialdata_io.xenium, xenium.folder) for sample in "AB"}
@@ -345,6 +346,7 @@ def test_sections_joined_by_spatialdata(tmp_path: Path) -> None:
     assert np.allclose(adata.obsm["spatial"], np.vstack([mini.xy, mini.xy]))
 
 
+@pytest.mark.slow
 def test_a_part_cut_out_by_spatialdata(tmp_path: Path) -> None:
     """Its image begins elsewhere; a spot in the last half pixel is still inside."""
     mini = write_visium(tmp_path)

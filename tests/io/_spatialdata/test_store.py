@@ -145,6 +145,7 @@ def test_shapes_of_stores_of_2023(tmp_path: Path, store: Path) -> None:
     assert adata.uns["spatial"]["S_square_008um"]["scalefactors"]["spot_diameter_fullres"] == 16
 
 
+@pytest.mark.slow
 def test_written_back_beside_what_cannot_be_read(store: Path) -> None:
     adata = bl.io.from_spatialdata(store, table="square_008um")
     adata.layers["bleep"] = np.full(adata.shape, 0.25, "float32")

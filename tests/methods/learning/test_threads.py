@@ -8,6 +8,7 @@ import bleep_sc as bl
 from bleep_sc.methods.hybrid import component_models
 
 
+@pytest.mark.slow
 def test_heads_train_on_one_thread_whatever_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """So the number of threads decides nothing of what they learn."""
     seen = []

@@ -53,6 +53,7 @@ def test_shrinking_averages_and_rounds_nothing() -> None:
     assert (seen != seen.round()).any()
 
 
+@pytest.mark.slow
 def test_views_are_all_different_ones_and_a_turned_crop_has_the_same_features() -> None:
     image = crops_of(1, 5).float()
     for number in (1, 4, 8):
@@ -85,6 +86,7 @@ def test_each_view_comes_to_the_network_laid_out_as_its_layers_read_it() -> None
     torch.testing.assert_close(features, mean.permute(0, 3, 1, 2).flatten(1).float())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "stages"),
     [
@@ -147,6 +149,7 @@ def test_a_network_without_stages_has_none() -> None:
     assert stages_of(nn.Linear(1, 1)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "stages", "known"),
     [("resnet18", (4,), "0 to 3"), ("resnet18", (), "0 to 3"), ("vit_b_32", (0,), "none .* pass `stages=None`")],

@@ -111,6 +111,7 @@ def _long(values: Any) -> Any:
     return values
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @settings(QUICK, max_examples=40)
 @given(averages(), st.integers(1, 3), st.integers(1, 15), st.sampled_from([256.0, 1e-4]))

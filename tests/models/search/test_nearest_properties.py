@@ -98,6 +98,7 @@ def check(problem: Problem, rows: np.ndarray, distances: np.ndarray) -> None:
         assert len(set(some)) == k, "a row twice"
 
 
+@pytest.mark.slow
 @QUICK
 @given(problems(), st.integers(1, 13), st.integers(1, 41), st.booleans())
 def test_any_search_finds_the_nearest(problem: Problem, queries: int, keys: int, compiled: bool) -> None:  # noqa: FBT001
@@ -106,6 +107,7 @@ def test_any_search_finds_the_nearest(problem: Problem, queries: int, keys: int,
     check(problem, rows, distances)
 
 
+@pytest.mark.slow
 @QUICK
 @given(problems(), st.integers(1, 13), st.integers(1, 41), st.booleans())
 def test_of_equal_keys_the_lowest_rows_are_found(
@@ -132,6 +134,7 @@ def test_of_equal_keys_the_lowest_rows_are_found(
             assert here.tolist() == possible[: len(here)].tolist()
 
 
+@pytest.mark.slow
 @QUICK
 @given(problems(), st.integers(1, 13), st.integers(1, 41), st.integers(1, 3), st.integers(1, 41))
 def test_blocks_threads_and_dask_change_nothing_but_ties(

@@ -122,6 +122,7 @@ def test_a_sweep_beside_a_comparison() -> None:
     assert bl.pl.sweep(adata, "k", return_fig=True).axes[0].get_xlabel() == "k"
 
 
+@pytest.mark.slow
 def test_of_a_real_sweep() -> None:
     tissue = bl.datasets.toy(n_sections=1, n_spots=40, n_genes=40)
     scores = bl.tl.sweep(

@@ -289,6 +289,7 @@ def test_pooled_places_in_micrometres_on_a_file_that_says_its_scale(tmp_path: Pa
     assert pooled.obsm["spatial"].max() > 400
 
 
+@pytest.mark.slow
 def test_places_of_half_precision() -> None:
     adata = AnnData(np.ones((40, 1), dtype=np.float32))
     adata.obsm["spatial"] = np.random.default_rng(0).uniform(5000, 6000, size=(40, 2)).astype(np.float16)
@@ -312,6 +313,7 @@ def test_check_raises_before_anything_is_stored_or_is_off(unchanged: Callable[..
     assert copy.uns["crops"]["lib"]["findings"].empty
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Writing zarr v2 data will no longer be the default:UserWarning")
 @pytest.mark.parametrize("suffix", ["h5ad", "zarr"])
 def test_findings_are_stored_with_the_object(suffix: str, tmp_path: Path) -> None:

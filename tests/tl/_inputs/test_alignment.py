@@ -199,6 +199,7 @@ def test_what_crops_found_is_repeated_before_training(tmp_path: Path) -> None:
     bl.tl.fit(both, method="coordinates", alpha=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ridge", "bleep"])
 def test_images_that_tell_nothing_are_named_in_the_log(method: str, log: pytest.LogCaptureFixture) -> None:
     """The images of each section are shuffled, or they are right."""

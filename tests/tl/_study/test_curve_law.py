@@ -63,6 +63,7 @@ def test_the_interval_of_few_units_is_students() -> None:
     assert high - low == pytest.approx(2 * half, rel=0.08)  # percentiles of so few have lighter tails than the normal
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     held = []

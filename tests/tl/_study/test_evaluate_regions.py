@@ -107,6 +107,7 @@ def test_means_over_sections(query: AnnData) -> None:
         assert summary.loc[region, "n_sections"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_clusters_agree_where_the_prediction_is_right(query: AnnData) -> None:
     right = run(query)["clusters"]

@@ -83,6 +83,7 @@ def test_strata_part_all_genes_evenly(tissue: AnnData) -> None:
         assert (part["share_of_ceiling"] == part["value"] / part["ceiling"]).all()
 
 
+@pytest.mark.slow
 def test_strata_are_of_training_sections_alone(tissue: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     """The held-out patient's counts, shuffled over genes, change no stratum of its fold."""
     seen: list[dict[str, dict[str, list[str]]]] = []
@@ -173,6 +174,7 @@ def test_looks_cannot_be_compared_within_one_section(tissue: AnnData) -> None:
     assert of(table, "expression")["value"].notna().all()
 
 
+@pytest.mark.slow
 def test_writes_one_field_and_survives_a_file(tissue: AnnData, tmp_path: Any, log: pytest.LogCaptureFixture) -> None:
     before = {name: set(getattr(tissue, name)) for name in ("obs", "var", "obsm", "layers", "uns")}
     table = run(tissue, gene_sets={"A": list(tissue.var_names[:6])}, key_added="parts")

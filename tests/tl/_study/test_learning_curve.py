@@ -41,6 +41,7 @@ def run(adata: AnnData, **arguments: Any) -> pd.DataFrame:
     return bl.tl.learning_curve(adata, **{**given, "method_kwargs": MADE, **arguments})
 
 
+@pytest.mark.slow
 def test_writes_what_it_says(tissue: AnnData, tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
     before = tissue.copy()
     found = run(tissue, sizes=[20, 60, 120], metrics=["pearson", "pearson_depth_free"])
@@ -90,6 +91,7 @@ def test_the_whole_training_set_scores_as_cross_validation_does(tissue: AnnData)
     np.testing.assert_allclose(largest, wanted.set_index(keys)["value"].reindex(largest.index))
 
 
+@pytest.mark.slow
 def test_a_part_is_what_a_model_of_these_sections_alone_gives(tissue: AnnData) -> None:
     """The same trained by hand: one section, all 30 genes, expression as it is."""
     found = run(tissue, by="sections", sizes=[1, 4], draws=4, counts_layer=None)
@@ -145,6 +147,7 @@ def test_two_patients_cannot_tell(tissue: AnnData) -> None:
     assert entry["summary"]["low"].isna().all()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same(tissue: AnnData) -> None:
     first, second, other = (run(tissue, sizes=[20, 30], draws=1, random_state=seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(first, second)
@@ -210,6 +213,7 @@ def test_draws_of_spots_differ_and_depend_on_the_seed() -> None:
 # going on after an interruption
 
 
+@pytest.mark.slow
 def test_an_interrupted_curve_goes_on(tissue: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments: dict[str, Any] = {"sizes": [30, 60], "draws": 1}
     wanted = run(tissue.copy(), **arguments)

@@ -57,6 +57,7 @@ def sweep(adata: AnnData, **arguments: Any) -> pd.DataFrame:
 STUDIES: list[Callable[..., pd.DataFrame]] = [transfer, genes, curve, sweep]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("study", "module"), [(transfer, cells), (genes, strata)])
 def test_what_is_done_is_not_done_again(
     study: Callable[..., pd.DataFrame], module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -44,6 +44,7 @@ def test_the_numbers_are_those_of_the_formula(unchanged: Callable[..., None]) ->
     assert row["answer"] == f"{row['guess']:g} patients ({row['fewest']:g} to {row['enough']:g})"
 
 
+@pytest.mark.slow
 def test_the_upper_number_is_enough_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     held = []

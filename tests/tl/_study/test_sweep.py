@@ -59,6 +59,7 @@ def of_score(scores: pd.DataFrame, panel: str = "all", metric: str = "pearson") 
     return scores[(scores["panel"] == panel) & (scores["metric"] == metric)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "arguments", "values"),
     [
@@ -98,6 +99,7 @@ def test_one_training_serves_all_k_and_a_pair_of_groups_two_folds(tissue: AnnDat
     assert on == patients | {a | b for a in patients for b in patients if a != b}
 
 
+@pytest.mark.slow
 def test_nothing_of_a_held_out_group_reaches_its_choice(tissue: AnnData) -> None:
     """Whatever is measured in a group, the fold that holds it out chooses by the very same inner scores."""
     values = {"k": [2, 8, 25]}
@@ -117,6 +119,7 @@ def test_nothing_of_a_held_out_group_reaches_its_choice(tissue: AnnData) -> None
     assert not np.allclose(others[0]["inner_value"], others[1]["inner_value"])
 
 
+@pytest.mark.slow
 def test_each_fold_takes_what_is_best_within_it_and_the_honest_score_is_theirs(tissue: AnnData, tmp_path: Path) -> None:
     arguments = {**QUICK, "n_bootstrap": 50, "metrics": ["pearson", "rmse"]}
     values = {"k": [1, 4, 30]}

@@ -52,6 +52,7 @@ def run(tissues: dict[str, AnnData], **arguments: Any) -> pd.DataFrame:
     return bl.tl.transfer_matrix(tissues, **(QUICK | arguments))
 
 
+@pytest.mark.slow
 def test_a_row_for_each_cell_and_panel() -> None:
     tissues = {"a": tissue("a"), "b": tissue("b", seed=1), "c": tissue("c", seed=2, sections=1)}
     before = {name: (set(adata.obs), set(adata.uns), set(adata.layers)) for name, adata in tissues.items()}
@@ -71,6 +72,7 @@ def test_a_row_for_each_cell_and_panel() -> None:
     assert table.loc[~lone, "value"].min() > 0.3
 
 
+@pytest.mark.slow
 def test_the_diagonal_is_a_cross_validation() -> None:
     tissues = {"a": tissue("a", sections=3, patients=3), "b": tissue("b", seed=1)}
     table = run(tissues)
@@ -161,6 +163,7 @@ def test_expression_of_what_is_scored_changes_no_other_row(monkeypatch: pytest.M
     assert any((layers[key] != before[key]).any() for key in before if key[0] != "a: a0")
 
 
+@pytest.mark.slow
 def test_a_joint_reference_of_contrary_tissues_costs_and_says_so(log: pytest.LogCaptureFixture) -> None:
     tissues = {"a": tissue("a", sections=3), "b": contrary(tissue("b", seed=1, sections=3))}
     with pytest.warns(UserWarning, match=r"more than 0.01: .*a 1\.\d+ \(all\).*Fit each tissue by itself"):
@@ -173,6 +176,7 @@ def test_a_joint_reference_of_contrary_tissues_costs_and_says_so(log: pytest.Log
     assert "trained on (rows) and tested on (columns)" in log.text
 
 
+@pytest.mark.slow
 def test_a_joint_reference_of_like_tissues_costs_nothing(recwarn: pytest.WarningsRecorder) -> None:
     table = run({"a": tissue("a", sections=3, n=50), "b": tissue("b", seed=1, sections=3, n=50)})
     assert table["cost"].max() <= 0.01

@@ -64,6 +64,7 @@ def assert_plain(crops: np.ndarray) -> None:
         np.testing.assert_allclose(values, plain[name], rtol=tolerance, atol=tolerance, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6, 7, 8, 13, 32, 33, 64, 111, 112, 113, 224, 225, 300])
 def test_values_are_those_of_the_plain_statement(size: int) -> None:
     noise = np.random.default_rng(size).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
